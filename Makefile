@@ -1,0 +1,31 @@
+# The two commands of README.md, and what they are made of.
+
+CARGO ?= cargo
+# Attaching takes privileges; as root no sudo is used.
+SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
+
+.PHONY: demo test build setup format
+
+# A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
+demo: setup
+	$(CARGO) build --release --workspace --bins
+	SUDO='$(SUDO)' scripts/demo
+
+# Everything that CI runs. BITCOIND_EXE names a bitcoind with tracepoints, for the tests against a real node.
+test: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) build --workspace --bins --locked
+	@[ -z '$(SUDO)' ] || echo 'sudo is needed to attach to tracepoints'
+	$(SUDO) $(CARGO) test --workspace --locked
+
+build: setup
+	$(CARGO) build --release --locked
+
+setup:
+	@scripts/setup
+
+format:
+	$(CARGO) fmt --all
+	clang-format -i bpf/*.h bpf/*.c simnode/*.c

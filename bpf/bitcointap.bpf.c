@@ -1,0 +1,17 @@
+/* The one translation unit of the kernel side: one program for each tracepoint of Bitcoin Core (doc/tracing.md there),
+ * attached by user space as a USDT probe of that name. */
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/usdt.bpf.h>
+
+#include "event.h"
+#include "net.h"
+#include "mempool.h"
+#include "validation.h"
+#include "utxocache.h"
+#include "coin_selection.h"
+
+/* The kernel offers the helpers used here to programs under a GPL-compatible licence only. */
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,168 @@
+/* What every program shares: the ring that records go out by, the counters that account for each hit, and the helpers
+ * that read the node's memory. In: arguments of a tracepoint. Out: a record in `ring`, or a count in `counters`.
+ *
+ * A record is a struct that starts with struct event_header, followed by a text and, for a P2P message, its payload;
+ * no padding, no terminating zero. User space has these structs from this object's BTF: they are written once, here. */
+#ifndef BITCOINTAP_EVENT_H
+#define BITCOINTAP_EVENT_H
+
+/* In the order of `enum Tracepoint` in src/tracepoint.rs; a test ties the two. */
+enum tracepoint {
+	NET_INBOUND_MESSAGE,
+	NET_OUTBOUND_MESSAGE,
+	NET_INBOUND_CONNECTION,
+	NET_OUTBOUND_CONNECTION,
+	NET_EVICTED_INBOUND_CONNECTION,
+	NET_CLOSED_CONNECTION,
+	NET_MISBEHAVING_CONNECTION,
+	MEMPOOL_ADDED,
+	MEMPOOL_REMOVED,
+	MEMPOOL_REPLACED,
+	MEMPOOL_REJECTED,
+	VALIDATION_BLOCK_CONNECTED,
+	UTXOCACHE_FLUSH,
+	UTXOCACHE_ADD,
+	UTXOCACHE_SPENT,
+	UTXOCACHE_UNCACHE,
+	COIN_SELECTION_SELECTED_COINS,
+	COIN_SELECTION_NORMAL_CREATE_TX_INTERNAL,
+	COIN_SELECTION_ATTEMPTING_APS_CREATE_TX,
+	COIN_SELECTION_APS_CREATE_TX_INTERNAL,
+	TRACEPOINT_COUNT,
+	/* Not a tracepoint: the record that says what is missing before the next one. */
+	LOSSES = 255,
+};
+
+/* In the order of LossReason::KERNEL in src/tracepoint.rs. */
+enum loss_reason {
+	RING_FULL,
+	UNREADABLE,
+	LOSS_REASON_COUNT,
+};
+
+/* Longer texts are cut: a host name of 253 characters with its port needs 259. */
+#define TEXT_SIZE 264
+
+struct event_header {
+	/* CLOCK_TAI, since it follows steps of the wall clock and is cheap to read here. */
+	__u64 time_ns;
+	__u8 tracepoint;
+	__u8 reserved[5];
+	/* Bytes of text that follow the record's struct. */
+	__u16 text_length;
+};
+
+struct losses_record {
+	struct event_header header;
+	__u32 counts[TRACEPOINT_COUNT][LOSS_REASON_COUNT];
+};
+
+/* Fired = delivered + lost, for each tracepoint. One cache line each, since threads of the node count at once. */
+struct tracepoint_counters {
+	__u64 fired;
+	__u64 lost[LOSS_REASON_COUNT];
+	/* Of `lost`, what no losses_record has told yet. */
+	__u32 untold[LOSS_REASON_COUNT];
+} __attribute__((aligned(64)));
+
+struct tracepoint_counters counters[TRACEPOINT_COUNT] = {};
+/* Not zero if some `untold` may not be zero: one load for the usual case. */
+__u32 untold_losses = 0;
+
+/* Set before loading: the reader is woken when this many bytes wait, and drains on a timer before that. */
+const volatile __u64 wake_mark = 4 << 20;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20); /* set again before loading */
+} ring SEC(".maps");
+
+/* Puts a type into this object's BTF, from which user space has it. */
+#define EXPORT(kind, type) kind type *export_##type __attribute__((unused))
+EXPORT(enum, tracepoint);
+EXPORT(enum, loss_reason);
+EXPORT(struct, event_header);
+EXPORT(struct, losses_record);
+
+/* Programs on one CPU interrupt each other, so that even counters need atomics. */
+static __always_inline void count_fired(enum tracepoint tracepoint)
+{
+	__sync_fetch_and_add(&counters[tracepoint].fired, 1);
+}
+
+static __always_inline void count_lost(enum tracepoint tracepoint, enum loss_reason reason)
+{
+	__sync_fetch_and_add(&counters[tracepoint].lost[reason], 1);
+	__sync_fetch_and_add(&counters[tracepoint].untold[reason], 1);
+	*(volatile __u32 *)&untold_losses = 1;
+}
+
+/* The node pays for waking the reader, so it is done once for each time the ring fills past the mark. */
+static __always_inline __u64 wake_flags(__u64 size)
+{
+	__u64 waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+
+	return waiting >= wake_mark && waiting < wake_mark + size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Puts a gap in its place: before the first record that gets through after it. */
+static __always_inline void tell_losses(__u64 time_ns)
+{
+	if (!*(volatile __u32 *)&untold_losses)
+		return;
+	struct losses_record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record)
+		return;
+	*(volatile __u32 *)&untold_losses = 0;
+	__builtin_memset(&record->header, 0, sizeof(record->header));
+	record->header.time_ns = time_ns;
+	record->header.tracepoint = LOSSES;
+	for (int i = 0; i < TRACEPOINT_COUNT; i++)
+		for (int j = 0; j < LOSS_REASON_COUNT; j++)
+			record->counts[i][j] = __sync_lock_test_and_set(&counters[i].untold[j], 0);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline struct event_header header(enum tracepoint tracepoint)
+{
+	return (struct event_header){.time_ns = bpf_ktime_get_tai_ns(), .tracepoint = tracepoint};
+}
+
+/* Sends a whole record of `size` bytes, its text included. */
+static __always_inline void send(enum tracepoint tracepoint, struct event_header *record, __u64 size)
+{
+	tell_losses(record->time_ns);
+	if (bpf_ringbuf_output(&ring, record, size, wake_flags(size)))
+		count_lost(tracepoint, RING_FULL);
+}
+
+/* The zero-based argument of a tracepoint, widened by its own width and sign. */
+static __always_inline long argument(struct pt_regs *ctx, __u64 index)
+{
+	long value;
+
+	bpf_usdt_arg(ctx, index, &value);
+	return value;
+}
+
+/* Reads memory of the node: first without faults, which is cheap, and where the page is not resident by faulting it
+ * in. `size` is a constant. */
+static __always_inline long read_bytes(void *to, __u32 size, const void *from)
+{
+	if (!bpf_probe_read_user(to, size, from))
+		return 0;
+	return bpf_copy_from_user(to, size, from);
+}
+
+/* Reads a C string and gives its length without the zero, or a negative error. */
+static __always_inline long read_text(char *to, __u32 size, const char *from)
+{
+	long length = bpf_probe_read_user_str(to, size, from);
+	char fault_in;
+
+	if (length < 0 && !bpf_copy_from_user(&fault_in, 1, from))
+		length = bpf_probe_read_user_str(to, size, from);
+	return length - 1;
+}
+
+#endif

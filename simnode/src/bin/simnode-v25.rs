@@ -1,0 +1,3 @@
+//! The simulated node with the tracepoints of layout v25.
+
+simnode::simulated_node!();

@@ -1,0 +1,3 @@
+//! The simulated node with the tracepoints of layout v29.
+
+simnode::simulated_node!();

@@ -1,0 +1,356 @@
+//! Firing: the one place that calls the tracepoints. Takes what an event carries; calls the tracepoint when the pace
+//! allows, and tallies it. A tracepoint that the layout lacks is passed over in silence.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+    ptr,
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    mempool::Entry,
+    names::{Command, ConnectionEvent, Direction, FlushMode, Misbehaviour, Rejection, RemovalReason, Tracepoint},
+    pace::{Clock, Limits, Pacer},
+    peers::Peer,
+    probes::{Coin, Ended, Opened, Probes},
+    tally::Tally,
+};
+
+/// No event may fire any more: the count is reached, the time is over, or a signal came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop;
+
+/// Fires events and tallies them.
+pub struct Emitter<'a> {
+    probes: &'a Probes,
+    pacer: Pacer,
+    /// Events that may fire before the pacer is asked again.
+    budget: u64,
+    clock: Clock,
+    now: u32,
+    trace: Option<&'a Trace>,
+    tally: Tally,
+}
+
+impl<'a> Emitter<'a> {
+    /// Fires through `probes` within `limits`.
+    pub fn new(probes: &'a Probes, limits: Limits, clock: Clock, trace: Option<&'a Trace>) -> Self {
+        Self { probes, pacer: Pacer::new(limits), budget: 0, clock, now: clock.now(), trace, tally: Tally::new(probes) }
+    }
+
+    /// What was fired.
+    pub fn into_tally(self) -> Tally {
+        self.tally
+    }
+
+    /// UNIX seconds, exact to the last batch of events.
+    pub(crate) fn now(&self) -> u32 {
+        self.now
+    }
+
+    /// Events fired so far.
+    pub(crate) fn fired(&self) -> u64 {
+        self.tally.events
+    }
+
+    fn fire(&mut self, tracepoint: Tracepoint, call: impl FnOnce()) -> Result<(), Stop> {
+        if self.budget == 0 {
+            self.budget = self.pacer.grant()?;
+            self.now = self.clock.now();
+        }
+        self.budget -= 1;
+        match self.trace {
+            None => call(),
+            Some(trace) => trace.around(tracepoint, call),
+        }
+        self.tally.hit(tracepoint);
+        Ok(())
+    }
+
+    /// A message whose payload decodes (or whose command is unknown).
+    pub(crate) fn message(
+        &mut self,
+        direction: Direction,
+        peer: &Peer,
+        command: Command,
+        payload: &[u8],
+    ) -> Result<(), Stop> {
+        let (tracepoint, probe) = match direction {
+            Direction::Inbound => (Tracepoint::InboundMessage, self.probes.inbound_message),
+            Direction::Outbound => (Tracepoint::OutboundMessage, self.probes.outbound_message),
+        };
+        let Some(probe) = probe else { return Ok(()) };
+        // An empty std::vector has no data.
+        let data = if payload.is_empty() { ptr::null() } else { payload.as_ptr() };
+        self.fire(tracepoint, || {
+            // SAFETY: the texts end with a zero byte, `data` has `payload.len()` bytes, and all outlive the call.
+            unsafe {
+                probe(
+                    peer.id,
+                    peer.address.as_ptr(),
+                    peer.connection_type.c_name().as_ptr(),
+                    command.c_name().as_ptr(),
+                    payload.len(),
+                    data,
+                )
+            }
+        })?;
+        self.tally.message(direction, command, peer.connection_type, payload.len());
+        Ok(())
+    }
+
+    pub(crate) fn inbound(&mut self, peer: &Peer, command: Command, payload: &[u8]) -> Result<(), Stop> {
+        self.message(Direction::Inbound, peer, command, payload)
+    }
+
+    pub(crate) fn outbound(&mut self, peer: &Peer, command: Command, payload: &[u8]) -> Result<(), Stop> {
+        self.message(Direction::Outbound, peer, command, payload)
+    }
+
+    /// An inbound message with a known command whose payload does not decode.
+    pub(crate) fn undecodable(&mut self, peer: &Peer, command: Command, payload: &[u8]) -> Result<(), Stop> {
+        self.inbound(peer, command, payload)?;
+        self.tally.undecodable(command, peer.connection_type);
+        Ok(())
+    }
+
+    /// A new connection; `existing` counts those of its direction with this one.
+    pub(crate) fn opened(&mut self, peer: &Peer, existing: usize) -> Result<(), Stop> {
+        let (tracepoint, probe): (_, Option<Opened>) = match peer.connection_type.direction() {
+            Direction::Inbound => (Tracepoint::InboundConnection, self.probes.inbound_connection),
+            Direction::Outbound => (Tracepoint::OutboundConnection, self.probes.outbound_connection),
+        };
+        let Some(probe) = probe else { return Ok(()) };
+        self.fire(tracepoint, || {
+            // SAFETY: the texts end with a zero byte and outlive the call.
+            unsafe {
+                probe(
+                    peer.id,
+                    peer.address.as_ptr(),
+                    peer.connection_type.c_name().as_ptr(),
+                    peer.network as u32,
+                    existing,
+                )
+            }
+        })?;
+        self.tally.connection(ConnectionEvent::Opened, peer);
+        Ok(())
+    }
+
+    pub(crate) fn evicted(&mut self, peer: &Peer) -> Result<(), Stop> {
+        let probe = self.probes.evicted_inbound_connection;
+        self.ended(Tracepoint::EvictedInboundConnection, probe, ConnectionEvent::Evicted, peer)
+    }
+
+    pub(crate) fn closed(&mut self, peer: &Peer) -> Result<(), Stop> {
+        let probe = self.probes.closed_connection;
+        self.ended(Tracepoint::ClosedConnection, probe, ConnectionEvent::Closed, peer)
+    }
+
+    fn ended(
+        &mut self,
+        tracepoint: Tracepoint,
+        probe: Option<Ended>,
+        event: ConnectionEvent,
+        peer: &Peer,
+    ) -> Result<(), Stop> {
+        let Some(probe) = probe else { return Ok(()) };
+        self.fire(tracepoint, || {
+            // SAFETY: the texts end with a zero byte and outlive the call.
+            unsafe {
+                probe(
+                    peer.id,
+                    peer.address.as_ptr(),
+                    peer.connection_type.c_name().as_ptr(),
+                    peer.network as u32,
+                    i64::from(peer.established),
+                )
+            }
+        })?;
+        self.tally.connection(event, peer);
+        Ok(())
+    }
+
+    /// Misbehaviour that the patched v27 scores with 100, which is its threshold.
+    pub(crate) fn misbehaving(&mut self, peer: &Peer, reason: Misbehaviour) -> Result<(), Stop> {
+        let Some(probe) = self.probes.misbehaving_connection else {
+            return Ok(());
+        };
+        self.fire(Tracepoint::MisbehavingConnection, || {
+            // SAFETY: the text ends with a zero byte and outlives the call.
+            unsafe { probe(peer.id, 0, 100, reason.c_name().as_ptr(), true) }
+        })?;
+        self.tally.misbehaving[reason as usize] += 1;
+        Ok(())
+    }
+
+    /// A block connected in `nanoseconds`, which is a multiple of 1000 since v23 fires µs.
+    pub(crate) fn block_connected(
+        &mut self,
+        hash: &[u8; 32],
+        height: i32,
+        transactions: u64,
+        inputs: i32,
+        sigops: i64,
+        nanoseconds: i64,
+    ) -> Result<(), Stop> {
+        let Some(probe) = self.probes.block_connected else {
+            return Ok(());
+        };
+        self.fire(Tracepoint::BlockConnected, || {
+            // SAFETY: `hash` has 32 bytes and outlives the call.
+            unsafe { probe(hash.as_ptr(), height, transactions, inputs, sigops, nanoseconds) }
+        })?;
+        let tally = &mut self.tally.blocks;
+        tally.blocks += 1;
+        tally.last_height = Some(height);
+        tally.transactions += transactions;
+        tally.inputs += i64::from(inputs);
+        tally.sigops += sigops;
+        tally.duration_ns += nanoseconds;
+        Ok(())
+    }
+
+    pub(crate) fn flush(
+        &mut self,
+        microseconds: i64,
+        mode: FlushMode,
+        coins: u64,
+        bytes: u64,
+        for_prune: bool,
+    ) -> Result<(), Stop> {
+        let Some(probe) = self.probes.utxocache_flush else {
+            return Ok(());
+        };
+        self.fire(Tracepoint::UtxocacheFlush, || {
+            // SAFETY: it takes no pointers.
+            unsafe { probe(microseconds, mode.number(), coins, bytes, for_prune) }
+        })?;
+        self.tally.flush(microseconds, mode, coins, bytes, for_prune);
+        Ok(())
+    }
+
+    /// A coin added to, spent in or taken out of the UTXO cache, as `tracepoint` says.
+    pub(crate) fn coin(
+        &mut self,
+        tracepoint: Tracepoint,
+        txid: &[u8; 32],
+        output: u32,
+        height: u32,
+        value: i64,
+        coinbase: bool,
+    ) -> Result<(), Stop> {
+        let probe: Option<Coin> = match tracepoint {
+            Tracepoint::UtxocacheAdd => self.probes.utxocache_add,
+            Tracepoint::UtxocacheSpent => self.probes.utxocache_spent,
+            _ => self.probes.utxocache_uncache,
+        };
+        let Some(probe) = probe else { return Ok(()) };
+        self.fire(tracepoint, || {
+            // SAFETY: `txid` has 32 bytes and outlives the call.
+            unsafe { probe(txid.as_ptr(), output, height, value, coinbase) }
+        })?;
+        self.tally.coin(tracepoint, value, coinbase);
+        Ok(())
+    }
+
+    pub(crate) fn added(&mut self, entry: &Entry) -> Result<(), Stop> {
+        let Some(probe) = self.probes.mempool_added else {
+            return Ok(());
+        };
+        self.fire(Tracepoint::MempoolAdded, || {
+            // SAFETY: `txid` has 32 bytes and outlives the call.
+            unsafe { probe(entry.txid.as_ptr(), entry.vsize, entry.fee) }
+        })?;
+        self.tally.added.count(entry.vsize, entry.fee);
+        Ok(())
+    }
+
+    pub(crate) fn removed(&mut self, entry: &Entry, reason: RemovalReason) -> Result<(), Stop> {
+        let Some(probe) = self.probes.mempool_removed else {
+            return Ok(());
+        };
+        self.fire(Tracepoint::MempoolRemoved, || {
+            // SAFETY: `txid` has 32 bytes, the text ends with a zero byte, and both outlive the call.
+            unsafe {
+                probe(entry.txid.as_ptr(), reason.c_name().as_ptr(), entry.vsize, entry.fee, u64::from(entry.entered))
+            }
+        })?;
+        self.tally.removed.count(entry.vsize, entry.fee);
+        self.tally.removals[reason as usize] += 1;
+        Ok(())
+    }
+
+    /// `old` gives way to `new`, whose id is a package hash if `package` is given.
+    pub(crate) fn replaced(&mut self, old: &Entry, new: &Entry, package: Option<&[u8; 32]>) -> Result<(), Stop> {
+        let Some(probe) = self.probes.mempool_replaced else {
+            return Ok(());
+        };
+        let new_id = package.unwrap_or(&new.txid);
+        self.fire(Tracepoint::MempoolReplaced, || {
+            // SAFETY: both ids have 32 bytes and outlive the call.
+            unsafe {
+                probe(
+                    old.txid.as_ptr(),
+                    old.vsize,
+                    old.fee,
+                    u64::from(old.entered),
+                    new_id.as_ptr(),
+                    new.vsize,
+                    new.fee,
+                    package.is_none(),
+                )
+            }
+        })?;
+        self.tally.replaced.count(old.vsize, old.fee);
+        self.tally.replacements.count(new.vsize, new.fee);
+        Ok(())
+    }
+
+    pub(crate) fn rejected(&mut self, txid: &[u8; 32], reason: Rejection) -> Result<(), Stop> {
+        let Some(probe) = self.probes.mempool_rejected else {
+            return Ok(());
+        };
+        self.fire(Tracepoint::MempoolRejected, || {
+            // SAFETY: `txid` has 32 bytes, the text ends with a zero byte, and both outlive the call.
+            unsafe { probe(txid.as_ptr(), reason.c_name().as_ptr()) }
+        })?;
+        self.tally.rejections[reason as usize] += 1;
+        Ok(())
+    }
+}
+
+/// The wallet's events.
+mod wallet;
+
+/// Writes a line of JSON for each event: `{"tracepoint":"net:inbound_message","before":N,"after":N}`, UNIX nanoseconds
+/// right before and after the call.
+pub struct Trace(Mutex<BufWriter<File>>);
+
+impl Trace {
+    /// Writes to a new file at `path`.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self(Mutex::new(BufWriter::new(File::create(path)?))))
+    }
+
+    fn around(&self, tracepoint: Tracepoint, call: impl FnOnce()) {
+        let before = unix_nanoseconds();
+        call();
+        let after = unix_nanoseconds();
+        let mut file = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // A failed write fails again when the rest is flushed, and is reported then.
+        let _ = writeln!(file, r#"{{"tracepoint":"{}","before":{before},"after":{after}}}"#, tracepoint.name());
+    }
+
+    /// Writes out what is left.
+    pub fn finish(&self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).flush()
+    }
+}
+
+fn unix_nanoseconds() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
+}

@@ -1,0 +1,120 @@
+//! What messages carry, as far as it takes more than a line: version, addresses, locators. Pure: a peer, a time and
+//! random numbers in, messages of the `bitcoin` crate out.
+
+use bitcoin::{
+    BlockHash,
+    hashes::Hash,
+    p2p::{
+        Address, ServiceFlags, address::AddrV2Message, message_blockdata::GetHeadersMessage,
+        message_compact_blocks::SendCmpct, message_network::VersionMessage,
+    },
+};
+use fastrand::Rng;
+
+use crate::{
+    chain::Chain,
+    peers::{Peer, Place},
+};
+
+const PROTOCOL_VERSION: u32 = 70016;
+
+/// User agents as they are seen on mainnet, more or less by how often.
+const USER_AGENTS: [&str; 14] = [
+    "/Satoshi:29.0.0/",
+    "/Satoshi:28.1.0/",
+    "/Satoshi:30.0.0/",
+    "/Satoshi:29.1.0/Knots:20250903/",
+    "/Satoshi:27.1.0/",
+    "/Satoshi:27.0.0/",
+    "/Satoshi:25.1.0/",
+    "/Satoshi:25.0.0(a comment)/",
+    "/Satoshi:22.0.0/",
+    "/bitcoinj:0.16.3/Bitcoin Wallet:10.13/",
+    "/btcwire:0.5.0/btcd:0.24.2/",
+    "/a-crawler:1.0 (é)/",
+    "/Satoshi:31.0.0/",
+    "",
+];
+
+/// The version message of `peer`, whose clock is some seconds off.
+pub(crate) fn peer_version(rng: &mut Rng, peer: &Peer, now: u32, height: u32) -> VersionMessage {
+    let mut services = ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED;
+    if rng.bool() {
+        services.add(ServiceFlags::P2P_V2);
+    }
+    if rng.u8(..4) == 0 {
+        services.add(ServiceFlags::COMPACT_FILTERS);
+    }
+    if rng.u8(..10) == 0 {
+        services.add(ServiceFlags::BLOOM);
+    }
+    let old = rng.u8(..10) == 0;
+    // The smaller of two numbers is more often a small one.
+    let agent = rng.usize(..USER_AGENTS.len()).min(rng.usize(..USER_AGENTS.len()));
+    VersionMessage {
+        version: if old { 70015 } else { PROTOCOL_VERSION },
+        services,
+        timestamp: i64::from(now) + rng.i64(-30..30),
+        receiver: nowhere(ServiceFlags::NONE),
+        sender: nowhere(services),
+        nonce: rng.u64(..),
+        user_agent: USER_AGENTS[agent].to_owned(),
+        start_height: i32::try_from(height - rng.u32(..3)).unwrap_or(i32::MAX),
+        relay: peer.relays_transactions() && rng.u8(..8) > 0,
+    }
+}
+
+/// The node's own version message to `peer`.
+pub(crate) fn own_version(rng: &mut Rng, peer: &Peer, now: u32, height: u32, user_agent: String) -> VersionMessage {
+    let services = ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED | ServiceFlags::P2P_V2;
+    VersionMessage {
+        version: PROTOCOL_VERSION,
+        services,
+        timestamp: i64::from(now),
+        receiver: old_address(&peer.place, ServiceFlags::NONE),
+        sender: nowhere(services),
+        nonce: rng.u64(..),
+        user_agent,
+        start_height: i32::try_from(height).unwrap_or(i32::MAX),
+        relay: peer.relays_transactions(),
+    }
+}
+
+/// All zeros, as Bitcoin Core writes its own address.
+pub(crate) fn nowhere(services: ServiceFlags) -> Address {
+    Address { services, address: [0; 8], port: 0 }
+}
+
+/// An address as it was before BIP 155.
+pub(crate) fn old_address(place: &Place, services: ServiceFlags) -> Address {
+    Address { services, address: place.ip().segments(), port: place.port }
+}
+
+/// An address with the services of most nodes, seen within a day or, rarely, a little in the future.
+pub(crate) fn address(rng: &mut Rng, place: &Place, now: u32) -> AddrV2Message {
+    let mut services = ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED;
+    if rng.bool() {
+        services.add(ServiceFlags::P2P_V2);
+    }
+    AddrV2Message {
+        time: (now + 600 * u32::from(rng.u8(..50) == 0)).saturating_sub(rng.u32(..90_000) >> rng.u32(..12)),
+        services,
+        addr: place.address.clone(),
+        port: place.port,
+    }
+}
+
+/// Compact blocks of version 2, to be announced by headers.
+pub(crate) fn low_bandwidth() -> SendCmpct {
+    SendCmpct { send_compact: false, version: 2 }
+}
+
+/// Headers after the tip.
+pub(crate) fn getheaders(chain: &Chain) -> GetHeadersMessage {
+    GetHeadersMessage { version: PROTOCOL_VERSION, locator_hashes: chain.locator(), stop_hash: BlockHash::all_zeros() }
+}
+
+/// Satoshis per 1,000 virtual bytes, from Bitcoin Core's rounded steps.
+pub(crate) fn feefilter(rng: &mut Rng) -> i64 {
+    [100, 100, 1_000, 1_000, 1_000, 2_049, 5_006][rng.usize(..7)]
+}

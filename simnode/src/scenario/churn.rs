@@ -1,0 +1,84 @@
+//! `churn`: peers come and go. Inbound ones from few subnets fill the node until it evicts, come back after closing, and
+//! misbehave; outbound ones are tried, rotated and fall back to the old transport.
+
+use std::{collections::VecDeque, convert::Infallible};
+
+use crate::{
+    emit::Stop,
+    names::{ConnectionType, Direction},
+    node::{MOST_INBOUND, Node, Step},
+    peers::Place,
+};
+
+/// How many places are remembered from which peers come back.
+const REMEMBERED: usize = 32;
+
+pub(super) fn play(node: &mut Node) -> Result<Infallible, Stop> {
+    for connection_type in [ConnectionType::OutboundFullRelay, ConnectionType::BlockRelayOnly] {
+        for _ in 0..4 {
+            let place = node.any_place();
+            let peer = node.open(connection_type, place)?;
+            node.shake_hands(peer)?;
+        }
+    }
+    let mut gone = VecDeque::with_capacity(REMEMBERED);
+    loop {
+        node.answer_due_pings()?;
+        match node.rng.u8(..100) {
+            0..50 => {
+                let place = match node.rng.u8(..4) {
+                    0 => node.any_place(),
+                    _ => {
+                        let subnet = node.rng.u8(..4);
+                        Place::in_subnet(&mut node.rng, subnet)
+                    }
+                };
+                node.visitor(place)?;
+            }
+            50..60 => {
+                if let Some(place) = gone.pop_front() {
+                    node.visitor(place)?;
+                }
+            }
+            60..80 => node.visitor_leaves(&mut gone)?,
+            80..84 => node.inbound_misbehaves()?,
+            84..88 => node.feeler()?,
+            88..91 => node.addr_fetch()?,
+            91..93 => node.outbound_rotates()?,
+            93..95 => {
+                if let Some(peer) = node.peer_of(ConnectionType::OutboundFullRelay) {
+                    node.close(peer)?;
+                }
+                node.transport_falls_back()?;
+            }
+            95..96 => node.private_broadcast()?,
+            _ => {
+                let peer = node.any_peer();
+                node.answer_ping(peer)?;
+            }
+        }
+    }
+}
+
+impl Node<'_, '_> {
+    /// An inbound peer comes. Half of them say no more than their version.
+    fn visitor(&mut self, place: Place) -> Step {
+        let peer = if self.connections(Direction::Inbound) >= MOST_INBOUND {
+            self.evict_for(place)?
+        } else {
+            self.open(ConnectionType::Inbound, place)?
+        };
+        if self.rng.bool() { self.shake_hands(peer) } else { self.exchange_versions(peer) }
+    }
+
+    fn visitor_leaves(&mut self, gone: &mut VecDeque<Place>) -> Step {
+        let Some(peer) = self.peer_of(ConnectionType::Inbound) else {
+            return Ok(());
+        };
+        if gone.len() == REMEMBERED {
+            gone.pop_front();
+        }
+        gone.push_back(self.peers[peer].place.clone());
+        self.close(peer)
+    }
+}

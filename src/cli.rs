@@ -1,0 +1,251 @@
+//! The command line: what can be said, checked and turned into plain values. Does nothing else.
+
+use std::{path::PathBuf, time::Duration};
+
+use bitcointap::{
+    Error,
+    json::{BytesStyle, Style},
+    process::Node,
+    tap::Options,
+    tracepoint::Tracepoints,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Sees what a running Bitcoin Core does, through its USDT tracepoints.
+///
+/// Without a command, events are printed as JSON lines, as by `bitcointap tap`.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub tap: TapArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print events as JSON lines on standard output.
+    Tap(TapArgs),
+    /// Serve Prometheus metrics over HTTP until a signal ends it.
+    Export(ExportArgs),
+    /// List the tracepoints of the node's program, with their arguments and whether they are supported.
+    Probes(NodeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TapArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub events: EventArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+    /// Indent the JSON, over several lines for each event.
+    #[arg(long)]
+    pub pretty: bool,
+    /// End after so many events.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub events: EventArgs,
+    #[command(flatten)]
+    pub json_style: JsonArgs,
+    /// Where to listen.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:10833")]
+    pub listen_address: String,
+    /// The path of the metrics.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path)]
+    pub telemetry_path: String,
+    /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Which node; without these the one that is found running as bitcoind, bitcoin-qt or bitcoin-node.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct NodeArgs {
+    /// The node's process id.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pid: Option<i32>,
+    /// A file that holds the node's process id, as `bitcoind -pid=FILE` writes it.
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// The node's program.
+    #[arg(long, value_name = "PATH")]
+    bitcoind: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct EventArgs {
+    /// Which events: groups (all, default, net, mempool, validation, utxocache, coin_selection) and tracepoints
+    /// (mempool:added), separated by commas. The default leaves out utxocache:add, spent and uncache, which fire
+    /// thousands of times for a block.
+    #[arg(long, value_name = "LIST", default_value = "default")]
+    events: Tracepoints,
+    /// Memory between the kernel and bitcointap, a power of two from 8MiB to 1GiB.
+    #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = ring_buffer_size)]
+    ring_buffer_size: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// How hashes and byte strings are written in JSON.
+    #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
+    bytes: BytesStyle,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging, on standard error")]
+pub struct LogArgs {
+    /// How much is logged.
+    #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, global = true)]
+    pub level: LogLevel,
+    /// How it is written.
+    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, global = true)]
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+impl NodeArgs {
+    /// The node that they name, or the one that runs.
+    pub fn find(&self) -> Result<Node, Error> {
+        match self {
+            Self { pid: Some(pid), .. } => Node::by_pid(*pid),
+            Self { pid_file: Some(path), .. } => Node::by_pid_file(path),
+            Self { bitcoind: Some(path), .. } => Node::by_program(path),
+            _ => Node::find(),
+        }
+    }
+
+    /// The program whose probes to list; one that is named need not run.
+    pub fn program(&self) -> Result<PathBuf, Error> {
+        match &self.bitcoind {
+            Some(path) => Ok(path.clone()),
+            None => Ok(self.find()?.executable()),
+        }
+    }
+}
+
+impl EventArgs {
+    pub fn options(&self) -> Options {
+        Options { tracepoints: self.events, ring_buffer_size: self.ring_buffer_size }
+    }
+}
+
+impl JsonArgs {
+    pub fn style(&self, pretty: bool) -> Style {
+        Style { bytes: self.bytes, pretty }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "not a number of seconds above 0".into())
+}
+
+fn path(text: &str) -> Result<String, String> {
+    // The landing page is at /.
+    match text.strip_prefix('/') {
+        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ']) => Ok(text.to_owned()),
+        _ => Err("must start with / and name a path, as in /metrics".into()),
+    }
+}
+
+fn ring_buffer_size(text: &str) -> Result<u32, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        other => return Err(format!("unknown unit {other:?}; use KiB, MiB or GiB")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number of bytes, as in 16MiB".to_owned())?;
+    number
+        .checked_mul(unit)
+        .and_then(|bytes| u32::try_from(bytes).ok())
+        .filter(|&bytes| Options::accepts_ring_buffer_size(bytes))
+        .ok_or_else(|| "must be a power of two from 8MiB to 1GiB".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tap_is_what_is_done_without_a_command() {
+        let cli = Cli::try_parse_from(["bitcointap", "--pid", "7", "--count", "3", "--log.level", "debug"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.tap.count, Some(3));
+        assert_eq!(cli.tap.node.pid, Some(7));
+        let cli = Cli::try_parse_from(["bitcointap", "tap", "--bytes", "hex", "--log.format", "json"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Tap(_))));
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for wrong in [
+            "--pid 0",
+            "--pid x",
+            "--pid 1 --pid-file f",
+            "--count 0",
+            "--duration 0",
+            "--duration -1",
+            "--duration soon",
+            "--events nett",
+            "--bytes octal",
+            "--ring-buffer-size 9MiB",
+            "--ring-buffer-size 4MiB",
+            "--ring-buffer-size 16Mb",
+            "--ring-buffer-size 99999999999999999999",
+            "--ring-buffer-size 4GiB",
+            "export --web.telemetry-path metrics",
+            "export --web.telemetry-path /",
+            "--count 3 export",
+            "serve",
+        ] {
+            let arguments = ["bitcointap"].into_iter().chain(wrong.split(' '));
+            assert!(Cli::try_parse_from(arguments).is_err_and(|error| error.exit_code() == 2), "{wrong}");
+        }
+        assert_eq!(ring_buffer_size("16MiB"), Ok(16 << 20));
+        assert_eq!(ring_buffer_size("1GiB"), Ok(1 << 30));
+        assert_eq!(ring_buffer_size("8388608"), Ok(8 << 20));
+    }
+}

@@ -1,0 +1,118 @@
+//! What can go wrong, each with what the user can do about it.
+
+use std::{io, path::PathBuf};
+
+use crate::{process::Node, tracepoint::Tracepoints};
+
+/// Why a node cannot be tapped. The text is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No node runs, as far as /proc shows.
+    #[error(
+        "no running bitcoind, bitcoin-qt or bitcoin-node found: start one, or name another program by --pid or --bitcoind"
+    )]
+    NoNode,
+    /// No process was started from that file.
+    #[error("no process runs {path}: start it, or name the process by --pid", path = .0.display())]
+    NotRunning(PathBuf),
+    /// It takes a choice.
+    #[error("{} nodes are running, choose one by --pid: {}", .0.len(), list(.0))]
+    SeveralNodes(Vec<Node>),
+    /// There is no such process, or it has ended.
+    #[error("no process has the pid {0}: it has ended, or lives in another pid namespace")]
+    PidGone(i32),
+    /// The pid file cannot be used.
+    #[error("the pid file {path} {problem}", path = .path.display())]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file or a directory of /proc cannot be read.
+    #[error("cannot read {path}: {error}{hint}", path = .path.display())]
+    Unreadable {
+        /// What was to be read.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+        /// What to do, starting with a separator, or nothing.
+        hint: &'static str,
+    },
+    /// The file is no program that can be tapped.
+    #[error("{path} is not a 64-bit ELF program: {problem}", path = .path.display())]
+    NotElf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The binary was built without tracepoints.
+    #[error(
+        "{path} has no tracepoints of Bitcoin Core: the release binaries for Linux have them, own builds need cmake -DWITH_USDT=ON",
+        path = .0.display()
+    )]
+    NoTracepoints(PathBuf),
+    /// The binary has tracepoints, but none that was asked for.
+    #[error("{path} has none of the chosen tracepoints ({}): see `bitcointap probes`, and choose others by --events", names(.1), path = .0.display())]
+    NoneChosen(PathBuf, Tracepoints),
+    /// Capabilities are missing.
+    #[error(
+        "too few privileges: {0} missing; run as root, for example with sudo, or give them to the program by setcap"
+    )]
+    Privileges(String),
+    /// The kernel lacks what is needed.
+    #[error("the kernel {0} is too old: bitcointap needs Linux 6.1 or later")]
+    KernelTooOld(String),
+    /// The ring buffer cannot have this size.
+    #[error("a ring buffer of {0} bytes is not possible: it takes a power of two from 8MiB to 1GiB")]
+    RingBufferSize(u32),
+    /// libbpf or the kernel refused.
+    #[error("cannot {action}: {error}")]
+    Bpf {
+        /// What was tried.
+        action: String,
+        /// Why not.
+        error: libbpf_rs::Error,
+    },
+    /// The system refused.
+    #[error("cannot {action}: {error}")]
+    System {
+        /// What was tried.
+        action: String,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+fn list(nodes: &[Node]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn names(tracepoints: &Tracepoints) -> String {
+    tracepoints.iter().map(|tracepoint| tracepoint.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// Adds what was tried to an error of the system or of libbpf.
+pub(crate) trait Trying<T> {
+    fn trying(self, action: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> Trying<T> for Result<T, libbpf_rs::Error> {
+    fn trying(self, action: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|error| Error::Bpf { action: action(), error })
+    }
+}
+
+impl<T> Trying<T> for io::Result<T> {
+    fn trying(self, action: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|error| Error::System { action: action(), error })
+    }
+}
+
+impl<T> Trying<T> for rustix::io::Result<T> {
+    fn trying(self, action: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(io::Error::from).trying(action)
+    }
+}

@@ -1,0 +1,178 @@
+//! What a tap gives: typed events, and their decoding from the kernel's records. Pure: bytes in, [`Event`] out.
+
+pub mod coin_selection;
+pub mod mempool;
+pub mod net;
+pub mod utxocache;
+pub mod validation;
+
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use crate::{
+    record::{self, Plain, types},
+    tracepoint::{LossReason, Tracepoint},
+};
+
+/// An event of the node. Borrows its texts and payloads from the batch that it was drained with.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// When its tracepoint fired, taken in the kernel.
+    pub time: Time,
+    /// What happened.
+    pub kind: Kind<'a>,
+}
+
+/// What happened, by the group of its tracepoint.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub enum Kind<'a> {
+    /// `net`: a P2P message.
+    Msg(net::Message<'a>),
+    /// `net`: a connection.
+    Conn {
+        /// What became of it.
+        event: net::Connection<'a>,
+    },
+    /// `mempool`.
+    Mempool {
+        /// What became of the transaction.
+        event: mempool::Mempool<'a>,
+    },
+    /// `validation`.
+    Validation {
+        /// What was validated.
+        event: validation::Validation,
+    },
+    /// `utxocache`.
+    Utxocache {
+        /// What was done to the cache or a coin.
+        event: utxocache::Utxocache,
+    },
+    /// `coin_selection`.
+    CoinSelection {
+        /// What the wallet did.
+        event: coin_selection::CoinSelection<'a>,
+    },
+    /// A gap: these events fired, but cannot be given.
+    Lost(Lost),
+}
+
+/// Events missing before the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Whose events.
+    pub tracepoint: Tracepoint,
+    /// Why.
+    pub reason: LossReason,
+    /// How many.
+    pub count: u64,
+}
+
+/// UNIX time in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Serialize for Event<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut event = serializer.serialize_struct("Event", 3)?;
+        event.serialize_field("timestamp", &(self.time.0 / 1_000_000_000))?;
+        event.serialize_field("timestamp_subsec_micros", &(self.time.0 % 1_000_000_000 / 1_000))?;
+        event.serialize_field("event", &self.kind)?;
+        event.end()
+    }
+}
+
+/// Decodes the records of one node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decoder {
+    /// CLOCK_TAI minus UNIX time, in whole seconds as nanoseconds.
+    pub tai_offset_ns: i64,
+    /// What the duration of `validation:block_connected` is multiplied with to give nanoseconds.
+    pub block_duration_unit_ns: u64,
+}
+
+impl Decoder {
+    /// Gives the events of a record in order: one, or several gaps. False if the record is not one of ours.
+    pub fn decode<'a>(&self, record: &'a [u8], mut give: impl FnMut(Event<'a>)) -> bool {
+        let Some((header, _)) = record::split::<types::event_header>(record) else { return false };
+        let time = Time(header.time_ns.saturating_add_signed(-self.tai_offset_ns));
+        if u32::from(header.tracepoint) == types::tracepoint::LOSSES.0 {
+            let Some((losses, _)) = record::split::<types::losses_record>(record) else { return false };
+            for lost in each_lost(|tracepoint, reason| losses.counts[tracepoint][reason].into()) {
+                give(Event { time, kind: Kind::Lost(lost) });
+            }
+            return true;
+        }
+        let kind = Tracepoint::from_id(header.tracepoint).and_then(|tracepoint| self.kind(tracepoint, record));
+        let known = kind.is_some();
+        if let Some(kind) = kind {
+            give(Event { time, kind });
+        }
+        known
+    }
+
+    fn kind<'a>(&self, tracepoint: Tracepoint, record: &'a [u8]) -> Option<Kind<'a>> {
+        Some(match tracepoint {
+            Tracepoint::NetInboundMessage => Kind::Msg(net::Message::decode(record, true)?),
+            Tracepoint::NetOutboundMessage => Kind::Msg(net::Message::decode(record, false)?),
+            Tracepoint::NetInboundConnection
+            | Tracepoint::NetOutboundConnection
+            | Tracepoint::NetEvictedInboundConnection
+            | Tracepoint::NetClosedConnection
+            | Tracepoint::NetMisbehavingConnection => {
+                Kind::Conn { event: net::Connection::decode(tracepoint, record)? }
+            }
+            Tracepoint::MempoolAdded
+            | Tracepoint::MempoolRemoved
+            | Tracepoint::MempoolReplaced
+            | Tracepoint::MempoolRejected => Kind::Mempool { event: mempool::Mempool::decode(tracepoint, record)? },
+            Tracepoint::ValidationBlockConnected => {
+                Kind::Validation { event: validation::Validation::decode(record, self.block_duration_unit_ns)? }
+            }
+            Tracepoint::UtxocacheFlush
+            | Tracepoint::UtxocacheAdd
+            | Tracepoint::UtxocacheSpent
+            | Tracepoint::UtxocacheUncache => {
+                Kind::Utxocache { event: utxocache::Utxocache::decode(tracepoint, record)? }
+            }
+            Tracepoint::CoinSelectionSelectedCoins
+            | Tracepoint::CoinSelectionNormalCreateTxInternal
+            | Tracepoint::CoinSelectionAttemptingApsCreateTx
+            | Tracepoint::CoinSelectionApsCreateTxInternal => {
+                Kind::CoinSelection { event: coin_selection::CoinSelection::decode(tracepoint, record)? }
+            }
+        })
+    }
+}
+
+/// The losses that are not zero, from counts by tracepoint and reason as the kernel side keeps them.
+pub(crate) fn each_lost(count: impl Fn(usize, usize) -> u64) -> impl Iterator<Item = Lost> {
+    Tracepoint::all()
+        .flat_map(|tracepoint| LossReason::KERNEL.into_iter().map(move |reason| (tracepoint, reason)))
+        .map(move |(tracepoint, reason)| Lost { tracepoint, reason, count: count(tracepoint.index(), reason as usize) })
+        .filter(|lost| lost.count > 0)
+}
+
+/// The tracepoint of a record, without decoding it; `None` for the record of a gap.
+pub(crate) fn tracepoint_of(record: &[u8]) -> Option<Tracepoint> {
+    let (header, _) = record::split::<types::event_header>(record)?;
+    Tracepoint::from_id(header.tracepoint)
+}
+
+/// A record's struct, its text (what is not UTF-8 replaced) and the bytes after both.
+fn parts<T: Plain>(record: &[u8]) -> Option<(T, Cow<'_, str>, &[u8])> {
+    let (header, _) = record::split::<types::event_header>(record)?;
+    let (fixed, rest) = record::split::<T>(record)?;
+    let (text, rest) = rest.split_at_checked(header.text_length.into())?;
+    Some((fixed, String::from_utf8_lossy(text), rest))
+}
+
+/// The text in an array of `size` bytes at the start of `bytes`, ended by a zero unless it fills the array. Bitcoin
+/// Core's names are ASCII; of anything else what precedes it is given.
+fn text_in_place(bytes: &[u8], size: usize) -> &str {
+    let array = &bytes[..size.min(bytes.len())];
+    let text = array.split(|&byte| byte == 0).next().unwrap_or_default();
+    text.utf8_chunks().next().map_or("", |chunk| chunk.valid())
+}

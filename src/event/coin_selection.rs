@@ -1,0 +1,103 @@
+//! Events of the context `coin_selection`: the node's own wallets. Values in satoshis.
+
+use std::{borrow::Cow, mem::offset_of};
+
+use serde::Serialize;
+
+use super::{parts, text_in_place};
+use crate::{
+    record::types::{attempting_aps_record, create_tx_record, selected_coins_record},
+    tracepoint::Tracepoint,
+};
+
+/// What a wallet did to fund a transaction.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub enum CoinSelection<'a> {
+    /// `coin_selection:selected_coins`: coins were chosen.
+    SelectedCoins {
+        /// The wallet's name.
+        wallet: Cow<'a, str>,
+        /// How: bnb, knapsack, srd, cg, manual.
+        algorithm: &'a str,
+        /// What was to be reached.
+        target: i64,
+        /// The waste metric; negative is better.
+        waste: i64,
+        /// What the chosen coins are worth.
+        selected: i64,
+    },
+    /// `coin_selection:normal_create_tx_internal`: the first attempt ended.
+    NormalCreateTxInternal {
+        /// The wallet's name.
+        wallet: Cow<'a, str>,
+        /// Whether it gave a transaction.
+        success: bool,
+        /// The expected fee.
+        fee: i64,
+        /// Where the change is; -1 if there is none.
+        change_position: i32,
+    },
+    /// `coin_selection:attempting_aps_create_tx`: a second attempt, avoiding partial spends, begins.
+    AttemptingApsCreateTx {
+        /// The wallet's name.
+        wallet: Cow<'a, str>,
+    },
+    /// `coin_selection:aps_create_tx_internal`: the second attempt ended.
+    ApsCreateTxInternal {
+        /// The wallet's name.
+        wallet: Cow<'a, str>,
+        /// Whether its result will be used.
+        use_aps: bool,
+        /// Whether it gave a transaction.
+        success: bool,
+        /// The expected fee.
+        fee: i64,
+        /// Where the change is; -1 if there is none.
+        change_position: i32,
+    },
+}
+
+impl<'a> CoinSelection<'a> {
+    pub(super) fn decode(tracepoint: Tracepoint, record: &'a [u8]) -> Option<Self> {
+        Some(match tracepoint {
+            Tracepoint::CoinSelectionSelectedCoins => {
+                let (fixed, wallet, _) = parts::<selected_coins_record>(record)?;
+                CoinSelection::SelectedCoins {
+                    wallet,
+                    algorithm: text_in_place(
+                        record.get(offset_of!(selected_coins_record, algorithm)..)?,
+                        fixed.algorithm.len(),
+                    ),
+                    target: fixed.target,
+                    waste: fixed.waste,
+                    selected: fixed.selected,
+                }
+            }
+            Tracepoint::CoinSelectionNormalCreateTxInternal => {
+                let (fixed, wallet, _) = parts::<create_tx_record>(record)?;
+                CoinSelection::NormalCreateTxInternal {
+                    wallet,
+                    success: fixed.success != 0,
+                    fee: fixed.fee,
+                    change_position: fixed.change_position,
+                }
+            }
+            Tracepoint::CoinSelectionAttemptingApsCreateTx => {
+                let (_, wallet, _) = parts::<attempting_aps_record>(record)?;
+                CoinSelection::AttemptingApsCreateTx { wallet }
+            }
+            Tracepoint::CoinSelectionApsCreateTxInternal => {
+                let (fixed, wallet, _) = parts::<create_tx_record>(record)?;
+                CoinSelection::ApsCreateTxInternal {
+                    wallet,
+                    use_aps: fixed.use_aps != 0,
+                    success: fixed.success != 0,
+                    fee: fixed.fee,
+                    change_position: fixed.change_position,
+                }
+            }
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! Events of the context `mempool`. Sizes in virtual bytes, fees in satoshis, times in UNIX seconds.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::parts;
+use crate::{
+    json::Hash,
+    record::types::{added_record, rejected_record, removed_record, replaced_record},
+    tracepoint::Tracepoint,
+};
+
+/// What became of a transaction.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub enum Mempool<'a> {
+    /// `mempool:added`: it entered the mempool.
+    Added {
+        /// Its id.
+        txid: Hash,
+        /// Its size.
+        vsize: i64,
+        /// Its fee.
+        fee: i64,
+    },
+    /// `mempool:removed`: it left the mempool.
+    Removed {
+        /// Its id.
+        txid: Hash,
+        /// Bitcoin Core's MemPoolRemovalReason: expiry, sizelimit, reorg, block, conflict, replaced.
+        reason: Cow<'a, str>,
+        /// Its size.
+        vsize: i64,
+        /// Its fee.
+        fee: i64,
+        /// When it had entered.
+        entry_time: u64,
+    },
+    /// `mempool:replaced`: it made room for another (BIP 125). One event for each that is replaced.
+    Replaced {
+        /// The one that leaves.
+        replaced_txid: Hash,
+        /// Its size.
+        replaced_vsize: i64,
+        /// Its fee.
+        replaced_fee: i64,
+        /// When it had entered.
+        replaced_entry_time: u64,
+        /// The transaction, or from v29 on the package, that comes.
+        replacement_txid: Hash,
+        /// Its size.
+        replacement_vsize: i64,
+        /// Its fee.
+        replacement_fee: i64,
+        /// False if the id is the hash of a package.
+        replacement_is_txid: bool,
+    },
+    /// `mempool:rejected`: it was not let in.
+    Rejected {
+        /// Its id.
+        txid: Hash,
+        /// Why.
+        reason: Cow<'a, str>,
+    },
+}
+
+impl<'a> Mempool<'a> {
+    pub(super) fn decode(tracepoint: Tracepoint, record: &'a [u8]) -> Option<Self> {
+        Some(match tracepoint {
+            Tracepoint::MempoolAdded => {
+                let (fixed, ..) = parts::<added_record>(record)?;
+                Mempool::Added { txid: Hash(fixed.txid), vsize: fixed.vsize, fee: fixed.fee }
+            }
+            Tracepoint::MempoolRemoved => {
+                let (fixed, reason, _) = parts::<removed_record>(record)?;
+                Mempool::Removed {
+                    txid: Hash(fixed.txid),
+                    reason,
+                    vsize: fixed.vsize,
+                    fee: fixed.fee,
+                    entry_time: fixed.entry_time,
+                }
+            }
+            Tracepoint::MempoolReplaced => {
+                let (fixed, ..) = parts::<replaced_record>(record)?;
+                Mempool::Replaced {
+                    replaced_txid: Hash(fixed.replaced_txid),
+                    replaced_vsize: fixed.replaced_vsize,
+                    replaced_fee: fixed.replaced_fee,
+                    replaced_entry_time: fixed.replaced_entry_time,
+                    replacement_txid: Hash(fixed.replacement_txid),
+                    replacement_vsize: fixed.replacement_vsize,
+                    replacement_fee: fixed.replacement_fee,
+                    replacement_is_txid: fixed.replacement_is_txid != 0,
+                }
+            }
+            Tracepoint::MempoolRejected => {
+                let (fixed, reason, _) = parts::<rejected_record>(record)?;
+                Mempool::Rejected { txid: Hash(fixed.txid), reason }
+            }
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! Events of the context `utxocache`. They are of any UTXO cache, temporary ones too: no changes of the UTXO set.
+
+use serde::Serialize;
+
+use super::parts;
+use crate::{
+    json::Hash,
+    record::types::{coin_record, flush_record},
+    tracepoint::Tracepoint,
+};
+
+/// What was done to the cache or to a coin in it.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub enum Utxocache {
+    /// `utxocache:flush`: the cache was written to disk.
+    Flush {
+        /// What that took, in µs.
+        duration: i64,
+        /// 0 NONE, 1 IF_NEEDED, 2 PERIODIC; 3 is ALWAYS up to v30 and FORCE_FLUSH from v31 on, 4 FORCE_SYNC.
+        mode: u32,
+        /// Coins in the cache before.
+        coins: u64,
+        /// Bytes that the cache took before.
+        memory: u64,
+        /// Whether pruning was the cause.
+        for_prune: bool,
+    },
+    /// `utxocache:add`: a coin was added.
+    Add(Coin),
+    /// `utxocache:spent`: a coin was spent.
+    Spent(Coin),
+    /// `utxocache:uncache`: a coin was dropped on purpose.
+    Uncache(Coin),
+}
+
+/// An unspent output.
+#[derive(Debug, Serialize)]
+pub struct Coin {
+    /// The transaction that made it.
+    pub txid: Hash,
+    /// Its place among the outputs.
+    pub vout: u32,
+    /// The height of the block that made it.
+    pub height: u32,
+    /// Satoshis.
+    pub value: i64,
+    /// Whether a coinbase made it.
+    pub is_coinbase: bool,
+}
+
+impl Utxocache {
+    pub(super) fn decode(tracepoint: Tracepoint, record: &[u8]) -> Option<Self> {
+        if tracepoint == Tracepoint::UtxocacheFlush {
+            let (fixed, ..) = parts::<flush_record>(record)?;
+            return Some(Utxocache::Flush {
+                duration: fixed.duration_us,
+                mode: fixed.mode,
+                coins: fixed.coins,
+                memory: fixed.memory,
+                for_prune: fixed.for_prune != 0,
+            });
+        }
+        let (fixed, ..) = parts::<coin_record>(record)?;
+        let coin = Coin {
+            txid: Hash(fixed.txid),
+            vout: fixed.vout,
+            height: fixed.height,
+            value: fixed.value,
+            is_coinbase: fixed.is_coinbase != 0,
+        };
+        match tracepoint {
+            Tracepoint::UtxocacheAdd => Some(Utxocache::Add(coin)),
+            Tracepoint::UtxocacheSpent => Some(Utxocache::Spent(coin)),
+            Tracepoint::UtxocacheUncache => Some(Utxocache::Uncache(coin)),
+            _ => None,
+        }
+    }
+}

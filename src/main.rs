@@ -1,0 +1,49 @@
+//! The command line tool: arguments → tap → sinks.
+
+mod cli;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+
+use cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(&cli.log);
+    let result = match &cli.command {
+        None => run::tap(&cli.tap),
+        Some(Command::Tap(args)) => run::tap(args),
+        Some(Command::Export(args)) => run::export(args),
+        Some(Command::Probes(args)) => run::probes(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bitcointap: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(args: &LogArgs) {
+    let level = match args.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    match args.format {
+        LogFormat::Logfmt => {
+            let format = tracing_logfmt::builder().with_target(false);
+            format.subscriber_builder().with_writer(std::io::stderr).with_max_level(level).init();
+        }
+        LogFormat::Json => {
+            let format = tracing_subscriber::fmt().json().flatten_event(true).with_target(false);
+            format.with_writer(std::io::stderr).with_max_level(level).init();
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Events as Prometheus metrics. In: each event, and what the event loop knows of the tap. Out: a registry that can be
+//! gathered by any thread at any time.
+//!
+//! A family is one definition, in the file of its group, and one line in that group's `observe`; `family.rs` says how it is
+//! written. What several events say together is state in a file of its own, as in `peers.rs`; it belongs to one run of the
+//! node and ends in [`Metrics::node_gone`]. Label values are closed sets (`labels.rs`) or stand alone (`free_form.rs`).
+
+mod connections;
+mod exporter;
+mod family;
+mod free_form;
+mod labels;
+mod mempool;
+mod messages;
+mod network;
+mod peers;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod validation;
+
+use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
+
+pub(crate) use self::exporter::HTTP_PATHS;
+use self::{
+    connections::Connections, exporter::Exporter, family::Registered, mempool::Mempool, messages::Messages,
+    validation::Validation,
+};
+use crate::{
+    event::{Event, Kind},
+    tap::Counters,
+    tracepoint::{Tracepoint, Tracepoints},
+};
+
+/// What can be chosen about metrics.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many values a label can have that the world chooses, such as a rejection's reason; others are one, `other`.
+    pub max_free_form_values: usize,
+    /// The sinks that [`Metrics::json_lines`] will tell of.
+    pub json_sinks: &'static [&'static str],
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_free_form_values: 100, json_sinks: &[] }
+    }
+}
+
+/// All families. Owned by the thread that observes.
+pub struct Metrics {
+    registry: Registry,
+    registered: Registered,
+    json_sinks: &'static [&'static str],
+    messages: Messages,
+    connections: Connections,
+    mempool: Mempool,
+    validation: Validation,
+    exporter: Exporter,
+}
+
+impl Metrics {
+    /// Those that these tracepoints feed, not attached to a node yet.
+    pub fn new(attached: Tracepoints, options: &Options) -> Metrics {
+        let registry = Registry::new();
+        let process = registry.register(Box::new(ProcessCollector::for_self()));
+        process.expect("a new registry has no other collector");
+        let mut metrics = Metrics {
+            registered: Registered::new(registry.clone()),
+            registry,
+            json_sinks: options.json_sinks,
+            messages: Messages::new(options),
+            connections: Connections::new(options),
+            mempool: Mempool::new(options),
+            validation: Validation::new(options),
+            exporter: Exporter::new(options),
+        };
+        metrics.tapped(attached);
+        metrics
+    }
+
+    /// For the thread that serves them.
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
+    /// A new tap took the place of the last: its counters start from zero, and it has these tracepoints. Families come
+    /// and go with what feeds them; the counters of those that stay go on.
+    pub fn tapped(&mut self, attached: Tracepoints) {
+        let registered = &mut self.registered;
+        self.messages.attach(attached, registered);
+        self.connections.families.attach(attached, registered);
+        self.mempool.families.attach(attached, registered);
+        self.validation.families.attach(attached, registered);
+        self.exporter.families.attach(attached, registered);
+        self.connections.attached(attached);
+        self.exporter.tapped(attached);
+    }
+
+    /// The tap is attached to a node that runs since then, UNIX time.
+    pub fn attached(&mut self, node_start_time_seconds: f64) {
+        self.exporter.attached(node_start_time_seconds);
+    }
+
+    /// The node has ended; all that belongs to its run is forgotten.
+    pub fn node_gone(&mut self) {
+        self.connections.node_gone();
+        self.mempool.node_gone();
+        self.validation.node_gone();
+        self.exporter.node_gone();
+    }
+
+    /// Attaching to a node failed.
+    pub fn attach_failed(&self) {
+        self.exporter.families.attach_failures_total.inc();
+    }
+
+    /// Counts an event. But for a series seen for the first time it takes no lock and allocates nothing.
+    pub fn observe(&mut self, event: &Event<'_>) {
+        match &event.kind {
+            Kind::Msg(message) => {
+                self.messages.observe(message);
+                self.connections.message(event.time, &message.meta);
+                self.exporter.message(message);
+            }
+            Kind::Conn { event: connection } => self.connections.observe(event.time, connection),
+            Kind::Mempool { event: mempool } => self.mempool.observe(event.time, mempool),
+            Kind::Validation { event: validation } => self.validation.observe(event.time, validation),
+            // No family is fed by these.
+            Kind::Utxocache { event: _ } | Kind::CoinSelection { event: _ } => {}
+            // Counted from the kernel side's counters; here only what depends on events being without gaps.
+            Kind::Lost(lost) => self.mempool.lost(lost),
+        }
+    }
+
+    /// The time from an event's firing to [`Metrics::observe`].
+    pub fn observe_delay(&self, seconds: f64) {
+        self.exporter.families.event_delay_seconds.observe(seconds.max(0.0));
+    }
+
+    /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].
+    pub fn kernel_counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
+        self.exporter.kernel_counters(counters);
+    }
+
+    /// The ring buffer's size, and what waits in it.
+    pub fn ring_buffer(&self, bytes: u64, used: u64) {
+        self.exporter.families.ring_buffer_bytes.at([]).set(bytes as f64);
+        self.exporter.families.ring_buffer_used_bytes.at([]).set(used as f64);
+    }
+
+    /// What a sink, one of [`Options::json_sinks`], has written and lost since it was opened.
+    pub fn json_lines(&mut self, sink: &str, lines: u64, lost: u64) {
+        if let Some(sink) = self.json_sinks.iter().position(|&known| known == sink) {
+            self.exporter.json_lines(sink, lines, lost);
+        }
+    }
+
+    /// Where the HTTP server counts its requests, by path and code.
+    pub fn http_requests(&self) -> IntCounterVec {
+        self.exporter.families.http_requests_total.vec()
+    }
+}

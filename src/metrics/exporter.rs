@@ -1,0 +1,287 @@
+//! What the exporter says of itself. In: what the event loop does, and counters of the kernel side. Out: families that are
+//! always there, those by tracepoint with a series for each that is attached.
+
+use prometheus::{Gauge, Histogram, IntCounter};
+
+use super::{
+    Options,
+    family::{ALWAYS, Counters, Gauges, families},
+    free_form::Info,
+    labels::{Label, any_tracepoint, loss_reason, tracepoint},
+};
+use crate::{
+    event::net::{ConnectionType, Message},
+    p2p,
+    tap::Counters as KernelCounters,
+    tracepoint::{LossReason, Tracepoint, Tracepoints},
+};
+
+const OWN_MESSAGES: &[Tracepoint] = &[Tracepoint::NetOutboundMessage];
+
+/// Upper bounds in seconds.
+const DELAYS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// What a build knows of itself; build.rs sets the latter two.
+const BUILD: [(&str, &str); 3] = [
+    ("version", env!("CARGO_PKG_VERSION")),
+    ("revision", or_unknown(option_env!("BITCOINTAP_REVISION"))),
+    ("rustc", or_unknown(option_env!("BITCOINTAP_RUSTC"))),
+];
+
+const fn or_unknown(text: Option<&'static str>) -> &'static str {
+    match text {
+        Some(text) => text,
+        None => "unknown",
+    }
+}
+
+/// What HTTP requests ask for: places in the label `path`.
+pub(crate) const HTTP_PATHS: [&str; 3] = ["metrics", "landing", "other"];
+/// What HTTP requests are answered with.
+const HTTP_CODES: [&str; 4] = ["200", "404", "405", "500"];
+
+families! {
+    struct Families with options {
+        /// 1, with the version of bitcointap, the revision of its sources and the compiler in labels.
+        build_info: Gauges<3> = BUILD.map(|(name, value)| Label::new(name, [value])), from ALWAYS;
+
+        /// 1 while attached to a running node, else 0.
+        up: Gauge = (), from ALWAYS;
+
+        /// 1, with the node's own user agent in a label, from the version messages that it sends; not from those of
+        /// private broadcast, which hide it. Absent before the first.
+        node_info: Info = "user_agent", from OWN_MESSAGES;
+
+        /// UNIX time at which the node's process started. Absent while no node is attached to.
+        node_start_time_seconds: Gauges<0> = [], from ALWAYS;
+
+        /// Attachments to a node.
+        attachments_total: IntCounter = (), from ALWAYS;
+
+        /// Attachments that failed.
+        attach_failures_total: IntCounter = (), from ALWAYS;
+
+        /// 1 for each tracepoint that is attached to, else 0.
+        tracepoint_attached: Gauges<1> = [any_tracepoint()], from ALWAYS;
+
+        /// Hits of each attached tracepoint, counted in the kernel: delivered, filtered and lost ones together.
+        events_total: Counters<1> = [tracepoint()], from ALWAYS;
+
+        /// Hits in bitcointap_events_total that nobody had selected, and that the kernel side dropped for that.
+        events_filtered_total: Counters<1> = [tracepoint()], from ALWAYS;
+
+        /// Hits in bitcointap_events_total that could not be delivered, by reason: the ring buffer was full (ring_full), or
+        /// the node's memory could not be read (unreadable). Every other family misses these.
+        events_lost_total: Counters<2> = [tracepoint(), loss_reason()], from ALWAYS;
+
+        /// From the firing of an event in the node to its being counted here.
+        event_delay_seconds: Histogram = DELAYS, from ALWAYS;
+
+        /// Size of the ring buffer between the kernel and bitcointap. Absent before the first attachment.
+        ring_buffer_bytes: Gauges<0> = [], from ALWAYS;
+
+        /// Bytes that waited in the ring buffer when it was last looked at. Absent before the first attachment.
+        ring_buffer_used_bytes: Gauges<0> = [], from ALWAYS;
+
+        /// Lines of JSON written, by sink.
+        json_lines_total: Counters<1> = [sink(options)], from ALWAYS;
+
+        /// Events that a JSON sink did not write because it was too slow or had failed, by sink. Those in
+        /// bitcointap_events_lost_total, which reach no sink, are not among them.
+        json_lines_lost_total: Counters<1> = [sink(options)], from ALWAYS;
+
+        /// HTTP requests answered, by what was asked for and status. Not connections that ended without a whole request.
+        http_requests_total: Counters<2> = [Label::new("path", HTTP_PATHS), Label::new("code", HTTP_CODES)], from ALWAYS;
+    }
+}
+
+fn sink(options: &Options) -> Label {
+    Label::new("sink", options.json_sinks.iter().copied())
+}
+
+/// The families and what they were last told.
+pub(super) struct Exporter {
+    pub(super) families: Families,
+    attached: Tracepoints,
+    /// The kernel side's counters when they were last read.
+    counted: [KernelCounters; Tracepoint::COUNT],
+}
+
+impl Exporter {
+    pub(super) fn new(options: &Options) -> Self {
+        let families = Families::new(options);
+        families.build_info.at([0, 0, 0]).set(1.0);
+        Self { families, attached: Tracepoints::default(), counted: Default::default() }
+    }
+
+    pub(super) fn tapped(&mut self, attached: Tracepoints) {
+        self.attached = attached;
+        self.counted = Default::default();
+        self.show_attached(false);
+    }
+
+    pub(super) fn attached(&mut self, node_start_time_seconds: f64) {
+        self.families.up.set(1.0);
+        self.families.attachments_total.inc();
+        self.families.node_start_time_seconds.at([]).set(node_start_time_seconds);
+        self.show_attached(true);
+    }
+
+    pub(super) fn node_gone(&mut self) {
+        self.families.up.set(0.0);
+        self.families.node_start_time_seconds.remove(0);
+        self.families.node_info.clear();
+        self.show_attached(false);
+    }
+
+    fn show_attached(&self, up: bool) {
+        for tracepoint in Tracepoint::all() {
+            let is_attached = up && self.attached.contains(tracepoint);
+            self.families.tracepoint_attached.at([tracepoint.index()]).set(f64::from(u8::from(is_attached)));
+        }
+    }
+
+    pub(super) fn kernel_counters(&mut self, counters: &[KernelCounters; Tracepoint::COUNT]) {
+        for tracepoint in self.attached.iter() {
+            let place = tracepoint.index();
+            let (before, now) = (&self.counted[place], &counters[place]);
+            self.families.events_total.at([place]).inc_by(now.fired.saturating_sub(before.fired));
+            self.families.events_filtered_total.at([place]).inc_by(now.filtered.saturating_sub(before.filtered));
+            for reason in LossReason::KERNEL.map(|reason| reason as usize) {
+                let lost = now.lost[reason].saturating_sub(before.lost[reason]);
+                self.families.events_lost_total.at([place, reason]).inc_by(lost);
+            }
+        }
+        self.counted = *counters;
+    }
+
+    pub(super) fn message(&mut self, message: &Message<'_>) {
+        if let p2p::Message::Version { user_agent, .. } = &message.msg
+            && !message.meta.inbound
+            && message.meta.conn_type != ConnectionType::PrivateBroadcast
+        {
+            self.families.node_info.set(user_agent);
+        }
+    }
+
+    pub(super) fn json_lines(&self, sink: usize, lines: u64, lost: u64) {
+        let advance = |counter: &IntCounter, total: u64| counter.inc_by(total.saturating_sub(counter.get()));
+        advance(self.families.json_lines_total.at([sink]), lines);
+        advance(self.families.json_lines_lost_total.at([sink]), lost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Kind, net::Meta},
+        metrics::{
+            Metrics,
+            testing::{assert_histogram_of_one, message, only, text_of, told, version},
+        },
+    };
+
+    #[test]
+    fn the_node_is_known_by_its_own_version_message() {
+        let [own, other] = ["/Satoshi:31.0.0/", "/other/"].map(version);
+        let mut told = told();
+        told.tell(message(true, "version", 102, p2p::decode("version", &other)));
+        assert_eq!(told.family("node_info"), None, "a peer's");
+        let broadcast = Message {
+            meta: Meta {
+                peer_id: 2,
+                addr: "x.onion:8333".into(),
+                conn_type: ConnectionType::PrivateBroadcast,
+                command: "version",
+                inbound: false,
+                size: 102,
+            },
+            msg: p2p::decode("version", &other),
+        };
+        told.tell(Kind::Msg(broadcast));
+        assert_eq!(told.family("node_info"), None, "a disguise");
+        told.tell(message(false, "version", 102, p2p::decode("version", &own)));
+        told.assert("node_info", &["{user_agent=\"/Satoshi:31.0.0/\"} 1"]);
+        told.metrics.node_gone();
+        assert_eq!(told.family("node_info"), None);
+    }
+
+    #[test]
+    fn attaching_is_told() {
+        let mut told = only("net:inbound_message");
+        told.assert("up", &[]).assert("tracepoint_attached", &[]).assert("attachments_total", &[]);
+        assert_eq!(told.family("node_start_time_seconds"), None);
+        told.metrics.attach_failed();
+        told.metrics.attached(1_700_000_000.25);
+        told.assert("up", &["1"])
+            .assert("attachments_total", &["1"])
+            .assert("attach_failures_total", &["1"])
+            .assert("node_start_time_seconds", &["1700000000.25"])
+            .assert("tracepoint_attached", &["{tracepoint=\"net:inbound_message\"} 1"]);
+        told.metrics.node_gone();
+        told.assert("up", &[]).assert("tracepoint_attached", &[]).assert("attachments_total", &["1"]);
+        assert_eq!(told.family("node_start_time_seconds"), None);
+        let text = text_of(&told.metrics.registry());
+        assert!(text.contains("bitcointap_tracepoint_attached{tracepoint=\"utxocache:add\"} 0\n"));
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(
+            text.lines().any(|l| l.starts_with("bitcointap_build_info{") && l.contains(version) && l.ends_with(" 1"))
+        );
+        assert!(text.contains("process_resident_memory_bytes "));
+    }
+
+    #[test]
+    fn the_kernel_sides_counters_advance_by_what_was_added() {
+        let mut told = only("net:inbound_message,mempool:added");
+        let mut counters = [KernelCounters::default(); Tracepoint::COUNT];
+        let inbound = Tracepoint::NetInboundMessage.index();
+        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1] };
+        for _ in 0..2 {
+            told.metrics.kernel_counters(&counters);
+        }
+        let lost = [
+            "{reason=\"ring_full\",tracepoint=\"net:inbound_message\"} 2",
+            "{reason=\"unreadable\",tracepoint=\"net:inbound_message\"} 1",
+        ];
+        told.assert("events_total", &["{tracepoint=\"net:inbound_message\"} 10"])
+            .assert("events_filtered_total", &["{tracepoint=\"net:inbound_message\"} 3"])
+            .assert("events_lost_total", &lost);
+        let text = text_of(&told.metrics.registry());
+        for (line, is_there) in [
+            ("events_total{tracepoint=\"mempool:added\"} 0", true),
+            ("events_filtered_total{tracepoint=\"mempool:added\"} 0", true),
+            ("events_lost_total{reason=\"ring_full\",tracepoint=\"mempool:added\"} 0", true),
+            ("events_total{tracepoint=\"mempool:removed\"}", false),
+        ] {
+            assert_eq!(text.contains(line), is_there, "{line}");
+        }
+        // A new tap starts from zero; the metrics go on.
+        told.metrics.tapped("net:inbound_message".parse().unwrap());
+        counters[inbound] = KernelCounters { fired: 4, filtered: 0, lost: [0, 0] };
+        told.metrics.kernel_counters(&counters);
+        told.assert("events_total", &["{tracepoint=\"net:inbound_message\"} 14"]).assert("events_lost_total", &lost);
+        assert!(!text_of(&told.metrics.registry()).contains("events_total{tracepoint=\"mempool:added\"}"));
+    }
+
+    #[test]
+    fn delays_ring_and_sinks_are_told() {
+        let mut told = told();
+        assert_eq!((told.family("ring_buffer_bytes"), told.family("ring_buffer_used_bytes")), (None, None));
+        told.metrics.observe_delay(0.6);
+        told.metrics.ring_buffer(16 << 20, 4_096);
+        told.metrics.json_lines("stdout", 7, 2);
+        told.metrics.json_lines("stdout", 9, 2);
+        told.assert("ring_buffer_bytes", &["16777216"])
+            .assert("ring_buffer_used_bytes", &["4096"])
+            .assert("json_lines_total", &["{sink=\"stdout\"} 9"])
+            .assert("json_lines_lost_total", &["{sink=\"stdout\"} 2"]);
+        assert_histogram_of_one(&told, "event_delay_seconds", "", &["1", "2.5", "5", "10", "+Inf"], 0.6);
+        let text = text_of(&told.metrics.registry());
+        assert!(text.contains("bitcointap_json_lines_total{sink=\"file\"} 0\n"));
+        assert!(text.contains("bitcointap_http_requests_total{code=\"200\",path=\"metrics\"} 0\n"));
+        let none = Metrics::new(Tracepoints::default_set(), &Options::default());
+        assert!(!text_of(&none.registry()).contains("json_lines"));
+    }
+}

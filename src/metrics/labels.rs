@@ -1,0 +1,201 @@
+//! The closed sets of label values. In: the numbers and names of the rest of the crate. Out: a [`Label`] for each, whose
+//! values stand in the order of those numbers.
+
+use std::sync::LazyLock;
+
+use crate::{
+    event::net::ConnectionType,
+    p2p::{COMMANDS, command_index},
+    tracepoint::{LossReason, Tracepoint},
+};
+
+/// Its name and all the values it can have.
+pub(super) struct Label {
+    pub(super) name: &'static str,
+    pub(super) values: Vec<Value>,
+}
+
+/// One that a label can have.
+pub(super) struct Value {
+    pub(super) text: &'static str,
+    /// Series with it are there only while this is attached.
+    pub(super) source: Option<Tracepoint>,
+}
+
+impl Label {
+    pub(super) fn new(name: &'static str, values: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { name, values: values.into_iter().map(|text| Value { text, source: None }).collect() }
+    }
+
+    fn fed(name: &'static str, values: impl IntoIterator<Item = (&'static str, Tracepoint)>) -> Self {
+        let values = values.into_iter().map(|(text, source)| Value { text, source: Some(source) });
+        Self { name, values: values.collect() }
+    }
+}
+
+/// Places in [`direction`].
+pub(super) const INBOUND: usize = 0;
+pub(super) const OUTBOUND: usize = 1;
+
+/// Which way a message went.
+pub(super) fn direction() -> Label {
+    let [inbound, outbound] = MESSAGES;
+    Label::fed("direction", [("inbound", inbound), ("outbound", outbound)])
+}
+
+/// What gives messages, in the order of [`direction`].
+pub(super) const MESSAGES: [Tracepoint; 2] = [Tracepoint::NetInboundMessage, Tracepoint::NetOutboundMessage];
+
+/// The type of a message.
+pub(super) fn command() -> Label {
+    Label::new("command", COMMANDS.iter().copied().chain(["other"]))
+}
+
+/// Its place in [`command`].
+pub(super) fn command_place(command: &str) -> usize {
+    command_index(command).unwrap_or(COMMANDS.len())
+}
+
+/// Commands whose payload has no fixed size, of those that today's nodes send. Not those that are history (`alert`,
+/// `reject`, …) and not unknown ones, about whose sizes a peer could say anything.
+const SIZED_COMMANDS: &[&str] = &[
+    "addr",
+    "addrv2",
+    "block",
+    "blocktxn",
+    "cfcheckpt",
+    "cfheaders",
+    "cfilter",
+    "cmpctblock",
+    "feature",
+    "filteradd",
+    "filterload",
+    "getblocks",
+    "getblocktxn",
+    "getdata",
+    "getheaders",
+    "headers",
+    "inv",
+    "merkleblock",
+    "notfound",
+    "tx",
+    "version",
+];
+
+/// The type of a message whose size varies.
+pub(super) fn sized_command() -> Label {
+    Label::new("command", SIZED_COMMANDS.iter().copied())
+}
+
+/// Its place in [`sized_command`], by its place in [`command`].
+pub(super) fn sized_command_place(command: usize) -> Option<usize> {
+    static PLACES: LazyLock<Vec<Option<usize>>> = LazyLock::new(|| {
+        COMMANDS.iter().map(|command| SIZED_COMMANDS.iter().position(|sized| sized == command)).collect()
+    });
+    PLACES.get(command).copied().flatten()
+}
+
+/// What a connection is for.
+pub(super) fn connection_type() -> Label {
+    Label::new("connection_type", ConnectionType::ALL.map(ConnectionType::name))
+}
+
+/// The same of connections being opened, which two tracepoints tell.
+pub(super) fn opened_connection_type() -> Label {
+    let mut label = connection_type();
+    for (value, connection_type) in label.values.iter_mut().zip(ConnectionType::ALL) {
+        value.source = match connection_type {
+            ConnectionType::Unknown => None,
+            ConnectionType::Inbound => Some(Tracepoint::NetInboundConnection),
+            ConnectionType::OutboundFullRelay
+            | ConnectionType::BlockRelayOnly
+            | ConnectionType::Feeler
+            | ConnectionType::Manual
+            | ConnectionType::AddrFetch
+            | ConnectionType::PrivateBroadcast => Some(Tracepoint::NetOutboundConnection),
+        };
+    }
+    label
+}
+
+/// What became of a transaction in the mempool: places in [`action`] and, but for the last, [`sized_action`].
+pub(super) const ADDED: usize = 0;
+pub(super) const REMOVED: usize = 1;
+pub(super) const REPLACED: usize = 2;
+pub(super) const REJECTED: usize = 3;
+
+pub(super) fn action() -> Label {
+    Label::fed(
+        "action",
+        [
+            ("added", Tracepoint::MempoolAdded),
+            ("removed", Tracepoint::MempoolRemoved),
+            ("replaced", Tracepoint::MempoolReplaced),
+            ("rejected", Tracepoint::MempoolRejected),
+        ],
+    )
+}
+
+/// Those that come with size and fee.
+pub(super) fn sized_action() -> Label {
+    let mut label = action();
+    label.values.truncate(REJECTED);
+    label
+}
+
+/// RemovalReasonToString in Bitcoin Core.
+const REMOVAL_REASONS: [&str; 6] = ["expiry", "sizelimit", "reorg", "block", "conflict", "replaced"];
+
+/// Why a transaction left the mempool.
+pub(super) fn removal_reason() -> Label {
+    Label::new("reason", REMOVAL_REASONS.into_iter().chain(["other"]))
+}
+
+/// Its place in [`removal_reason`].
+pub(super) fn removal_reason_place(reason: &str) -> usize {
+    REMOVAL_REASONS.iter().position(|&known| known == reason).unwrap_or(REMOVAL_REASONS.len())
+}
+
+/// Each tracepoint, whether attached or not.
+pub(super) fn any_tracepoint() -> Label {
+    Label::new("tracepoint", Tracepoint::all().map(Tracepoint::name))
+}
+
+/// Each tracepoint while it is attached.
+pub(super) fn tracepoint() -> Label {
+    Label::fed("tracepoint", Tracepoint::all().map(|tracepoint| (tracepoint.name(), tracepoint)))
+}
+
+/// Why the kernel side lost an event.
+pub(super) fn loss_reason() -> Label {
+    Label::new("reason", LossReason::KERNEL.map(LossReason::name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_of_the_values() {
+        for (place, value) in command().values.iter().enumerate() {
+            assert_eq!(command_place(value.text), place);
+            let sized = sized_command_place(place).map(|place| sized_command().values[place].text);
+            assert_eq!(sized, SIZED_COMMANDS.contains(&value.text).then_some(value.text));
+        }
+        assert!(SIZED_COMMANDS.iter().all(|&command| command_index(command).is_some()));
+        assert_eq!(command().values[command_place("made-up")].text, "other");
+        assert_eq!(removal_reason().values[removal_reason_place("made-up")].text, "other");
+        assert_eq!(removal_reason().values[removal_reason_place("block")].text, "block");
+        for (place, connection_type) in ConnectionType::ALL.into_iter().enumerate() {
+            assert_eq!(connection_type as usize, place);
+        }
+        for (place, reason) in LossReason::KERNEL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+        }
+        assert_eq!(direction().values[INBOUND].text, "inbound");
+        assert_eq!(direction().values[OUTBOUND].text, "outbound");
+        for (place, text) in [(ADDED, "added"), (REMOVED, "removed"), (REPLACED, "replaced"), (REJECTED, "rejected")] {
+            assert_eq!(action().values[place].text, text);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What becomes of transactions in the mempool. In: mempool events. Out: families by action, and of replacements what they
+//! pay more.
+
+use prometheus::Histogram;
+
+use super::{
+    Options,
+    family::{Counters, Histograms, families},
+    free_form::Reasons,
+    labels::{ADDED, REJECTED, REMOVED, REPLACED, action, removal_reason, removal_reason_place, sized_action},
+};
+use crate::{
+    event::{Lost, Time, mempool::Mempool as Event},
+    json::Hash,
+    tracepoint::Tracepoint,
+};
+
+const SIZED: &[Tracepoint] = &[Tracepoint::MempoolAdded, Tracepoint::MempoolRemoved, Tracepoint::MempoolReplaced];
+const ANY: &[Tracepoint] =
+    &[Tracepoint::MempoolAdded, Tracepoint::MempoolRemoved, Tracepoint::MempoolReplaced, Tracepoint::MempoolRejected];
+const REMOVALS: &[Tracepoint] = &[Tracepoint::MempoolRemoved];
+const REPLACEMENTS: &[Tracepoint] = &[Tracepoint::MempoolReplaced];
+const REJECTIONS: &[Tracepoint] = &[Tracepoint::MempoolRejected];
+
+/// Upper bounds in virtual bytes, up to the largest standard transaction.
+const SIZES: &[f64] = &[100.0, 150.0, 200.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0, 50000.0, 100000.0];
+/// Upper bounds in satoshis for each virtual byte.
+const FEERATES: &[f64] = &[0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+/// Upper bounds in seconds, up to the two weeks after which a transaction expires.
+const RESIDENCES: &[f64] = &[
+    1.0, 10.0, 60.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 21600.0, 43200.0, 86400.0, 259200.0, 604800.0,
+    1209600.0,
+];
+/// Upper bounds in satoshis.
+const FEE_INCREASES: &[f64] = &[10.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7];
+
+families! {
+    struct Families with options {
+        /// Transactions by what became of them in the mempool, from the tracepoints mempool:added, removed, replaced and
+        /// rejected. Actions overlap and are not to be summed: a replacement is replaced and removed, a full mempool adds,
+        /// removes and rejects. The size changes by added minus removed. Rejected includes orphans and testmempoolaccept;
+        /// added includes loading mempool.dat and reorganisations.
+        mempool_transactions_total: Counters<1> = [action()], from ANY;
+
+        /// Virtual bytes of the transactions in bitcointap_mempool_transactions_total; rejections do not tell them.
+        mempool_vbytes_total: Counters<1> = [sized_action()], from SIZED;
+
+        /// Fees of the transactions in bitcointap_mempool_transactions_total; rejections do not tell them.
+        mempool_fees_satoshis_total: Counters<1> = [sized_action()], from SIZED;
+
+        /// Transactions that left the mempool by Bitcoin Core's reason, from the tracepoint mempool:removed.
+        mempool_removals_total: Counters<1> = [removal_reason()], from REMOVALS;
+
+        /// Transactions that were not let into the mempool by Bitcoin Core's reason, from the tracepoint mempool:rejected.
+        /// Includes orphans (bad-txns-inputs-missingorspent) and testmempoolaccept. Numbers in reasons are N; reasons too
+        /// many to keep count as other.
+        mempool_rejections_total: Reasons = ("reason", options.max_free_form_values), from REJECTIONS;
+
+        /// Virtual bytes of single transactions by what became of them; rejections do not tell them.
+        mempool_transaction_size_vbytes: Histograms<1> = ([sized_action()], SIZES), from SIZED;
+
+        /// Fee of single transactions for each of their virtual bytes by what became of them; rejections do not tell it.
+        /// Not the feerate of the package by which a miner would choose them.
+        mempool_feerate_satoshis_per_vbyte: Histograms<1> = ([sized_action()], FEERATES), from SIZED;
+
+        /// How long transactions that left the mempool were in it, to the second, by reason of removal, from the
+        /// tracepoint mempool:removed.
+        mempool_residence_seconds: Histograms<1> = ([removal_reason()], RESIDENCES), from REMOVALS;
+
+        /// What each replacement pays more than all together that it replaced, from the tracepoint mempool:replaced, which
+        /// fires once for each replaced transaction. Counted with the next other event of the mempool; not if events of
+        /// the tracepoint were lost next to it.
+        mempool_replacement_fee_increase_satoshis: Histogram = FEE_INCREASES, from REPLACEMENTS;
+    }
+}
+
+/// The families and the replacement in hand.
+pub(super) struct Mempool {
+    pub(super) families: Families,
+    replacement: Option<Replacement>,
+    /// An event of mempool:replaced is missing since the last other event, so replacements are not known whole.
+    has_gap: bool,
+}
+
+/// Replaced events in a row that name the same replacement.
+struct Replacement {
+    id: Hash,
+    fee: i64,
+    replaced_fees: i64,
+}
+
+impl Mempool {
+    pub(super) fn new(options: &Options) -> Self {
+        Self { families: Families::new(options), replacement: None, has_gap: false }
+    }
+
+    pub(super) fn node_gone(&mut self) {
+        self.replacement = None;
+        self.has_gap = false;
+    }
+
+    /// Events are missing before the next one.
+    pub(super) fn lost(&mut self, lost: &Lost) {
+        if lost.tracepoint == Tracepoint::MempoolReplaced {
+            self.replacement = None;
+            self.has_gap = true;
+        }
+    }
+
+    pub(super) fn observe(&mut self, time: Time, event: &Event<'_>) {
+        match *event {
+            Event::Added { txid: _, vsize, fee } => {
+                self.transaction(ADDED, vsize, fee);
+                self.replaced_all();
+            }
+            Event::Removed { txid: _, ref reason, vsize, fee, entry_time } => {
+                self.transaction(REMOVED, vsize, fee);
+                let stayed = (time.0 as f64 / 1e9 - entry_time as f64).max(0.0);
+                let reason = removal_reason_place(reason);
+                self.families.mempool_removals_total.at([reason]).inc();
+                self.families.mempool_residence_seconds.at([reason]).observe(stayed);
+                self.replaced_all();
+            }
+            Event::Replaced {
+                replaced_txid: _,
+                replaced_vsize,
+                replaced_fee,
+                replaced_entry_time: _,
+                replacement_txid,
+                replacement_vsize: _,
+                replacement_fee,
+                replacement_is_txid: _,
+            } => {
+                self.transaction(REPLACED, replaced_vsize, replaced_fee);
+                self.replaced(replacement_txid, replacement_fee, replaced_fee);
+            }
+            Event::Rejected { txid: _, ref reason } => {
+                self.families.mempool_transactions_total.at([REJECTED]).inc();
+                self.families.mempool_rejections_total.count(reason);
+                self.replaced_all();
+            }
+        }
+    }
+
+    fn transaction(&self, action: usize, vsize: i64, fee: i64) {
+        self.families.mempool_transactions_total.at([action]).inc();
+        self.families.mempool_vbytes_total.at([action]).inc_by(vsize.try_into().unwrap_or(0));
+        self.families.mempool_fees_satoshis_total.at([action]).inc_by(fee.try_into().unwrap_or(0));
+        self.families.mempool_transaction_size_vbytes.at([action]).observe(vsize as f64);
+        if vsize > 0 {
+            self.families.mempool_feerate_satoshis_per_vbyte.at([action]).observe(fee as f64 / vsize as f64);
+        }
+    }
+
+    fn replaced(&mut self, id: Hash, fee: i64, replaced_fee: i64) {
+        match &mut self.replacement {
+            Some(replacement) if replacement.id == id => {
+                replacement.replaced_fees = replacement.replaced_fees.saturating_add(replaced_fee);
+            }
+            _ => {
+                self.count_replacement();
+                self.replacement = Some(Replacement { id, fee, replaced_fees: replaced_fee });
+            }
+        }
+    }
+
+    /// Another event came: the replacement is complete.
+    fn replaced_all(&mut self) {
+        self.count_replacement();
+        self.has_gap = false;
+    }
+
+    fn count_replacement(&mut self) {
+        if let Some(Replacement { id: _, fee, replaced_fees }) = self.replacement.take()
+            && !self.has_gap
+        {
+            let increase = fee.saturating_sub(replaced_fees);
+            self.families.mempool_replacement_fee_increase_satoshis.observe(increase as f64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        event::{Kind, Lost},
+        metrics::testing::{added, assert_histogram_of_one, only, rejected, removed, replaced, told},
+        tracepoint::{LossReason, Tracepoint},
+    };
+
+    #[test]
+    fn the_mempool_counts_by_action() {
+        let mut told = told();
+        let entry_time = told.second - 599;
+        told.tell(added(141, 282))
+            .tell(removed("block", entry_time + 1))
+            .tell(rejected("bad-txns-inputs-missingorspent"))
+            .tell(replaced(1, 500, 400))
+            .assert(
+                "mempool_transactions_total",
+                &[
+                    "{action=\"added\"} 1",
+                    "{action=\"rejected\"} 1",
+                    "{action=\"removed\"} 1",
+                    "{action=\"replaced\"} 1",
+                ],
+            )
+            .assert(
+                "mempool_vbytes_total",
+                &["{action=\"added\"} 141", "{action=\"removed\"} 150", "{action=\"replaced\"} 200"],
+            )
+            .assert(
+                "mempool_fees_satoshis_total",
+                &["{action=\"added\"} 282", "{action=\"removed\"} 300", "{action=\"replaced\"} 400"],
+            )
+            .assert("mempool_removals_total", &["{reason=\"block\"} 1"])
+            .assert("mempool_rejections_total", &["{reason=\"bad-txns-inputs-missingorspent\"} 1"]);
+        let later =
+            ["600", "1200", "1800", "3600", "7200", "21600", "43200", "86400", "259200", "604800", "1209600", "+Inf"];
+        assert_histogram_of_one(&told, "mempool_residence_seconds", "reason=\"block\",", &later, 599.0);
+
+        let mut told = only("mempool:added");
+        told.tell(added(141, 282));
+        let larger = ["150", "200", "250", "500", "1000", "2000", "5000", "10000", "20000", "50000", "100000", "+Inf"];
+        assert_histogram_of_one(&told, "mempool_transaction_size_vbytes", "action=\"added\",", &larger, 141.0);
+        let dearer = ["2", "3", "5", "10", "20", "50", "100", "200", "500", "1000", "+Inf"];
+        assert_histogram_of_one(&told, "mempool_feerate_satoshis_per_vbyte", "action=\"added\",", &dearer, 2.0);
+    }
+
+    #[test]
+    fn removals_for_reasons_that_are_not_bitcoin_cores_are_other() {
+        let mut told = told();
+        told.tell(removed("made up", 1)).tell(removed("sizelimit", 1));
+        told.assert("mempool_removals_total", &["{reason=\"other\"} 1", "{reason=\"sizelimit\"} 1"]);
+    }
+
+    #[test]
+    fn a_transaction_without_a_size_has_no_feerate() {
+        let mut told = only("mempool:added");
+        told.tell(added(0, -5))
+            .assert("mempool_fees_satoshis_total", &[])
+            .assert("mempool_feerate_satoshis_per_vbyte", &[]);
+    }
+
+    #[test]
+    fn a_replacement_is_complete_with_the_next_other_event() {
+        let name = "mempool_replacement_fee_increase_satoshis";
+        let mut told = told();
+        told.tell(replaced(1, 1_000, 300)).tell(replaced(1, 1_000, 250)).assert(name, &[]);
+        told.tell(removed("replaced", 1));
+        let dearer =
+            ["500", "1000", "2000", "5000", "10000", "20000", "50000", "100000", "200000", "500000", "1000000"];
+        let dearer = [&dearer[..], &["10000000", "+Inf"]].concat();
+        assert_histogram_of_one(&told, name, "", &dearer, 450.0);
+        // Another replacement is another event.
+        told.tell(replaced(2, 10, 5)).tell(replaced(3, 10, 5)).tell(rejected("x"));
+        assert_eq!(told.family(name).unwrap().last().unwrap(), "_count 3");
+    }
+
+    #[test]
+    fn a_replacement_with_a_gap_does_not_count() {
+        let name = "mempool_replacement_fee_increase_satoshis";
+        let lost = |tracepoint| Kind::Lost(Lost { tracepoint, reason: LossReason::RingFull, count: 1 });
+        let mut told = told();
+        told.tell(replaced(1, 1_000, 300))
+            .tell(lost(Tracepoint::MempoolReplaced))
+            .tell(replaced(1, 1_000, 300))
+            .tell(removed("replaced", 1))
+            .assert(name, &[]);
+        told.tell(replaced(2, 1_000, 300)).tell(lost(Tracepoint::NetInboundMessage)).tell(removed("replaced", 1));
+        assert_eq!(told.family(name).unwrap().last().unwrap(), "_count 1");
+        told.tell(replaced(3, 1_000, 300));
+        told.metrics.node_gone();
+        told.tell(removed("replaced", 1));
+        assert_eq!(told.family(name).unwrap().last().unwrap(), "_count 1");
+    }
+}

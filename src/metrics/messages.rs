@@ -1,0 +1,113 @@
+//! What the messages of the protocol say one by one. In: each message. Out: families by direction, command and connection
+//! type. A family of a message's content goes here too; what messages say together has state and a file of its own.
+
+use super::{
+    family::{Counters, Histograms, families},
+    labels::{
+        INBOUND, MESSAGES, OUTBOUND, command, command_place, connection_type, direction, sized_command,
+        sized_command_place,
+    },
+};
+use crate::{event::net::Message, p2p};
+
+/// Upper bounds in bytes, up to MAX_PROTOCOL_MESSAGE_LENGTH in Bitcoin Core.
+const SIZES: &[f64] =
+    &[32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 2097152.0, 4000000.0];
+
+families! {
+    struct Messages with _options {
+        /// P2P messages by direction, command and type of the connection, from the tracepoints net:inbound_message, which
+        /// fires when the node takes a message up, not when it arrives, and net:outbound_message, which fires when it
+        /// queues one, which may never be sent. Commands that Bitcoin Core has never used count as other.
+        p2p_messages_total: Counters<3> = [direction(), command(), connection_type()], from &MESSAGES;
+
+        /// Bytes of payload of the P2P messages in bitcointap_p2p_messages_total. Not the bytes on the wire: the
+        /// transport's headers, encryption and retransmissions are not in it.
+        p2p_message_bytes_total: Counters<3> = [direction(), command(), connection_type()], from &MESSAGES;
+
+        /// Bytes of payload of single P2P messages, without the transport's header. Only of commands in use whose size
+        /// varies.
+        p2p_message_size_bytes: Histograms<2> = ([direction(), sized_command()], SIZES), from &MESSAGES;
+
+        /// P2P messages whose payload is not what their command says, of those whose payload was copied whole. Not those
+        /// with an unknown command, and not those whose payload could not be read.
+        p2p_undecodable_messages_total: Counters<2> = [direction(), command()], from &MESSAGES;
+    }
+}
+
+impl Messages {
+    pub(super) fn observe(&self, message: &Message<'_>) {
+        let Message { meta, msg } = message;
+        let direction = if meta.inbound { INBOUND } else { OUTBOUND };
+        let command = command_place(meta.command);
+        let connection_type = meta.conn_type as usize;
+        self.p2p_messages_total.at([direction, command, connection_type]).inc();
+        self.p2p_message_bytes_total.at([direction, command, connection_type]).inc_by(meta.size);
+        if let Some(sized_command) = sized_command_place(command) {
+            self.p2p_message_size_bytes.at([direction, sized_command]).observe(meta.size as f64);
+        }
+        if matches!(msg, p2p::Message::Undecodable { .. }) {
+            self.p2p_undecodable_messages_total.at([direction, command]).inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        json::Bytes,
+        metrics::testing::{assert_histogram_of_one, message, told},
+        p2p,
+    };
+
+    fn unknown<'a>(command: &'a str) -> p2p::Message<'a> {
+        p2p::Message::Unknown { command, payload: Bytes(b"") }
+    }
+
+    #[test]
+    fn messages_count_by_direction_command_and_connection_type() {
+        let mut told = told();
+        told.tell(message(true, "ping", 8, p2p::Message::Ping { value: 1 }))
+            .tell(message(true, "ping", 8, p2p::Message::Ping { value: 2 }))
+            .tell(message(false, "ping", 8, p2p::Message::Ping { value: 3 }))
+            .tell(message(true, "made-up", 5, unknown("made-up")))
+            .tell(message(true, "made-up-too", 5, unknown("made-up-too")))
+            .assert(
+                "p2p_messages_total",
+                &[
+                    "{command=\"other\",connection_type=\"outbound-full-relay\",direction=\"inbound\"} 2",
+                    "{command=\"ping\",connection_type=\"outbound-full-relay\",direction=\"inbound\"} 2",
+                    "{command=\"ping\",connection_type=\"outbound-full-relay\",direction=\"outbound\"} 1",
+                ],
+            )
+            .assert(
+                "p2p_message_bytes_total",
+                &[
+                    "{command=\"other\",connection_type=\"outbound-full-relay\",direction=\"inbound\"} 10",
+                    "{command=\"ping\",connection_type=\"outbound-full-relay\",direction=\"inbound\"} 16",
+                    "{command=\"ping\",connection_type=\"outbound-full-relay\",direction=\"outbound\"} 8",
+                ],
+            )
+            .assert("p2p_undecodable_messages_total", &[]);
+        assert_eq!(told.family("p2p_message_size_bytes"), None, "these have one size, or one that a peer makes up");
+    }
+
+    #[test]
+    fn sizes_count_where_they_vary() {
+        let mut told = told();
+        told.tell(message(true, "tx", 1_048_576, p2p::Message::Unavailable { command: "tx", reason: "unreadable" }));
+        let label = "command=\"tx\",direction=\"inbound\",";
+        let bounds = ["1048576", "2097152", "4000000", "+Inf"];
+        assert_histogram_of_one(&told, "p2p_message_size_bytes", label, &bounds, 1_048_576.0);
+        told.assert("p2p_undecodable_messages_total", &[]);
+    }
+
+    #[test]
+    fn undecodable_messages_count_by_command() {
+        let mut told = told();
+        let undecodable = || p2p::decode("ping", &[1]);
+        told.tell(message(true, "ping", 1, undecodable()))
+            .tell(message(true, "ping", 1, undecodable()))
+            .assert("p2p_undecodable_messages_total", &["{command=\"ping\",direction=\"inbound\"} 2"]);
+    }
+}

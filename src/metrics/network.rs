@@ -1,0 +1,162 @@
+//! Through which network a peer is connected. In: Bitcoin Core's number, or where only that is known the address as the
+//! node writes it. Out: a label value.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::labels::Label;
+use crate::event::net::ConnectionType;
+
+/// Network in Bitcoin Core's netaddress.h, each at its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    Unroutable,
+    Ipv4,
+    Ipv6,
+    Onion,
+    I2p,
+    Cjdns,
+    Internal,
+    /// Not one of Core's: we cannot tell.
+    Unknown,
+}
+
+impl Network {
+    const ALL: [Network; 8] = [
+        Network::Unroutable,
+        Network::Ipv4,
+        Network::Ipv6,
+        Network::Onion,
+        Network::I2p,
+        Network::Cjdns,
+        Network::Internal,
+        Network::Unknown,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Network::Unroutable => "unroutable",
+            Network::Ipv4 => "ipv4",
+            Network::Ipv6 => "ipv6",
+            Network::Onion => "onion",
+            Network::I2p => "i2p",
+            Network::Cjdns => "cjdns",
+            Network::Internal => "internal",
+            Network::Unknown => "unknown",
+        }
+    }
+
+    pub(super) fn label() -> Label {
+        Label::new("network", Self::ALL.map(Self::name))
+    }
+
+    /// From a connection event.
+    pub(super) fn from_number(number: u32) -> Self {
+        let known = usize::try_from(number).ok().and_then(|number| Self::ALL.get(number));
+        known.copied().unwrap_or(Network::Unknown)
+    }
+
+    /// From `address:port` of a message. An inbound peer from an address that is not routable may have come by the
+    /// operator's Tor, which only connection events tell; a peer added by host name has one of that kind.
+    pub(super) fn from_address(address: &str, connection_type: ConnectionType) -> Self {
+        let network = match address.rsplit_once(':') {
+            Some((host, _port)) => Self::from_host(host),
+            None => Self::from_host(address),
+        };
+        match (network, connection_type) {
+            (Network::Unroutable, ConnectionType::Inbound | ConnectionType::Unknown) => Network::Unknown,
+            (network, _) => network,
+        }
+    }
+
+    fn from_host(host: &str) -> Self {
+        if host.ends_with(".onion") {
+            Network::Onion
+        } else if host.ends_with(".b32.i2p") {
+            Network::I2p
+        } else if let Some(bracketed) = host.strip_prefix('[') {
+            match bracketed.trim_end_matches(']').parse() {
+                Ok(address) => Self::from_ipv6(address),
+                Err(_) => Network::Unknown,
+            }
+        } else {
+            match host.parse() {
+                Ok(address) if is_routable(address) => Network::Ipv4,
+                Ok(_) => Network::Unroutable,
+                Err(_) => Network::Unknown,
+            }
+        }
+    }
+
+    /// As CNetAddr::GetNetClass, with fc00::/8 taken for CJDNS, as it is where -cjdnsreachable is set.
+    fn from_ipv6(address: Ipv6Addr) -> Self {
+        if let Some(address) = address.to_ipv4_mapped() {
+            return if is_routable(address) { Network::Ipv4 } else { Network::Unroutable };
+        }
+        match address.segments() {
+            [0xfc00..=0xfcff, ..] => Network::Cjdns,
+            // Loopback and unspecified; link-local, unique local; ORCHID and ORCHIDv2; documentation.
+            [0, 0, 0, 0, 0, 0, 0, 0 | 1] | [0xfe80, 0, 0, 0, ..] | [0xfd00..=0xfdff, ..] => Network::Unroutable,
+            [0x2001, 0x10..=0x2f, ..] | [0x2001, 0xdb8, ..] => Network::Unroutable,
+            // IPv4 by 6to4, Teredo and NAT64.
+            [0x2002, ..] | [0x2001, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Network::Ipv4,
+            _ => Network::Ipv6,
+        }
+    }
+}
+
+/// As CNetAddr::IsRoutable.
+fn is_routable(address: Ipv4Addr) -> bool {
+    let benchmarking_or_shared = matches!(address.octets(), [198, 18..=19, ..] | [100, 64..=127, ..]);
+    let no_host = address.octets()[0] == 0 || address.is_broadcast();
+    !(address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || benchmarking_or_shared
+        || no_host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_bitcoin_cores() {
+        for (number, network) in Network::ALL.into_iter().enumerate() {
+            assert_eq!(network as usize, number);
+        }
+        assert_eq!(Network::from_number(1), Network::Ipv4);
+        assert_eq!(Network::from_number(6), Network::Internal);
+        assert_eq!(Network::from_number(8), Network::Unknown);
+        assert_eq!(Network::from_number(u32::MAX), Network::Unknown);
+    }
+
+    #[test]
+    fn addresses_tell_the_network_where_they_can() {
+        for (address, expected) in [
+            ("8.8.8.8:8333", Network::Ipv4),
+            ("172.32.0.1:8333", Network::Ipv4),
+            ("[2a01:4f8::1]:8333", Network::Ipv6),
+            ("[fc12::1]:8333", Network::Cjdns),
+            ("[2002:808:808::1]:8333", Network::Ipv4),
+            ("pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion:8333", Network::Onion),
+            ("udhdrtrcetjm5sxzskjyr5ztpeszydbh4dpl3pl4utgqqw2v4jna.b32.i2p:0", Network::I2p),
+            ("127.0.0.1:8333", Network::Unroutable),
+            ("192.168.1.2:8333", Network::Unroutable),
+            ("[::1]:18444", Network::Unroutable),
+            ("[fd00::1]:8333", Network::Unroutable),
+            ("[fe80::1]:8333", Network::Unroutable),
+            ("node.example.com:8333", Network::Unknown),
+            ("node.example.com", Network::Unknown),
+            ("[::1", Network::Unknown),
+            ("[", Network::Unknown),
+            (":", Network::Unknown),
+            ("", Network::Unknown),
+        ] {
+            assert_eq!(Network::from_address(address, ConnectionType::Manual), expected, "{address}");
+        }
+        assert_eq!(Network::from_address("127.0.0.1:50000", ConnectionType::Inbound), Network::Unknown);
+        assert_eq!(Network::from_address("172.17.0.3:50000", ConnectionType::Inbound), Network::Unknown);
+        assert_eq!(Network::from_address("8.8.8.8:50000", ConnectionType::Inbound), Network::Ipv4);
+    }
+}

@@ -1,0 +1,176 @@
+//! For the tests: events to tell, and metrics as lines.
+
+use prometheus::{Registry, TextEncoder, core::Collector};
+
+use super::{Metrics, Options};
+use crate::{
+    event::{
+        Event, Kind, Time,
+        mempool::Mempool,
+        net::{Conn, Connection, ConnectionType, Message, Meta},
+        validation::Validation,
+    },
+    json::Hash,
+    p2p,
+    tracepoint::Tracepoints,
+};
+
+pub(crate) const OPTIONS: Options = Options { max_free_form_values: 3, json_sinks: &["file", "stdout"] };
+
+/// In nanoseconds.
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// UNIX time.
+pub(crate) fn at(second: u64) -> Time {
+    Time(second * SECOND)
+}
+
+pub(crate) fn text_of(registry: &Registry) -> String {
+    TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
+}
+
+/// The series of one family.
+pub(crate) fn lines_of(family: Box<dyn Collector>) -> Vec<String> {
+    let registry = Registry::new();
+    registry.register(family).unwrap();
+    series(&text_of(&registry))
+}
+
+fn series(text: &str) -> Vec<String> {
+    text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// Metrics that are told one event after another, each a second later.
+pub(crate) struct Told {
+    pub(crate) metrics: Metrics,
+    pub(crate) second: u64,
+}
+
+impl Told {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { metrics, second: 1_000 }
+    }
+
+    pub(crate) fn tell(&mut self, kind: Kind<'_>) -> &mut Self {
+        self.metrics.observe(&Event { time: at(self.second), kind });
+        self.second += 1;
+        self
+    }
+
+    /// The series of a family that are not 0, without its name; or `None` if it is not there.
+    pub(crate) fn family(&self, name: &str) -> Option<Vec<String>> {
+        let text = text_of(&self.metrics.registry());
+        text.contains(&format!("# TYPE bitcointap_{name} ")).then(|| {
+            let ends = |rest: &str| ["{", " ", "_bucket{", "_sum", "_count"].iter().any(|end| rest.starts_with(end));
+            let named = series(&text).into_iter().filter_map(|line| {
+                let rest = line.strip_prefix("bitcointap_")?.strip_prefix(name)?;
+                (ends(rest) && !rest.ends_with(" 0")).then(|| rest.trim_start().to_owned())
+            });
+            named.collect()
+        })
+    }
+
+    #[track_caller]
+    pub(crate) fn assert(&self, name: &str, expected: &[&str]) -> &Self {
+        assert_eq!(self.family(name).expect("the family is there"), expected, "{name}");
+        self
+    }
+}
+
+/// All families that events feed by default.
+pub(crate) fn told() -> Told {
+    Told::new(Metrics::new(Tracepoints::default_set(), &OPTIONS))
+}
+
+/// Those that these tracepoints feed.
+pub(crate) fn only(words: &str) -> Told {
+    Told::new(Metrics::new(words.parse().unwrap(), &OPTIONS))
+}
+
+pub(crate) fn message<'a>(inbound: bool, command: &'a str, size: u64, msg: p2p::Message<'a>) -> Kind<'a> {
+    let conn_type = ConnectionType::OutboundFullRelay;
+    Kind::Msg(Message {
+        meta: Meta { peer_id: 1, addr: "8.8.8.8:8333".into(), conn_type, command, inbound, size },
+        msg,
+    })
+}
+
+pub(crate) fn version(user_agent: &str) -> Vec<u8> {
+    let mut payload = vec![0; 4 + 8 + 8 + 26 + 26 + 8];
+    payload.push(user_agent.len() as u8);
+    payload.extend_from_slice(user_agent.as_bytes());
+    payload.extend_from_slice(&[0; 5]);
+    payload
+}
+
+pub(crate) fn conn(peer_id: i64, conn_type: ConnectionType, network: u32) -> Conn<'static> {
+    Conn { peer_id, addr: "8.8.8.8:8333".into(), conn_type, network }
+}
+
+pub(crate) fn replaced(by: u8, replacement_fee: i64, replaced_fee: i64) -> Kind<'static> {
+    Kind::Mempool {
+        event: Mempool::Replaced {
+            replaced_txid: Hash([9; 32]),
+            replaced_vsize: 200,
+            replaced_fee,
+            replaced_entry_time: 1,
+            replacement_txid: Hash([by; 32]),
+            replacement_vsize: 100,
+            replacement_fee,
+            replacement_is_txid: true,
+        },
+    }
+}
+
+pub(crate) fn added(vsize: i64, fee: i64) -> Kind<'static> {
+    Kind::Mempool { event: Mempool::Added { txid: Hash([0; 32]), vsize, fee } }
+}
+
+pub(crate) fn removed(reason: &str, entry_time: u64) -> Kind<'_> {
+    Kind::Mempool {
+        event: Mempool::Removed { txid: Hash([0; 32]), reason: reason.into(), vsize: 150, fee: 300, entry_time },
+    }
+}
+
+pub(crate) fn rejected(reason: &str) -> Kind<'_> {
+    Kind::Mempool { event: Mempool::Rejected { txid: Hash([0; 32]), reason: reason.into() } }
+}
+
+pub(crate) fn misbehaving(reason: &str) -> Kind<'_> {
+    Kind::Conn {
+        event: Connection::Misbehaving {
+            id: 1,
+            score_before: 0,
+            score_increase: 0,
+            xmessage: reason.into(),
+            threshold_exceeded: false,
+        },
+    }
+}
+
+pub(crate) fn block(height: i64) -> Kind<'static> {
+    Kind::Validation {
+        event: Validation::BlockConnected {
+            hash: Hash([0; 32]),
+            height,
+            transactions: 2_600,
+            inputs: 6_500,
+            sigops: 9_000,
+            connection_time: 150_000_000,
+        },
+    }
+}
+
+/// What a histogram has in its buckets from the first that is not empty on.
+fn buckets(label: &str, bounds: &[&str]) -> Vec<String> {
+    bounds.iter().map(|bound| format!("_bucket{{{label}le=\"{bound}\"}} 1")).collect()
+}
+
+#[track_caller]
+pub(crate) fn assert_histogram_of_one(told: &Told, name: &str, label: &str, bounds: &[&str], sum: f64) {
+    let mut expected = buckets(label, bounds);
+    let labels = label.trim_end_matches(',');
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    expected.extend([format!("_sum{labels} {sum}"), format!("_count{labels} 1")]);
+    told.assert(name, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+}

@@ -1,0 +1,95 @@
+//! What the whole of the metrics must be. What each family counts is tested in the file of its group.
+
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use super::{
+    testing::{OPTIONS, added, block, message, misbehaving, only, text_of, told, version},
+    *,
+};
+use crate::p2p;
+
+/// Names of families without their prefix, of those that events feed.
+fn fed(metrics: &Metrics) -> BTreeSet<String> {
+    let families = metrics.registry().gather().into_iter().map(|family| family.name().to_owned());
+    let named = families.filter_map(|name| name.strip_prefix("bitcointap_").map(str::to_owned));
+    named.filter(|name| ["p2p_", "mempool_", "validation_"].iter().any(|fed| name.starts_with(fed))).collect()
+}
+
+#[test]
+fn a_family_is_there_only_while_something_feeds_it() {
+    let fed_by = |words: &str| fed(&only(words).metrics).into_iter().collect::<Vec<_>>();
+    assert!(fed(&Metrics::new(Tracepoints::default(), &OPTIONS)).is_empty());
+    assert!(fed_by("utxocache,coin_selection").is_empty());
+    assert_eq!(fed_by("net:misbehaving_connection"), ["p2p_misbehaving_total"]);
+    assert_eq!(fed_by("net:inbound_connection"), ["p2p_connections_opened_total"]);
+    assert_eq!(fed_by("mempool:rejected"), ["mempool_rejections_total", "mempool_transactions_total"]);
+    // So with single series: zero means zero, not blind.
+    let text = text_of(&only("mempool:rejected,net:inbound_connection").metrics.registry());
+    assert!(text.contains("bitcointap_mempool_transactions_total{action=\"rejected\"} 0\n"));
+    assert!(!text.contains("action=\"added\""));
+    assert!(!text.contains("connection_type=\"manual\""));
+
+    let mut metrics = only("all").metrics;
+    let all = fed(&metrics);
+    metrics.tapped(Tracepoints::default());
+    assert!(fed(&metrics).is_empty());
+    metrics.tapped("all".parse().unwrap());
+    assert_eq!(fed(&metrics), all);
+}
+
+/// Metrics that have seen an event of each kind.
+fn busy() -> Metrics {
+    let mut told = told();
+    let own = version("/Satoshi:31.0.0/");
+    told.metrics.attached(1.5);
+    told.metrics.ring_buffer(1, 0);
+    told.tell(message(false, "version", 102, p2p::decode("version", &own)))
+        .tell(message(true, "ping", 1, p2p::decode("ping", &[1])))
+        .tell(misbehaving("a \"quoted\"\nreason\\"))
+        .tell(added(100, 100))
+        .tell(block(1));
+    told.metrics
+}
+
+#[test]
+fn there_are_bounds_on_series() {
+    let metrics = Metrics::new(Tracepoint::all().collect(), &Options { json_sinks: &["a"], ..Options::default() });
+    let families = [
+        metrics.messages.worst_case(),
+        metrics.connections.families.worst_case(),
+        metrics.mempool.families.worst_case(),
+        metrics.validation.families.worst_case(),
+        metrics.exporter.families.worst_case(),
+    ]
+    .concat();
+    let total: usize = families.iter().map(|(_, lines)| lines).sum();
+    assert!(total <= 3_400, "{total} of 5,000 in the worst case: {families:?}");
+    let names: BTreeSet<_> = families.iter().map(|(name, _)| format!("bitcointap_{name}")).collect();
+    for family in busy().registry().gather() {
+        assert!(names.contains(family.name()) || family.name().starts_with("process_"), "{}", family.name());
+    }
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut promtool = match promtool {
+        Ok(promtool) => promtool,
+        Err(error) => return println!("skipped: promtool (Debian package prometheus) cannot be run: {error}"),
+    };
+    let text = text_of(&busy().registry());
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&said), "");
+    assert!(output.status.success());
+}

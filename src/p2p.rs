@@ -1,0 +1,195 @@
+//! Messages of the peer-to-peer protocol.
+//!
+//! In: a command and the payload that came with it, as the tracepoints give them. Out: a [`Message`], which borrows from
+//! the payload what is long in it, and which serde turns into the `msg` of a JSON event.
+//!
+//! What Bitcoin Core accepts is decoded, by rust-bitcoin wherever that accepts it too. A peer chooses these bytes: none of
+//! them make [`decode`] panic, or allocate more than a small multiple of their own size.
+
+mod address;
+mod commands;
+mod message;
+mod reader;
+mod serialize;
+mod transaction;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use bitcoin::bip152::ShortId;
+use bitcoin::hashes::{Hash as _, sha256d};
+use bitcoin::p2p::message_blockdata::{GetBlocksMessage, GetHeadersMessage, Inventory};
+use bitcoin::p2p::message_compact_blocks::SendCmpct;
+use bitcoin::p2p::message_filter::{CFCheckpt, CFHeaders, GetCFCheckpt, GetCFHeaders, GetCFilters};
+use bitcoin::{TxMerkleNode, block};
+
+pub use self::address::{Address, NetAddress};
+pub use self::commands::{COMMANDS, command_index};
+pub use self::message::Message;
+use self::reader::{Error, Reader, Result};
+pub use self::serialize::True;
+pub use self::transaction::{PrefilledTx, Tx};
+use crate::json::Bytes;
+
+/// Decodes the payload of a message. Bytes after the message are ignored, as Bitcoin Core ignores them.
+///
+/// Total: a command that is not known gives [`Message::Unknown`], a payload that is not what its command says gives
+/// [`Message::Undecodable`].
+///
+/// ```
+/// use bitcointap::p2p::{Message, decode};
+///
+/// assert!(matches!(decode("ping", &[7, 0, 0, 0, 0, 0, 0, 0]), Message::Ping { value: 7 }));
+/// assert!(matches!(decode("ping", &[7]), Message::Undecodable { .. }));
+/// ```
+pub fn decode<'a>(command: &'a str, payload: &'a [u8]) -> Message<'a> {
+    read_message(command, payload).unwrap_or_else(|error| Message::Undecodable {
+        command,
+        payload: Bytes(payload),
+        error: error.to_string(),
+    })
+}
+
+fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> {
+    let reader = &mut Reader::new(payload);
+    Ok(match command {
+        "version" => version(reader)?,
+        "verack" => Message::Verack(True),
+        "sendheaders" => Message::Sendheaders(True),
+        "getaddr" => Message::Getaddr(True),
+        "mempool" => Message::Mempool(True),
+        "wtxidrelay" => Message::Wtxidrelay(True),
+        "sendaddrv2" => Message::Sendaddrv2(True),
+        "filterclear" => Message::Filterclear(True),
+        "addr" => Message::Addr { addresses: reader.list(address::ADDR_ENTRY, NetAddress::read_with_time)? },
+        "addrv2" if payload.is_empty() => Message::Emptyaddrv2(True),
+        "addrv2" => Message::Addrv2 { addresses: reader.list(address::SHORTEST_ADDRV2_ENTRY, NetAddress::read_v2)? },
+        "inv" => Message::Inv { items: inventory(reader)? },
+        "getdata" => Message::Getdata { items: inventory(reader)? },
+        "notfound" => Message::Notfound { items: inventory(reader)? },
+        "getblocks" => {
+            let GetBlocksMessage { version, locator_hashes, stop_hash } = reader.decode()?;
+            Message::Getblocks { version, locator_hashes, stop_hash }
+        }
+        "getheaders" => {
+            let GetHeadersMessage { version, locator_hashes, stop_hash } = reader.decode()?;
+            Message::Getheaders { version, locator_hashes, stop_hash }
+        }
+        "headers" => Message::Headers { headers: reader.list(block::Header::SIZE + 1, header)? },
+        "tx" => Message::Tx { tx: Tx::read(reader)? },
+        "block" => Message::Block { header: reader.decode()?, transactions: reader.list(Tx::SHORTEST, Tx::read)? },
+        "ping" if payload.is_empty() => Message::Oldping(True),
+        "ping" => Message::Ping { value: reader.decode()? },
+        "pong" => Message::Pong { value: reader.decode()? },
+        "feefilter" => Message::Feefilter { fee: reader.decode()? },
+        "alert" => Message::Alert { alert: Bytes(reader.bytes()?) },
+        "sendcmpct" => {
+            let SendCmpct { send_compact, version } = reader.decode()?;
+            Message::Sendcompact { send_compact, version }
+        }
+        "cmpctblock" => Message::Compactblock {
+            header: reader.decode()?,
+            nonce: reader.decode()?,
+            short_ids: reader.list(6, Reader::decode::<ShortId>)?,
+            transactions: reader.list(PrefilledTx::SHORTEST, PrefilledTx::read)?,
+        },
+        "getblocktxn" => Message::Getblocktxn { block_hash: reader.decode()?, tx_indexes: tx_indexes(reader)? },
+        "blocktxn" => {
+            Message::Blocktxn { block_hash: reader.decode()?, transactions: reader.list(Tx::SHORTEST, Tx::read)? }
+        }
+        "reject" => reject(reader)?,
+        "filteradd" => Message::Filteradd { filter: Bytes(reader.bytes()?) },
+        // Not by rust-bitcoin's decoder, which knows three flags; Bitcoin Core takes any.
+        "filterload" => Message::Filterload {
+            filter: Bytes(reader.bytes()?),
+            hash_funcs: reader.decode()?,
+            tweak: reader.decode()?,
+            flags: reader.decode()?,
+        },
+        // Not by rust-bitcoin's decoder, which makes a byte of each bit, for as many as the peer claims.
+        "merkleblock" => Message::Merkleblock {
+            header: reader.decode()?,
+            num_transactions: reader.decode()?,
+            hashes: reader.list(32, Reader::decode::<TxMerkleNode>)?,
+            bits: reader.bytes()?,
+        },
+        "getcfilters" => {
+            let GetCFilters { filter_type, start_height, stop_hash } = reader.decode()?;
+            Message::Getcfilter { filter_type, start_height, stop_hash }
+        }
+        "getcfheaders" => {
+            let GetCFHeaders { filter_type, start_height, stop_hash } = reader.decode()?;
+            Message::Getcfheaders { filter_type, start_height, stop_hash }
+        }
+        "getcfcheckpt" => {
+            let GetCFCheckpt { filter_type, stop_hash } = reader.decode()?;
+            Message::Getcfcheckpt { filter_type, stop_hash }
+        }
+        "cfilter" => Message::Cfilter {
+            filter_type: reader.decode()?,
+            block_hash: reader.decode()?,
+            filter: Bytes(reader.bytes()?),
+        },
+        "cfheaders" => {
+            let CFHeaders { filter_type, stop_hash, previous_filter_header, filter_hashes } = reader.decode()?;
+            Message::Cfheaders { filter_type, stop_hash, previous_filter_header, filter_hashes }
+        }
+        "cfcheckpt" => {
+            let CFCheckpt { filter_type, stop_hash, filter_headers } = reader.decode()?;
+            Message::Cfcheckpt { filter_type, stop_hash, filter_headers }
+        }
+        command => Message::Unknown { command, payload: Bytes(payload) },
+    })
+}
+
+/// Like Bitcoin Core, takes a message that ends after any of its older parts, and gives the rest Core's defaults. The relay
+/// flag came last (BIP 37).
+fn version<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>> {
+    let version = reader.decode()?;
+    let services = reader.decode()?;
+    let timestamp = reader.decode()?;
+    let receiver = NetAddress::read(reader)?;
+    let (sender, nonce) = match reader.is_empty() {
+        true => (NetAddress::UNSPECIFIED, 1),
+        false => (NetAddress::read(reader)?, reader.decode()?),
+    };
+    let user_agent = if reader.is_empty() { Cow::default() } else { reader.string()? };
+    let start_height = if reader.is_empty() { -1 } else { reader.decode()? };
+    let relay = reader.is_empty() || reader.decode()?;
+    Ok(Message::Version { version, services, timestamp, receiver, sender, nonce, user_agent, start_height, relay })
+}
+
+fn inventory(reader: &mut Reader<'_>) -> Result<Vec<Inventory>> {
+    reader.list(4 + 32, Reader::decode)
+}
+
+/// A header in `headers`, where a number of transactions follows it, which should be 0 and which Bitcoin Core ignores.
+fn header(reader: &mut Reader<'_>) -> Result<block::Header> {
+    let header = reader.decode()?;
+    reader.compact_size()?;
+    Ok(header)
+}
+
+/// Indexes of transactions in their block. On the wire each is the distance from the one before (BIP 152).
+///
+/// Not by rust-bitcoin's decoder, which allows fewer indexes than Bitcoin Core and allocates for as many as are claimed.
+fn tx_indexes(reader: &mut Reader<'_>) -> Result<Vec<u64>> {
+    let mut next = Some(0u64);
+    reader.list(1, |reader| {
+        let distance = reader.compact_size()?;
+        let index = next.and_then(|next| next.checked_add(distance)).ok_or(Error::IndexOverflow)?;
+        next = index.checked_add(1);
+        Ok(index)
+    })
+}
+
+/// BIP 61. Only a rejected `tx` or `block` has a hash.
+fn reject<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>> {
+    let rejected_command = reader.string()?;
+    let reason = reader.decode()?;
+    let reason_details = reader.string()?;
+    let hash = reader.decode().unwrap_or(sha256d::Hash::all_zeros());
+    Ok(Message::Reject { rejected_command, reason, reason_details, hash })
+}

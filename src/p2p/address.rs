@@ -1,0 +1,158 @@
+//! Addresses of nodes as `version`, `addr` and `addrv2` carry them.
+//!
+//! In: the two wire formats, that of the first release and that of BIP 155. Out: [`NetAddress`].
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use bitcoin::p2p;
+use data_encoding::BASE32_NOPAD;
+use serde::{Serialize, Serializer};
+use sha3::{Digest, Sha3_256};
+
+use super::reader::{Error, Reader, Result};
+use crate::json::Bytes;
+
+/// The bytes of an entry of `addr`: time, services, address, port.
+pub(super) const ADDR_ENTRY: usize = 4 + 8 + 16 + 2;
+
+/// The bytes of the shortest entry of `addrv2`: an address of no bytes.
+pub(super) const SHORTEST_ADDRV2_ENTRY: usize = 4 + 1 + 1 + 1 + 2;
+
+/// The longest address that BIP 155 allows, in bytes.
+const MAX_ADDRV2_LENGTH: usize = 512;
+
+/// fd87:d87e:eb43::/48, by which `addr` carried the ten bytes of a Tor v2 name (OnionCat).
+const ONIONCAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
+
+/// A node's address with what is said about the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NetAddress<'a> {
+    /// When the node was last seen, UNIX time in seconds; 0 in `version`, which has no such field.
+    pub timestamp: u32,
+    /// The node's service bits.
+    pub services: u64,
+    /// The TCP port.
+    pub port: u16,
+    /// Where in its network the node is.
+    pub address: Address<'a>,
+}
+
+/// An address in one of the networks of BIP 155.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Address<'a> {
+    /// IPv4
+    Ipv4(Ipv4Addr),
+    /// IPv6
+    Ipv6(Ipv6Addr),
+    /// An onion service of version 2, whose key is hashed to these bytes
+    Torv2(#[serde(serialize_with = "torv2_name")] [u8; 10]),
+    /// An onion service of version 3, whose public key this is
+    Torv3(#[serde(serialize_with = "torv3_name")] [u8; 32]),
+    /// A destination in I2P, whose SHA-256 this is
+    I2p(#[serde(serialize_with = "i2p_name")] [u8; 32]),
+    /// CJDNS
+    Cjdns(Ipv6Addr),
+    /// A network that BIP 155 does not name
+    Unknown {
+        /// The network's number in BIP 155
+        id: u8,
+        /// The address as it came
+        address: Bytes<'a>,
+    },
+}
+
+impl NetAddress<'static> {
+    /// What stands in a `version` that ends before the sender's address.
+    pub(super) const UNSPECIFIED: NetAddress<'static> =
+        NetAddress { timestamp: 0, services: 0, port: 0, address: Address::Ipv6(Ipv6Addr::UNSPECIFIED) };
+
+    /// An address in `version`.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<NetAddress<'static>> {
+        NetAddress::read_v1(reader, 0)
+    }
+
+    /// An entry of `addr`.
+    pub(super) fn read_with_time(reader: &mut Reader<'_>) -> Result<NetAddress<'static>> {
+        let timestamp = reader.decode()?;
+        NetAddress::read_v1(reader, timestamp)
+    }
+
+    fn read_v1(reader: &mut Reader<'_>, timestamp: u32) -> Result<NetAddress<'static>> {
+        let p2p::Address { services, address, port } = reader.decode()?;
+        let address = Address::from_v1(Ipv6Addr::from(address));
+        Ok(NetAddress { timestamp, services: services.to_u64(), port, address })
+    }
+}
+
+impl<'a> NetAddress<'a> {
+    /// An entry of `addrv2` (BIP 155).
+    ///
+    /// Not by rust-bitcoin's decoder, which gives up on addresses that Bitcoin Core only passes over: IPv4 and OnionCat
+    /// within IPv6, CJDNS outside of fc00::/8, Tor v2 of another length.
+    pub(super) fn read_v2(reader: &mut Reader<'a>) -> Result<NetAddress<'a>> {
+        let timestamp = reader.decode()?;
+        let services = reader.compact_size()?;
+        let network = reader.decode()?;
+        let address = Address::from_v2(network, reader.bytes()?)?;
+        let port = u16::from_be_bytes(reader.array()?);
+        Ok(NetAddress { timestamp, services, port, address })
+    }
+}
+
+impl Address<'static> {
+    fn from_v1(address: Ipv6Addr) -> Address<'static> {
+        if let Some(address) = address.to_ipv4_mapped() {
+            return Address::Ipv4(address);
+        }
+        match address.octets() {
+            [a, b, c, d, e, f, name @ ..] if [a, b, c, d, e, f] == ONIONCAT => Address::Torv2(name),
+            _ => Address::Ipv6(address),
+        }
+    }
+}
+
+impl<'a> Address<'a> {
+    /// Fails where Bitcoin Core does: at the wrong length for a network that it knows, which Tor v2 no longer is.
+    fn from_v2(network: u8, address: &'a [u8]) -> Result<Address<'a>> {
+        if address.len() > MAX_ADDRV2_LENGTH {
+            return Err(Error::AddressTooLong(address.len()));
+        }
+        match (network, address.try_into()) {
+            (1, _) => Ok(Address::Ipv4(Ipv4Addr::from(exactly::<4>("IPv4", address)?))),
+            (2, _) => Ok(Address::Ipv6(Ipv6Addr::from(exactly::<16>("IPv6", address)?))),
+            (3, Ok(name)) => Ok(Address::Torv2(name)),
+            (4, _) => Ok(Address::Torv3(exactly("Tor v3", address)?)),
+            (5, _) => Ok(Address::I2p(exactly("I2P", address)?)),
+            (6, _) => Ok(Address::Cjdns(Ipv6Addr::from(exactly::<16>("CJDNS", address)?))),
+            (id, _) => Ok(Address::Unknown { id, address: Bytes(address) }),
+        }
+    }
+}
+
+fn exactly<const N: usize>(network: &'static str, address: &[u8]) -> Result<[u8; N]> {
+    address.try_into().map_err(|_| Error::AddressLength { network, length: address.len(), expected: N })
+}
+
+fn torv2_name<S: Serializer>(name: &[u8; 10], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}.onion", base32(name)))
+}
+
+/// The name is the key, a checksum and the version, as Tor's rend-spec-v3 says.
+fn torv3_name<S: Serializer>(key: &[u8; 32], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    const VERSION: u8 = 3;
+    let checksum =
+        Sha3_256::new().chain_update(b".onion checksum").chain_update(key).chain_update([VERSION]).finalize();
+    let mut name = [0; 35];
+    name[..32].copy_from_slice(key);
+    name[32..34].copy_from_slice(&checksum[..2]);
+    name[34] = VERSION;
+    serializer.collect_str(&format_args!("{}.onion", base32(&name)))
+}
+
+fn i2p_name<S: Serializer>(hash: &[u8; 32], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}.b32.i2p", base32(hash)))
+}
+
+fn base32(bytes: &[u8]) -> String {
+    BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
+}

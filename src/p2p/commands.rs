@@ -1,0 +1,86 @@
+//! The names of messages, for use as a closed set of labels.
+
+/// Every command that Bitcoin Core has ever used, sorted.
+///
+/// The set comes from the history of Bitcoin Core's repository: what its master branch of June 2026 lists in
+/// `src/protocol.h`, newest `feature` (BIP 434), and what earlier commits sent or handled. The latter, with the date of the
+/// commit that removed them:
+///
+/// - `review`, `getdetails`: a market that was never finished; February 2010
+/// - `submitorder`, `checkorder`, `reply`: payment to an IP address; June 2011, and October 2012 the other two
+/// - `publish`, `pub-cancel`, `subscribe`, `sub-cancel`: sent, never handled; April 2012
+/// - `getutxos`, `utxos` (BIP 64): August 2014, before any release had them; Bitcoin XT kept them
+/// - `alert`: March 2016
+/// - `reject` (BIP 61): September 2018
+pub const COMMANDS: &[&str] = &[
+    "addr",
+    "addrv2",
+    "alert",
+    "block",
+    "blocktxn",
+    "cfcheckpt",
+    "cfheaders",
+    "cfilter",
+    "checkorder",
+    "cmpctblock",
+    "feature",
+    "feefilter",
+    "filteradd",
+    "filterclear",
+    "filterload",
+    "getaddr",
+    "getblocks",
+    "getblocktxn",
+    "getcfcheckpt",
+    "getcfheaders",
+    "getcfilters",
+    "getdata",
+    "getdetails",
+    "getheaders",
+    "getutxos",
+    "headers",
+    "inv",
+    "mempool",
+    "merkleblock",
+    "notfound",
+    "ping",
+    "pong",
+    "pub-cancel",
+    "publish",
+    "reject",
+    "reply",
+    "review",
+    "sendaddrv2",
+    "sendcmpct",
+    "sendheaders",
+    "sendtxrcncl",
+    "sub-cancel",
+    "submitorder",
+    "subscribe",
+    "tx",
+    "utxos",
+    "verack",
+    "version",
+    "wtxidrelay",
+];
+
+/// Where `command` stands in [`COMMANDS`].
+pub fn command_index(command: &str) -> Option<usize> {
+    COMMANDS.binary_search(&command).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_sorted_and_fit_the_wire() {
+        assert!(COMMANDS.is_sorted_by(|a, b| a < b));
+        for (index, command) in COMMANDS.iter().enumerate() {
+            assert_eq!(command_index(command), Some(index));
+            assert!((1..=12).contains(&command.len()), "{command}");
+        }
+        assert_eq!(command_index("versio"), None);
+        assert_eq!(command_index(""), None);
+    }
+}

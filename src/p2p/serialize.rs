@@ -1,0 +1,112 @@
+//! How rust-bitcoin's types become JSON, for `#[serde(serialize_with)]`.
+
+use bitcoin::bip152::ShortId;
+use bitcoin::block;
+use bitcoin::hashes::Hash as _;
+use bitcoin::p2p::message_blockdata::Inventory;
+use bitcoin::p2p::message_network::RejectReason;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::json::{Bytes, Hash};
+
+/// The value of a message that carries none: `true`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct True;
+
+impl Serialize for True {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(true)
+    }
+}
+
+pub(super) fn hash<H, S>(hash: &H, serializer: S) -> Result<S::Ok, S::Error>
+where
+    H: bitcoin::hashes::Hash<Bytes = [u8; 32]>,
+    S: Serializer,
+{
+    Hash(hash.to_byte_array()).serialize(serializer)
+}
+
+pub(super) fn hashes<H, S>(hashes: &[H], serializer: S) -> Result<S::Ok, S::Error>
+where
+    H: bitcoin::hashes::Hash<Bytes = [u8; 32]>,
+    S: Serializer,
+{
+    serializer.collect_seq(hashes.iter().map(|hash| Hash(hash.to_byte_array())))
+}
+
+pub(super) fn header<S: Serializer>(header: &block::Header, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_struct("Header", 7)?;
+    fields.serialize_field("version", &header.version.to_consensus())?;
+    fields.serialize_field("prev_blockhash", &Hash(header.prev_blockhash.to_byte_array()))?;
+    fields.serialize_field("merkle_root", &Hash(header.merkle_root.to_byte_array()))?;
+    fields.serialize_field("time", &header.time)?;
+    fields.serialize_field("bits", &header.bits.to_consensus())?;
+    fields.serialize_field("nonce", &header.nonce)?;
+    fields.serialize_field("hash", &Hash(header.block_hash().to_byte_array()))?;
+    fields.end()
+}
+
+pub(super) fn headers<S: Serializer>(headers: &[block::Header], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Header<'a>(#[serde(serialize_with = "header")] &'a block::Header);
+
+    serializer.collect_seq(headers.iter().map(Header))
+}
+
+pub(super) fn short_ids<S: Serializer>(ids: &[ShortId], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(ids.iter().map(|id| Bytes(id.as_bytes())))
+}
+
+/// Bits in the order of BIP 37: the lowest of each byte first.
+pub(super) fn bits<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(bytes.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)))
+}
+
+/// A reason's place in BIP 61's list, not its code.
+pub(super) fn reject_reason<S: Serializer>(reason: &RejectReason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(match reason {
+        RejectReason::Malformed => 0,
+        RejectReason::Invalid => 1,
+        RejectReason::Obsolete => 2,
+        RejectReason::Duplicate => 3,
+        RejectReason::NonStandard => 4,
+        RejectReason::Dust => 5,
+        RejectReason::Fee => 6,
+        RejectReason::Checkpoint => 7,
+    })
+}
+
+pub(super) fn inventory<S: Serializer>(items: &[Inventory], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Entry {
+        item: Item,
+    }
+
+    #[derive(Serialize)]
+    enum Item {
+        Error(True),
+        Transaction(Hash),
+        Block(Hash),
+        CompactBlock(Hash),
+        Wtx(Hash),
+        WitnessTransaction(Hash),
+        WitnessBlock(Hash),
+        Unknown { inv_type: u32, hash: Hash },
+    }
+
+    serializer.collect_seq(items.iter().map(|item| Entry {
+        item: match *item {
+            // rust-bitcoin decodes type 0 as unknown.
+            Inventory::Error | Inventory::Unknown { inv_type: 0, .. } => Item::Error(True),
+            Inventory::Transaction(txid) => Item::Transaction(Hash(txid.to_byte_array())),
+            Inventory::Block(hash) => Item::Block(Hash(hash.to_byte_array())),
+            Inventory::CompactBlock(hash) => Item::CompactBlock(Hash(hash.to_byte_array())),
+            Inventory::WTx(wtxid) => Item::Wtx(Hash(wtxid.to_byte_array())),
+            Inventory::WitnessTransaction(txid) => Item::WitnessTransaction(Hash(txid.to_byte_array())),
+            Inventory::WitnessBlock(hash) => Item::WitnessBlock(Hash(hash.to_byte_array())),
+            Inventory::Unknown { inv_type, hash } => Item::Unknown { inv_type, hash: Hash(hash) },
+        },
+    }))
+}

@@ -1,0 +1,497 @@
+//! The tap: attaches the kernel side to a node's tracepoints, drains what it sends, and accounts for what it loses. The
+//! only code that knows libbpf. In: a [`Node`] and the tracepoints wanted. Out: [`Batch`]es of events, [`Counters`].
+
+use std::{
+    io,
+    mem::offset_of,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use libbpf_rs::{
+    AsRawLibbpf, Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, RingBuffer, RingBufferBuilder,
+    libbpf_sys,
+};
+use rustix::{
+    buffer::spare_capacity,
+    event::{Timespec, epoll},
+    process::{Pid, PidfdFlags, pidfd_open},
+    time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic},
+};
+
+use crate::{
+    error::{Error, Trying},
+    event::{Decoder, Event, Lost, Time, each_lost, tracepoint_of},
+    privileges, probes,
+    process::Node,
+    record::{self, OBJECT, types},
+    tracepoint::{LossReason, Tracepoint, Tracepoints},
+};
+
+/// What to tap and with how much memory.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The tracepoints that some output wants; the node pays for no others.
+    pub tracepoints: Tracepoints,
+    /// Bytes of the ring buffer between kernel and reader: a power of two from 8 MiB to 1 GiB. The reader's resident
+    /// memory grows by up to twice of it.
+    pub ring_buffer_size: u32,
+}
+
+impl Options {
+    /// 16 MiB.
+    pub const DEFAULT_RING_BUFFER_SIZE: u32 = 16 << 20;
+    /// Two messages of the largest size must fit.
+    pub const MIN_RING_BUFFER_SIZE: u32 = 8 << 20;
+    /// What the kernel allocates in one piece of addresses without trouble.
+    pub const MAX_RING_BUFFER_SIZE: u32 = 1 << 30;
+
+    /// Whether the ring buffer can have this size.
+    pub fn accepts_ring_buffer_size(bytes: u32) -> bool {
+        bytes.is_power_of_two() && (Self::MIN_RING_BUFFER_SIZE..=Self::MAX_RING_BUFFER_SIZE).contains(&bytes)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tracepoints: Tracepoints::default_set(), ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE }
+    }
+}
+
+/// How often a tracepoint fired, and what became of that: fired = delivered + filtered + lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Hits, counted in the kernel.
+    pub fired: u64,
+    /// Of these, those that nobody selected.
+    pub filtered: u64,
+    /// Of these, those that could not be delivered, by [`LossReason::KERNEL`].
+    pub lost: [u64; LossReason::KERNEL.len()],
+}
+
+/// Events drained together. They borrow from it.
+#[derive(Debug)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Where each record ends in `bytes`.
+    ends: Vec<usize>,
+    decoder: Decoder,
+}
+
+impl Batch {
+    /// The next drain ends when a batch has this many bytes: it bounds memory, and time between looks at the clock.
+    const FULL: usize = 1 << 20;
+    const RECORDS: usize = 4096;
+
+    /// Gives each event in the order in which the node fired them.
+    pub fn each(&self, mut give: impl FnMut(Event<'_>)) {
+        for record in self.records() {
+            if !self.decoder.decode(record, &mut give) {
+                // Cannot happen: kernel side and decoder come from one source. If it does, it must be seen.
+                tracing::error!(bytes = record.len(), "a record of the kernel side was not understood");
+            }
+        }
+    }
+
+    /// Events in it, without gaps.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The memory that it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() + size_of_val(&self.ends[..])
+    }
+
+    /// The tracepoint of each event, without decoding it.
+    pub fn tracepoints(&self) -> impl Iterator<Item = Tracepoint> {
+        self.records().filter_map(tracepoint_of)
+    }
+
+    fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        // One message of 4 MB must not be paid for ever after.
+        self.bytes.shrink_to(Self::FULL);
+    }
+
+    fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= Self::FULL || self.ends.len() >= Self::RECORDS
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), ends: Vec::new(), decoder: Decoder { tai_offset_ns: 0, block_duration_unit_ns: 1 } }
+    }
+}
+
+/// What ended [`Tap::wait`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Woken {
+    /// The node's process has ended. What it had sent before can still be drained.
+    pub node_ended: bool,
+}
+
+/// Attached to the tracepoints of a running node. Detaches when dropped.
+pub struct Tap {
+    attachments: Vec<Attachment>,
+    attached: Tracepoints,
+    ring: RingBuffer<'static>,
+    filling: Arc<Mutex<Batch>>,
+    bss: MapHandle,
+    ring_size: u32,
+    block_duration_unit_ns: u64,
+    epoll: OwnedFd,
+    _node: OwnedFd,
+    _shared: Object,
+}
+
+/// One tracepoint's program and its link. An object for each, since libbpf's bookkeeping of USDT attachments belongs to
+/// the object and must not be used by several threads at once, which detaching in good time takes.
+struct Attachment {
+    // Dropped before the object that it belongs to.
+    _link: Link,
+    _object: Object,
+}
+
+const WAKE_RING: u64 = 0;
+const WAKE_NODE: u64 = 1;
+const WAKE_OTHER: u64 = 2;
+
+/// What the callback ends a drain with when the batch is full; no error of libbpf's own while consuming.
+const BATCH_FULL: i32 = -105;
+
+impl Tap {
+    /// Attaches to `node`. Takes Linux 6.1, CAP_BPF and CAP_PERFMON, and for another user's process CAP_SYS_PTRACE.
+    ///
+    /// # Errors
+    /// All of [`Error`] but those of finding a node.
+    pub fn attach(node: &Node, options: &Options) -> Result<Tap, Error> {
+        route_libbpf_messages();
+        let size = options.ring_buffer_size;
+        if !Options::accepts_ring_buffer_size(size) {
+            return Err(Error::RingBufferSize(size));
+        }
+        privileges::check()?;
+
+        let pid = Pid::from_raw(node.pid).ok_or(Error::PidGone(node.pid))?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| Error::PidGone(node.pid))?;
+        let executable = node.executable();
+        let probes = probes::read(&executable)?;
+        let supported: Tracepoints =
+            probes.iter().filter(|probe| probe.supported()).filter_map(probes::Probe::tracepoint).collect();
+        if supported.is_empty() {
+            return Err(Error::NoTracepoints(node.program.clone()));
+        }
+        let chosen: Tracepoints = options.tracepoints.iter().filter(|&wanted| supported.contains(wanted)).collect();
+        if chosen.is_empty() {
+            return Err(Error::NoneChosen(node.program.clone(), options.tracepoints));
+        }
+
+        let shared = load_maps(size)?;
+        let attach = |tracepoint| Attachment::new(tracepoint, &shared, node.pid, &executable);
+        let attachments = chosen.iter().map(attach).collect::<Result<_, _>>()?;
+
+        let map = |name: &str| shared.maps().find(|map| map.name().to_string_lossy().ends_with(name));
+        let missing =
+            || Error::System { action: "find a map of the kernel side".into(), error: io::ErrorKind::NotFound.into() };
+        let bss = MapHandle::try_from(&map(".bss").ok_or_else(missing)?).trying(|| "open the counters".into())?;
+        let ring_map = map("ring").ok_or_else(missing)?;
+        let filling = Arc::new(Mutex::new(Batch::default()));
+        let filled = Arc::clone(&filling);
+        let mut builder = RingBufferBuilder::new();
+        builder
+            .add(&ring_map, move |record| {
+                let mut batch = lock(&filled);
+                batch.push(record);
+                if batch.is_full() { BATCH_FULL } else { 0 }
+            })
+            .trying(|| "open the ring buffer".into())?;
+        let ring = builder.build().trying(|| "map the ring buffer".into())?;
+
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).trying(wait_action)?;
+        // Edge-triggered: a ring that is not empty must not end the sleep, only the kernel side's wake-up does.
+        watch(&epoll, &ring_map, WAKE_RING, epoll::EventFlags::ET)?;
+        watch(&epoll, &process, WAKE_NODE, epoll::EventFlags::empty())?;
+
+        // Before v25 the duration was given in µs; v25 also brought the mempool's tracepoints.
+        let since_v25 = probes.iter().any(|probe| probe.tracepoint() == Some(Tracepoint::MempoolAdded));
+        Ok(Tap {
+            attachments,
+            attached: chosen,
+            ring,
+            filling,
+            bss,
+            ring_size: size,
+            block_duration_unit_ns: if since_v25 { 1 } else { 1000 },
+            epoll,
+            _node: process,
+            _shared: shared,
+        })
+    }
+
+    /// The tracepoints attached: those wanted that the node's binary has.
+    pub fn attached(&self) -> Tracepoints {
+        self.attached
+    }
+
+    /// Lets [`Tap::wait`] end when `fd` becomes readable, too.
+    pub fn wake_on(&self, fd: impl AsFd) -> Result<(), Error> {
+        watch(&self.epoll, fd, WAKE_OTHER, epoll::EventFlags::empty())
+    }
+
+    /// Sleeps until the ring is filled past a mark, the node ends, what [`Tap::wake_on`] was given is
+    /// readable, or `timeout` passes.
+    pub fn wait(&self, timeout: Duration) -> Result<Woken, Error> {
+        let mut events = Vec::with_capacity(3);
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).trying(wait_action),
+        }
+        Ok(Woken { node_ended: events.iter().any(|event| event.data.u64() == WAKE_NODE) })
+    }
+
+    /// Fills `batch` with the oldest events, about 1 MiB or one large message. True if more may wait.
+    pub fn drain(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        batch.clear();
+        // Read anew each time: the clock may be stepped while we run.
+        let tai_offset_ns = tai_offset_ns();
+        batch.decoder = Decoder { tai_offset_ns, block_duration_unit_ns: self.block_duration_unit_ns };
+        // The callback fills the batch in its place.
+        std::mem::swap(&mut *lock(&self.filling), batch);
+        let consumed = self.ring.consume_raw_n(Batch::RECORDS);
+        std::mem::swap(&mut *lock(&self.filling), batch);
+        match consumed {
+            BATCH_FULL => Ok(true),
+            error if error < 0 => Err(io::Error::from_raw_os_error(-error)).trying(|| "read the ring buffer".into()),
+            _ => Ok(batch.is_full()),
+        }
+    }
+
+    /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].
+    pub fn counters(&self) -> Result<[Counters; Tracepoint::COUNT], Error> {
+        let counted = self.kernel_counters()?;
+        Ok(counted.map(|c| Counters { fired: c.fired, filtered: 0, lost: c.lost }))
+    }
+
+    /// Losses after the last event that got through: no later event tells them.
+    pub fn untold_losses(&self) -> Result<Vec<Lost>, Error> {
+        let counted = self.kernel_counters()?;
+        Ok(each_lost(|tracepoint, reason| counted[tracepoint].untold[reason].into()).collect())
+    }
+
+    /// Size of the ring buffer and bytes that wait in it.
+    pub fn ring_buffer(&self) -> (u64, u64) {
+        // SAFETY: the ring buffer lives as long as self, and its first ring was added in attach.
+        let used = unsafe {
+            let ring = libbpf_sys::ring_buffer__ring(self.ring.as_libbpf_object().as_ptr(), 0);
+            libbpf_sys::ring__avail_data_size(ring)
+        };
+        (self.ring_size.into(), used as u64)
+    }
+
+    /// Stops the events; what was sent before can still be drained.
+    pub fn detach(&mut self) {
+        // The kernel waits for a grace period for each, which takes a second for all after another.
+        thread::scope(|scope| {
+            for attachment in self.attachments.drain(..) {
+                scope.spawn(move || drop(attachment));
+            }
+        });
+    }
+
+    fn kernel_counters(&self) -> Result<[types::tracepoint_counters; Tracepoint::COUNT], Error> {
+        let action = || "read the counters".to_owned();
+        let bytes = self.bss.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).trying(action)?.unwrap_or_default();
+        let mut rest = bytes.get(offset_of!(types::bss, counters)..).unwrap_or_default();
+        let mut counted = [types::tracepoint_counters::default(); Tracepoint::COUNT];
+        for counters in &mut counted {
+            let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
+            (*counters, rest) = record::split(rest).ok_or_else(short).trying(action)?;
+        }
+        Ok(counted)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// Now, by the wall clock.
+pub fn now() -> Time {
+    Time(nanoseconds(clock_gettime(ClockId::Realtime)) as u64)
+}
+
+fn nanoseconds(time: Timespec) -> i64 {
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+fn tai_offset_ns() -> i64 {
+    // Linux has this clock since 3.10; without it the difference would be 0, as on most machines that do not set it.
+    let Ok(tai) = clock_gettime_dynamic(DynamicClockId::Tai) else { return 0 };
+    let difference = nanoseconds(tai) - nanoseconds(clock_gettime(ClockId::Realtime));
+    // Leap seconds are whole; the rest is the time between the two readings.
+    (difference as f64 / 1e9).round() as i64 * 1_000_000_000
+}
+
+/// The name of a tracepoint's program in the kernel side.
+fn program_name(tracepoint: Tracepoint) -> String {
+    tracepoint.name().replace(':', "_")
+}
+
+fn open() -> Result<OpenObject, Error> {
+    ObjectBuilder::default().open_memory(OBJECT).trying(|| "open the BPF programs".into())
+}
+
+/// The ring buffer, the counters and the constants, which all programs share.
+fn load_maps(ring_size: u32) -> Result<Object, Error> {
+    let mut object = open()?;
+    for mut program in object.progs_mut() {
+        program.set_autoload(false);
+    }
+    for mut map in object.maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        if name == "ring" {
+            map.set_max_entries(ring_size).trying(|| "size the ring buffer".into())?;
+        } else if name.ends_with(".rodata") {
+            let mark = offset_of!(types::rodata, wake_mark);
+            let constants = map.initial_value_mut().unwrap_or_default();
+            // A quarter: early enough for a reader that takes a while to be scheduled, late enough to be rare.
+            if let Some(value) = constants.get_mut(mark..mark + size_of::<u64>()) {
+                value.copy_from_slice(&u64::from(ring_size / 4).to_ne_bytes());
+            }
+        }
+    }
+    object.load().trying(|| "create the BPF maps".into())
+}
+
+impl Attachment {
+    fn new(tracepoint: Tracepoint, shared: &Object, pid: i32, executable: &Path) -> Result<Self, Error> {
+        let mut object = open()?;
+        let name = program_name(tracepoint);
+        for mut program in object.progs_mut() {
+            program.set_autoload(*program.name() == *name);
+        }
+        for (mut map, shared) in object.maps_mut().zip(shared.maps()) {
+            // What begins with two underscores is libbpf's own, of each object.
+            if !map.name().to_string_lossy().starts_with("__") {
+                map.reuse_fd(shared.as_fd()).trying(|| "share a BPF map".into())?;
+            }
+        }
+        let object = object.load().trying(|| format!("load the BPF program of {tracepoint}"))?;
+        let action = || format!("attach to {tracepoint} of pid {pid}");
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        let program = object.progs_mut().find(|program| *program.name() == *name).ok_or_else(absent).trying(action)?;
+        let link = program.attach_usdt(pid, executable, tracepoint.context(), tracepoint.event()).trying(action)?;
+        Ok(Self { _link: link, _object: object })
+    }
+}
+
+fn wait_action() -> String {
+    "wait for events".to_owned()
+}
+
+fn watch(epoll: &OwnedFd, fd: impl AsFd, data: u64, flags: epoll::EventFlags) -> Result<(), Error> {
+    epoll::add(epoll, fd, epoll::EventData::new_u64(data), flags | epoll::EventFlags::IN).trying(wait_action)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// libbpf prints to stderr unless told otherwise.
+fn route_libbpf_messages() {
+    static ONCE: Once = Once::new();
+    fn log(level: libbpf_rs::PrintLevel, message: String) {
+        let message = message.trim_end();
+        match level {
+            // Whatever it warns of comes as an error as well, or is dealt with.
+            libbpf_rs::PrintLevel::Warn | libbpf_rs::PrintLevel::Info => tracing::debug!(target: "libbpf", "{message}"),
+            libbpf_rs::PrintLevel::Debug => tracing::trace!(target: "libbpf", "{message}"),
+        }
+    }
+    ONCE.call_once(|| {
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, log)));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn kernel_side_and_tracepoints_have_the_same_names_and_numbers() {
+        let object = open().unwrap();
+        let programs: BTreeSet<String> =
+            object.progs().map(|program| program.name().to_string_lossy().into_owned()).collect();
+        let tracepoints: BTreeSet<String> = Tracepoint::all().map(program_name).collect();
+        assert_eq!(programs, tracepoints);
+
+        // The numbers stand in C alone; their names in BTF, from which the generated constants come.
+        let numbers = [
+            types::tracepoint::NET_INBOUND_MESSAGE,
+            types::tracepoint::NET_OUTBOUND_MESSAGE,
+            types::tracepoint::NET_INBOUND_CONNECTION,
+            types::tracepoint::NET_OUTBOUND_CONNECTION,
+            types::tracepoint::NET_EVICTED_INBOUND_CONNECTION,
+            types::tracepoint::NET_CLOSED_CONNECTION,
+            types::tracepoint::NET_MISBEHAVING_CONNECTION,
+            types::tracepoint::MEMPOOL_ADDED,
+            types::tracepoint::MEMPOOL_REMOVED,
+            types::tracepoint::MEMPOOL_REPLACED,
+            types::tracepoint::MEMPOOL_REJECTED,
+            types::tracepoint::VALIDATION_BLOCK_CONNECTED,
+            types::tracepoint::UTXOCACHE_FLUSH,
+            types::tracepoint::UTXOCACHE_ADD,
+            types::tracepoint::UTXOCACHE_SPENT,
+            types::tracepoint::UTXOCACHE_UNCACHE,
+            types::tracepoint::COIN_SELECTION_SELECTED_COINS,
+            types::tracepoint::COIN_SELECTION_NORMAL_CREATE_TX_INTERNAL,
+            types::tracepoint::COIN_SELECTION_ATTEMPTING_APS_CREATE_TX,
+            types::tracepoint::COIN_SELECTION_APS_CREATE_TX_INTERNAL,
+        ];
+        assert!(numbers.iter().map(|number| number.0).eq(0..types::tracepoint::TRACEPOINT_COUNT.0));
+        assert_eq!(numbers.len(), Tracepoint::COUNT);
+        assert_eq!(types::loss_reason::RING_FULL.0, LossReason::RingFull as u32);
+        assert_eq!(types::loss_reason::UNREADABLE.0, LossReason::Unreadable as u32);
+        assert_eq!(types::loss_reason::LOSS_REASON_COUNT.0 as usize, LossReason::KERNEL.len());
+    }
+
+    #[test]
+    fn a_batch_keeps_records_apart() {
+        let mut batch = Batch::default();
+        batch.push(b"one");
+        batch.push(b"");
+        batch.push(b"three");
+        assert_eq!(batch.records().collect::<Vec<_>>(), [b"one".as_slice(), b"", b"three"]);
+        assert!(!batch.is_full());
+        batch.push(&vec![0; Batch::FULL]);
+        assert!(batch.is_full());
+        batch.clear();
+        assert!(batch.is_empty());
+    }
+}

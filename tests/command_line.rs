@@ -1,0 +1,280 @@
+//! What a user sees who does something wrong: one clear line, and a status.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    node::{Simnode, program},
+    tool::{Attached, bitcointap, output, signal},
+};
+
+/// The only line on stderr of a failure, without the program's name.
+fn failure(output: &Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let [line] = lines[..] else { panic!("not one line: {text}") };
+    line.strip_prefix("bitcointap: ").expect("it says who speaks").to_owned()
+}
+
+/// A shell in a pid namespace of its own, where no other node runs.
+fn alone(script: &str) -> Output {
+    let mut shell = Command::new("unshare");
+    shell.args(["--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", script]).stdin(Stdio::null());
+    shell.env("BITCOINTAP", env!("CARGO_BIN_EXE_bitcointap")).output().expect("util-linux has unshare")
+}
+
+/// A simulated node under another name.
+fn named(directory: &Path, name: &str) -> std::path::PathBuf {
+    let path = directory.join(name);
+    fs::copy(program("simnode-v31"), &path).unwrap();
+    path
+}
+
+#[test]
+fn no_node_runs() {
+    let words = failure(&alone("$BITCOINTAP"));
+    assert!(words.starts_with("no running bitcoind, bitcoin-qt or bitcoin-node found"), "{words}");
+    assert!(words.contains("--pid"), "{words}");
+}
+
+#[test]
+fn the_node_that_runs_is_found_and_several_are_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let bitcoind = named(directory.path(), "bitcoind");
+    let start = format!(
+        "HOME=/home/satoshi {} --rate 1000 2>/dev/null >/dev/null & sleep 0.3; export RUST_BACKTRACE=1;",
+        bitcoind.display()
+    );
+    let one = alone(&format!("{start} $BITCOINTAP --count 2"));
+    assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
+    assert_eq!(one.stdout.iter().filter(|&&byte| byte == b'\n').count(), 2);
+
+    let words = failure(&alone(&format!("{start} {start} $BITCOINTAP")));
+    assert!(words.starts_with("2 nodes are running, choose one by --pid: pid "), "{words}");
+    let program = bitcoind.display().to_string();
+    assert_eq!(words.matches(&program).count(), 2, "{words}");
+    assert!(words.contains("(data directory /home/satoshi/.bitcoin)"), "{words}");
+}
+
+#[test]
+fn a_replaced_program_is_reached() {
+    let directory = tempfile::tempdir().unwrap();
+    let bitcoind = named(directory.path(), "bitcoind");
+    let mut node = Simnode::start_program(&bitcoind, "--count 5000");
+    fs::remove_file(&bitcoind).unwrap();
+    fs::write(&bitcoind, "an upgrade").unwrap();
+    node.fire();
+    let output = output(&format!("tap --pid {} --count 3", node.pid()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_node_is_named_by_pid_file_and_by_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let bitcoind = named(directory.path(), "node-of-my-own");
+    let mut node = Simnode::start_program(&bitcoind, "--rate 1000");
+    node.fire();
+    let pid_file = directory.path().join("bitcoind.pid");
+    fs::write(&pid_file, format!("{}\n", node.pid())).unwrap();
+    for which in [format!("--pid-file {}", pid_file.display()), format!("--bitcoind {}", bitcoind.display())] {
+        let output = output(&format!("tap {which} --count 1"));
+        assert!(output.status.success(), "{which}: {}", String::from_utf8_lossy(&output.stderr));
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(log.contains(&format!("pid {}", node.pid())), "{log}");
+    }
+    drop(node);
+    let words = failure(&output(&format!("tap --bitcoind {}", bitcoind.display())));
+    assert!(words.contains("start it, or name the process by --pid"), "{words}");
+    let words = failure(&output(&format!("tap --pid-file {}", pid_file.display())));
+    assert!(words.contains("it has ended"), "{words}");
+    fs::write(&pid_file, "bitcoind").unwrap();
+    let words = failure(&output(&format!("tap --pid-file {}", pid_file.display())));
+    assert!(words.ends_with("does not hold a process id, but \"bitcoind\""), "{words}");
+}
+
+#[test]
+fn a_program_without_tracepoints() {
+    let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
+    let words = failure(&output(&format!("tap --pid {}", sleep.id())));
+    assert!(words.contains("has no tracepoints of Bitcoin Core"), "{words}");
+    assert!(words.contains("-DWITH_USDT=ON"), "{words}");
+    sleep.kill().unwrap();
+    sleep.wait().unwrap();
+}
+
+#[test]
+fn tracepoints_that_the_release_does_not_have() {
+    let node = Simnode::start("v23", "");
+    let words = failure(&output(&format!("tap --pid {} --events mempool", node.pid())));
+    assert!(words.contains("none of the chosen tracepoints (mempool:added, "), "{words}");
+    assert!(words.contains("bitcointap probes"), "{words}");
+}
+
+#[test]
+fn too_few_privileges() {
+    let node = Simnode::start("v31", "");
+    // Nobody's copy: the build directory may be out of its reach.
+    let directory = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let tool = directory.path().join("bitcointap");
+    fs::copy(env!("CARGO_BIN_EXE_bitcointap"), &tool).unwrap();
+    let run = |capabilities: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(format!("--inh-caps={capabilities}")).arg(format!("--ambient-caps={capabilities}"));
+        command.arg(&tool).args(["--pid", &node.pid().to_string()]).stdin(Stdio::null());
+        failure(&command.output().expect("util-linux has setpriv"))
+    };
+    assert!(run("-all").starts_with("too few privileges: CAP_BPF and CAP_PERFMON are missing"));
+    assert!(run("-all,+bpf").starts_with("too few privileges: CAP_PERFMON is missing"));
+    let words = run("-all,+bpf,+perfmon");
+    assert!(words.ends_with("the process of another user takes root or CAP_SYS_PTRACE"), "{words}");
+}
+
+#[test]
+fn a_port_in_use() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let node = Simnode::start("v31", "");
+    let words = failure(&output(&format!("export --pid {} --web.listen-address {address}", node.pid())));
+    assert!(words.contains(&address.to_string()) && words.contains("in use"), "{words}");
+    assert!(words.contains("--web.listen-address"), "{words}");
+}
+
+#[test]
+fn wrong_usage_has_status_2() {
+    for wrong in ["--ring-buffer-size 10MiB", "--pid 0", "tap --events nett", "serve", "--count 1 probes"] {
+        let output = output(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        assert!(output.stdout.is_empty(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_full_disk() {
+    let mut node = Simnode::start("v31", "--rate 2000");
+    node.fire();
+    let mut tap = bitcointap(&format!("tap --pid {} --log.level error", node.pid()));
+    let output = tap.stdout(OpenOptions::new().write(true).open("/dev/full").unwrap()).output().unwrap();
+    let words = failure(&output);
+    assert!(words.starts_with("cannot write to standard output: No space left on device"), "{words}");
+
+    // An exporter goes on, says it once, and counts.
+    let exporter = crate::tool::Exporter::start(&format!("--pid {} --json /dev/full", node.pid()));
+    crate::tool::eventually("lost lines", || {
+        let lost = exporter.scrape().sum("json_lines_lost_total", &[("sink", "file")]);
+        (lost > 1000.0).then_some(())
+    });
+    assert_eq!(exporter.scrape().sum("up", &[]), 1.0);
+    let log = exporter.stop();
+    assert_eq!(log.matches("No space left on device").count(), 1, "{log}");
+}
+
+#[test]
+fn a_closed_pipe_is_a_clean_end() {
+    let mut node = Simnode::start("v31", "--rate 5000");
+    let mut command = bitcointap(&format!("tap --pid {}", node.pid()));
+    let mut tap = Attached::spawn({
+        command.stdout(Stdio::piped());
+        command
+    });
+    node.fire();
+    let mut line = String::new();
+    BufReader::new(tap.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"timestamp\":"));
+    let (status, _) = tap.wait();
+    assert_eq!(status.code(), Some(0), "{}", tap.log);
+}
+
+#[test]
+fn a_signal_is_a_clean_end() {
+    let node = Simnode::start("v31", "");
+    for number in [Signal::INT, Signal::TERM] {
+        let mut tap = Attached::spawn(bitcointap(&format!("tap --pid {}", node.pid())));
+        signal(tap.pid(), number);
+        let (status, _) = tap.wait();
+        assert_eq!(status.code(), Some(0), "{}", tap.log);
+    }
+}
+
+#[test]
+fn the_exporter_stays_when_the_node_is_gone() {
+    let mut node = Simnode::start("v31", "--count 500");
+    let mut exporter = crate::tool::Exporter::start(&format!("--pid {}", node.pid()));
+    assert_eq!(exporter.scrape().sum("up", &[]), 1.0);
+    node.fire();
+    node.tally();
+    exporter.last_scrape();
+    assert!(exporter.process.child.try_wait().unwrap().is_none(), "it goes on");
+    assert_eq!(exporter.scrape().sum("attachments_total", &[]), 1.0);
+    assert!(exporter.stop().contains("has ended"));
+}
+
+#[test]
+fn logs_are_logfmt_or_json() {
+    let node = Simnode::start("v31", "");
+    let logged = |format: &str| {
+        let output = output(&format!("tap --pid {} --duration 0.1 --log.format {format}", node.pid()));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(logged("logfmt").lines().all(|line| line.starts_with("ts=") && line.contains(" level=info ")));
+    for line in logged("json").lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["level"], "INFO");
+    }
+    let output = output(&format!("tap --pid {} --duration 0.1 --log.level warn", node.pid()));
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn probes_are_listed_without_a_running_node() {
+    let list = |layout: &str| {
+        let output = output(&format!("probes --bitcoind {}", program(&format!("simnode-{layout}")).display()));
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let old = list("v23");
+    assert!(old.contains("Bitcoin Core has it since v29"), "{old}");
+    assert_eq!(old.matches("absent").count(), 20 - 7, "{old}");
+    let new = list("v31");
+    assert_eq!(new.lines().filter(|line| line.contains("  yes        yes  ")).count(), 20, "{new}");
+    assert!(!new.contains("absent"), "{new}");
+    let replaced = new.lines().find(|line| line.starts_with("mempool:replaced")).unwrap();
+    assert!(replaced.contains("  8: "), "{replaced}");
+    // One that nobody knows by that name, and a reader that closes early.
+    let mut head = bitcointap(&format!("probes --bitcoind {}", program("simnode-v31").display()));
+    let mut child = head.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+    let words = failure(&output("probes --bitcoind /proc/self/nothing"));
+    assert!(words.starts_with("cannot read /proc/self/nothing"), "{words}");
+}
+
+#[test]
+fn json_of_the_exporter_is_appended() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(File::options().append(true).open(file.path()).unwrap(), "before").unwrap();
+    let mut node = Simnode::start("v31", "--count 100");
+    let exporter =
+        crate::tool::Exporter::start(&format!("--pid {} --events all --json {}", node.pid(), file.path().display()));
+    node.fire();
+    node.tally();
+    exporter.last_scrape();
+    let metrics = crate::tool::eventually("all lines", || {
+        let metrics = exporter.scrape();
+        (metrics.sum("json_lines_total", &[("sink", "file")]) == 100.0).then_some(metrics)
+    });
+    assert_eq!(metrics.sum("json_lines_lost_total", &[]), 0.0);
+    exporter.stop();
+    let text = fs::read_to_string(file.path()).unwrap();
+    assert!(text.starts_with("before\n{"));
+    assert_eq!(text.lines().count(), 101);
+}

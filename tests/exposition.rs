@@ -1,0 +1,47 @@
+//! The text of /metrics, as samples that can be summed up.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+/// The samples of one scrape.
+pub struct Exposition {
+    samples: Vec<(String, f64)>,
+}
+
+impl Exposition {
+    /// Scrapes; `None` while nobody listens.
+    pub fn scrape(address: &str) -> Option<Self> {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+        let sample = |line: &str| {
+            let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
+            (name.to_owned(), value.parse().expect("a value is a number"))
+        };
+        Some(Self { samples: body.lines().filter(|line| !line.starts_with('#')).map(sample).collect() })
+    }
+
+    /// The sum of the samples of `bitcointap_<family>` that have all these labels.
+    pub fn sum(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
+        let matches = |name: &str| {
+            let (family_name, text) = name.split_once('{').unwrap_or((name, ""));
+            let has = |&(label, value): &(&str, &str)| {
+                let pair = format!("{label}=\"{value}\"");
+                text.trim_end_matches('}').split(',').any(|found| found == pair)
+            };
+            family_name.strip_prefix("bitcointap_") == Some(family) && labels.iter().all(has)
+        };
+        self.samples.iter().filter(|(name, _)| matches(name)).map(|(_, value)| value).sum()
+    }
+
+    /// Whether the family has any sample.
+    pub fn has(&self, family: &str) -> bool {
+        let name = format!("bitcointap_{family}");
+        self.samples.iter().any(|(sample, _)| sample.split('{').next() == Some(&name))
+    }
+}

@@ -1,0 +1,9 @@
+//! Claims about the whole, on real uprobes: a simulated node or a real one, the tool as a user runs it.
+//! They take root, and the programs of the workspace built (`make test` does both).
+
+mod command_line;
+mod exposition;
+mod node;
+mod real_node;
+mod simulated_node;
+mod tool;

@@ -1,0 +1,91 @@
+//! The simulated node as a process: started, told to fire, and asked what it fired.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// A program of the workspace, which lies next to the tool.
+pub fn program(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_bitcointap")).with_file_name(name);
+    assert!(path.exists(), "{} is not built: run `make test`, or cargo build --workspace --bins", path.display());
+    path
+}
+
+/// A simulated node that waits for the word to fire.
+pub struct Simnode {
+    child: Child,
+}
+
+impl Simnode {
+    pub fn start(layout: &str, arguments: &str) -> Self {
+        Self::start_program(&program("simnode"), &format!("--layout {layout} {arguments}"))
+    }
+
+    pub fn start_program(program: &Path, arguments: &str) -> Self {
+        let mut child = Command::new(program)
+            .arg("--wait")
+            .args(arguments.split_whitespace())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("simnode starts");
+        let mut ready = String::new();
+        BufReader::new(child.stderr.as_mut().expect("stderr is piped")).read_line(&mut ready).expect("simnode speaks");
+        assert!(ready.contains(&child.id().to_string()), "simnode says: {ready}");
+        Self { child }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives the word.
+    pub fn fire(&mut self) {
+        writeln!(self.child.stdin.as_mut().expect("stdin is piped")).expect("simnode reads");
+    }
+
+    /// Reads its tally, which comes at its end.
+    pub fn tally(mut self) -> Tally {
+        let mut text = String::new();
+        self.child.stdout.as_mut().expect("stdout is piped").read_to_string(&mut text).expect("simnode ends");
+        assert!(self.child.wait().expect("simnode ends").success());
+        Tally(serde_json::from_str(&text).expect("a tally is JSON"))
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        super::tool::signal(self.pid(), signal);
+    }
+}
+
+impl Drop for Simnode {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What it fired.
+#[derive(Debug)]
+pub struct Tally(pub Value);
+
+impl Tally {
+    /// Hits by tracepoint, with zeros for what the layout has and the scenario does not fire.
+    pub fn tracepoints(&self) -> BTreeMap<String, u64> {
+        serde_json::from_value(self.0["tracepoints"].clone()).expect("counts by tracepoint")
+    }
+
+    pub fn rows(&self, table: &str) -> &[Value] {
+        self.0[table].as_array().expect("a list of rows")
+    }
+
+    /// A number by its JSON pointer; 0 where the layout has no such thing.
+    pub fn number(&self, pointer: &str) -> u64 {
+        self.0.pointer(pointer).map_or(0, |value| value.as_u64().expect("a number"))
+    }
+}

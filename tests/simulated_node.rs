@@ -1,0 +1,445 @@
+//! What the simulated node fired equals what was counted plus what was lost: in metrics and in JSON, for each scenario
+//! and each release's layout.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Stdio,
+    thread,
+    time::Duration,
+};
+
+use bitcointap::{
+    p2p,
+    tracepoint::{Tracepoint, Tracepoints},
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    exposition::Exposition,
+    node::{Simnode, Tally},
+    tool::{Attached, Exporter, bitcointap, eventually},
+};
+
+const LAYOUTS: [&str; 6] = ["v23", "v25", "v26", "v27-patched", "v29", "v31"];
+
+/// Enough for each scenario to do all that it does.
+fn arguments(scenario: &str) -> &'static str {
+    match scenario {
+        "mix" => "--scenario mix --rate 50000 --count 40000",
+        "churn" => "--scenario churn --rate 50000 --count 20000",
+        "flood" => "--scenario flood --rate max --count 100000",
+        "blocks" => "--scenario blocks --rate 100 --count 150",
+        _ => unreachable!("no such scenario"),
+    }
+}
+
+fn exported(layout: &str, simnode: &str, export: &str) -> (Tally, Exposition) {
+    let mut node = Simnode::start(layout, simnode);
+    let exporter = Exporter::start(&format!("--pid {} {export}", node.pid()));
+    node.fire();
+    let tally = node.tally();
+    let metrics = exporter.last_scrape();
+    exporter.stop();
+    (tally, metrics)
+}
+
+/// What is attached of a node of this layout.
+fn attached(layout: &str, export: &str) -> BTreeSet<String> {
+    let node = Simnode::start(layout, "");
+    let exporter = Exporter::start(&format!("--pid {} {export}", node.pid()));
+    let metrics = exporter.scrape();
+    exporter.stop();
+    let is_attached = |name: &&str| metrics.sum("tracepoint_attached", &[("tracepoint", name)]) == 1.0;
+    Tracepoint::all().map(Tracepoint::name).filter(is_attached).map(str::to_owned).collect()
+}
+
+#[test]
+fn everything_fired_is_counted_in_each_scenario_and_layout() {
+    for layout in LAYOUTS {
+        for scenario in ["mix", "churn", "flood", "blocks"] {
+            println!("{layout} {scenario}");
+            let (tally, metrics) = exported(layout, arguments(scenario), "--events all");
+            assert_fired_is_counted(&tally, &metrics);
+            assert_families_equal_tally(&tally, &metrics);
+        }
+    }
+}
+
+fn assert_fired_is_counted(tally: &Tally, metrics: &Exposition) {
+    let mut counted = 0.0;
+    for (tracepoint, fired) in tally.tracepoints() {
+        let labels = [("tracepoint", tracepoint.as_str())];
+        assert_eq!(metrics.sum("events_total", &labels), fired as f64, "{tracepoint}");
+        counted += fired as f64;
+    }
+    assert_eq!(metrics.sum("events_lost_total", &[]), 0.0);
+    assert_eq!(metrics.sum("event_delay_seconds_count", &[]), counted, "each is delivered");
+    assert!(counted > 0.0, "something was fired");
+}
+
+fn assert_families_equal_tally(tally: &Tally, metrics: &Exposition) {
+    let mut expected = BTreeMap::<[String; 4], f64>::new();
+    for row in tally.rows("messages") {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        let command = Some(text("command")).filter(|it| p2p::command_index(it).is_some()).unwrap_or("other".into());
+        let mut add = |family: &str, connection_type: &str, number: &str| {
+            let key = [family.to_owned(), text("direction"), command.clone(), connection_type.to_owned()];
+            *expected.entry(key).or_default() += row[number].as_f64().unwrap();
+        };
+        add("p2p_messages_total", &text("connection_type"), "count");
+        add("p2p_message_bytes_total", &text("connection_type"), "bytes");
+        add("p2p_undecodable_messages_total", "", "undecodable");
+    }
+    for ([family, direction, command, connection_type], number) in expected {
+        let mut labels = vec![("direction", direction.as_str()), ("command", &command)];
+        if !connection_type.is_empty() {
+            labels.push(("connection_type", &connection_type));
+        }
+        assert_eq!(metrics.sum(&family, &labels), number, "{family} {labels:?}");
+    }
+
+    let mut open = 0.0;
+    for row in tally.rows("connections") {
+        let labels = [
+            ("connection_type", row["connection_type"].as_str().unwrap()),
+            ("network", row["network"].as_str().unwrap()),
+        ];
+        let count = row["count"].as_f64().unwrap();
+        match row["event"].as_str().unwrap() {
+            "opened" => {
+                assert_eq!(metrics.sum("p2p_connections_opened_total", &labels), count, "opened {labels:?}");
+                open += count;
+            }
+            "closed" => {
+                assert_eq!(metrics.sum("p2p_connections_closed_total", &labels), count, "closed {labels:?}");
+                open -= count;
+            }
+            _ => {}
+        }
+    }
+    if metrics.has("p2p_connections_opened_total") {
+        assert!(open >= 0.0, "{open} connections are open");
+        let all = |event: &str| {
+            let rows = tally.rows("connections").iter().filter(|row| row["event"] == event);
+            rows.map(|row| row["count"].as_f64().unwrap()).sum::<f64>()
+        };
+        assert_eq!(metrics.sum("p2p_connections_evicted_total", &[]), all("evicted"));
+        assert_eq!(metrics.sum("p2p_connection_duration_seconds_count", &[]), all("closed"));
+        let offences: f64 = tally.rows("misbehaving").iter().map(|row| row["count"].as_f64().unwrap()).sum();
+        assert_eq!(metrics.sum("p2p_misbehaving_total", &[]), offences);
+    }
+
+    for action in ["added", "removed", "replaced", "rejected"] {
+        let labels = [("action", action)];
+        let number = |name: &str| tally.number(&format!("/mempool/{action}/{name}")) as f64;
+        assert_eq!(metrics.sum("mempool_transactions_total", &labels), number("count"), "{action}");
+        if action != "rejected" {
+            assert_eq!(metrics.sum("mempool_vbytes_total", &labels), number("vbytes"), "{action}");
+            assert_eq!(metrics.sum("mempool_fees_satoshis_total", &labels), number("fees"), "{action}");
+            assert_eq!(metrics.sum("mempool_transaction_size_vbytes_count", &labels), number("count"), "{action}");
+        }
+    }
+    for (reason, count) in tally.0["mempool"]["removed"]["reasons"].as_object().unwrap() {
+        assert_eq!(metrics.sum("mempool_removals_total", &[("reason", reason)]), count.as_f64().unwrap(), "{reason}");
+    }
+    let rejected = tally.number("/mempool/rejected/count") as f64;
+    assert_eq!(metrics.sum("mempool_rejections_total", &[]), rejected);
+
+    let validation = |name: &str| tally.number(&format!("/validation/{name}")) as f64;
+    assert_eq!(metrics.sum("validation_blocks_connected_total", &[]), validation("blocks"));
+    assert_eq!(metrics.sum("validation_block_transactions_sum", &[]), validation("transactions"));
+    assert_eq!(metrics.sum("validation_block_inputs_sum", &[]), validation("inputs"));
+    assert_eq!(metrics.sum("validation_block_sigops_sum", &[]), validation("sigops"));
+    // µs or ns in the layout; the tally and the metrics know which.
+    let seconds = metrics.sum("validation_block_connection_seconds_sum", &[]);
+    assert!((seconds - validation("duration_ns") / 1e9).abs() < 1e-6, "{seconds} s");
+}
+
+#[test]
+fn several_threads_lose_nothing() {
+    let simnode = "--scenario mix --threads 4 --rate 40000 --count 40000";
+    let (tally, metrics) = exported("v31", simnode, "--events all");
+    assert_fired_is_counted(&tally, &metrics);
+    let messages: f64 = tally.rows("messages").iter().map(|row| row["count"].as_f64().unwrap()).sum();
+    assert_eq!(metrics.sum("p2p_messages_total", &[]), messages);
+}
+
+#[test]
+fn only_what_is_chosen_is_attached() {
+    let (tally, metrics) = exported("v31", arguments("mix"), "--events mempool:added,validation");
+    let fired = tally.tracepoints();
+    for (tracepoint, &count) in &fired {
+        let labels = [("tracepoint", tracepoint.as_str())];
+        let wanted = ["mempool:added", "validation:block_connected"].contains(&tracepoint.as_str());
+        let expected = if wanted { count as f64 } else { 0.0 };
+        assert_eq!(metrics.sum("events_total", &labels), expected, "{tracepoint}");
+    }
+    for family in ["p2p_messages_total", "p2p_connections", "mempool_rejections_total", "mempool_removals_total"] {
+        assert!(!metrics.has(family), "{family} would be blind");
+    }
+
+    assert_eq!(attached("v31", "--events mempool:added,validation").len(), 2);
+    let default: BTreeSet<String> = Tracepoints::default_set().iter().map(|it| it.name().to_owned()).collect();
+    assert_eq!(attached("v31", ""), default);
+    for layout in LAYOUTS {
+        let mut node = Simnode::start(layout, "--count 1");
+        node.fire();
+        assert!(node.tally().tracepoints().keys().eq(&attached(layout, "--events all")), "{layout}");
+    }
+}
+
+/// The events of a tap of `node`, as lines of JSON, up to the node's end.
+fn tapped(layout: &str, simnode: &str, tap: &str) -> (Tally, Vec<Value>) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut node = Simnode::start(layout, simnode);
+    let mut command = bitcointap(&format!("tap --pid {} {tap}", node.pid()));
+    command.stdout(file.reopen().unwrap());
+    let mut tap = Attached::spawn(command);
+    node.fire();
+    let tally = node.tally();
+    let (status, _) = tap.wait();
+    assert!(status.success(), "{}", tap.log);
+    (tally, lines(file.path()))
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let parse = |line: std::io::Result<String>| serde_json::from_str(&line.unwrap()).expect("a line is JSON");
+    BufReader::new(File::open(path).unwrap()).lines().map(parse).collect()
+}
+
+/// The tracepoint of an event, found in its JSON alone.
+fn tracepoint(event: &Value) -> String {
+    let (group, event) = event["event"].as_object().unwrap().iter().next().unwrap();
+    if group == "Msg" {
+        let direction = if event["meta"]["inbound"] == true { "inbound" } else { "outbound" };
+        return format!("net:{direction}_message");
+    }
+    if group == "Lost" {
+        return "lost".into();
+    }
+    let variant = event["event"].as_object().unwrap().keys().next().unwrap();
+    let name = match (group.as_str(), variant.as_str()) {
+        ("Conn", "Inbound") => "net:inbound_connection",
+        ("Conn", "Outbound") => "net:outbound_connection",
+        ("Conn", "Closed") => "net:closed_connection",
+        ("Conn", "InboundEvicted") => "net:evicted_inbound_connection",
+        ("Conn", "Misbehaving") => "net:misbehaving_connection",
+        ("Mempool", "Added") => "mempool:added",
+        ("Mempool", "Removed") => "mempool:removed",
+        ("Mempool", "Replaced") => "mempool:replaced",
+        ("Mempool", "Rejected") => "mempool:rejected",
+        ("Validation", "BlockConnected") => "validation:block_connected",
+        ("Utxocache", "Flush") => "utxocache:flush",
+        ("Utxocache", "Add") => "utxocache:add",
+        ("Utxocache", "Spent") => "utxocache:spent",
+        ("Utxocache", "Uncache") => "utxocache:uncache",
+        ("CoinSelection", "SelectedCoins") => "coin_selection:selected_coins",
+        ("CoinSelection", "NormalCreateTxInternal") => "coin_selection:normal_create_tx_internal",
+        ("CoinSelection", "AttemptingApsCreateTx") => "coin_selection:attempting_aps_create_tx",
+        ("CoinSelection", "ApsCreateTxInternal") => "coin_selection:aps_create_tx_internal",
+        other => panic!("unknown event {other:?}"),
+    };
+    name.into()
+}
+
+#[test]
+fn json_lines_equal_the_tally_in_each_layout() {
+    const TYPES: [&str; 8] = [
+        "unknown",
+        "inbound",
+        "outbound-full-relay",
+        "block-relay-only",
+        "feeler",
+        "manual",
+        "addr-fetch",
+        "private-broadcast",
+    ];
+    for layout in LAYOUTS {
+        println!("{layout}");
+        let (tally, events) = tapped(layout, arguments("mix"), "--events all");
+        let mut by_tracepoint: BTreeMap<String, u64> =
+            tally.tracepoints().into_keys().map(|tracepoint| (tracepoint, 0)).collect();
+        let mut messages = BTreeMap::<(&str, &str, &str), (u64, u64, u64)>::new();
+        for event in &events {
+            *by_tracepoint.entry(tracepoint(event)).or_default() += 1;
+            let Value::Object(message) = &event["event"]["Msg"] else { continue };
+            let meta = &message["meta"];
+            let key = (
+                if meta["inbound"] == true { "inbound" } else { "outbound" },
+                meta["command"].as_str().unwrap(),
+                TYPES[meta["conn_type"].as_u64().unwrap() as usize],
+            );
+            let row = messages.entry(key).or_default();
+            row.0 += 1;
+            row.1 += meta["size"].as_u64().unwrap();
+            row.2 += u64::from(message["msg"].get("Undecodable").is_some());
+        }
+        assert_eq!(by_tracepoint, tally.tracepoints(), "{layout}");
+        let number = |row: &Value, name: &str| row[name].as_u64().unwrap();
+        let fired: BTreeMap<_, _> = tally
+            .rows("messages")
+            .iter()
+            .map(|row| {
+                let text = |name: &str| row[name].as_str().unwrap();
+                let key = (text("direction"), text("command"), text("connection_type"));
+                (key, (number(row, "count"), number(row, "bytes"), number(row, "undecodable")))
+            })
+            .collect();
+        assert_eq!(messages, fired, "{layout}");
+
+        let replaced = events.iter().filter_map(|event| event.pointer("/event/Mempool/event/Replaced"));
+        let flags: Vec<bool> = replaced.map(|it| it["replacement_is_txid"].as_bool().unwrap()).collect();
+        assert!(layout == "v23" || !flags.is_empty(), "{layout} replaces transactions");
+        if ["v25", "v26", "v27-patched"].contains(&layout) {
+            assert!(flags.iter().all(|&is_txid| is_txid), "before v29 it cannot be told");
+        }
+        let scored = events.iter().filter_map(|event| event.pointer("/event/Conn/event/Misbehaving"));
+        let scores: Vec<i64> = scored.map(|it| it["score_increase"].as_i64().unwrap()).collect();
+        assert_eq!(layout == "v27-patched", scores.iter().any(|&score| score > 0), "{layout}");
+    }
+}
+
+#[test]
+fn timestamps_lie_between_the_instants_before_and_after_firing() {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let simnode = format!("--count 3000 --rate 3000 --trace {}", trace.path().display());
+    let (_, events) = tapped("v31", &simnode, "--events all");
+    let fired = lines(trace.path());
+    assert_eq!(events.len(), fired.len());
+    for (event, fired) in events.iter().zip(&fired) {
+        assert_eq!(tracepoint(event), fired["tracepoint"]);
+        let micros =
+            event["timestamp"].as_u64().unwrap() * 1_000_000 + event["timestamp_subsec_micros"].as_u64().unwrap();
+        let (before, after) = (fired["before"].as_u64().unwrap() / 1000, fired["after"].as_u64().unwrap() / 1000);
+        assert!((before..=after).contains(&micros), "{micros} is not from {before} to {after}");
+    }
+}
+
+#[test]
+fn a_payload_of_four_million_bytes_arrives_whole() {
+    let (_, events) = tapped("v31", "--scenario blocks --rate 50 --count 12", "--bytes hex");
+    let sizes = events.iter().filter_map(|event| event.pointer("/event/Msg/meta/size")).map(|it| it.as_u64().unwrap());
+    let at = sizes.clone().position(|size| size == 4_000_000).expect("the scenario has one of that size");
+    let messages: Vec<&Value> = events.iter().filter_map(|event| event.pointer("/event/Msg/msg/Block")).collect();
+    assert!(at < 10);
+    let bytes = |block: &Value| -> usize {
+        let transactions = block["transactions"].as_array().unwrap();
+        let raw = transactions.iter().map(|it| it["raw"].as_str().unwrap().len() / 2).sum::<usize>();
+        let count = if transactions.len() < 0xfd { 1 } else { 3 };
+        80 + count + raw
+    };
+    assert!(messages.iter().any(|block| bytes(block) == 4_000_000), "its transactions add up to it");
+}
+
+#[test]
+fn what_is_lost_is_told_in_its_place() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut node = Simnode::start("v31", "--scenario flood --rate max --duration 3");
+    let export = format!("--pid {} --ring-buffer-size 8MiB --json {}", node.pid(), file.path().display());
+    let exporter = Exporter::start(&export);
+    node.fire();
+    // While nobody drains, the ring fills; what comes after that goes through again.
+    thread::sleep(Duration::from_millis(300));
+    super::tool::signal(exporter.process.pid(), Signal::STOP);
+    thread::sleep(Duration::from_millis(1500));
+    super::tool::signal(exporter.process.pid(), Signal::CONT);
+    let tally = node.tally();
+    let metrics = exporter.last_scrape();
+    let lost = metrics.sum("events_lost_total", &[("reason", "ring_full")]);
+    let delivered = metrics.sum("event_delay_seconds_count", &[]);
+    let fired = tally.number("/tracepoints/net:inbound_message");
+    assert!(lost > 0.0, "the ring was filled");
+    assert_eq!(metrics.sum("events_total", &[("tracepoint", "net:inbound_message")]), fired as f64);
+    let others: u64 = tally.tracepoints().values().sum::<u64>() - fired;
+    assert_eq!(delivered + lost, (fired + others) as f64);
+    exporter.stop();
+
+    // The stream has the same gap: nonces go up by one but across it.
+    let (mut told, mut written, mut expected) = (0, 0, None);
+    for event in lines(file.path()) {
+        if let Some(gap) = event["event"].get("Lost") {
+            assert_eq!(gap["tracepoint"], "net:inbound_message");
+            let count = gap["count"].as_u64().unwrap();
+            told += count;
+            expected = expected.map(|nonce: u64| nonce + count);
+            continue;
+        }
+        written += 1;
+        let Some(nonce) = event.pointer("/event/Msg/msg/Ping/value").and_then(Value::as_u64) else { continue };
+        assert!(expected.is_none_or(|expected| expected == nonce), "{nonce} comes instead of {expected:?}");
+        expected = Some(nonce + 1);
+    }
+    assert_eq!(told + written, fired + others);
+}
+
+#[test]
+fn a_reader_that_stops_reading_holds_up_neither_metrics_nor_the_end() {
+    let mut node = Simnode::start("v31", "--scenario mix --rate 50000 --count 150000");
+    let address = super::tool::free_address();
+    let mut command = bitcointap(&format!("export --web.listen-address {address} --pid {} --json -", node.pid()));
+    // Nobody reads this pipe.
+    command.stdout(Stdio::piped());
+    let mut process = Attached::spawn(command);
+    node.fire();
+    let tally = node.tally();
+    let metrics = eventually("the node's end", || Exposition::scrape(&address).filter(|it| it.sum("up", &[]) == 0.0));
+    let tracepoints: Tracepoints = Tracepoints::default_set();
+    let fired: u64 = tracepoints.iter().map(|it| tally.tracepoints()[it.name()]).sum();
+    assert_eq!(metrics.sum("event_delay_seconds_count", &[]), fired as f64);
+    let lost = metrics.sum("json_lines_lost_total", &[("sink", "stdout")]);
+    assert!(lost > 0.0, "150,000 events do not fit in the queue");
+    process.terminate();
+    let (status, took) = process.wait();
+    assert!(status.success(), "{}", process.log);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_flood_does_not_keep_it_from_ending() {
+    let mut node = Simnode::start("v31", "--scenario flood --rate max");
+    let mut command = bitcointap(&format!("tap --pid {}", node.pid()));
+    command.stdout(File::create("/dev/null").unwrap());
+    let mut tap = Attached::spawn(command);
+    let exporter = Exporter::start(&format!("--pid {}", node.pid()));
+    node.fire();
+    thread::sleep(Duration::from_millis(500));
+    tap.terminate();
+    let (status, took) = tap.wait();
+    assert!(status.success(), "{}", tap.log);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    exporter.stop();
+    node.signal(Signal::TERM);
+    assert!(node.tally().number("/events") > 1000);
+}
+
+#[test]
+fn resident_memory_stays_small() {
+    for (simnode, limit_kib) in
+        [("--scenario flood --rate max --duration 3", 64 << 10), ("--scenario blocks --rate 20 --duration 3", 64 << 10)]
+    {
+        let mut node = Simnode::start("v31", simnode);
+        let exporter = Exporter::start(&format!("--pid {}", node.pid()));
+        node.fire();
+        node.tally();
+        exporter.last_scrape();
+        let peak = exporter.process.peak_memory();
+        assert!(peak < limit_kib, "{simnode}: {peak} KiB");
+        exporter.stop();
+    }
+}
+
+#[test]
+fn count_and_duration_end_a_tap() {
+    let mut node = Simnode::start("v31", "--rate 2000");
+    node.fire();
+    let output = super::tool::output(&format!("tap --pid {} --count 25", node.pid()));
+    assert!(output.status.success());
+    assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 25);
+    let output = super::tool::output(&format!("--pid {} --duration 0.5 --pretty", node.pid()));
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("{\n  \"timestamp\": "));
+}

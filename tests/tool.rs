@@ -1,0 +1,130 @@
+//! The tool as a process.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::exposition::Exposition;
+
+/// Long enough for a slow machine; what takes it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn bitcointap(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitcointap"));
+    command.args(arguments.split_whitespace()).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub fn output(arguments: &str) -> Output {
+    bitcointap(arguments).output().expect("bitcointap starts")
+}
+
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid as i32).expect("a pid is not 0");
+    kill_process(pid, signal).expect("the process is there");
+}
+
+/// Repeats until it gives something.
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// `bitcointap tap` or `export`, attached.
+pub struct Attached {
+    pub child: Child,
+    stderr: BufReader<ChildStderr>,
+    pub log: String,
+}
+
+impl Attached {
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("bitcointap starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut log = String::new();
+        while !log.contains("attached to") {
+            assert!(stderr.read_line(&mut log).expect("it logs") > 0, "bitcointap ended: {log}");
+        }
+        Self { child, stderr, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn terminate(&self) {
+        signal(self.pid(), Signal::TERM);
+    }
+
+    /// Waits for its end; gives its status, and how long that took.
+    pub fn wait(&mut self) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        let status = eventually("the end", || self.child.try_wait().expect("it can be waited for"));
+        let took = start.elapsed();
+        self.stderr.read_to_string(&mut self.log).expect("its log is text");
+        (status, took)
+    }
+
+    /// The largest resident memory so far, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux says it");
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `bitcointap export`, attached and listening.
+pub struct Exporter {
+    pub process: Attached,
+    pub address: String,
+}
+
+impl Exporter {
+    pub fn start(arguments: &str) -> Self {
+        let address = free_address();
+        let process = Attached::spawn(bitcointap(&format!("export --web.listen-address {address} {arguments}")));
+        Self { process, address }
+    }
+
+    pub fn scrape(&self) -> Exposition {
+        eventually("a scrape", || Exposition::scrape(&self.address))
+    }
+
+    /// A scrape after the node's end, when all that it fired is drained.
+    pub fn last_scrape(&self) -> Exposition {
+        eventually("the node's end", || Exposition::scrape(&self.address).filter(|it| it.sum("up", &[]) == 0.0))
+    }
+
+    /// Ends it; it must have nothing against that.
+    pub fn stop(mut self) -> String {
+        self.process.terminate();
+        let (status, _) = self.process.wait();
+        assert!(status.success(), "{}", self.process.log);
+        std::mem::take(&mut self.process.log)
+    }
+}
+
+pub fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it is bound").to_string()
+}
