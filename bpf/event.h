@@ -105,14 +105,15 @@ static __always_inline __u64 wake_flags(__u64 size)
 	return waiting >= wake_mark && waiting < wake_mark + size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Puts a gap in its place: before the first record that gets through after it. */
-static __always_inline void tell_losses(__u64 time_ns)
+/* Puts a gap in its place: before the first record that gets through after it. Not zero if there is no room for that,
+ * so that no record may go first, however small. */
+static __always_inline int tell_losses(__u64 time_ns)
 {
 	if (!*(volatile __u32 *)&untold_losses)
-		return;
+		return 0;
 	struct losses_record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record)
-		return;
+		return 1;
 	*(volatile __u32 *)&untold_losses = 0;
 	__builtin_memset(&record->header, 0, sizeof(record->header));
 	record->header.time_ns = time_ns;
@@ -121,6 +122,7 @@ static __always_inline void tell_losses(__u64 time_ns)
 		for (int j = 0; j < LOSS_REASON_COUNT; j++)
 			record->counts[i][j] = __sync_lock_test_and_set(&counters[i].untold[j], 0);
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 0;
 }
 
 static __always_inline struct event_header header(enum tracepoint tracepoint)
@@ -131,8 +133,7 @@ static __always_inline struct event_header header(enum tracepoint tracepoint)
 /* Sends a whole record of `size` bytes, its text included. */
 static __always_inline void send(enum tracepoint tracepoint, struct event_header *record, __u64 size)
 {
-	tell_losses(record->time_ns);
-	if (bpf_ringbuf_output(&ring, record, size, wake_flags(size)))
+	if (tell_losses(record->time_ns) || bpf_ringbuf_output(&ring, record, size, wake_flags(size)))
 		count_lost(tracepoint, RING_FULL);
 }
 

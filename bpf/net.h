@@ -183,7 +183,10 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		return 0;
 	}
 
-	tell_losses(record.fixed.header.time_ns);
+	if (tell_losses(record.fixed.header.time_ns)) {
+		count_lost(tracepoint, RING_FULL);
+		return 0;
+	}
 	if (bpf_ringbuf_reserve_dynptr(&ring, head + size, 0, &out)) {
 		bpf_ringbuf_discard_dynptr(&out, BPF_RB_NO_WAKEUP);
 		count_lost(tracepoint, RING_FULL);

@@ -16,13 +16,14 @@ use std::{
 use crate::{
     event::{Event, Kind, Lost, Time},
     json::{self, Style},
-    tap::Batch,
+    tap::{self, Batch},
     tracepoint::{LossReason, Tracepoint},
 };
 
 /// What may wait for the writer, in bytes of records; a single larger batch may too.
 const QUEUE_BYTES: usize = 8 << 20;
 
+const BUFFER_BYTES: usize = 64 << 10;
 const FINISH_INTERVAL: Duration = Duration::from_millis(1);
 const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -32,8 +33,8 @@ pub struct Output {
     queue: Option<mpsc::Sender<Item>>,
     shared: Arc<Shared>,
     thread: thread::JoinHandle<()>,
-    /// Events that found the queue full and are not told yet.
-    dropped: BTreeMap<Tracepoint, u64>,
+    /// What the stream is missing and has not told yet.
+    untold: Untold,
 }
 
 #[derive(Debug, Default)]
@@ -57,14 +58,15 @@ impl Output {
     pub fn start(writer: impl Write + Send + 'static, style: Style, count: Option<u64>) -> io::Result<Output> {
         let (queue, items) = mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let mut lines = Lines {
-            out: BufWriter::with_capacity(64 << 10, writer),
+        let lines = Lines {
+            out: BufWriter::with_capacity(BUFFER_BYTES, writer),
             style,
             left: count.unwrap_or(u64::MAX),
+            lines: 0,
             shared: Arc::clone(&shared),
         };
         let thread = thread::Builder::new().name("json".into()).spawn(move || lines.run(&items))?;
-        Ok(Output { queue: Some(queue), shared, thread, dropped: BTreeMap::new() })
+        Ok(Output { queue: Some(queue), shared, thread, untold: Untold::default() })
     }
 
     /// Whether the queue has room for a batch of so many bytes.
@@ -78,15 +80,12 @@ impl Output {
         let bytes = batch.bytes();
         let queue = self.queue.as_ref().filter(|_| !self.has_ended() && self.has_room(bytes));
         let Some(queue) = queue else {
-            self.shared.lost.fetch_add(batch.tracepoints().count() as u64, Relaxed);
-            for tracepoint in batch.tracepoints() {
-                *self.dropped.entry(tracepoint).or_default() += 1;
-            }
+            self.shared.lost.fetch_add(self.untold.add(batch), Relaxed);
             return;
         };
-        let lost = queue_full(std::mem::take(&mut self.dropped));
+        let lost = self.untold.take();
         self.shared.queued_bytes.fetch_add(bytes, Relaxed);
-        // It can only fail after the thread has ended, which has_ended tells the next time.
+        // The thread receives until the queue is closed.
         let _ = queue.send(Item { lost, batch: Arc::clone(batch) });
     }
 
@@ -113,7 +112,7 @@ impl Output {
     /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
     /// then is counted as lost: a reader that has stopped reading cannot hold up the end.
     pub fn finish(mut self, untold: Vec<Lost>, hurry: impl Fn() -> bool) -> Outcome {
-        let mut lost = queue_full(std::mem::take(&mut self.dropped));
+        let mut lost = self.untold.take();
         lost.extend(untold);
         if let Some(queue) = self.queue.take() {
             let _ = queue.send(Item { lost, batch: Arc::default() });
@@ -142,44 +141,74 @@ pub struct Outcome {
     pub failure: Option<io::Error>,
 }
 
-fn queue_full(dropped: BTreeMap<Tracepoint, u64>) -> Vec<Lost> {
-    let lost = |(tracepoint, count)| Lost { tracepoint, reason: LossReason::QueueFull, count };
-    dropped.into_iter().map(lost).collect()
+/// What a stream is missing, summed up.
+#[derive(Debug, Default)]
+struct Untold(BTreeMap<(Tracepoint, LossReason), u64>);
+
+impl Untold {
+    /// Adds what is missing without a batch; gives how many events that are.
+    fn add(&mut self, batch: &Batch) -> u64 {
+        let mut events = 0;
+        batch.as_lost(LossReason::QueueFull, |lost| {
+            events += u64::from(lost.reason == LossReason::QueueFull);
+            *self.0.entry((lost.tracepoint, lost.reason)).or_default() += lost.count;
+        });
+        events
+    }
+
+    fn take(&mut self) -> Vec<Lost> {
+        let lost = |((tracepoint, reason), count)| Lost { tracepoint, reason, count };
+        std::mem::take(&mut self.0).into_iter().map(lost).collect()
+    }
 }
 
+/// The thread's side.
 struct Lines<W: Write> {
     out: BufWriter<W>,
     style: Style,
+    /// Events until the end.
     left: u64,
+    /// Lines given to `out`.
+    lines: u64,
     shared: Arc<Shared>,
 }
 
 impl<W: Write> Lines<W> {
-    fn run(&mut self, items: &mpsc::Receiver<Item>) {
+    fn run(mut self, items: &mpsc::Receiver<Item>) {
         if let Err(error) = self.write_all(items) {
-            self.shared.lost.fetch_add(1, Relaxed);
+            // The line that failed, and those before it that got no further than the buffer.
+            self.account();
+            self.shared.lost.fetch_add(1 + self.buffered(), Relaxed);
             if error.kind() != io::ErrorKind::BrokenPipe {
                 *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         }
         self.shared.ended.store(true, Relaxed);
-        // What was queued meanwhile counts as well.
-        for item in items.try_iter() {
-            self.shared.lost.fetch_add(item.batch.tracepoints().count() as u64, Relaxed);
+        // Not dropped, which would try to write the buffer once more.
+        let _ = self.out.into_parts();
+        for item in items {
+            self.shared.lost.fetch_add(Untold::default().add(&item.batch), Relaxed);
         }
     }
 
     fn write_all(&mut self, items: &mpsc::Receiver<Item>) -> io::Result<()> {
+        let mut abandoned = Untold::default();
         while let Some(item) = self.next(items)? {
+            if self.shared.abandoned.load(Relaxed) {
+                self.shared.lost.fetch_add(abandoned.add(&item.batch), Relaxed);
+                continue;
+            }
             let bytes = item.batch.bytes();
             let result = self.write(item);
+            self.account();
             self.shared.queued_bytes.fetch_sub(bytes, Relaxed);
             result?;
             if self.left == 0 {
                 break;
             }
         }
-        self.out.flush()
+        self.gaps(tap::now(), &mut abandoned.take())?;
+        self.flush()
     }
 
     /// Flushes before it waits: a line is seen when it is there.
@@ -187,7 +216,7 @@ impl<W: Write> Lines<W> {
         match items.try_recv() {
             Ok(item) => Ok(Some(item)),
             Err(_) => {
-                self.out.flush()?;
+                self.flush()?;
                 Ok(items.recv().ok())
             }
         }
@@ -198,35 +227,47 @@ impl<W: Write> Lines<W> {
         let mut result = Ok(());
         let mut unwritten = 0;
         batch.each(|event| {
-            if result.is_err() || self.shared.abandoned.load(Relaxed) {
+            if result.is_err() {
                 unwritten += u64::from(!matches!(event.kind, Kind::Lost(_)));
             } else if self.left > 0 {
-                result = self.lines(event, &mut lost);
+                result = self.event(event, &mut lost);
             }
         });
         self.shared.lost.fetch_add(unwritten, Relaxed);
         result?;
-        if self.left > 0 {
-            self.gaps(crate::tap::now(), &mut lost)?;
-        }
-        Ok(())
+        // Only the last item has gaps and no event after them.
+        if self.left > 0 { self.gaps(tap::now(), &mut lost) } else { Ok(()) }
     }
 
-    fn lines(&mut self, event: Event<'_>, lost: &mut Vec<Lost>) -> io::Result<()> {
+    fn event(&mut self, event: Event<'_>, lost: &mut Vec<Lost>) -> io::Result<()> {
         self.gaps(event.time, lost)?;
-        json::write_line(&mut self.out, &event, self.style)?;
-        self.shared.written.fetch_add(1, Relaxed);
-        if !matches!(event.kind, Kind::Lost(_)) {
-            self.left -= 1;
-        }
+        self.line(&event)?;
+        self.left -= u64::from(!matches!(event.kind, Kind::Lost(_)));
         Ok(())
     }
 
     fn gaps(&mut self, time: Time, lost: &mut Vec<Lost>) -> io::Result<()> {
-        for lost in lost.drain(..) {
-            json::write_line(&mut self.out, &Event { time, kind: Kind::Lost(lost) }, self.style)?;
-            self.shared.written.fetch_add(1, Relaxed);
-        }
+        lost.drain(..).try_for_each(|lost| self.line(&Event { time, kind: Kind::Lost(lost) }))
+    }
+
+    fn line(&mut self, event: &Event<'_>) -> io::Result<()> {
+        json::write_line(&mut self.out, event, self.style)?;
+        self.lines += 1;
         Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.out.flush();
+        self.account();
+        result
+    }
+
+    /// A line counts as written when it has left the buffer.
+    fn account(&self) {
+        self.shared.written.store(self.lines - self.buffered().min(self.lines), Relaxed);
+    }
+
+    fn buffered(&self) -> u64 {
+        self.out.buffer().iter().filter(|&&byte| byte == b'\n').count() as u64
     }
 }

@@ -24,7 +24,7 @@ use rustix::{
 
 use crate::{
     error::{Error, Trying},
-    event::{Decoder, Event, Lost, Time, each_lost, tracepoint_of},
+    event::{Decoder, Event, Kind, Lost, Time, each_lost, tracepoint_of},
     privileges, probes,
     process::Node,
     record::{self, OBJECT, types},
@@ -96,7 +96,7 @@ impl Batch {
         }
     }
 
-    /// Events in it, without gaps.
+    /// Events and gaps in it.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -111,9 +111,20 @@ impl Batch {
         self.bytes.len() + size_of_val(&self.ends[..])
     }
 
-    /// The tracepoint of each event, without decoding it.
-    pub fn tracepoints(&self) -> impl Iterator<Item = Tracepoint> {
-        self.records().filter_map(tracepoint_of)
+    /// What is missing for those who never see this batch: its events, for `reason`, and the gaps that it tells of.
+    pub fn as_lost(&self, reason: LossReason, mut give: impl FnMut(Lost)) {
+        for record in self.records() {
+            match tracepoint_of(record) {
+                Some(tracepoint) => give(Lost { tracepoint, reason, count: 1 }),
+                None => {
+                    self.decoder.decode(record, |event| {
+                        if let Kind::Lost(lost) = event.kind {
+                            give(lost);
+                        }
+                    });
+                }
+            }
+        }
     }
 
     fn records(&self) -> impl Iterator<Item = &[u8]> {

@@ -231,7 +231,7 @@ impl FromStr for Tracepoints {
 }
 
 /// Why an event that fired was not delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum LossReason {
     /// The ring buffer between kernel and reader had no room.
