@@ -9,7 +9,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
 	$(CARGO) build --release --workspace --bins
-	SUDO='$(SUDO)' scripts/demo
+	@SUDO='$(SUDO)' scripts/demo
 
 # Everything that CI runs. BITCOIND_EXE names a bitcoind with tracepoints, for the tests against a real node.
 test: setup

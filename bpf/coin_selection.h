@@ -44,13 +44,12 @@ int coin_selection_selected_coins(struct pt_regs *ctx)
 	count_fired(COIN_SELECTION_SELECTED_COINS);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
 	record.fixed.header = header(COIN_SELECTION_SELECTED_COINS);
-	length = read_text(record.wallet, sizeof(record.wallet), (const char *)argument(ctx, 0));
-	if (length < 0 || length >= TEXT_SIZE ||
+	length = read_record_text(&record.fixed.header, record.wallet, (const char *)argument(ctx, 0));
+	if (length < 0 ||
 	    read_text((char *)record.fixed.algorithm, ALGORITHM_SIZE, (const char *)argument(ctx, 1)) < 0) {
 		count_lost(COIN_SELECTION_SELECTED_COINS, UNREADABLE);
 		return 0;
 	}
-	record.fixed.header.text_length = length;
 	record.fixed.target = argument(ctx, 2);
 	record.fixed.waste = argument(ctx, 3);
 	record.fixed.selected = argument(ctx, 4);
@@ -71,12 +70,11 @@ static __always_inline int create_tx(struct pt_regs *ctx, enum tracepoint tracep
 	count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
 	record.fixed.header = header(tracepoint);
-	length = read_text(record.wallet, sizeof(record.wallet), (const char *)argument(ctx, 0));
-	if (length < 0 || length >= TEXT_SIZE) {
+	length = read_record_text(&record.fixed.header, record.wallet, (const char *)argument(ctx, 0));
+	if (length < 0) {
 		count_lost(tracepoint, UNREADABLE);
 		return 0;
 	}
-	record.fixed.header.text_length = length;
 	record.fixed.use_aps = aps && argument(ctx, 1) != 0;
 	record.fixed.success = argument(ctx, 1 + aps) != 0;
 	record.fixed.fee = argument(ctx, 2 + aps);
@@ -109,12 +107,11 @@ int coin_selection_attempting_aps_create_tx(struct pt_regs *ctx)
 
 	count_fired(COIN_SELECTION_ATTEMPTING_APS_CREATE_TX);
 	record.fixed.header = header(COIN_SELECTION_ATTEMPTING_APS_CREATE_TX);
-	length = read_text(record.wallet, sizeof(record.wallet), (const char *)argument(ctx, 0));
-	if (length < 0 || length >= TEXT_SIZE) {
+	length = read_record_text(&record.fixed.header, record.wallet, (const char *)argument(ctx, 0));
+	if (length < 0) {
 		count_lost(COIN_SELECTION_ATTEMPTING_APS_CREATE_TX, UNREADABLE);
 		return 0;
 	}
-	record.fixed.header.text_length = length;
 	send(COIN_SELECTION_ATTEMPTING_APS_CREATE_TX, &record.fixed.header, sizeof(record.fixed) + length);
 	return 0;
 }

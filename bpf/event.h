@@ -166,4 +166,16 @@ static __always_inline long read_text(char *to, __u32 size, const char *from)
 	return length - 1;
 }
 
+/* Reads the text that follows a record's struct: its length, or a negative error. */
+static __always_inline long read_record_text(struct event_header *header, char *text, const char *from)
+{
+	long length = read_text(text, TEXT_SIZE, from);
+
+	/* Never more than fits; the verifier wants to be told. */
+	if (length < 0 || length >= TEXT_SIZE)
+		return -1;
+	header->text_length = length;
+	return length;
+}
+
 #endif

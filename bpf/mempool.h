@@ -74,13 +74,11 @@ int mempool_removed(struct pt_regs *ctx)
 
 	count_fired(MEMPOOL_REMOVED);
 	record.fixed.header = header(MEMPOOL_REMOVED);
-	length = read_text(record.reason, sizeof(record.reason), (const char *)argument(ctx, 1));
-	if (length < 0 || length >= TEXT_SIZE ||
-	    read_bytes(record.fixed.txid, HASH_SIZE, (const void *)argument(ctx, 0))) {
+	length = read_record_text(&record.fixed.header, record.reason, (const char *)argument(ctx, 1));
+	if (length < 0 || read_bytes(record.fixed.txid, HASH_SIZE, (const void *)argument(ctx, 0))) {
 		count_lost(MEMPOOL_REMOVED, UNREADABLE);
 		return 0;
 	}
-	record.fixed.header.text_length = length;
 	record.fixed.vsize = argument(ctx, 2);
 	record.fixed.fee = argument(ctx, 3);
 	record.fixed.entry_time = argument(ctx, 4);
@@ -123,13 +121,11 @@ int mempool_rejected(struct pt_regs *ctx)
 
 	count_fired(MEMPOOL_REJECTED);
 	record.fixed.header = header(MEMPOOL_REJECTED);
-	length = read_text(record.reason, sizeof(record.reason), (const char *)argument(ctx, 1));
-	if (length < 0 || length >= TEXT_SIZE ||
-	    read_bytes(record.fixed.txid, HASH_SIZE, (const void *)argument(ctx, 0))) {
+	length = read_record_text(&record.fixed.header, record.reason, (const char *)argument(ctx, 1));
+	if (length < 0 || read_bytes(record.fixed.txid, HASH_SIZE, (const void *)argument(ctx, 0))) {
 		count_lost(MEMPOOL_REJECTED, UNREADABLE);
 		return 0;
 	}
-	record.fixed.header.text_length = length;
 	send(MEMPOOL_REJECTED, &record.fixed.header, sizeof(record.fixed) + length);
 	return 0;
 }

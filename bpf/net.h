@@ -165,14 +165,12 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 	count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
 	record.fixed.header = header(tracepoint);
-	length = read_text(record.address, sizeof(record.address), (const char *)argument(ctx, 1));
-	if (length < 0 || length >= TEXT_SIZE ||
-	    read_text((char *)record.fixed.command, COMMAND_SIZE, (const char *)argument(ctx, 3)) < 0) {
+	length = read_record_text(&record.fixed.header, record.address, (const char *)argument(ctx, 1));
+	if (length < 0 || read_text((char *)record.fixed.command, COMMAND_SIZE, (const char *)argument(ctx, 3)) < 0) {
 		count_lost(tracepoint, UNREADABLE);
 		return 0;
 	}
 	size = argument(ctx, 4);
-	record.fixed.header.text_length = length;
 	record.fixed.peer_id = argument(ctx, 0);
 	record.fixed.size = size;
 	record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
@@ -227,12 +225,11 @@ static __always_inline int connection(struct pt_regs *ctx, enum tracepoint trace
 	count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
 	record.fixed.header = header(tracepoint);
-	length = read_text(record.address, sizeof(record.address), (const char *)argument(ctx, 1));
-	if (length < 0 || length >= TEXT_SIZE) {
+	length = read_record_text(&record.fixed.header, record.address, (const char *)argument(ctx, 1));
+	if (length < 0) {
 		count_lost(tracepoint, UNREADABLE);
 		return 0;
 	}
-	record.fixed.header.text_length = length;
 	record.fixed.peer_id = argument(ctx, 0);
 	record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
 	record.fixed.network = argument(ctx, 3);
@@ -280,12 +277,11 @@ int net_misbehaving_connection(struct pt_regs *ctx)
 	count_fired(NET_MISBEHAVING_CONNECTION);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
 	record.fixed.header = header(NET_MISBEHAVING_CONNECTION);
-	length = read_text(record.reason, sizeof(record.reason), (const char *)argument(ctx, scored ? 3 : 1));
-	if (length < 0 || length >= TEXT_SIZE) {
+	length = read_record_text(&record.fixed.header, record.reason, (const char *)argument(ctx, scored ? 3 : 1));
+	if (length < 0) {
 		count_lost(NET_MISBEHAVING_CONNECTION, UNREADABLE);
 		return 0;
 	}
-	record.fixed.header.text_length = length;
 	record.fixed.peer_id = argument(ctx, 0);
 	if (scored) {
 		record.fixed.score_before = argument(ctx, 1);

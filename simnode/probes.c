@@ -59,12 +59,12 @@ SEMAPHORE(mempool, rejected);
 
 #include <sys/sdt.h>
 
-#define FIRE(provider, name, ...)                        \
-    do {                                                 \
-        if (ATTACHED(provider, name)) {                  \
-            STAP_PROBEV(provider, name, __VA_ARGS__);    \
-        }                                                \
-    } while (0)
+#define FIRE(provider, name, ...)                                                                                      \
+	do {                                                                                                           \
+		if (ATTACHED(provider, name)) {                                                                        \
+			STAP_PROBEV(provider, name, __VA_ARGS__);                                                      \
+		}                                                                                                      \
+	} while (0)
 
 // The type of a transaction's virtual size.
 #if LAYOUT >= 26
@@ -74,195 +74,195 @@ typedef uint64_t vsize_t;
 #endif
 
 static void inbound_message(int64_t peer, const char *address, const char *connection_type, const char *command,
-                            size_t size, const unsigned char *payload)
+			    size_t size, const unsigned char *payload)
 {
-    FIRE(net, inbound_message, peer, address, connection_type, command, size, payload);
+	FIRE(net, inbound_message, peer, address, connection_type, command, size, payload);
 }
 
 static void outbound_message(int64_t peer, const char *address, const char *connection_type, const char *command,
-                             size_t size, const unsigned char *payload)
+			     size_t size, const unsigned char *payload)
 {
-    FIRE(net, outbound_message, peer, address, connection_type, command, size, payload);
+	FIRE(net, outbound_message, peer, address, connection_type, command, size, payload);
 }
 
 #if HAS_CONNECTIONS
 static void inbound_connection(int64_t peer, const char *address, const char *connection_type, uint32_t network,
-                               size_t existing)
+			       size_t existing)
 {
-    FIRE(net, inbound_connection, peer, address, connection_type, network, existing);
+	FIRE(net, inbound_connection, peer, address, connection_type, network, existing);
 }
 
 static void outbound_connection(int64_t peer, const char *address, const char *connection_type, uint32_t network,
-                                size_t existing)
+				size_t existing)
 {
-    FIRE(net, outbound_connection, peer, address, connection_type, network, existing);
+	FIRE(net, outbound_connection, peer, address, connection_type, network, existing);
 }
 
-static void evicted_inbound_connection(int64_t peer, const char *address, const char *connection_type,
-                                       uint32_t network, int64_t established)
+static void evicted_inbound_connection(int64_t peer, const char *address, const char *connection_type, uint32_t network,
+				       int64_t established)
 {
-    FIRE(net, evicted_inbound_connection, peer, address, connection_type, network, established);
+	FIRE(net, evicted_inbound_connection, peer, address, connection_type, network, established);
 }
 
 static void closed_connection(int64_t peer, const char *address, const char *connection_type, uint32_t network,
-                              int64_t established)
+			      int64_t established)
 {
-    FIRE(net, closed_connection, peer, address, connection_type, network, established);
+	FIRE(net, closed_connection, peer, address, connection_type, network, established);
 }
 
 // The scores are fired by the patched v27 alone.
 static void misbehaving_connection(int64_t peer, int32_t score_before, int32_t score_increase, const char *reason,
-                                   bool threshold_exceeded)
+				   bool threshold_exceeded)
 {
 #if IS_PATCHED
-    FIRE(net, misbehaving_connection, peer, score_before, score_increase, reason, threshold_exceeded);
+	FIRE(net, misbehaving_connection, peer, score_before, score_increase, reason, threshold_exceeded);
 #else
-    (void)score_before;
-    (void)score_increase;
-    (void)threshold_exceeded;
-    FIRE(net, misbehaving_connection, peer, reason);
+	(void)score_before;
+	(void)score_increase;
+	(void)threshold_exceeded;
+	FIRE(net, misbehaving_connection, peer, reason);
 #endif
 }
 #endif
 
 static void block_connected(const unsigned char *hash, int32_t height, uint64_t transactions, int32_t inputs,
-                            int64_t sigops, int64_t nanoseconds)
+			    int64_t sigops, int64_t nanoseconds)
 {
 #if LAYOUT >= 25
-    int64_t duration = nanoseconds;
+	int64_t duration = nanoseconds;
 #else
-    int64_t duration = nanoseconds / 1000;
+	int64_t duration = nanoseconds / 1000;
 #endif
-    FIRE(validation, block_connected, hash, height, transactions, inputs, sigops, duration);
+	FIRE(validation, block_connected, hash, height, transactions, inputs, sigops, duration);
 }
 
 static void flush(int64_t microseconds, uint32_t mode, uint64_t coins, uint64_t bytes, bool for_prune)
 {
-    FIRE(utxocache, flush, microseconds, mode, coins, bytes, for_prune);
+	FIRE(utxocache, flush, microseconds, mode, coins, bytes, for_prune);
 }
 
 static void utxo_add(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
 {
-    FIRE(utxocache, add, txid, output, height, value, coinbase);
+	FIRE(utxocache, add, txid, output, height, value, coinbase);
 }
 
 static void utxo_spent(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
 {
-    FIRE(utxocache, spent, txid, output, height, value, coinbase);
+	FIRE(utxocache, spent, txid, output, height, value, coinbase);
 }
 
 static void utxo_uncache(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
 {
-    FIRE(utxocache, uncache, txid, output, height, value, coinbase);
+	FIRE(utxocache, uncache, txid, output, height, value, coinbase);
 }
 
 #if HAS_COIN_SELECTION
 static void selected_coins(const char *wallet, const char *algorithm, int64_t target, int64_t waste, int64_t selected)
 {
-    FIRE(coin_selection, selected_coins, wallet, algorithm, target, waste, selected);
+	FIRE(coin_selection, selected_coins, wallet, algorithm, target, waste, selected);
 }
 
 static void normal_create_tx(const char *wallet, bool success, int64_t fee, int32_t change_position)
 {
-    FIRE(coin_selection, normal_create_tx_internal, wallet, success, fee, change_position);
+	FIRE(coin_selection, normal_create_tx_internal, wallet, success, fee, change_position);
 }
 
 static void attempting_aps(const char *wallet)
 {
-    FIRE(coin_selection, attempting_aps_create_tx, wallet);
+	FIRE(coin_selection, attempting_aps_create_tx, wallet);
 }
 
 static void aps_create_tx(const char *wallet, bool use_aps, bool success, int64_t fee, int32_t change_position)
 {
-    FIRE(coin_selection, aps_create_tx_internal, wallet, use_aps, success, fee, change_position);
+	FIRE(coin_selection, aps_create_tx_internal, wallet, use_aps, success, fee, change_position);
 }
 #endif
 
 #if HAS_MEMPOOL
 static void mempool_added(const unsigned char *txid, int32_t vbytes, int64_t fee)
 {
-    vsize_t vsize = (vsize_t)vbytes;
-    FIRE(mempool, added, txid, vsize, fee);
+	vsize_t vsize = (vsize_t)vbytes;
+	FIRE(mempool, added, txid, vsize, fee);
 }
 
 static void mempool_removed(const unsigned char *txid, const char *reason, int32_t vbytes, int64_t fee,
-                            uint64_t entry_time)
+			    uint64_t entry_time)
 {
-    vsize_t vsize = (vsize_t)vbytes;
-    FIRE(mempool, removed, txid, reason, vsize, fee, entry_time);
+	vsize_t vsize = (vsize_t)vbytes;
+	FIRE(mempool, removed, txid, reason, vsize, fee, entry_time);
 }
 
 static void mempool_replaced(const unsigned char *txid, int32_t vbytes, int64_t fee, uint64_t entry_time,
-                             const unsigned char *new_id, int32_t new_vbytes, int64_t new_fee, bool new_id_is_txid)
+			     const unsigned char *new_id, int32_t new_vbytes, int64_t new_fee, bool new_id_is_txid)
 {
-    vsize_t vsize = (vsize_t)vbytes;
-    vsize_t new_vsize = (vsize_t)new_vbytes;
+	vsize_t vsize = (vsize_t)vbytes;
+	vsize_t new_vsize = (vsize_t)new_vbytes;
 #if LAYOUT >= 29
-    FIRE(mempool, replaced, txid, vsize, fee, entry_time, new_id, new_vsize, new_fee, new_id_is_txid);
+	FIRE(mempool, replaced, txid, vsize, fee, entry_time, new_id, new_vsize, new_fee, new_id_is_txid);
 #else
-    (void)new_id_is_txid;
-    FIRE(mempool, replaced, txid, vsize, fee, entry_time, new_id, new_vsize, new_fee);
+	(void)new_id_is_txid;
+	FIRE(mempool, replaced, txid, vsize, fee, entry_time, new_id, new_vsize, new_fee);
 #endif
 }
 
 static void mempool_rejected(const unsigned char *txid, const char *reason)
 {
-    FIRE(mempool, rejected, txid, reason);
+	FIRE(mempool, rejected, txid, reason);
 }
 #endif
 
 struct probes {
-    int32_t layout;
-    void (*inbound_message)(int64_t, const char *, const char *, const char *, size_t, const unsigned char *);
-    void (*outbound_message)(int64_t, const char *, const char *, const char *, size_t, const unsigned char *);
-    void (*inbound_connection)(int64_t, const char *, const char *, uint32_t, size_t);
-    void (*outbound_connection)(int64_t, const char *, const char *, uint32_t, size_t);
-    void (*evicted_inbound_connection)(int64_t, const char *, const char *, uint32_t, int64_t);
-    void (*closed_connection)(int64_t, const char *, const char *, uint32_t, int64_t);
-    void (*misbehaving_connection)(int64_t, int32_t, int32_t, const char *, bool);
-    void (*block_connected)(const unsigned char *, int32_t, uint64_t, int32_t, int64_t, int64_t);
-    void (*utxocache_flush)(int64_t, uint32_t, uint64_t, uint64_t, bool);
-    void (*utxocache_add)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
-    void (*utxocache_spent)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
-    void (*utxocache_uncache)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
-    void (*selected_coins)(const char *, const char *, int64_t, int64_t, int64_t);
-    void (*normal_create_tx)(const char *, bool, int64_t, int32_t);
-    void (*attempting_aps)(const char *);
-    void (*aps_create_tx)(const char *, bool, bool, int64_t, int32_t);
-    void (*mempool_added)(const unsigned char *, int32_t, int64_t);
-    void (*mempool_removed)(const unsigned char *, const char *, int32_t, int64_t, uint64_t);
-    void (*mempool_replaced)(const unsigned char *, int32_t, int64_t, uint64_t, const unsigned char *, int32_t, int64_t,
-                             bool);
-    void (*mempool_rejected)(const unsigned char *, const char *);
+	int32_t layout;
+	void (*inbound_message)(int64_t, const char *, const char *, const char *, size_t, const unsigned char *);
+	void (*outbound_message)(int64_t, const char *, const char *, const char *, size_t, const unsigned char *);
+	void (*inbound_connection)(int64_t, const char *, const char *, uint32_t, size_t);
+	void (*outbound_connection)(int64_t, const char *, const char *, uint32_t, size_t);
+	void (*evicted_inbound_connection)(int64_t, const char *, const char *, uint32_t, int64_t);
+	void (*closed_connection)(int64_t, const char *, const char *, uint32_t, int64_t);
+	void (*misbehaving_connection)(int64_t, int32_t, int32_t, const char *, bool);
+	void (*block_connected)(const unsigned char *, int32_t, uint64_t, int32_t, int64_t, int64_t);
+	void (*utxocache_flush)(int64_t, uint32_t, uint64_t, uint64_t, bool);
+	void (*utxocache_add)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
+	void (*utxocache_spent)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
+	void (*utxocache_uncache)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
+	void (*selected_coins)(const char *, const char *, int64_t, int64_t, int64_t);
+	void (*normal_create_tx)(const char *, bool, int64_t, int32_t);
+	void (*attempting_aps)(const char *);
+	void (*aps_create_tx)(const char *, bool, bool, int64_t, int32_t);
+	void (*mempool_added)(const unsigned char *, int32_t, int64_t);
+	void (*mempool_removed)(const unsigned char *, const char *, int32_t, int64_t, uint64_t);
+	void (*mempool_replaced)(const unsigned char *, int32_t, int64_t, uint64_t, const unsigned char *, int32_t,
+				 int64_t, bool);
+	void (*mempool_rejected)(const unsigned char *, const char *);
 };
 
 static const struct probes probes = {
-    .layout = LAYOUT,
-    .inbound_message = inbound_message,
-    .outbound_message = outbound_message,
+	.layout = LAYOUT,
+	.inbound_message = inbound_message,
+	.outbound_message = outbound_message,
 #if HAS_CONNECTIONS
-    .inbound_connection = inbound_connection,
-    .outbound_connection = outbound_connection,
-    .evicted_inbound_connection = evicted_inbound_connection,
-    .closed_connection = closed_connection,
-    .misbehaving_connection = misbehaving_connection,
+	.inbound_connection = inbound_connection,
+	.outbound_connection = outbound_connection,
+	.evicted_inbound_connection = evicted_inbound_connection,
+	.closed_connection = closed_connection,
+	.misbehaving_connection = misbehaving_connection,
 #endif
-    .block_connected = block_connected,
-    .utxocache_flush = flush,
-    .utxocache_add = utxo_add,
-    .utxocache_spent = utxo_spent,
-    .utxocache_uncache = utxo_uncache,
+	.block_connected = block_connected,
+	.utxocache_flush = flush,
+	.utxocache_add = utxo_add,
+	.utxocache_spent = utxo_spent,
+	.utxocache_uncache = utxo_uncache,
 #if HAS_COIN_SELECTION
-    .selected_coins = selected_coins,
-    .normal_create_tx = normal_create_tx,
-    .attempting_aps = attempting_aps,
-    .aps_create_tx = aps_create_tx,
+	.selected_coins = selected_coins,
+	.normal_create_tx = normal_create_tx,
+	.attempting_aps = attempting_aps,
+	.aps_create_tx = aps_create_tx,
 #endif
 #if HAS_MEMPOOL
-    .mempool_added = mempool_added,
-    .mempool_removed = mempool_removed,
-    .mempool_replaced = mempool_replaced,
-    .mempool_rejected = mempool_rejected,
+	.mempool_added = mempool_added,
+	.mempool_removed = mempool_removed,
+	.mempool_replaced = mempool_replaced,
+	.mempool_rejected = mempool_rejected,
 #endif
 };
 
@@ -270,5 +270,5 @@ const struct probes *simnode_probes(void);
 
 const struct probes *simnode_probes(void)
 {
-    return &probes;
+	return &probes;
 }

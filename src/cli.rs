@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use bitcointap::{
     Error,
     json::{BytesStyle, Style},
+    metrics,
     process::Node,
     tap::Options,
     tracepoint::Tracepoints,
@@ -68,14 +69,18 @@ pub struct ExportArgs {
     /// The path of the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path)]
     pub telemetry_path: String,
+    /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
+    #[arg(long, value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
+    pub max_free_form_values: usize,
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
-/// Which node; without these the one that is found running as bitcoind, bitcoin-qt or bitcoin-node.
+/// Which node.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
+#[command(next_help_heading = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node")]
 pub struct NodeArgs {
     /// The node's process id.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]

@@ -91,7 +91,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 
     let mut tap = attach(&node, &args.events.options())?;
     tap.wake_on(&stop.signalled)?;
-    let mut metrics = Metrics::new(tap.attached(), &metrics::Options { json_sinks, ..Default::default() });
+    let options = metrics::Options { json_sinks, max_free_form_values: args.max_free_form_values };
+    let mut metrics = Metrics::new(tap.attached(), &options);
     metrics.attached(node.start_time);
     let address = listener.local_addr()?;
     http::serve(listener, args.telemetry_path.clone(), metrics.registry(), metrics.http_requests())?;

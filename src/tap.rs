@@ -1,20 +1,19 @@
 //! The tap: attaches the kernel side to a node's tracepoints, drains what it sends, and accounts for what it loses. The
 //! only code that knows libbpf. In: a [`Node`] and the tracepoints wanted. Out: [`Batch`]es of events, [`Counters`].
 
+mod attachment;
+mod batch;
+
 use std::{
     io,
     mem::offset_of,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use libbpf_rs::{
-    AsRawLibbpf, Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, RingBuffer, RingBufferBuilder,
-    libbpf_sys,
-};
+use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, MapHandle, Object, RingBuffer, RingBufferBuilder, libbpf_sys};
 use rustix::{
     buffer::spare_capacity,
     event::{Timespec, epoll},
@@ -22,12 +21,15 @@ use rustix::{
     time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic},
 };
 
+use attachment::{Attachment, load_maps, route_libbpf_messages};
+pub use batch::Batch;
+
 use crate::{
     error::{Error, Trying},
-    event::{Decoder, Event, Kind, Lost, Time, each_lost, tracepoint_of},
+    event::{Decoder, Lost, Time, each_lost},
     privileges, probes,
     process::Node,
-    record::{self, OBJECT, types},
+    record::{self, types},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 
@@ -72,89 +74,6 @@ pub struct Counters {
     pub lost: [u64; LossReason::KERNEL.len()],
 }
 
-/// Events drained together. They borrow from it.
-#[derive(Debug)]
-pub struct Batch {
-    bytes: Vec<u8>,
-    /// Where each record ends in `bytes`.
-    ends: Vec<usize>,
-    decoder: Decoder,
-}
-
-impl Batch {
-    /// The next drain ends when a batch has this many bytes: it bounds memory, and time between looks at the clock.
-    const FULL: usize = 1 << 20;
-    const RECORDS: usize = 4096;
-
-    /// Gives each event in the order in which the node fired them.
-    pub fn each(&self, mut give: impl FnMut(Event<'_>)) {
-        for record in self.records() {
-            if !self.decoder.decode(record, &mut give) {
-                // Cannot happen: kernel side and decoder come from one source. If it does, it must be seen.
-                tracing::error!(bytes = record.len(), "a record of the kernel side was not understood");
-            }
-        }
-    }
-
-    /// Events and gaps in it.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The memory that it takes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.len() + size_of_val(&self.ends[..])
-    }
-
-    /// What is missing for those who never see this batch: its events, for `reason`, and the gaps that it tells of.
-    pub fn as_lost(&self, reason: LossReason, mut give: impl FnMut(Lost)) {
-        for record in self.records() {
-            match tracepoint_of(record) {
-                Some(tracepoint) => give(Lost { tracepoint, reason, count: 1 }),
-                None => {
-                    self.decoder.decode(record, |event| {
-                        if let Kind::Lost(lost) = event.kind {
-                            give(lost);
-                        }
-                    });
-                }
-            }
-        }
-    }
-
-    fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        // One message of 4 MB must not be paid for ever after.
-        self.bytes.shrink_to(Self::FULL);
-    }
-
-    fn push(&mut self, record: &[u8]) {
-        self.bytes.extend_from_slice(record);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes.len() >= Self::FULL || self.ends.len() >= Self::RECORDS
-    }
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), ends: Vec::new(), decoder: Decoder { tai_offset_ns: 0, block_duration_unit_ns: 1 } }
-    }
-}
-
 /// What ended [`Tap::wait`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Woken {
@@ -174,14 +93,6 @@ pub struct Tap {
     epoll: OwnedFd,
     _node: OwnedFd,
     _shared: Object,
-}
-
-/// One tracepoint's program and its link. An object for each, since libbpf's bookkeeping of USDT attachments belongs to
-/// the object and must not be used by several threads at once, which detaching in good time takes.
-struct Attachment {
-    // Dropped before the object that it belongs to.
-    _link: Link,
-    _object: Object,
 }
 
 const WAKE_RING: u64 = 0;
@@ -367,59 +278,6 @@ fn tai_offset_ns() -> i64 {
     (difference as f64 / 1e9).round() as i64 * 1_000_000_000
 }
 
-/// The name of a tracepoint's program in the kernel side.
-fn program_name(tracepoint: Tracepoint) -> String {
-    tracepoint.name().replace(':', "_")
-}
-
-fn open() -> Result<OpenObject, Error> {
-    ObjectBuilder::default().open_memory(OBJECT).trying(|| "open the BPF programs".into())
-}
-
-/// The ring buffer, the counters and the constants, which all programs share.
-fn load_maps(ring_size: u32) -> Result<Object, Error> {
-    let mut object = open()?;
-    for mut program in object.progs_mut() {
-        program.set_autoload(false);
-    }
-    for mut map in object.maps_mut() {
-        let name = map.name().to_string_lossy().into_owned();
-        if name == "ring" {
-            map.set_max_entries(ring_size).trying(|| "size the ring buffer".into())?;
-        } else if name.ends_with(".rodata") {
-            let mark = offset_of!(types::rodata, wake_mark);
-            let constants = map.initial_value_mut().unwrap_or_default();
-            // A quarter: early enough for a reader that takes a while to be scheduled, late enough to be rare.
-            if let Some(value) = constants.get_mut(mark..mark + size_of::<u64>()) {
-                value.copy_from_slice(&u64::from(ring_size / 4).to_ne_bytes());
-            }
-        }
-    }
-    object.load().trying(|| "create the BPF maps".into())
-}
-
-impl Attachment {
-    fn new(tracepoint: Tracepoint, shared: &Object, pid: i32, executable: &Path) -> Result<Self, Error> {
-        let mut object = open()?;
-        let name = program_name(tracepoint);
-        for mut program in object.progs_mut() {
-            program.set_autoload(*program.name() == *name);
-        }
-        for (mut map, shared) in object.maps_mut().zip(shared.maps()) {
-            // What begins with two underscores is libbpf's own, of each object.
-            if !map.name().to_string_lossy().starts_with("__") {
-                map.reuse_fd(shared.as_fd()).trying(|| "share a BPF map".into())?;
-            }
-        }
-        let object = object.load().trying(|| format!("load the BPF program of {tracepoint}"))?;
-        let action = || format!("attach to {tracepoint} of pid {pid}");
-        let absent = || io::Error::from(io::ErrorKind::NotFound);
-        let program = object.progs_mut().find(|program| *program.name() == *name).ok_or_else(absent).trying(action)?;
-        let link = program.attach_usdt(pid, executable, tracepoint.context(), tracepoint.event()).trying(action)?;
-        Ok(Self { _link: link, _object: object })
-    }
-}
-
 fn wait_action() -> String {
     "wait for events".to_owned()
 }
@@ -430,79 +288,4 @@ fn watch(epoll: &OwnedFd, fd: impl AsFd, data: u64, flags: epoll::EventFlags) ->
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// libbpf prints to stderr unless told otherwise.
-fn route_libbpf_messages() {
-    static ONCE: Once = Once::new();
-    fn log(level: libbpf_rs::PrintLevel, message: String) {
-        let message = message.trim_end();
-        match level {
-            // Whatever it warns of comes as an error as well, or is dealt with.
-            libbpf_rs::PrintLevel::Warn | libbpf_rs::PrintLevel::Info => tracing::debug!(target: "libbpf", "{message}"),
-            libbpf_rs::PrintLevel::Debug => tracing::trace!(target: "libbpf", "{message}"),
-        }
-    }
-    ONCE.call_once(|| {
-        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, log)));
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn kernel_side_and_tracepoints_have_the_same_names_and_numbers() {
-        let object = open().unwrap();
-        let programs: BTreeSet<String> =
-            object.progs().map(|program| program.name().to_string_lossy().into_owned()).collect();
-        let tracepoints: BTreeSet<String> = Tracepoint::all().map(program_name).collect();
-        assert_eq!(programs, tracepoints);
-
-        // The numbers stand in C alone; their names in BTF, from which the generated constants come.
-        let numbers = [
-            types::tracepoint::NET_INBOUND_MESSAGE,
-            types::tracepoint::NET_OUTBOUND_MESSAGE,
-            types::tracepoint::NET_INBOUND_CONNECTION,
-            types::tracepoint::NET_OUTBOUND_CONNECTION,
-            types::tracepoint::NET_EVICTED_INBOUND_CONNECTION,
-            types::tracepoint::NET_CLOSED_CONNECTION,
-            types::tracepoint::NET_MISBEHAVING_CONNECTION,
-            types::tracepoint::MEMPOOL_ADDED,
-            types::tracepoint::MEMPOOL_REMOVED,
-            types::tracepoint::MEMPOOL_REPLACED,
-            types::tracepoint::MEMPOOL_REJECTED,
-            types::tracepoint::VALIDATION_BLOCK_CONNECTED,
-            types::tracepoint::UTXOCACHE_FLUSH,
-            types::tracepoint::UTXOCACHE_ADD,
-            types::tracepoint::UTXOCACHE_SPENT,
-            types::tracepoint::UTXOCACHE_UNCACHE,
-            types::tracepoint::COIN_SELECTION_SELECTED_COINS,
-            types::tracepoint::COIN_SELECTION_NORMAL_CREATE_TX_INTERNAL,
-            types::tracepoint::COIN_SELECTION_ATTEMPTING_APS_CREATE_TX,
-            types::tracepoint::COIN_SELECTION_APS_CREATE_TX_INTERNAL,
-        ];
-        assert!(numbers.iter().map(|number| number.0).eq(0..types::tracepoint::TRACEPOINT_COUNT.0));
-        assert_eq!(numbers.len(), Tracepoint::COUNT);
-        assert_eq!(types::loss_reason::RING_FULL.0, LossReason::RingFull as u32);
-        assert_eq!(types::loss_reason::UNREADABLE.0, LossReason::Unreadable as u32);
-        assert_eq!(types::loss_reason::LOSS_REASON_COUNT.0 as usize, LossReason::KERNEL.len());
-    }
-
-    #[test]
-    fn a_batch_keeps_records_apart() {
-        let mut batch = Batch::default();
-        batch.push(b"one");
-        batch.push(b"");
-        batch.push(b"three");
-        assert_eq!(batch.records().collect::<Vec<_>>(), [b"one".as_slice(), b"", b"three"]);
-        assert!(!batch.is_full());
-        batch.push(&vec![0; Batch::FULL]);
-        assert!(batch.is_full());
-        batch.clear();
-        assert!(batch.is_empty());
-    }
 }

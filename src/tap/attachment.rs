@@ -1,0 +1,135 @@
+//! The kernel side in libbpf's hands: maps that all programs share, and each program with its link. In: a process, its
+//! program and a tracepoint. Out: an [`Attachment`] that detaches when dropped.
+
+use std::{io, mem::offset_of, os::fd::AsFd, path::Path, sync::Once};
+
+use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject};
+
+use crate::{
+    error::{Error, Trying},
+    record::{OBJECT, types},
+    tracepoint::Tracepoint,
+};
+
+/// One tracepoint's program and its link. An object for each, since libbpf's bookkeeping of USDT attachments belongs to
+/// the object and must not be used by several threads at once, which detaching in good time takes.
+pub(super) struct Attachment {
+    // Dropped before the object that it belongs to.
+    _link: Link,
+    _object: Object,
+}
+
+/// The name of a tracepoint's program in the kernel side.
+fn program_name(tracepoint: Tracepoint) -> String {
+    tracepoint.name().replace(':', "_")
+}
+
+fn open() -> Result<OpenObject, Error> {
+    ObjectBuilder::default().open_memory(OBJECT).trying(|| "open the BPF programs".into())
+}
+
+/// The ring buffer, the counters and the constants, which all programs share.
+pub(super) fn load_maps(ring_size: u32) -> Result<Object, Error> {
+    let mut object = open()?;
+    for mut program in object.progs_mut() {
+        program.set_autoload(false);
+    }
+    for mut map in object.maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        if name == "ring" {
+            map.set_max_entries(ring_size).trying(|| "size the ring buffer".into())?;
+        } else if name.ends_with(".rodata") {
+            let mark = offset_of!(types::rodata, wake_mark);
+            let constants = map.initial_value_mut().unwrap_or_default();
+            // A quarter: early enough for a reader that takes a while to be scheduled, late enough to be rare.
+            if let Some(value) = constants.get_mut(mark..mark + size_of::<u64>()) {
+                value.copy_from_slice(&u64::from(ring_size / 4).to_ne_bytes());
+            }
+        }
+    }
+    object.load().trying(|| "create the BPF maps".into())
+}
+
+impl Attachment {
+    pub(super) fn new(tracepoint: Tracepoint, shared: &Object, pid: i32, executable: &Path) -> Result<Self, Error> {
+        let mut object = open()?;
+        let name = program_name(tracepoint);
+        for mut program in object.progs_mut() {
+            program.set_autoload(*program.name() == *name);
+        }
+        for (mut map, shared) in object.maps_mut().zip(shared.maps()) {
+            // What begins with two underscores is libbpf's own, of each object.
+            if !map.name().to_string_lossy().starts_with("__") {
+                map.reuse_fd(shared.as_fd()).trying(|| "share a BPF map".into())?;
+            }
+        }
+        let object = object.load().trying(|| format!("load the BPF program of {tracepoint}"))?;
+        let action = || format!("attach to {tracepoint} of pid {pid}");
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        let program = object.progs_mut().find(|program| *program.name() == *name).ok_or_else(absent).trying(action)?;
+        let link = program.attach_usdt(pid, executable, tracepoint.context(), tracepoint.event()).trying(action)?;
+        Ok(Self { _link: link, _object: object })
+    }
+}
+
+/// libbpf prints to stderr unless told otherwise.
+pub(super) fn route_libbpf_messages() {
+    static ONCE: Once = Once::new();
+    fn log(level: libbpf_rs::PrintLevel, message: String) {
+        let message = message.trim_end();
+        match level {
+            // Whatever it warns of comes as an error as well, or is dealt with.
+            libbpf_rs::PrintLevel::Warn | libbpf_rs::PrintLevel::Info => tracing::debug!(target: "libbpf", "{message}"),
+            libbpf_rs::PrintLevel::Debug => tracing::trace!(target: "libbpf", "{message}"),
+        }
+    }
+    ONCE.call_once(|| {
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, log)));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::tracepoint::LossReason;
+
+    #[test]
+    fn kernel_side_and_tracepoints_have_the_same_names_and_numbers() {
+        let object = open().unwrap();
+        let programs: BTreeSet<String> =
+            object.progs().map(|program| program.name().to_string_lossy().into_owned()).collect();
+        let tracepoints: BTreeSet<String> = Tracepoint::all().map(program_name).collect();
+        assert_eq!(programs, tracepoints);
+
+        // The numbers stand in C alone; their names in BTF, from which the generated constants come.
+        let numbers = [
+            types::tracepoint::NET_INBOUND_MESSAGE,
+            types::tracepoint::NET_OUTBOUND_MESSAGE,
+            types::tracepoint::NET_INBOUND_CONNECTION,
+            types::tracepoint::NET_OUTBOUND_CONNECTION,
+            types::tracepoint::NET_EVICTED_INBOUND_CONNECTION,
+            types::tracepoint::NET_CLOSED_CONNECTION,
+            types::tracepoint::NET_MISBEHAVING_CONNECTION,
+            types::tracepoint::MEMPOOL_ADDED,
+            types::tracepoint::MEMPOOL_REMOVED,
+            types::tracepoint::MEMPOOL_REPLACED,
+            types::tracepoint::MEMPOOL_REJECTED,
+            types::tracepoint::VALIDATION_BLOCK_CONNECTED,
+            types::tracepoint::UTXOCACHE_FLUSH,
+            types::tracepoint::UTXOCACHE_ADD,
+            types::tracepoint::UTXOCACHE_SPENT,
+            types::tracepoint::UTXOCACHE_UNCACHE,
+            types::tracepoint::COIN_SELECTION_SELECTED_COINS,
+            types::tracepoint::COIN_SELECTION_NORMAL_CREATE_TX_INTERNAL,
+            types::tracepoint::COIN_SELECTION_ATTEMPTING_APS_CREATE_TX,
+            types::tracepoint::COIN_SELECTION_APS_CREATE_TX_INTERNAL,
+        ];
+        assert!(numbers.iter().map(|number| number.0).eq(0..types::tracepoint::TRACEPOINT_COUNT.0));
+        assert_eq!(numbers.len(), Tracepoint::COUNT);
+        assert_eq!(types::loss_reason::RING_FULL.0, LossReason::RingFull as u32);
+        assert_eq!(types::loss_reason::UNREADABLE.0, LossReason::Unreadable as u32);
+        assert_eq!(types::loss_reason::LOSS_REASON_COUNT.0 as usize, LossReason::KERNEL.len());
+    }
+}
