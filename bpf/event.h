@@ -68,6 +68,8 @@ struct tracepoint_counters {
 struct tracepoint_counters counters[TRACEPOINT_COUNT] = {};
 /* Not zero if some `untold` may not be zero: one load for the usual case. */
 __u32 untold_losses = 0;
+/* Whether the reader was woken since the ring filled past the mark. */
+__u32 woken = 0;
 
 /* Set before loading: the reader is woken when this many bytes wait, and drains on a timer before that. */
 const volatile __u64 wake_mark = 4 << 20;
@@ -98,11 +100,14 @@ static __always_inline void count_lost(enum tracepoint tracepoint, enum loss_rea
 }
 
 /* The node pays for waking the reader, so it is done once for each time the ring fills past the mark. */
-static __always_inline __u64 wake_flags(__u64 size)
+static __always_inline __u64 wake_flags(void)
 {
-	__u64 waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	int full = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= wake_mark;
 
-	return waiting >= wake_mark && waiting < wake_mark + size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (full == *(volatile __u32 *)&woken)
+		return BPF_RB_NO_WAKEUP;
+	*(volatile __u32 *)&woken = full;
+	return full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /* Puts a gap in its place: before the first record that gets through after it. Not zero if there is no room for that,
@@ -133,7 +138,7 @@ static __always_inline struct event_header header(enum tracepoint tracepoint)
 /* Sends a whole record of `size` bytes, its text included. */
 static __always_inline void send(enum tracepoint tracepoint, struct event_header *record, __u64 size)
 {
-	if (tell_losses(record->time_ns) || bpf_ringbuf_output(&ring, record, size, wake_flags(size)))
+	if (tell_losses(record->time_ns) || bpf_ringbuf_output(&ring, record, size, wake_flags()))
 		count_lost(tracepoint, RING_FULL);
 }
 
@@ -155,14 +160,28 @@ static __always_inline long read_bytes(void *to, __u32 size, const void *from)
 	return bpf_copy_from_user(to, size, from);
 }
 
-/* Reads a C string and gives its length without the zero, or a negative error. */
+#define PAGE_BYTES 4096
+
+/* Reads a C string and gives its length without the zero, or a negative error. Where a page is not resident, the two
+ * that it can lie in are faulted in by reading a byte of each. */
 static __always_inline long read_text(char *to, __u32 size, const char *from)
 {
 	long length = bpf_probe_read_user_str(to, size, from);
-	char fault_in;
 
-	if (length < 0 && !bpf_copy_from_user(&fault_in, 1, from))
+	if (length < 0) {
+		const char *next_page = (const char *)(((unsigned long)from | (PAGE_BYTES - 1)) + 1);
+		char byte;
+
+		bpf_copy_from_user(&byte, 1, from);
+		if (next_page < from + size)
+			bpf_copy_from_user(&byte, 1, next_page);
 		length = bpf_probe_read_user_str(to, size, from);
+	}
+	/* Of an empty string older kernels give 0 and write nothing, newer ones count the zero. */
+	if (!length) {
+		*to = 0;
+		return 0;
+	}
 	return length - 1;
 }
 

@@ -197,7 +197,7 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		return 0;
 	}
 	bpf_dynptr_write(&out, 0, &record, head, 0);
-	bpf_ringbuf_submit_dynptr(&out, wake_flags(head + size));
+	bpf_ringbuf_submit_dynptr(&out, wake_flags());
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 //! The command line: what can be said, checked and turned into plain values. Does nothing else.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use bitcointap::{
     Error,
@@ -10,13 +10,15 @@ use bitcointap::{
     tap::Options,
     tracepoint::Tracepoints,
 };
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
+};
 
 /// Sees what a running Bitcoin Core does, through its USDT tracepoints.
 ///
 /// Without a command, events are printed as JSON lines, as by `bitcointap tap`.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -24,6 +26,27 @@ pub struct Cli {
     pub tap: TapArgs,
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+impl Cli {
+    /// Parses; help and wrong usage are errors too, as clap has them.
+    pub fn parse_arguments<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        // What belongs to `tap` must not be given to another command, and be ignored there.
+        let given =
+            |argument: &&Arg| matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
+        let stray = command.get_arguments().filter(|argument| !argument.is_global_set()).find(given);
+        if let (Some((name, _)), Some(stray)) = (matches.subcommand(), stray) {
+            let words = format!("'{stray}' stands before '{name}': the options of a command come after its name");
+            return Err(command.clone().error(ErrorKind::ArgumentConflict, words));
+        }
+        Cli::from_arg_matches(&matches)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +60,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub struct TapArgs {
     #[command(flatten)]
     pub node: NodeArgs,
@@ -45,17 +69,18 @@ pub struct TapArgs {
     #[command(flatten)]
     pub json: JsonArgs,
     /// Indent the JSON, over several lines for each event.
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub pretty: bool,
     /// End after so many events.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Events", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// End after so many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub struct ExportArgs {
     #[command(flatten)]
     pub node: NodeArgs,
@@ -64,16 +89,27 @@ pub struct ExportArgs {
     #[command(flatten)]
     pub json_style: JsonArgs,
     /// Where to listen.
-    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:10833")]
+    #[arg(
+        long = "web.listen-address",
+        help_heading = "Metrics",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:10833"
+    )]
     pub listen_address: String,
     /// The path of the metrics.
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path)]
+    #[arg(
+        long = "web.telemetry-path",
+        help_heading = "Metrics",
+        value_name = "PATH",
+        default_value = "/metrics",
+        value_parser = path
+    )]
     pub telemetry_path: String,
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
-    #[arg(long, value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
+    #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
@@ -94,18 +130,20 @@ pub struct NodeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Events")]
 pub struct EventArgs {
     /// Which events: groups (all, default, net, mempool, validation, utxocache, coin_selection) and tracepoints
     /// (mempool:added), separated by commas. The default leaves out utxocache:add, spent and uncache, which fire
     /// thousands of times for a block.
     #[arg(long, value_name = "LIST", default_value = "default")]
     events: Tracepoints,
-    /// Memory between the kernel and bitcointap, a power of two from 8MiB to 1GiB.
+    /// Memory between the kernel and bitcointap, a power of two from 8MiB to 1GiB. Twice of it counts as resident.
     #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = ring_buffer_size)]
     ring_buffer_size: u32,
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub struct JsonArgs {
     /// How hashes and byte strings are written in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
@@ -205,8 +243,6 @@ fn ring_buffer_size(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -216,12 +252,14 @@ mod tests {
 
     #[test]
     fn tap_is_what_is_done_without_a_command() {
-        let cli = Cli::try_parse_from(["bitcointap", "--pid", "7", "--count", "3", "--log.level", "debug"]).unwrap();
+        let cli = Cli::parse_arguments(["bitcointap", "--pid", "7", "--count", "3", "--log.level", "debug"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.tap.count, Some(3));
         assert_eq!(cli.tap.node.pid, Some(7));
-        let cli = Cli::try_parse_from(["bitcointap", "tap", "--bytes", "hex", "--log.format", "json"]).unwrap();
+        let cli = Cli::parse_arguments(["bitcointap", "tap", "--bytes", "hex", "--log.format", "json"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Tap(_))));
+        let cli = Cli::parse_arguments(["bitcointap", "--log.level", "warn", "tap", "--count", "3"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Tap(TapArgs { count: Some(3), .. }))));
     }
 
     #[test]
@@ -244,10 +282,11 @@ mod tests {
             "export --web.telemetry-path metrics",
             "export --web.telemetry-path /",
             "--count 3 export",
+            "--pid 3 tap",
             "serve",
         ] {
             let arguments = ["bitcointap"].into_iter().chain(wrong.split(' '));
-            assert!(Cli::try_parse_from(arguments).is_err_and(|error| error.exit_code() == 2), "{wrong}");
+            assert!(Cli::parse_arguments(arguments).is_err_and(|error| error.exit_code() == 2), "{wrong}");
         }
         assert_eq!(ring_buffer_size("16MiB"), Ok(16 << 20));
         assert_eq!(ring_buffer_size("1GiB"), Ok(1 << 30));

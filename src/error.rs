@@ -22,6 +22,14 @@ pub enum Error {
     /// There is no such process, or it has ended.
     #[error("no process has the pid {0}: it has ended, or lives in another pid namespace")]
     PidGone(i32),
+    /// The number is a thread's.
+    #[error("{thread} is the id of a thread: name its process by --pid {process}")]
+    Thread {
+        /// The thread.
+        thread: i32,
+        /// Its process.
+        process: i32,
+    },
     /// The pid file cannot be used.
     #[error("the pid file {path} {problem}", path = .path.display())]
     PidFile {
@@ -55,7 +63,7 @@ pub enum Error {
     )]
     NoTracepoints(PathBuf),
     /// The binary has tracepoints, but none that was asked for.
-    #[error("{path} has none of the chosen tracepoints ({}): see `bitcointap probes`, and choose others by --events", names(.1), path = .0.display())]
+    #[error("{path} has none of the chosen tracepoints ({}): see `bitcointap probes`, and choose others by --events", .1, path = .0.display())]
     NoneChosen(PathBuf, Tracepoints),
     /// Capabilities are missing.
     #[error(
@@ -88,10 +96,6 @@ pub enum Error {
 
 fn list(nodes: &[Node]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-fn names(tracepoints: &Tracepoints) -> String {
-    tracepoints.iter().map(|tracepoint| tracepoint.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// Adds what was tried to an error of the system or of libbpf.

@@ -334,18 +334,4 @@ mod tests {
             }
         }
     }
-
-    /// `cargo test --release json -- --ignored --nocapture`
-    #[test]
-    #[ignore = "a measurement, not a check"]
-    fn how_fast_four_megabytes_are_written() {
-        let payload: Vec<u8> = (0..4_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        for bytes in [BytesStyle::Array, BytesStyle::Hex] {
-            let mut out = Vec::with_capacity(16_000_000);
-            let start = std::time::Instant::now();
-            write_line(&mut out, &Bytes(&payload), Style { bytes, pretty: false }).unwrap();
-            let rate = out.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
-            println!("{bytes:?}: {} bytes at {rate:.0} MB/s", out.len());
-        }
-    }
 }

@@ -5,13 +5,12 @@ mod run;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 
 use cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_arguments(std::env::args_os()).unwrap_or_else(|error| error.exit());
     log_to_stderr(&cli.log);
     let result = match &cli.command {
         None => run::tap(&cli.tap),
@@ -22,7 +21,11 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bitcointap: {error}");
+            match cli.log.format {
+                // A person reads it, who may not have asked for any log.
+                LogFormat::Logfmt => eprintln!("bitcointap: {error}"),
+                LogFormat::Json => tracing::error!("{error}"),
+            }
             ExitCode::FAILURE
         }
     }

@@ -2,7 +2,7 @@
 //! [`Batch`]es, bounded in bytes. Out: a line for each event, and for each gap before the event that it precedes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::{self, BufWriter, Write},
     sync::{
         Arc, Mutex, PoisonError,
@@ -20,11 +20,14 @@ use crate::{
     tracepoint::{LossReason, Tracepoint},
 };
 
-/// What may wait for the writer, in bytes of records; a single larger batch may too.
+/// What may wait for the writer, in bytes of memory; a single larger batch may too.
 const QUEUE_BYTES: usize = 8 << 20;
-
 const BUFFER_BYTES: usize = 64 << 10;
+/// How often the end of the thread is looked for.
 const FINISH_INTERVAL: Duration = Duration::from_millis(1);
+/// How long a writer that does not block is left alone when it can take no more.
+const WRITER_INTERVAL: Duration = Duration::from_millis(1);
+/// What an abandoned thread that can still write takes to write what is missing.
 const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Where JSON lines go.
@@ -33,24 +36,45 @@ pub struct Output {
     queue: Option<mpsc::Sender<Item>>,
     shared: Arc<Shared>,
     thread: thread::JoinHandle<()>,
-    /// What the stream is missing and has not told yet.
+    /// What is missing before the next batch.
     untold: Untold,
+    /// Events that were to be written.
+    events: u64,
+    /// Bytes that had left, and when that was seen.
+    progress: (u64, Instant),
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     queued_bytes: AtomicUsize,
     written: AtomicU64,
+    written_events: AtomicU64,
+    written_bytes: AtomicU64,
+    /// Events that found the queue full, or that writing failed for.
     lost: AtomicU64,
+    /// Nothing more will be written.
     ended: AtomicBool,
+    /// As many events as were asked for are written.
+    satisfied: AtomicBool,
+    /// What is not written yet is to be lost.
     abandoned: AtomicBool,
     failure: Mutex<Option<io::Error>>,
 }
 
 struct Item {
-    /// What is missing before the batch.
-    lost: Vec<Lost>,
+    lost: Untold,
     batch: Arc<Batch>,
+}
+
+/// How an [`Output`] ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Lines written.
+    pub written: u64,
+    /// Events that were to be written and could not be.
+    pub lost: u64,
+    /// Why writing failed, unless that was told before.
+    pub failure: Option<io::Error>,
 }
 
 impl Output {
@@ -58,18 +82,27 @@ impl Output {
     pub fn start(writer: impl Write + Send + 'static, style: Style, count: Option<u64>) -> io::Result<Output> {
         let (queue, items) = mpsc::channel();
         let shared = Arc::new(Shared::default());
+        let counted = Counted { writer, bytes: 0, shared: Arc::clone(&shared) };
         let lines = Lines {
-            out: BufWriter::with_capacity(BUFFER_BYTES, writer),
+            out: BufWriter::with_capacity(BUFFER_BYTES, counted),
             style,
             left: count.unwrap_or(u64::MAX),
-            lines: 0,
+            untold: Untold::default(),
+            unwritten: VecDeque::new(),
             shared: Arc::clone(&shared),
         };
         let thread = thread::Builder::new().name("json".into()).spawn(move || lines.run(&items))?;
-        Ok(Output { queue: Some(queue), shared, thread, untold: Untold::default() })
+        Ok(Output {
+            queue: Some(queue),
+            shared,
+            thread,
+            untold: Untold::default(),
+            events: 0,
+            progress: (0, Instant::now()),
+        })
     }
 
-    /// Whether the queue has room for a batch of so many bytes.
+    /// Whether the queue has room for a batch that takes so many bytes.
     pub fn has_room(&self, bytes: usize) -> bool {
         let queued = self.shared.queued_bytes.load(Relaxed);
         queued == 0 || queued + bytes <= QUEUE_BYTES
@@ -77,16 +110,27 @@ impl Output {
 
     /// Hands a batch over. If the queue is full, or the writer has failed, its events are counted as lost.
     pub fn push(&mut self, batch: &Arc<Batch>) {
-        let bytes = batch.bytes();
-        let queue = self.queue.as_ref().filter(|_| !self.has_ended() && self.has_room(bytes));
-        let Some(queue) = queue else {
-            self.shared.lost.fetch_add(self.untold.add(batch), Relaxed);
+        if batch.is_empty() || self.shared.satisfied.load(Relaxed) {
             return;
+        }
+        let bytes = batch.bytes();
+        let Some(queue) = self.queue.as_ref().filter(|_| !self.has_ended() && self.has_room(bytes)) else {
+            return self.lose(batch, LossReason::QueueFull);
         };
-        let lost = self.untold.take();
+        self.events += batch.tracepoints().count() as u64;
+        let lost = std::mem::take(&mut self.untold);
         self.shared.queued_bytes.fetch_add(bytes, Relaxed);
         // The thread receives until the queue is closed.
         let _ = queue.send(Item { lost, batch: Arc::clone(batch) });
+    }
+
+    /// Counts the events of a batch as lost, and tells so before the next that is written.
+    pub fn lose(&mut self, batch: &Batch, reason: LossReason) {
+        if !self.shared.satisfied.load(Relaxed) {
+            let events = self.untold.add(batch, reason);
+            self.events += events;
+            self.shared.lost.fetch_add(events, Relaxed);
+        }
     }
 
     /// Lines written so far.
@@ -104,20 +148,29 @@ impl Output {
         self.shared.ended.load(Relaxed)
     }
 
-    /// Why writing failed, once; a closed pipe is no failure.
+    /// How long nothing has been written, as far as this was asked before.
+    pub fn stalled_for(&mut self) -> Duration {
+        let written = self.shared.written_bytes.load(Relaxed);
+        if self.progress.0 != written {
+            self.progress = (written, Instant::now());
+        }
+        self.progress.1.elapsed()
+    }
+
+    /// Why writing failed, once. A closed pipe is told as such.
     pub fn take_failure(&self) -> Option<io::Error> {
         self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
     /// then is counted as lost: a reader that has stopped reading cannot hold up the end.
-    pub fn finish(mut self, untold: Vec<Lost>, hurry: impl Fn() -> bool) -> Outcome {
-        let mut lost = self.untold.take();
-        lost.extend(untold);
+    pub fn finish(mut self, untold: Vec<Lost>, hurry: impl Fn(&mut Output) -> bool) -> Outcome {
+        let mut lost = std::mem::take(&mut self.untold);
+        untold.into_iter().for_each(|gap| lost.add_gap(gap));
         if let Some(queue) = self.queue.take() {
             let _ = queue.send(Item { lost, batch: Arc::default() });
         }
-        while !self.thread.is_finished() && !hurry() {
+        while !self.thread.is_finished() && !hurry(&mut self) {
             thread::sleep(FINISH_INTERVAL);
         }
         // A thread that can still write ends with a whole line.
@@ -126,19 +179,11 @@ impl Output {
         while !self.thread.is_finished() && Instant::now() < deadline {
             thread::sleep(FINISH_INTERVAL);
         }
-        Outcome { written: self.lines_written(), lost: self.lines_lost(), failure: self.take_failure() }
+        let satisfied = self.shared.satisfied.load(Relaxed);
+        // A thread that is stuck has not counted what is still queued.
+        let lost = self.events - self.shared.written_events.load(Relaxed);
+        Outcome { written: self.lines_written(), lost: if satisfied { 0 } else { lost }, failure: self.take_failure() }
     }
-}
-
-/// How an [`Output`] ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Lines written.
-    pub written: u64,
-    /// Events that were to be written and could not be.
-    pub lost: u64,
-    /// Why writing failed, unless that was told before.
-    pub failure: Option<io::Error>,
 }
 
 /// What a stream is missing, summed up.
@@ -147,67 +192,76 @@ struct Untold(BTreeMap<(Tracepoint, LossReason), u64>);
 
 impl Untold {
     /// Adds what is missing without a batch; gives how many events that are.
-    fn add(&mut self, batch: &Batch) -> u64 {
+    fn add(&mut self, batch: &Batch, reason: LossReason) -> u64 {
         let mut events = 0;
-        batch.as_lost(LossReason::QueueFull, |lost| {
-            events += u64::from(lost.reason == LossReason::QueueFull);
-            *self.0.entry((lost.tracepoint, lost.reason)).or_default() += lost.count;
+        batch.as_lost(reason, |lost| {
+            events += u64::from(lost.reason == reason);
+            self.add_gap(lost);
         });
         events
     }
 
-    fn take(&mut self) -> Vec<Lost> {
-        let lost = |((tracepoint, reason), count)| Lost { tracepoint, reason, count };
-        std::mem::take(&mut self.0).into_iter().map(lost).collect()
+    fn add_gap(&mut self, lost: Lost) {
+        *self.0.entry((lost.tracepoint, lost.reason)).or_default() += lost.count;
+    }
+
+    fn merge(&mut self, other: Untold) {
+        other.gaps().for_each(|gap| self.add_gap(gap));
+    }
+
+    fn gaps(self) -> impl Iterator<Item = Lost> {
+        self.0.into_iter().map(|((tracepoint, reason), count)| Lost { tracepoint, reason, count })
     }
 }
 
 /// The thread's side.
 struct Lines<W: Write> {
-    out: BufWriter<W>,
+    out: BufWriter<Counted<W>>,
     style: Style,
     /// Events until the end.
     left: u64,
-    /// Lines given to `out`.
-    lines: u64,
+    /// What is missing before the next event.
+    untold: Untold,
+    /// Lines that have not left the buffer: where each ends, and whether it is an event.
+    unwritten: VecDeque<(u64, bool)>,
     shared: Arc<Shared>,
 }
 
 impl<W: Write> Lines<W> {
     fn run(mut self, items: &mpsc::Receiver<Item>) {
         if let Err(error) = self.write_all(items) {
-            // The line that failed, and those before it that got no further than the buffer.
             self.account();
-            self.shared.lost.fetch_add(1 + self.buffered(), Relaxed);
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            }
+            let unwritten = self.unwritten.iter().filter(|&&(_, is_event)| is_event).count();
+            self.shared.lost.fetch_add(unwritten as u64, Relaxed);
+            *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
+        self.shared.satisfied.store(self.left == 0, Relaxed);
         self.shared.ended.store(true, Relaxed);
         // Not dropped, which would try to write the buffer once more.
         let _ = self.out.into_parts();
         for item in items {
-            self.shared.lost.fetch_add(Untold::default().add(&item.batch), Relaxed);
+            if self.left > 0 {
+                self.shared.lost.fetch_add(Untold::default().add(&item.batch, LossReason::QueueFull), Relaxed);
+            }
         }
     }
 
     fn write_all(&mut self, items: &mpsc::Receiver<Item>) -> io::Result<()> {
-        let mut abandoned = Untold::default();
-        while let Some(item) = self.next(items)? {
+        while let Some(Item { lost, batch }) = self.next(items)? {
+            self.untold.merge(lost);
             if self.shared.abandoned.load(Relaxed) {
-                self.shared.lost.fetch_add(abandoned.add(&item.batch), Relaxed);
+                self.shared.lost.fetch_add(self.untold.add(&batch, LossReason::QueueFull), Relaxed);
                 continue;
             }
-            let bytes = item.batch.bytes();
-            let result = self.write(item);
+            let result = self.write(&batch);
             self.account();
-            self.shared.queued_bytes.fetch_sub(bytes, Relaxed);
+            self.shared.queued_bytes.fetch_sub(batch.bytes(), Relaxed);
             result?;
             if self.left == 0 {
-                break;
+                return self.flush();
             }
         }
-        self.gaps(tap::now(), &mut abandoned.take())?;
+        self.gaps(tap::now())?;
         self.flush()
     }
 
@@ -222,37 +276,39 @@ impl<W: Write> Lines<W> {
         }
     }
 
-    fn write(&mut self, item: Item) -> io::Result<()> {
-        let Item { mut lost, batch } = item;
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
         let mut result = Ok(());
-        let mut unwritten = 0;
+        let mut lost = 0;
         batch.each(|event| {
-            if result.is_err() {
-                unwritten += u64::from(!matches!(event.kind, Kind::Lost(_)));
+            if let Kind::Lost(gap) = event.kind {
+                // Told before the event that follows, with that one's time.
+                self.untold.add_gap(gap);
+            } else if result.is_err() {
+                lost += 1;
             } else if self.left > 0 {
-                result = self.event(event, &mut lost);
+                result = self.gaps(event.time).and_then(|()| self.line(&event, true));
+                match result {
+                    Ok(()) => self.left -= 1,
+                    Err(_) => lost += 1,
+                }
             }
         });
-        self.shared.lost.fetch_add(unwritten, Relaxed);
-        result?;
-        // Only the last item has gaps and no event after them.
-        if self.left > 0 { self.gaps(tap::now(), &mut lost) } else { Ok(()) }
+        self.shared.lost.fetch_add(lost, Relaxed);
+        result
     }
 
-    fn event(&mut self, event: Event<'_>, lost: &mut Vec<Lost>) -> io::Result<()> {
-        self.gaps(event.time, lost)?;
-        self.line(&event)?;
-        self.left -= u64::from(!matches!(event.kind, Kind::Lost(_)));
-        Ok(())
+    fn gaps(&mut self, time: Time) -> io::Result<()> {
+        if self.untold.0.is_empty() {
+            return Ok(());
+        }
+        let mut gaps = std::mem::take(&mut self.untold).gaps();
+        gaps.try_for_each(|gap| self.line(&Event { time, kind: Kind::Lost(gap) }, false))
     }
 
-    fn gaps(&mut self, time: Time, lost: &mut Vec<Lost>) -> io::Result<()> {
-        lost.drain(..).try_for_each(|lost| self.line(&Event { time, kind: Kind::Lost(lost) }))
-    }
-
-    fn line(&mut self, event: &Event<'_>) -> io::Result<()> {
+    fn line(&mut self, event: &Event<'_>, is_event: bool) -> io::Result<()> {
         json::write_line(&mut self.out, event, self.style)?;
-        self.lines += 1;
+        let end = self.out.get_ref().bytes + self.out.buffer().len() as u64;
+        self.unwritten.push_back((end, is_event));
         Ok(())
     }
 
@@ -263,11 +319,39 @@ impl<W: Write> Lines<W> {
     }
 
     /// A line counts as written when it has left the buffer.
-    fn account(&self) {
-        self.shared.written.store(self.lines - self.buffered().min(self.lines), Relaxed);
+    fn account(&mut self) {
+        let written = self.unwritten.partition_point(|&(end, _)| end <= self.out.get_ref().bytes);
+        let events = self.unwritten.drain(..written).filter(|&(_, is_event)| is_event).count();
+        self.shared.written.fetch_add(written as u64, Relaxed);
+        self.shared.written_events.fetch_add(events as u64, Relaxed);
+    }
+}
+
+/// A writer that knows how much it has taken, and that waits where the one inside, set not to block, would fail.
+#[derive(Debug)]
+struct Counted<W> {
+    writer: W,
+    bytes: u64,
+    shared: Arc<Shared>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.writer.write(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.shared.abandoned.load(Relaxed) => {
+                    thread::sleep(WRITER_INTERVAL);
+                }
+                result => {
+                    self.bytes += *result.as_ref().unwrap_or(&0) as u64;
+                    self.shared.written_bytes.store(self.bytes, Relaxed);
+                    return result;
+                }
+            }
+        }
     }
 
-    fn buffered(&self) -> u64 {
-        self.out.buffer().iter().filter(|&&byte| byte == b'\n').count() as u64
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{
     ffi::OsStr,
-    fmt, fs, io,
+    fmt,
+    fs::{self, File},
+    io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
@@ -47,13 +49,20 @@ impl Node {
         if !process.is_alive() {
             return Err(Error::PidGone(pid));
         }
+        let status = process.status().map_err(gone)?;
+        if status.tgid != pid {
+            return Err(Error::Thread { thread: pid, process: status.tgid });
+        }
         describe(&process).map_err(gone)
     }
 
     /// The process whose number is in a file, as `bitcoind -pid=FILE` writes it.
     pub fn by_pid_file(path: &Path) -> Result<Node, Error> {
         let problem = |problem: String| Error::PidFile { path: path.to_owned(), problem };
-        let text = fs::read_to_string(path)
+        let mut text = String::new();
+        // No more than a number takes: the path may be of anything.
+        File::open(path)
+            .and_then(|file| file.take(64).read_to_string(&mut text))
             .map_err(|error| problem(format!("cannot be read: {error}; bitcoind writes it where -pid says")))?;
         let pid = text.trim().parse().ok().filter(|&pid: &i32| pid > 0).ok_or_else(|| {
             let start: String = text.trim().chars().take(40).collect();

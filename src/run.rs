@@ -6,7 +6,10 @@ use std::{
     fs::OpenOptions,
     io::{self, Write},
     ops::ControlFlow,
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::AsFd,
+        unix::{fs::OpenOptionsExt, net::UnixStream},
+    },
     path::Path,
     sync::{
         Arc,
@@ -24,9 +27,13 @@ use bitcointap::{
     probes::{self, Probe},
     process::Node,
     tap::{self, Batch, Options, Tap},
-    tracepoint::Tracepoint,
+    tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{OFlags, fcntl_setfl},
+    io::Errno,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{ExportArgs, NodeArgs, TapArgs};
@@ -53,7 +60,7 @@ pub fn tap(args: &TapArgs) -> Result<()> {
 
     let mut deliver = |_: &Tap, batch: &Arc<Batch>| {
         // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
-        while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.signalled_for(DRAIN_PATIENCE) {
+        while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.over(&mut output) {
             std::thread::sleep(QUEUE_INTERVAL);
         }
         output.push(batch);
@@ -61,14 +68,18 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     };
     let end = pump(&mut tap, &stop, &mut deliver)?;
     if end == End::Requested {
+        tap.detach();
         drain_rest(&mut tap, &stop, &mut deliver)?;
     }
-    log_end(&tap, end)?;
-    let outcome = output.finish(tap.untold_losses()?, || stop.signalled_for(OUTPUT_PATIENCE));
+    let unread = drain_unread(&mut tap, |batch| output.lose(batch, LossReason::Stopped))?;
+    log_end(&tap, end, unread)?;
+    let outcome = output.finish(tap.untold_losses()?, |output| stop.over(output));
     log_lines(&outcome);
     match outcome.failure {
-        Some(error) => Err(format!("cannot write to standard output: {error}").into()),
-        None => Ok(()),
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}").into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -110,11 +121,17 @@ pub fn export(args: &ExportArgs) -> Result<()> {
             sinks.look_after_lines();
         }
     } else {
+        tap.detach();
         drain_rest(&mut tap, &stop, |tap, batch| sinks.take(tap, batch).map(ControlFlow::Continue))?;
     }
-    log_end(&tap, end)?;
+    let unread = drain_unread(&mut tap, |batch| {
+        if let Some(output) = &mut sinks.output {
+            output.lose(batch, LossReason::Stopped);
+        }
+    })?;
+    log_end(&tap, end, unread)?;
     if let Some(output) = sinks.output {
-        log_lines(&output.finish(tap.untold_losses()?, || stop.signalled_for(OUTPUT_PATIENCE)));
+        log_lines(&output.finish(tap.untold_losses()?, |output| stop.over(output)));
     }
     Ok(())
 }
@@ -223,13 +240,12 @@ fn pump(
     }
 }
 
-/// Detaches and gives what the ring buffer still holds; after a signal only as far as time allows.
+/// Gives what the ring buffer still holds after detaching; after a signal only as far as time allows.
 fn drain_rest(
     tap: &mut Tap,
     stop: &Stop,
     mut deliver: impl FnMut(&Tap, &Arc<Batch>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    tap.detach();
     let mut batch = Arc::<Batch>::default();
     let mut more = true;
     while more && !stop.signalled_for(DRAIN_PATIENCE) {
@@ -239,6 +255,19 @@ fn drain_rest(
         }
     }
     Ok(())
+}
+
+/// Counts what nobody will read.
+fn drain_unread(tap: &mut Tap, mut lose: impl FnMut(&Batch)) -> Result<usize> {
+    tap.detach();
+    let mut batch = Batch::default();
+    let (mut more, mut unread) = (true, 0);
+    while more {
+        more = tap.drain(&mut batch)?;
+        unread += batch.len();
+        lose(&batch);
+    }
+    Ok(unread)
 }
 
 /// The batch itself, or a new one if a sink still holds it.
@@ -254,13 +283,19 @@ fn attach(node: &Node, options: &Options) -> Result<Tap> {
     let tap = Tap::attach(node, options)?;
     let milliseconds = start.elapsed().as_millis();
     tracing::info!("attached to {} tracepoints of {node} in {milliseconds} ms", tap.attached().len());
-    for missing in options.tracepoints.iter().filter(|&wanted| !tap.attached().contains(wanted)) {
-        tracing::info!("not attached: {missing}, which this program does not have or has with unknown arguments");
+    for (tracepoint, error) in tap.failures() {
+        tracing::warn!("not attached to {tracepoint}: {error}");
+    }
+    let failed: Tracepoints = tap.failures().iter().map(|&(tracepoint, _)| tracepoint).collect();
+    let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);
+    let absent: Tracepoints = options.tracepoints.iter().filter(absent).collect();
+    if !absent.is_empty() {
+        tracing::info!("this program does not have, or has with unknown arguments: {absent}");
     }
     Ok(tap)
 }
 
-fn log_end(tap: &Tap, end: End) -> Result<()> {
+fn log_end(tap: &Tap, end: End, unread: usize) -> Result<()> {
     let (mut fired, mut lost) = (0, 0);
     for counters in tap.counters()? {
         fired += counters.fired;
@@ -271,8 +306,7 @@ fn log_end(tap: &Tap, end: End) -> Result<()> {
         End::NodeEnded => "the node has ended",
         End::Done => "done",
     };
-    let (_, unread) = tap.ring_buffer();
-    tracing::info!(fired, lost, unread_bytes = unread, "{why}");
+    tracing::info!(fired, lost, unread, "{why}");
     Ok(())
 }
 
@@ -287,10 +321,17 @@ fn json_file(path: &Path) -> Result<Box<dyn Write + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdout()));
     }
-    match OpenOptions::new().create(true).append(true).open(path) {
-        Ok(file) => Ok(Box::new(file)),
-        Err(error) => Err(format!("cannot open {} for JSON lines: {error}", path.display()).into()),
-    }
+    // A named pipe that nobody reads would hold up the start for ever; so it is opened without waiting.
+    let nonblocking = OFlags::NONBLOCK.bits() as i32;
+    let file = match OpenOptions::new().create(true).append(true).custom_flags(nonblocking).open(path) {
+        Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            return Err(format!("cannot open {} for JSON lines: nobody reads this pipe yet", path.display()).into());
+        }
+        Err(error) => return Err(format!("cannot open {} for JSON lines: {error}", path.display()).into()),
+    };
+    fcntl_setfl(&file, OFlags::APPEND)?;
+    Ok(Box::new(file))
 }
 
 /// When to stop: at SIGINT, at SIGTERM, or when the time is over.
@@ -314,7 +355,7 @@ impl Stop {
             signal,
             signalled,
             seen: Cell::new(None),
-            deadline: duration.map(|duration| Instant::now() + duration),
+            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
         })
     }
 
@@ -330,6 +371,13 @@ impl Stop {
         let seen = self.seen.get().unwrap_or_else(Instant::now);
         self.seen.set(Some(seen));
         seen.elapsed() >= time
+    }
+
+    /// Whether to wait no longer for the reader of an output: some time after a signal, and after the given time when it
+    /// has read nothing for a while.
+    fn over(&self, output: &mut Output) -> bool {
+        let late = self.deadline.is_some_and(|deadline| deadline.elapsed() >= OUTPUT_PATIENCE);
+        self.signalled_for(OUTPUT_PATIENCE) || output.stalled_for() >= OUTPUT_PATIENCE && late
     }
 
     /// What is left of the time, up to `limit`.

@@ -17,6 +17,7 @@ use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, MapHandle, Object, RingBuffer, R
 use rustix::{
     buffer::spare_capacity,
     event::{Timespec, epoll},
+    io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
     time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic},
 };
@@ -83,8 +84,8 @@ pub struct Woken {
 
 /// Attached to the tracepoints of a running node. Detaches when dropped.
 pub struct Tap {
-    attachments: Vec<Attachment>,
-    attached: Tracepoints,
+    attachments: Vec<(Tracepoint, Attachment)>,
+    failures: Vec<(Tracepoint, Error)>,
     ring: RingBuffer<'static>,
     filling: Arc<Mutex<Batch>>,
     bss: MapHandle,
@@ -106,7 +107,7 @@ impl Tap {
     /// Attaches to `node`. Takes Linux 6.1, CAP_BPF and CAP_PERFMON, and for another user's process CAP_SYS_PTRACE.
     ///
     /// # Errors
-    /// All of [`Error`] but those of finding a node.
+    /// All of [`Error`] but those of finding a node. If only some tracepoints fail, [`Tap::failures`] tells them.
     pub fn attach(node: &Node, options: &Options) -> Result<Tap, Error> {
         route_libbpf_messages();
         let size = options.ring_buffer_size;
@@ -116,7 +117,10 @@ impl Tap {
         privileges::check()?;
 
         let pid = Pid::from_raw(node.pid).ok_or(Error::PidGone(node.pid))?;
-        let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| Error::PidGone(node.pid))?;
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Err(Error::PidGone(node.pid)),
+            result => result.trying(|| format!("watch pid {}", node.pid))?,
+        };
         let executable = node.executable();
         let probes = probes::read(&executable)?;
         let supported: Tracepoints =
@@ -130,8 +134,19 @@ impl Tap {
         }
 
         let shared = load_maps(size)?;
-        let attach = |tracepoint| Attachment::new(tracepoint, &shared, node.pid, &executable);
-        let attachments = chosen.iter().map(attach).collect::<Result<_, _>>()?;
+        let mut attachments = Vec::new();
+        let mut failures = Vec::new();
+        for tracepoint in chosen.iter() {
+            match Attachment::new(tracepoint, &shared, node.pid, &executable) {
+                Ok(attachment) => attachments.push((tracepoint, attachment)),
+                Err(error) => failures.push((tracepoint, error)),
+            }
+        }
+        if attachments.is_empty() {
+            // What keeps all of them out is the same for all.
+            let (_, error) = failures.swap_remove(0);
+            return Err(error);
+        }
 
         let map = |name: &str| shared.maps().find(|map| map.name().to_string_lossy().ends_with(name));
         let missing =
@@ -159,7 +174,7 @@ impl Tap {
         let since_v25 = probes.iter().any(|probe| probe.tracepoint() == Some(Tracepoint::MempoolAdded));
         Ok(Tap {
             attachments,
-            attached: chosen,
+            failures,
             ring,
             filling,
             bss,
@@ -173,7 +188,12 @@ impl Tap {
 
     /// The tracepoints attached: those wanted that the node's binary has.
     pub fn attached(&self) -> Tracepoints {
-        self.attached
+        self.attachments.iter().map(|&(tracepoint, _)| tracepoint).collect()
+    }
+
+    /// Those wanted that the node's binary has, but that could not be attached to, and why.
+    pub fn failures(&self) -> &[(Tracepoint, Error)] {
+        &self.failures
     }
 
     /// Lets [`Tap::wait`] end when `fd` becomes readable, too.
@@ -187,7 +207,7 @@ impl Tap {
         let mut events = Vec::with_capacity(3);
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).trying(wait_action),
         }
         Ok(Woken { node_ended: events.iter().any(|event| event.data.u64() == WAKE_NODE) })

@@ -206,6 +206,14 @@ impl FromIterator<Tracepoint> for Tracepoints {
     }
 }
 
+/// Names, separated by commas.
+impl fmt::Display for Tracepoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.iter().map(Tracepoint::name).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
 /// Words separated by commas: `all`, `default`, a context (`net`) or a tracepoint (`mempool:added`).
 impl FromStr for Tracepoints {
     type Err = String;
@@ -240,6 +248,8 @@ pub enum LossReason {
     Unreadable,
     /// The queue to a sink was full.
     QueueFull,
+    /// The end came before they were read.
+    Stopped,
 }
 
 impl LossReason {
@@ -252,6 +262,7 @@ impl LossReason {
             LossReason::RingFull => "ring_full",
             LossReason::Unreadable => "unreadable",
             LossReason::QueueFull => "queue_full",
+            LossReason::Stopped => "stopped",
         }
     }
 }

@@ -278,3 +278,43 @@ fn json_of_the_exporter_is_appended() {
     assert!(text.starts_with("before\n{"));
     assert_eq!(text.lines().count(), 101);
 }
+
+#[test]
+fn a_named_pipe_that_nobody_reads_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("events");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let node = Simnode::start("v31", "");
+    let address = crate::tool::free_address();
+    let export = format!("export --pid {} --web.listen-address {address} --json {}", node.pid(), fifo.display());
+    assert!(failure(&output(&export)).ends_with("nobody reads this pipe yet"));
+}
+
+#[test]
+fn a_thread_is_no_process() {
+    let (send, receive) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || receive.recv());
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().file_name().into_string().unwrap());
+    let own = std::process::id().to_string();
+    let id = tasks.into_iter().find(|task| *task != own).unwrap();
+    let words = failure(&output(&format!("tap --pid {id}")));
+    assert_eq!(words, format!("{id} is the id of a thread: name its process by --pid {own}"));
+    drop(send);
+    assert!(thread.join().unwrap().is_err());
+}
+
+#[test]
+fn a_duration_ends_though_nobody_reads() {
+    let mut node = Simnode::start("v31", "--scenario mix --rate 20000");
+    let mut command = bitcointap(&format!("tap --pid {} --duration 1 --events all", node.pid()));
+    command.stdout(Stdio::piped());
+    let mut tap = Attached::spawn(command);
+    node.fire();
+    let (status, _) = tap.wait();
+    assert!(status.success(), "{}", tap.log);
+    assert!(tap.log.contains("some events were not written as JSON lines"), "{}", tap.log);
+
+    // Longer than any clock goes, but a number of seconds.
+    let output = output(&format!("tap --pid {} --duration 1e19 --count 1", node.pid()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

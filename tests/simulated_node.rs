@@ -395,7 +395,9 @@ fn a_reader_that_stops_reading_holds_up_neither_metrics_nor_the_end() {
     let mut process = Attached::spawn(command);
     node.fire();
     let tally = node.tally();
-    let metrics = eventually("the node's end", || Exposition::scrape(&address).filter(|it| it.sum("up", &[]) == 0.0));
+    let scrape = || Exposition::scrape(&address).expect("it serves");
+    eventually("the node's end", || (scrape().sum("up", &[]) == 0.0).then_some(()));
+    let metrics = scrape();
     let tracepoints: Tracepoints = Tracepoints::default_set();
     let fired: u64 = tracepoints.iter().map(|it| tally.tracepoints()[it.name()]).sum();
     assert_eq!(metrics.sum("event_delay_seconds_count", &[]), fired as f64);

@@ -3,7 +3,7 @@
 
 use crate::{
     event::{Decoder, Event, Kind, Lost, tracepoint_of},
-    tracepoint::LossReason,
+    tracepoint::{LossReason, Tracepoint},
 };
 
 /// Events drained together. They borrow from it.
@@ -42,7 +42,12 @@ impl Batch {
 
     /// The memory that it takes.
     pub fn bytes(&self) -> usize {
-        self.bytes.len() + size_of_val(&self.ends[..])
+        size_of::<Self>() + self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
+    /// The tracepoint of each event, without decoding it.
+    pub fn tracepoints(&self) -> impl Iterator<Item = Tracepoint> {
+        self.records().filter_map(tracepoint_of)
     }
 
     /// What is missing for those who never see this batch: its events, for `reason`, and the gaps that it tells of.
