@@ -1,8 +1,9 @@
 # The two commands of README.md, and what they are made of.
 
 CARGO ?= cargo
-# Attaching takes privileges; as root no sudo is used.
+# Attaching takes privileges; as root no sudo is used. Only what runs needs it, not what builds.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
 .PHONY: demo test build setup format
 
@@ -18,7 +19,7 @@ test: setup
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) build --workspace --bins --locked
 	@[ -z '$(SUDO)' ] || echo 'sudo is needed to attach to tracepoints'
-	$(SUDO) $(CARGO) test --workspace --locked
+	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') $(CARGO) test --workspace --locked
 
 build: setup
 	$(CARGO) build --release --locked

@@ -105,6 +105,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let options = metrics::Options { json_sinks, max_free_form_values: args.max_free_form_values };
     let mut metrics = Metrics::new(tap.attached(), &options);
     metrics.attached(node.start_time);
+    tap.failures().iter().for_each(|_| metrics.attach_failed());
     let address = listener.local_addr()?;
     http::serve(listener, args.telemetry_path.clone(), metrics.registry(), metrics.http_requests())?;
     tracing::info!("metrics at http://{address}{}", args.telemetry_path);
