@@ -3,6 +3,8 @@
 pub mod coin_selection;
 pub mod mempool;
 pub mod net;
+#[cfg(test)]
+mod tests;
 pub mod utxocache;
 pub mod validation;
 

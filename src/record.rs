@@ -37,3 +37,11 @@ pub(crate) fn split<T: Plain>(bytes: &[u8]) -> Option<(T, &[u8])> {
     let value = unsafe { head.as_ptr().cast::<T>().read_unaligned() };
     Some((value, rest))
 }
+
+/// A record as the kernel side would write it.
+#[cfg(test)]
+pub(crate) fn write<T: Plain>(fixed: T, after: &[u8]) -> Vec<u8> {
+    // SAFETY: a Plain type is initialised in all its bytes, and is read as bytes, which need no alignment.
+    let bytes = unsafe { std::slice::from_raw_parts((&raw const fixed).cast::<u8>(), size_of::<T>()) };
+    [bytes, after].concat()
+}
