@@ -1,9 +1,11 @@
-//! The command line: what can be said, checked and turned into plain values. Does nothing else.
+//! The command line: what can be said, checked and turned into plain values, a node that is found or sockets that are
+//! bound. Does nothing else.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 use bitcointap::{
     Error,
+    http::{self, Address, Listener},
     json::{BytesStyle, Style},
     metrics,
     process::Node,
@@ -88,14 +90,17 @@ pub struct ExportArgs {
     pub events: EventArgs,
     #[command(flatten)]
     pub json_style: JsonArgs,
-    /// Where to listen.
+    /// Where to listen: HOST:PORT, [IPV6]:PORT, :PORT for all addresses, or unix:PATH. Can be given several times.
     #[arg(
         long = "web.listen-address",
         help_heading = "Metrics",
-        value_name = "ADDRESS:PORT",
+        value_name = "ADDRESS",
         default_value = "127.0.0.1:10833"
     )]
-    pub listen_address: String,
+    pub listen_addresses: Vec<Address>,
+    /// Listen on the sockets that systemd passes, instead of on addresses.
+    #[arg(long = "web.systemd-socket", help_heading = "Metrics", conflicts_with = "listen_addresses")]
+    pub systemd_socket: bool,
     /// The path of the metrics.
     #[arg(
         long = "web.telemetry-path",
@@ -105,12 +110,29 @@ pub struct ExportArgs {
         value_parser = path
     )]
     pub telemetry_path: String,
+    /// How many scrapes can be answered at once, further ones get status 503; 0 is no limit. There are at most 64
+    /// connections in any case.
+    #[arg(long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40)]
+    pub max_requests: u32,
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
     #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+impl ExportArgs {
+    /// The sockets to listen on, bound. To be called first of all, for those of systemd.
+    pub fn listeners(&self) -> Result<Vec<Listener>, String> {
+        if self.systemd_socket {
+            return Listener::from_systemd().map_err(|error| {
+                format!("{error}; --web.systemd-socket is for a service that a .socket unit of systemd starts")
+            });
+        }
+        let bound = self.listen_addresses.iter().map(Listener::bind).collect::<io::Result<_>>();
+        bound.map_err(|error| format!("{error}; choose another address by --web.listen-address"))
+    }
 }
 
 /// Which node.
@@ -217,6 +239,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn path(text: &str) -> Result<String, String> {
+    if [http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
+        return Err("is taken by another page".into());
+    }
     // The landing page is at /.
     match text.strip_prefix('/') {
         Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ']) => Ok(text.to_owned()),
@@ -263,6 +288,19 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_repeated() {
+        let addresses = |arguments: &str| {
+            let arguments = ["bitcointap", "export"].into_iter().chain(arguments.split_whitespace());
+            let Some(Command::Export(args)) = Cli::parse_arguments(arguments).unwrap().command else { panic!() };
+            args.listen_addresses
+        };
+        assert_eq!(addresses(""), ["127.0.0.1:10833".parse().unwrap()]);
+        assert_eq!(addresses("--web.systemd-socket --web.max-requests 0").len(), 1);
+        let several = addresses("--web.listen-address :9 --web.listen-address [::1]:8 --web.listen-address unix:/s");
+        assert_eq!(several, [":9", "[::1]:8", "unix:/s"].map(|text| text.parse().unwrap()));
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
         for wrong in [
             "--pid 0",
@@ -281,6 +319,13 @@ mod tests {
             "--ring-buffer-size 4GiB",
             "export --web.telemetry-path metrics",
             "export --web.telemetry-path /",
+            "export --web.telemetry-path /-/ready",
+            "export --web.listen-address nonsense",
+            "export --web.listen-address ::1:10833",
+            "export --web.listen-address :1,:2",
+            "export --web.listen-address :1 --web.systemd-socket",
+            "export --web.max-requests -1",
+            "export --web.config.file f",
             "--count 3 export",
             "--pid 3 tap",
             "serve",

@@ -5,10 +5,14 @@
 //! written. What several events say together is state in a file of its own, as in `peers.rs`; it belongs to one run of the
 //! node and ends in [`Metrics::node_gone`]. Label values are closed sets (`labels.rs`) or stand alone (`free_form.rs`).
 
+mod addresses;
+mod coin_selection;
 mod connections;
+mod contents;
 mod exporter;
 mod family;
 mod free_form;
+mod inventory;
 mod labels;
 mod mempool;
 mod messages;
@@ -18,14 +22,17 @@ mod peers;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod user_agents;
+mod utxocache;
 mod validation;
+mod versions;
 
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
 pub(crate) use self::exporter::HTTP_PATHS;
 use self::{
-    connections::Connections, exporter::Exporter, family::Registered, mempool::Mempool, messages::Messages,
-    validation::Validation,
+    coin_selection::CoinSelection, connections::Connections, exporter::Exporter, family::Registered, mempool::Mempool,
+    messages::Messages, utxocache::Utxocache, validation::Validation,
 };
 use crate::{
     event::{Event, Kind},
@@ -57,6 +64,8 @@ pub struct Metrics {
     connections: Connections,
     mempool: Mempool,
     validation: Validation,
+    utxocache: Utxocache,
+    coin_selection: CoinSelection,
     exporter: Exporter,
 }
 
@@ -74,6 +83,8 @@ impl Metrics {
             connections: Connections::new(options),
             mempool: Mempool::new(options),
             validation: Validation::new(options),
+            utxocache: Utxocache::new(options),
+            coin_selection: CoinSelection::new(options),
             exporter: Exporter::new(options),
         };
         metrics.tapped(attached);
@@ -93,6 +104,8 @@ impl Metrics {
         self.connections.families.attach(attached, registered);
         self.mempool.families.attach(attached, registered);
         self.validation.families.attach(attached, registered);
+        self.utxocache.attach(attached, registered);
+        self.coin_selection.attach(attached, registered);
         self.exporter.families.attach(attached, registered);
         self.connections.attached(attached);
         self.exporter.tapped(attached);
@@ -120,15 +133,15 @@ impl Metrics {
     pub fn observe(&mut self, event: &Event<'_>) {
         match &event.kind {
             Kind::Msg(message) => {
-                self.messages.observe(message);
+                self.messages.observe(event.time, message);
                 self.connections.message(event.time, &message.meta);
                 self.exporter.message(message);
             }
             Kind::Conn { event: connection } => self.connections.observe(event.time, connection),
             Kind::Mempool { event: mempool } => self.mempool.observe(event.time, mempool),
             Kind::Validation { event: validation } => self.validation.observe(event.time, validation),
-            // No family is fed by these.
-            Kind::Utxocache { event: _ } | Kind::CoinSelection { event: _ } => {}
+            Kind::Utxocache { event: utxocache } => self.utxocache.observe(utxocache),
+            Kind::CoinSelection { event: coin_selection } => self.coin_selection.observe(coin_selection),
             // Counted from the kernel side's counters; here only what depends on events being without gaps.
             Kind::Lost(lost) => self.mempool.lost(lost),
         }

@@ -21,7 +21,7 @@ use std::{
 use bitcointap::{
     Error,
     event::Kind,
-    http,
+    http::{self, Readiness, Site},
     metrics::{self, Metrics},
     output::{Outcome, Output},
     probes::{self, Probe},
@@ -85,10 +85,9 @@ pub fn tap(args: &TapArgs) -> Result<()> {
 
 /// `export`: metrics over HTTP, and JSON lines if wanted.
 pub fn export(args: &ExportArgs) -> Result<()> {
+    // What can fail is done before anything is attached, and before that what may claim file descriptors.
+    let listeners = args.listeners()?;
     let stop = Stop::on_signals(None)?;
-    // What can fail is done before anything is attached.
-    let listener = http::bind(&args.listen_address)
-        .map_err(|error| format!("{error}; choose another address by --web.listen-address"))?;
     let node = args.node.find()?;
     let output = match &args.json {
         Some(path) => Some(Output::start(json_file(path)?, args.json_style.style(false), None)?),
@@ -106,9 +105,11 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let mut metrics = Metrics::new(tap.attached(), &options);
     metrics.attached(node.start_time);
     tap.failures().iter().for_each(|_| metrics.attach_failed());
-    let address = listener.local_addr()?;
-    http::serve(listener, args.telemetry_path.clone(), metrics.registry(), metrics.http_requests())?;
-    tracing::info!("metrics at http://{address}{}", args.telemetry_path);
+    let readiness = Readiness::default();
+    readiness.attached();
+    let (path, requests) = (args.telemetry_path.clone(), metrics.http_requests());
+    let site = Site::new(path, metrics.registry(), requests, readiness.clone(), args.max_requests);
+    let _server = http::serve(listeners, site)?;
 
     let mut sinks = Sinks { metrics, output, sink: json_sinks.first().copied().unwrap_or_default() };
     let end = pump(&mut tap, &stop, |tap, batch| sinks.take(tap, batch).map(ControlFlow::Continue))?;
@@ -116,12 +117,14 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         // The last drain may have ended before the last counts.
         sinks.take(&tap, &Arc::default())?;
         sinks.metrics.node_gone();
+        readiness.not_attached("the node has ended");
         tap.detach();
         tracing::warn!("the node (pid {}) has ended; its metrics stay until a signal ends bitcointap", node.pid);
         while !stop.wait(LINES_INTERVAL) {
             sinks.look_after_lines();
         }
     } else {
+        readiness.not_attached("stopping");
         tap.detach();
         drain_rest(&mut tap, &stop, |tap, batch| sinks.take(tap, batch).map(ControlFlow::Continue))?;
     }

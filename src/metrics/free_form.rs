@@ -11,7 +11,7 @@ use super::family::{Family, VALID, opts};
 const LENGTH: usize = 128;
 
 /// Counts what has the place of a value that is not kept.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// Counts by reason. Shape: the label, and how many reasons are kept; those that come later count in `other`.
 ///
@@ -100,7 +100,8 @@ impl Family for Info {
     }
 }
 
-fn cut(text: &str) -> &str {
+/// At most [`LENGTH`] bytes of it.
+pub(super) fn cut(text: &str) -> &str {
     let end = (0..=LENGTH.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or(0)]
 }

@@ -27,7 +27,8 @@ impl Label {
         Self { name, values: values.into_iter().map(|text| Value { text, source: None }).collect() }
     }
 
-    fn fed(name: &'static str, values: impl IntoIterator<Item = (&'static str, Tracepoint)>) -> Self {
+    /// Each value with what it is there for.
+    pub(super) fn fed(name: &'static str, values: impl IntoIterator<Item = (&'static str, Tracepoint)>) -> Self {
         let values = values.into_iter().map(|(text, source)| Value { text, source: Some(source) });
         Self { name, values: values.collect() }
     }
@@ -45,6 +46,9 @@ pub(super) fn direction() -> Label {
 
 /// What gives messages, in the order of [`direction`].
 pub(super) const MESSAGES: [Tracepoint; 2] = [Tracepoint::NetInboundMessage, Tracepoint::NetOutboundMessage];
+
+/// What gives messages of peers.
+pub(super) const INBOUND_MESSAGES: &[Tracepoint] = &[Tracepoint::NetInboundMessage];
 
 /// The type of a message.
 pub(super) fn command() -> Label {
@@ -118,6 +122,33 @@ pub(super) fn opened_connection_type() -> Label {
     label
 }
 
+/// How many values [`service`] has.
+pub(super) const SERVICES: usize = SERVICE_BITS.len() + 1;
+
+/// ServiceFlags in Bitcoin Core's protocol.h.
+const SERVICE_BITS: [(u32, &str); 6] =
+    [(0, "network"), (2, "bloom"), (3, "witness"), (6, "compact_filters"), (10, "network_limited"), (11, "p2p_v2")];
+
+/// What a node says that it offers.
+pub(super) fn service() -> Label {
+    Label::new("service", SERVICE_BITS.into_iter().map(|(_, text)| text).chain(["other"]))
+}
+
+/// The places in [`service`] of a node's service bits, each once.
+pub(super) fn service_places(services: u64) -> impl Iterator<Item = usize> {
+    const KNOWN: u64 = {
+        let mut known = 0;
+        let mut place = 0;
+        while place < SERVICE_BITS.len() {
+            known |= 1 << SERVICE_BITS[place].0;
+            place += 1;
+        }
+        known
+    };
+    let known = SERVICE_BITS.into_iter().enumerate().filter(move |&(_, (bit, _))| services & (1 << bit) != 0);
+    known.map(|(place, _)| place).chain((services & !KNOWN != 0).then_some(SERVICE_BITS.len()))
+}
+
 /// What became of a transaction in the mempool: places in [`action`] and, but for the last, [`sized_action`].
 pub(super) const ADDED: usize = 0;
 pub(super) const REMOVED: usize = 1;
@@ -186,6 +217,11 @@ mod tests {
         assert_eq!(command().values[command_place("made-up")].text, "other");
         assert_eq!(removal_reason().values[removal_reason_place("made-up")].text, "other");
         assert_eq!(removal_reason().values[removal_reason_place("block")].text, "block");
+        assert_eq!(service().values.len(), SERVICES);
+        let names = |bits| service_places(bits).map(|place| service().values[place].text).collect::<Vec<_>>();
+        assert!(names(0).is_empty());
+        assert_eq!(names(0xc09), ["network", "witness", "network_limited", "p2p_v2"]);
+        assert_eq!(names(1 << 2 | 1 << 6 | 1 << 4 | 1 << 63), ["bloom", "compact_filters", "other"]);
         for (place, connection_type) in ConnectionType::ALL.into_iter().enumerate() {
             assert_eq!(connection_type as usize, place);
         }

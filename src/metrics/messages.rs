@@ -1,21 +1,31 @@
-//! What the messages of the protocol say one by one. In: each message. Out: families by direction, command and connection
-//! type. A family of a message's content goes here too; what messages say together has state and a file of its own.
+//! The messages of the protocol, one by one. In: each message. Out: families by direction, command and connection type, and
+//! its content to the families that it feeds, in `inventory.rs`, `addresses.rs`, `versions.rs` and `contents.rs`. What
+//! messages say together has state and a file of its own.
 
 use super::{
-    family::{Counters, Histograms, families},
+    Options,
+    addresses::{self, Addresses},
+    contents::Contents,
+    family::{Counters, Histograms, Registered, families},
+    inventory::{self, Inventory},
     labels::{
         INBOUND, MESSAGES, OUTBOUND, command, command_place, connection_type, direction, sized_command,
         sized_command_place,
     },
+    versions::Versions,
 };
-use crate::{event::net::Message, p2p};
+use crate::{
+    event::{Time, net::Message},
+    p2p,
+    tracepoint::Tracepoints,
+};
 
 /// Upper bounds in bytes, up to MAX_PROTOCOL_MESSAGE_LENGTH in Bitcoin Core.
 const SIZES: &[f64] =
     &[32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 2097152.0, 4000000.0];
 
 families! {
-    struct Messages with _options {
+    struct Families with _options {
         /// P2P messages by direction, command and type of the connection, from the tracepoints net:inbound_message, which
         /// fires when the node takes a message up, not when it arrives, and net:outbound_message, which fires when it
         /// queues one, which may never be sent. Commands that Bitcoin Core has never used count as other.
@@ -35,19 +45,126 @@ families! {
     }
 }
 
+/// The families of messages and of their contents.
+pub(super) struct Messages {
+    families: Families,
+    inventory: Inventory,
+    addresses: Addresses,
+    versions: Versions,
+    contents: Contents,
+}
+
 impl Messages {
-    pub(super) fn observe(&self, message: &Message<'_>) {
-        let Message { meta, msg } = message;
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            families: Families::new(options),
+            inventory: Inventory::new(options),
+            addresses: Addresses::new(options),
+            versions: Versions::new(options),
+            contents: Contents::new(options),
+        }
+    }
+
+    pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.families.attach(attached, registered);
+        self.inventory.attach(attached, registered);
+        self.addresses.attach(attached, registered);
+        self.versions.attach(attached, registered);
+        self.contents.attach(attached, registered);
+    }
+
+    #[cfg(test)]
+    pub(super) fn worst_case(&self) -> Vec<(&'static str, usize)> {
+        [
+            self.families.worst_case(),
+            self.inventory.worst_case(),
+            self.addresses.worst_case(),
+            self.versions.worst_case(),
+            self.contents.worst_case(),
+        ]
+        .concat()
+    }
+
+    pub(super) fn observe(&mut self, time: Time, message: &Message<'_>) {
+        let Message { meta, msg: _ } = message;
         let direction = if meta.inbound { INBOUND } else { OUTBOUND };
         let command = command_place(meta.command);
         let connection_type = meta.conn_type as usize;
-        self.p2p_messages_total.at([direction, command, connection_type]).inc();
-        self.p2p_message_bytes_total.at([direction, command, connection_type]).inc_by(meta.size);
+        self.families.p2p_messages_total.at([direction, command, connection_type]).inc();
+        self.families.p2p_message_bytes_total.at([direction, command, connection_type]).inc_by(meta.size);
         if let Some(sized_command) = sized_command_place(command) {
-            self.p2p_message_size_bytes.at([direction, sized_command]).observe(meta.size as f64);
+            self.families.p2p_message_size_bytes.at([direction, sized_command]).observe(meta.size as f64);
         }
-        if matches!(msg, p2p::Message::Undecodable { .. }) {
-            self.p2p_undecodable_messages_total.at([direction, command]).inc();
+        self.content(time, direction, command, message);
+    }
+
+    fn content(&mut self, time: Time, direction: usize, command: usize, Message { meta, msg }: &Message<'_>) {
+        use p2p::Message::*;
+        match msg {
+            Undecodable { .. } => self.families.p2p_undecodable_messages_total.at([direction, command]).inc(),
+            Inv { items } => self.inventory.observe(direction, inventory::Message::Inv, items),
+            Getdata { items } => self.inventory.observe(direction, inventory::Message::Getdata, items),
+            Notfound { items } => self.inventory.observe(direction, inventory::Message::Notfound, items),
+            Addr { addresses } => {
+                self.addresses.observe(time, meta, direction, addresses::Message::Addr, addresses);
+            }
+            Addrv2 { addresses } => {
+                self.addresses.observe(time, meta, direction, addresses::Message::Addrv2, addresses);
+            }
+            &Version { version, services, timestamp, ref user_agent, .. } => {
+                if meta.inbound {
+                    self.versions.observe(time, version, services, timestamp, user_agent);
+                }
+            }
+            Headers { headers } => self.contents.headers(direction, headers.len()),
+            Getblocktxn { block_hash: _, tx_indexes } => {
+                self.contents.block_transactions_requested(direction, tx_indexes.len());
+            }
+            Compactblock { header: _, nonce: _, short_ids, transactions } => {
+                self.contents.compact_block(direction, short_ids.len(), transactions.len());
+            }
+            &Feefilter { fee } => self.contents.fee_filter(direction, fee),
+            &Ping { value } => {
+                if meta.inbound {
+                    self.contents.ping(Some(value));
+                }
+            }
+            Oldping(_) => {
+                if meta.inbound {
+                    self.contents.ping(None);
+                }
+            }
+            Reject { rejected_command, reason, reason_details: _, hash: _ } => {
+                self.contents.reject(direction, rejected_command, *reason);
+            }
+            // No family is fed by what these say.
+            Verack(_)
+            | Sendheaders(_)
+            | Getaddr(_)
+            | Mempool(_)
+            | Wtxidrelay(_)
+            | Sendaddrv2(_)
+            | Filterclear(_)
+            | Emptyaddrv2(_)
+            | Getblocks { .. }
+            | Getheaders { .. }
+            | Tx { .. }
+            | Block { .. }
+            | Pong { .. }
+            | Alert { .. }
+            | Sendcompact { .. }
+            | Blocktxn { .. }
+            | Filteradd { .. }
+            | Filterload { .. }
+            | Merkleblock { .. }
+            | Getcfilter { .. }
+            | Getcfheaders { .. }
+            | Getcfcheckpt { .. }
+            | Cfilter { .. }
+            | Cfheaders { .. }
+            | Cfcheckpt { .. }
+            | Unknown { .. }
+            | Unavailable { .. } => {}
         }
     }
 }

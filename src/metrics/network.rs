@@ -1,10 +1,10 @@
-//! Through which network a peer is connected. In: Bitcoin Core's number, or where only that is known the address as the
-//! node writes it. Out: a label value.
+//! Through which network a node is reached. In: of a peer Bitcoin Core's number, or where only that is known the address as
+//! the node writes it; of another node the address in a message. Out: a label value.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::labels::Label;
-use crate::event::net::ConnectionType;
+use crate::{event::net::ConnectionType, p2p::Address};
 
 /// Network in Bitcoin Core's netaddress.h, each at its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,20 @@ impl Network {
         match (network, connection_type) {
             (Network::Unroutable, ConnectionType::Inbound | ConnectionType::Unknown) => Network::Unknown,
             (network, _) => network,
+        }
+    }
+
+    /// Of an address in a message, whatever its form.
+    pub(super) fn of(address: &Address<'_>) -> Self {
+        match *address {
+            Address::Ipv4(address) if is_routable(address) => Network::Ipv4,
+            Address::Ipv4(_) => Network::Unroutable,
+            Address::Ipv6(address) => Self::from_ipv6(address),
+            Address::Torv2(_) | Address::Torv3(_) => Network::Onion,
+            Address::I2p(_) => Network::I2p,
+            Address::Cjdns(address) if address.octets()[0] == 0xfc => Network::Cjdns,
+            Address::Cjdns(_) => Network::Unroutable,
+            Address::Unknown { id: _, address: _ } => Network::Unknown,
         }
     }
 

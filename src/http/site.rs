@@ -1,0 +1,168 @@
+//! What the HTTP server answers. In: requests, a registry, and whether the node is attached to. Out: responses, counted by
+//! path and code.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::{Body, Bytes},
+    header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY},
+};
+use prometheus::{IntCounterVec, Registry, TextEncoder};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::encoding;
+use crate::metrics::HTTP_PATHS;
+
+/// Says that the server answers.
+pub const HEALTHY_PATH: &str = "/-/healthy";
+/// Says whether the node is attached to.
+pub const READY_PATH: &str = "/-/ready";
+
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Whether the node is attached to, as told at [`READY_PATH`]. Its clones are one.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Mutex<Result<(), &'static str>>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Err("not attached yet"))))
+    }
+}
+
+impl Readiness {
+    /// The node is attached to.
+    pub fn attached(&self) {
+        self.set(Ok(()));
+    }
+
+    /// It is not, for a reason in a few words.
+    pub fn not_attached(&self, why: &'static str) {
+        self.set(Err(why));
+    }
+
+    fn set(&self, state: Result<(), &'static str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn get(&self) -> Result<(), &'static str> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is served.
+#[derive(Debug)]
+pub struct Site {
+    telemetry_path: String,
+    registry: Registry,
+    requests: IntCounterVec,
+    readiness: Readiness,
+    scrapes: Arc<Semaphore>,
+    max_scrapes: u32,
+}
+
+impl Site {
+    /// Serves `registry` at `telemetry_path`, to at most `max_scrapes` requests at once; 0 is no limit. `requests` counts by
+    /// path and code.
+    pub fn new(
+        telemetry_path: String,
+        registry: Registry,
+        requests: IntCounterVec,
+        readiness: Readiness,
+        max_scrapes: u32,
+    ) -> Self {
+        let permits = if max_scrapes == 0 { Semaphore::MAX_PERMITS } else { max_scrapes as usize };
+        let scrapes = Arc::new(Semaphore::new(permits));
+        Self { telemetry_path, registry, requests, readiness, scrapes, max_scrapes }
+    }
+
+    pub(super) fn telemetry_path(&self) -> &str {
+        &self.telemetry_path
+    }
+
+    pub(super) fn respond(&self, request: &Request<impl Body>) -> Response<Full<Bytes>> {
+        let [metrics, landing, healthy, ready, other] = HTTP_PATHS;
+        let path = match request.uri().path() {
+            path if path == self.telemetry_path => metrics,
+            "/" => landing,
+            HEALTHY_PATH => healthy,
+            READY_PATH => ready,
+            _ => other,
+        };
+        let response = if path == other {
+            response(StatusCode::NOT_FOUND, PLAIN, "not found\n")
+        } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let response = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
+            with_header(response, ALLOW, "GET, HEAD")
+        } else if path == metrics {
+            self.metrics(request.headers())
+        } else if path == healthy {
+            response(StatusCode::OK, PLAIN, "ok\n")
+        } else if path == ready {
+            match self.readiness.get() {
+                Ok(()) => response(StatusCode::OK, PLAIN, "ready\n"),
+                Err(why) => response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{why}\n")),
+            }
+        } else {
+            response(StatusCode::OK, HTML, self.landing_page())
+        };
+        self.requests.with_label_values(&[path, response.status().as_str()]).inc();
+        response
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let Ok(permit) = Arc::clone(&self.scrapes).try_acquire_owned() else {
+            let words = format!("the limit of scrapes at once, {}, is reached: try again later\n", self.max_scrapes);
+            return response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, words);
+        };
+        let text = match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+            Ok(text) => text.into_bytes(),
+            Err(error) => {
+                tracing::error!(%error, "cannot write the metrics as text");
+                return response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "cannot write the metrics, see the log\n");
+            }
+        };
+        let zipped = encoding::wants_gzip(headers).then(|| encoding::gzip(&text)).and_then(Result::ok);
+        let is_zipped = zipped.is_some();
+        let body = Bytes::from_owner(Scrape { body: zipped.unwrap_or(text), _permit: permit });
+        let response = with_header(response(StatusCode::OK, TEXT_FORMAT, body), VARY, "Accept-Encoding");
+        if is_zipped { with_header(response, CONTENT_ENCODING, "gzip") } else { response }
+    }
+
+    fn landing_page(&self) -> String {
+        let path = self.telemetry_path.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>bitcointap</title></head>\n\
+             <body>\n<h1>bitcointap</h1>\n<p>Metrics of a Bitcoin Core node: <a href=\"{path}\">{path}</a></p>\n\
+             <p>Of bitcointap: <a href=\"{HEALTHY_PATH}\">healthy</a>, <a href=\"{READY_PATH}\">ready</a></p>\n\
+             </body>\n</html>\n"
+        )
+    }
+}
+
+/// The body of a scrape, which is one of those at once until the kernel has taken the last byte of it.
+struct Scrape {
+    body: Vec<u8>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Scrape {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    with_header(response, CONTENT_TYPE, content_type)
+}
+
+fn with_header<T>(mut response: Response<T>, name: HeaderName, value: &'static str) -> Response<T> {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}

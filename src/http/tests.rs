@@ -1,0 +1,268 @@
+//! A server that is asked over real sockets.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    time::Instant,
+};
+
+use flate2::read::GzDecoder;
+use prometheus::{IntGauge, Registry};
+
+use super::*;
+use crate::{
+    metrics::{Metrics, Options, testing::text_of},
+    tracepoint::Tracepoints,
+};
+
+/// A server of new metrics.
+struct Running {
+    address: SocketAddr,
+    registry: Registry,
+    readiness: Readiness,
+    server: Server,
+}
+
+fn server(limits: Limits) -> Running {
+    server_at(&["127.0.0.1:0".parse().unwrap()], limits, 40)
+}
+
+/// The first of the addresses is of TCP.
+fn server_at(addresses: &[Address], limits: Limits, max_scrapes: u32) -> Running {
+    let metrics = Metrics::new(Tracepoints::default_set(), &Options::default());
+    let listeners: Vec<Listener> = addresses.iter().map(|address| Listener::bind(address).unwrap()).collect();
+    let address = listeners[0].tcp_address().unwrap();
+    let (registry, readiness) = (metrics.registry(), Readiness::default());
+    let site = Site::new("/metrics".into(), registry.clone(), metrics.http_requests(), readiness.clone(), max_scrapes);
+    let server = start(listeners, site, limits).unwrap();
+    Running { address, registry, readiness, server }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream
+}
+
+/// Head and body of the answer to a request that asks for the connection to be closed.
+fn ask(address: SocketAddr, request: &str) -> (String, String) {
+    let (head, body) = exchange(connect(address), request, "");
+    (head, String::from_utf8(body).unwrap())
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str, fields: &str) -> (String, Vec<u8>) {
+    write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).unwrap().to_ascii_lowercase(), body)
+}
+
+/// The body of an answer that must have this status.
+#[track_caller]
+fn assert_status(address: SocketAddr, request: &str, status: u16) -> String {
+    let (head, body) = ask(address, request);
+    assert!(head.starts_with(&format!("http/1.1 {status} ")), "{request}: {head}");
+    body
+}
+
+/// So much text that no socket's buffers hold it.
+fn fill(registry: &Registry) {
+    let big = IntGauge::new("big", "x".repeat(20 << 20)).unwrap();
+    registry.register(Box::new(big)).unwrap();
+}
+
+#[test]
+fn serves_metrics_and_a_landing_page_and_counts_requests() {
+    let Running { address, registry, .. } = server(LIMITS);
+    let (head, body) = ask(address, "GET /metrics");
+    assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    assert!(body.contains("\nbitcointap_up 0\n"));
+    let (_, body_with_query) = ask(address, "GET /metrics?name[]=x");
+    assert!(body_with_query.contains("bitcointap_http_requests_total{code=\"200\",path=\"metrics\"} 1\n"));
+
+    let (head, nothing) = ask(address, "HEAD /metrics");
+    assert!(head.starts_with("http/1.1 200 ok") && head.contains("content-length: "), "{head}");
+    assert_eq!(nothing, "");
+
+    let (head, page) = ask(address, "GET /");
+    assert!(head.starts_with("http/1.1 200 ok") && head.contains("text/html"), "{head}");
+    assert!(page.contains("<a href=\"/metrics\">"));
+
+    let (head, _) = ask(address, "POST /metrics");
+    assert!(head.starts_with("http/1.1 405") && head.contains("allow: get, head"), "{head}");
+    assert_status(address, "GET /metric", 404);
+    assert_status(address, "DELETE /..%2f", 404);
+
+    let text = text_of(&registry);
+    for (path, code, n) in
+        [("metrics", 200, 3), ("metrics", 405, 1), ("landing", 200, 1), ("landing", 405, 0), ("other", 404, 2)]
+    {
+        let line = format!("bitcointap_http_requests_total{{code=\"{code}\",path=\"{path}\"}} {n}\n");
+        assert!(text.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn it_is_ready_while_attached_and_healthy_always() {
+    let Running { address, registry, readiness, .. } = server(LIMITS);
+    assert_eq!(assert_status(address, "GET /-/ready", 503), "not attached yet\n");
+    readiness.attached();
+    assert_eq!(assert_status(address, "GET /-/ready", 200), "ready\n");
+    readiness.not_attached("the node has ended");
+    assert_eq!(assert_status(address, "GET /-/ready", 503), "the node has ended\n");
+    assert_eq!(assert_status(address, "GET /-/healthy", 200), "ok\n");
+    assert_status(address, "POST /-/healthy", 405);
+    let text = text_of(&registry);
+    for (path, code, n) in [("ready", 200, 1), ("ready", 503, 2), ("healthy", 200, 1), ("healthy", 405, 1)] {
+        let line = format!("bitcointap_http_requests_total{{code=\"{code}\",path=\"{path}\"}} {n}\n");
+        assert!(text.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn gzip_is_the_same_text() {
+    let Running { address, .. } = server(LIMITS);
+    let (head, plain) = ask(address, "GET /metrics");
+    assert!(head.contains("\r\nvary: accept-encoding\r\n") && !head.contains("content-encoding"), "{head}");
+    let (head, zipped) = exchange(connect(address), "GET /metrics", "Accept-Encoding: deflate, gzip;q=0.8\r\n");
+    assert!(
+        head.contains("\r\nvary: accept-encoding\r\n") && head.contains("\r\ncontent-encoding: gzip\r\n"),
+        "{head}"
+    );
+    assert!(zipped.len() * 4 < plain.len(), "{} of {}", zipped.len(), plain.len());
+    let mut text = String::new();
+    GzDecoder::new(&zipped[..]).read_to_string(&mut text).unwrap();
+    // What changes between two scrapes without a node.
+    let lines = |text: &str| -> Vec<String> {
+        let changes = |line: &&str| line.starts_with("process_") || line.starts_with("bitcointap_http_requests_total{");
+        text.lines().filter(|line| !changes(line)).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&text), lines(&plain));
+    let (head, _) = exchange(connect(address), "GET /metrics", "Accept-Encoding: gzip;q=0\r\n");
+    assert!(!head.contains("content-encoding"), "{head}");
+}
+
+#[test]
+fn listens_on_several_addresses_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut addresses: Vec<Address> = vec!["127.0.0.1:0".parse().unwrap(), Address::Unix(path.clone())];
+    let free = std::net::TcpListener::bind("[::1]:0").and_then(|listener| listener.local_addr()).ok();
+    addresses.extend(free.map(|address| Address::Tcp(address.to_string())));
+    let running = server_at(&addresses, LIMITS, 40);
+    for _ in 0..2 {
+        assert_status(running.address, "GET /metrics", 200);
+        let (head, body) = exchange(UnixStream::connect(&path).unwrap(), "GET /metrics", "");
+        assert!(head.starts_with("http/1.1 200 ok") && body.starts_with(b"# HELP"), "{head}");
+        if let Some(address) = free {
+            assert_status(address, "GET /metrics", 200);
+        }
+    }
+    drop(running.server);
+    assert!(!path.exists());
+}
+
+#[test]
+fn scrapes_over_the_limit_are_refused_at_once() {
+    let running = server_at(&["127.0.0.1:0".parse().unwrap()], LIMITS, 1);
+    let Running { address, registry, .. } = &running;
+    fill(registry);
+    let mut slow = connect(*address);
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    slow.read_exact(&mut [0]).unwrap();
+
+    let begun = Instant::now();
+    assert_eq!(
+        assert_status(*address, "GET /metrics", 503),
+        "the limit of scrapes at once, 1, is reached: try again later\n"
+    );
+    assert_status(*address, "GET /-/healthy", 200);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(text_of(registry).contains("bitcointap_http_requests_total{code=\"503\",path=\"metrics\"} 1\n"));
+
+    drop(slow);
+    while !ask(*address, "HEAD /metrics").0.starts_with("http/1.1 200") {
+        assert!(begun.elapsed() < Duration::from_secs(8), "the place is not free again");
+    }
+}
+
+#[test]
+fn no_limit_of_scrapes_is_none() {
+    let running = server_at(&["127.0.0.1:0".parse().unwrap()], LIMITS, 0);
+    fill(&running.registry);
+    let slow = [(); 3].map(|()| {
+        let mut slow = connect(running.address);
+        slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        slow.read_exact(&mut [0]).unwrap();
+        slow
+    });
+    assert_status(running.address, "HEAD /metrics", 200);
+    drop(slow);
+}
+
+#[test]
+fn huge_requests_are_cut_off() {
+    let Running { address, .. } = server(LIMITS);
+    let mut huge = connect(address);
+    let _ = write!(huge, "GET /metrics HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    let mut answer = Vec::new();
+    let _ = huge.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+
+    // A body is not waited for.
+    let (head, _) = exchange(connect(address), "GET /metrics", "Content-Length: 1000000000000\r\n");
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert_status(address, "GET /metrics", 200);
+}
+
+#[test]
+fn keeps_a_connection_for_several_requests() {
+    let Running { address, .. } = server(LIMITS);
+    let mut stream = connect(address);
+    for _ in 0..3 {
+        stream.write_all(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+#[test]
+fn clients_that_send_no_request_are_closed_and_hold_up_others_only_that_long() {
+    let Running { address, .. } = server(Limits { connections: 2, head: Duration::from_millis(300), ..LIMITS });
+    let begun = Instant::now();
+    let mut half_open = connect(address);
+    half_open.write_all(b"GET /metrics HTTP/1.1\r\nHost:").unwrap();
+    let _silent = connect(address);
+    // Both places are taken.
+    assert_status(address, "HEAD /metrics", 200);
+    assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+    let mut rest = Vec::new();
+    // The end, with or without an answer that says why.
+    let _ = half_open.read_to_end(&mut rest);
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_its_place() {
+    let limits = Limits {
+        connections: 1,
+        connection: Duration::from_millis(300),
+        last_answer: Duration::from_millis(100),
+        ..LIMITS
+    };
+    let Running { address, registry, .. } = server(limits);
+    fill(&registry);
+    let mut deaf = connect(address);
+    deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_status(address, "HEAD /metrics", 200);
+}
