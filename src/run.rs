@@ -68,7 +68,6 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     };
     let end = pump(&mut tap, &stop, &mut deliver)?;
     if end == End::Requested {
-        tap.detach();
         drain_rest(&mut tap, &stop, &mut deliver)?;
     }
     let unread = drain_unread(&mut tap, |batch| output.lose(batch, LossReason::Stopped))?;
@@ -125,7 +124,6 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         }
     } else {
         readiness.not_attached("stopping");
-        tap.detach();
         drain_rest(&mut tap, &stop, |tap, batch| sinks.take(tap, batch).map(ControlFlow::Continue))?;
     }
     let unread = drain_unread(&mut tap, |batch| {
@@ -244,12 +242,13 @@ fn pump(
     }
 }
 
-/// Gives what the ring buffer still holds after detaching; after a signal only as far as time allows.
+/// Detaches and gives what the ring buffer still holds; after a signal only as far as time allows.
 fn drain_rest(
     tap: &mut Tap,
     stop: &Stop,
     mut deliver: impl FnMut(&Tap, &Arc<Batch>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
+    tap.detach();
     let mut batch = Arc::<Batch>::default();
     let mut more = true;
     while more && !stop.signalled_for(DRAIN_PATIENCE) {

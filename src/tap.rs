@@ -219,14 +219,14 @@ impl Tap {
         // Read anew each time: the clock may be stepped while we run.
         let tai_offset_ns = tai_offset_ns();
         batch.decoder = Decoder { tai_offset_ns, block_duration_unit_ns: self.block_duration_unit_ns };
-        // The callback fills the batch in its place.
+        // The callback fills the batch in its place, and ends the drain when it is full.
         std::mem::swap(&mut *lock(&self.filling), batch);
-        let consumed = self.ring.consume_raw_n(Batch::RECORDS);
+        let consumed = self.ring.consume_raw();
         std::mem::swap(&mut *lock(&self.filling), batch);
         match consumed {
             BATCH_FULL => Ok(true),
             error if error < 0 => Err(io::Error::from_raw_os_error(-error)).trying(|| "read the ring buffer".into()),
-            _ => Ok(batch.is_full()),
+            _ => Ok(false),
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     family::{Counters, Histograms, families},
     labels::{INBOUND_MESSAGES, Label, MESSAGES, direction},
 };
+use crate::p2p;
 
 /// Upper bounds in satoshis for 1000 virtual bytes. At 10,000,000 is what Bitcoin Core sends about while it wants none.
 const FEE_FILTERS: &[f64] = &[0.0, 100.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7];
@@ -66,24 +67,11 @@ fn rejected_place(command: &str) -> usize {
     REJECTED.iter().position(|&known| known == command).unwrap_or(REJECTED.len())
 }
 
-/// Bitcoin Core's names were REJECT_MALFORMED and so on.
+/// In the order of [`p2p::reject_place`]. Bitcoin Core's names were REJECT_MALFORMED and so on.
 fn code() -> Label {
     let codes =
         ["malformed", "invalid", "obsolete", "duplicate", "nonstandard", "dust", "insufficientfee", "checkpoint"];
     Label::new("code", codes)
-}
-
-fn code_place(code: RejectReason) -> usize {
-    match code {
-        RejectReason::Malformed => 0,
-        RejectReason::Invalid => 1,
-        RejectReason::Obsolete => 2,
-        RejectReason::Duplicate => 3,
-        RejectReason::NonStandard => 4,
-        RejectReason::Dust => 5,
-        RejectReason::Fee => 6,
-        RejectReason::Checkpoint => 7,
-    }
 }
 
 fn add(counter: &IntCounter, count: usize) {
@@ -117,7 +105,7 @@ impl Contents {
     }
 
     pub(super) fn reject(&self, direction: usize, rejected: &str, code: RejectReason) {
-        self.p2p_rejects_total.at([direction, rejected_place(rejected), code_place(code)]).inc();
+        self.p2p_rejects_total.at([direction, rejected_place(rejected), p2p::reject_place(code).into()]).inc();
     }
 }
 
@@ -130,7 +118,7 @@ mod tests {
         event::Kind,
         json::Bytes,
         metrics::testing::{assert_histogram_of_one, message, told},
-        p2p::{self, True},
+        p2p::True,
     };
 
     fn decoded<'a>(inbound: bool, command: &'a str, payload: &'a [u8]) -> Kind<'a> {

@@ -64,9 +64,13 @@ pub(super) fn bits<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, 
     serializer.collect_seq(bytes.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)))
 }
 
-/// A reason's place in BIP 61's list, not its code.
 pub(super) fn reject_reason<S: Serializer>(reason: &RejectReason, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u8(match reason {
+    serializer.serialize_u8(reject_place(*reason))
+}
+
+/// A reason's place in BIP 61's list, not its code.
+pub(crate) fn reject_place(reason: RejectReason) -> u8 {
+    match reason {
         RejectReason::Malformed => 0,
         RejectReason::Invalid => 1,
         RejectReason::Obsolete => 2,
@@ -75,7 +79,7 @@ pub(super) fn reject_reason<S: Serializer>(reason: &RejectReason, serializer: S)
         RejectReason::Dust => 5,
         RejectReason::Fee => 6,
         RejectReason::Checkpoint => 7,
-    })
+    }
 }
 
 pub(super) fn inventory<S: Serializer>(items: &[Inventory], serializer: S) -> Result<S::Ok, S::Error> {

@@ -18,7 +18,7 @@ pub struct Batch {
 impl Batch {
     /// The next drain ends when a batch has this many bytes: it bounds memory, and time between looks at the clock.
     const FULL: usize = 1 << 20;
-    pub(super) const RECORDS: usize = 4096;
+    const RECORDS: usize = 4096;
 
     /// Gives each event in the order in which the node fired them.
     pub fn each(&self, mut give: impl FnMut(Event<'_>)) {
