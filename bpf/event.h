@@ -46,6 +46,8 @@ enum loss_reason {
 struct event_header {
 	/* CLOCK_TAI, since it follows steps of the wall clock and is cheap to read here. */
 	__u64 time_ns;
+	/* CLOCK_BOOTTIME, which no step moves: for durations between events. */
+	__u64 boot_ns;
 	__u8 tracepoint;
 	__u8 reserved[5];
 	/* Bytes of text that follow the record's struct. */
@@ -112,7 +114,7 @@ static __always_inline __u64 wake_flags(void)
 
 /* Puts a gap in its place: before the first record that gets through after it. Not zero if there is no room for that,
  * so that no record may go first, however small. */
-static __always_inline int tell_losses(__u64 time_ns)
+static __always_inline int tell_losses(const struct event_header *next)
 {
 	if (!*(volatile __u32 *)&untold_losses)
 		return 0;
@@ -120,9 +122,9 @@ static __always_inline int tell_losses(__u64 time_ns)
 	if (!record)
 		return 1;
 	*(volatile __u32 *)&untold_losses = 0;
-	__builtin_memset(&record->header, 0, sizeof(record->header));
-	record->header.time_ns = time_ns;
+	record->header = *next;
 	record->header.tracepoint = LOSSES;
+	record->header.text_length = 0;
 	for (int i = 0; i < TRACEPOINT_COUNT; i++)
 		for (int j = 0; j < LOSS_REASON_COUNT; j++)
 			record->counts[i][j] = __sync_lock_test_and_set(&counters[i].untold[j], 0);
@@ -132,13 +134,17 @@ static __always_inline int tell_losses(__u64 time_ns)
 
 static __always_inline struct event_header header(enum tracepoint tracepoint)
 {
-	return (struct event_header){.time_ns = bpf_ktime_get_tai_ns(), .tracepoint = tracepoint};
+	return (struct event_header){
+		.time_ns = bpf_ktime_get_tai_ns(),
+		.boot_ns = bpf_ktime_get_boot_ns(),
+		.tracepoint = tracepoint,
+	};
 }
 
 /* Sends a whole record of `size` bytes, its text included. */
 static __always_inline void send(enum tracepoint tracepoint, struct event_header *record, __u64 size)
 {
-	if (tell_losses(record->time_ns) || bpf_ringbuf_output(&ring, record, size, wake_flags()))
+	if (tell_losses(record) || bpf_ringbuf_output(&ring, record, size, wake_flags()))
 		count_lost(tracepoint, RING_FULL);
 }
 

@@ -181,7 +181,7 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		return 0;
 	}
 
-	if (tell_losses(record.fixed.header.time_ns)) {
+	if (tell_losses(&record.fixed.header)) {
 		count_lost(tracepoint, RING_FULL);
 		return 0;
 	}

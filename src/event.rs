@@ -8,7 +8,7 @@ mod tests;
 pub mod utxocache;
 pub mod validation;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
@@ -22,6 +22,8 @@ use crate::{
 pub struct Event<'a> {
     /// When its tracepoint fired, taken in the kernel.
     pub time: Time,
+    /// The same by a clock that is never set: for durations between events.
+    pub moment: Moment,
     /// What happened.
     pub kind: Kind<'a>,
 }
@@ -72,6 +74,17 @@ pub struct Lost {
     pub count: u64,
 }
 
+/// Nanoseconds since the machine's start, those asleep included (CLOCK_BOOTTIME).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// The time since `earlier`; none if that is the later one.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// UNIX time in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
@@ -100,17 +113,18 @@ impl Decoder {
     pub fn decode<'a>(&self, record: &'a [u8], mut give: impl FnMut(Event<'a>)) -> bool {
         let Some((header, _)) = record::split::<types::event_header>(record) else { return false };
         let time = Time(header.time_ns.saturating_add_signed(-self.tai_offset_ns));
+        let moment = Moment(header.boot_ns);
         if u32::from(header.tracepoint) == types::tracepoint::LOSSES.0 {
             let Some((losses, _)) = record::split::<types::losses_record>(record) else { return false };
             for lost in each_lost(|tracepoint, reason| losses.counts[tracepoint][reason].into()) {
-                give(Event { time, kind: Kind::Lost(lost) });
+                give(Event { time, moment, kind: Kind::Lost(lost) });
             }
             return true;
         }
         let kind = Tracepoint::from_id(header.tracepoint).and_then(|tracepoint| self.kind(tracepoint, record));
         let known = kind.is_some();
         if let Some(kind) = kind {
-            give(Event { time, kind });
+            give(Event { time, moment, kind });
         }
         known
     }

@@ -27,6 +27,8 @@ mod utxocache;
 mod validation;
 mod versions;
 
+use std::time::Duration;
+
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
 pub(crate) use self::exporter::HTTP_PATHS;
@@ -134,10 +136,10 @@ impl Metrics {
         match &event.kind {
             Kind::Msg(message) => {
                 self.messages.observe(event.time, message);
-                self.connections.message(event.time, &message.meta);
+                self.connections.message(event.moment, &message.meta);
                 self.exporter.message(message);
             }
-            Kind::Conn { event: connection } => self.connections.observe(event.time, connection),
+            Kind::Conn { event: connection } => self.connections.observe(event, connection),
             Kind::Mempool { event: mempool } => self.mempool.observe(event.time, mempool),
             Kind::Validation { event: validation } => self.validation.observe(event.time, validation),
             Kind::Utxocache { event: utxocache } => self.utxocache.observe(utxocache),
@@ -148,8 +150,8 @@ impl Metrics {
     }
 
     /// The time from an event's firing to [`Metrics::observe`].
-    pub fn observe_delay(&self, seconds: f64) {
-        self.exporter.families.event_delay_seconds.observe(seconds.max(0.0));
+    pub fn observe_delay(&self, delay: Duration) {
+        self.exporter.families.event_delay_seconds.observe(delay.as_secs_f64());
     }
 
     /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    event::{Event, Kind, Lost, Time},
+    event::{Event, Kind, Lost, Moment, Time},
     json::{self, Style},
     tap::{self, Batch},
     tracepoint::{LossReason, Tracepoint},
@@ -286,7 +286,7 @@ impl<W: Write> Lines<W> {
             } else if result.is_err() {
                 lost += 1;
             } else if self.left > 0 {
-                result = self.gaps(event.time).and_then(|()| self.line(&event, true));
+                result = self.gaps((event.time, event.moment)).and_then(|()| self.line(&event, true));
                 match result {
                     Ok(()) => self.left -= 1,
                     Err(_) => lost += 1,
@@ -297,12 +297,12 @@ impl<W: Write> Lines<W> {
         result
     }
 
-    fn gaps(&mut self, time: Time) -> io::Result<()> {
+    fn gaps(&mut self, (time, moment): (Time, Moment)) -> io::Result<()> {
         if self.untold.0.is_empty() {
             return Ok(());
         }
         let mut gaps = std::mem::take(&mut self.untold).gaps();
-        gaps.try_for_each(|gap| self.line(&Event { time, kind: Kind::Lost(gap) }, false))
+        gaps.try_for_each(|gap| self.line(&Event { time, moment, kind: Kind::Lost(gap) }, false))
     }
 
     fn line(&mut self, event: &Event<'_>, is_event: bool) -> io::Result<()> {

@@ -150,10 +150,10 @@ impl Sinks {
     fn take(&mut self, tap: &Tap, batch: &Arc<Batch>) -> Result<()> {
         let (bytes, used) = tap.ring_buffer();
         self.metrics.ring_buffer(bytes, used);
-        let drained = tap::now();
+        let (_, drained) = tap::now();
         batch.each(|event| {
             if !matches!(event.kind, Kind::Lost(_)) {
-                self.metrics.observe_delay(drained.0.saturating_sub(event.time.0) as f64 / 1e9);
+                self.metrics.observe_delay(drained.since(event.moment));
             }
             self.metrics.observe(&event);
         });

@@ -27,7 +27,7 @@ pub use batch::Batch;
 
 use crate::{
     error::{Error, Trying},
-    event::{Decoder, Lost, Time, each_lost},
+    event::{Decoder, Lost, Moment, Time, each_lost},
     privileges, probes,
     process::Node,
     record::{self, types},
@@ -281,9 +281,10 @@ impl Drop for Tap {
     }
 }
 
-/// Now, by the wall clock.
-pub fn now() -> Time {
-    Time(nanoseconds(clock_gettime(ClockId::Realtime)) as u64)
+/// Now, as events tell it.
+pub fn now() -> (Time, Moment) {
+    let now = |clock| nanoseconds(clock_gettime(clock)) as u64;
+    (Time(now(ClockId::Realtime)), Moment(now(ClockId::Boottime)))
 }
 
 fn nanoseconds(time: Timespec) -> i64 {

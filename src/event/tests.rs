@@ -20,6 +20,7 @@ const DECODER: Decoder = Decoder { tai_offset_ns: 37_000_000_000, block_duration
 fn header(tracepoint: Tracepoint, text: &str) -> event_header {
     event_header {
         time_ns: 1_747_158_950_356_600_999,
+        boot_ns: 12_345,
         tracepoint: tracepoint.index() as u8,
         text_length: text.len() as u16,
         ..Default::default()
@@ -30,6 +31,7 @@ fn header(tracepoint: Tracepoint, text: &str) -> event_header {
 fn events(decoder: &Decoder, record: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
     let known = decoder.decode(record, |event| {
+        assert_eq!(event.moment, Moment(12_345));
         let mut line = Vec::new();
         json::write_line(&mut line, &event, Style { bytes: BytesStyle::Hex, pretty: false }).unwrap();
         let line = String::from_utf8(line).unwrap();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{
-        Time,
+        Event, Moment,
         net::{Conn, Connection, Meta},
     },
     tracepoint::{Tracepoint, Tracepoints},
@@ -78,30 +78,30 @@ impl Connections {
         self.peers.node_gone(&self.families.p2p_connections);
     }
 
-    pub(super) fn message(&mut self, time: Time, meta: &Meta<'_>) {
+    pub(super) fn message(&mut self, now: Moment, meta: &Meta<'_>) {
         if self.sees_closings {
-            self.peers.message(time, meta, &self.families.p2p_connections);
+            self.peers.message(now, meta, &self.families.p2p_connections);
         }
     }
 
-    pub(super) fn observe(&mut self, time: Time, event: &Connection<'_>) {
-        match event {
+    pub(super) fn observe(&mut self, &Event { time, moment: now, kind: _ }: &Event<'_>, connection: &Connection<'_>) {
+        match connection {
             Connection::Inbound { conn, existing_connections: _ }
             | Connection::Outbound { conn, existing_connections: _ } => {
                 self.families.p2p_connections_opened_total.at(place(conn)).inc();
-                self.open(time, conn);
+                self.open(now, conn);
             }
             Connection::Closed { conn, time_established } => {
                 let lasted = (time.0 as f64 / 1e9 - *time_established as f64).max(0.0);
                 self.families.p2p_connections_closed_total.at(place(conn)).inc();
                 self.families.p2p_connection_duration_seconds.at([conn.conn_type as usize]).observe(lasted);
-                self.peers.closed(time, conn.peer_id, &self.families.p2p_connections);
+                self.peers.closed(now, conn.peer_id, &self.families.p2p_connections);
             }
             Connection::InboundEvicted { conn, time_established: _ } => {
                 let [_, network] = place(conn);
                 self.families.p2p_connections_evicted_total.at([network]).inc();
                 // It is still open: its closing is an event of its own.
-                self.open(time, conn);
+                self.open(now, conn);
             }
             Connection::Misbehaving { id: _, score_before: _, score_increase: _, xmessage, threshold_exceeded: _ } => {
                 self.families.p2p_misbehaving_total.count(xmessage);
@@ -109,9 +109,9 @@ impl Connections {
         }
     }
 
-    fn open(&mut self, time: Time, conn: &Conn<'_>) {
+    fn open(&mut self, now: Moment, conn: &Conn<'_>) {
         if self.sees_closings {
-            self.peers.connection(time, conn, &self.families.p2p_connections);
+            self.peers.connection(now, conn, &self.families.p2p_connections);
         }
     }
 }

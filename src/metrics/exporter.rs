@@ -174,6 +174,8 @@ impl Exporter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         event::{Kind, net::Meta},
@@ -269,7 +271,7 @@ mod tests {
     fn delays_ring_and_sinks_are_told() {
         let mut told = told();
         assert_eq!((told.family("ring_buffer_bytes"), told.family("ring_buffer_used_bytes")), (None, None));
-        told.metrics.observe_delay(0.6);
+        told.metrics.observe_delay(Duration::from_millis(600));
         told.metrics.ring_buffer(16 << 20, 4_096);
         told.metrics.json_lines("stdout", 7, 2);
         told.metrics.json_lines("stdout", 9, 2);

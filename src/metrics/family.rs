@@ -20,11 +20,12 @@ pub(super) const ALWAYS: &[Tracepoint] = &[];
 /// A family with at most so many lines in `/metrics` starts with all its series at 0; a larger one gains them on first use.
 const LINES_FROM_START: usize = 128;
 
-/// Defines families, each once, as `name: type = shape, from tracepoints;`. Its doc comment is its help text, and its name
-/// in `/metrics` is the field's, prefixed. What the shape is stands at [`Family::Shape`] of the type.
+/// Defines families, each once, as `name: type = shape, from tracepoints;`. Several lists of tracepoints, with commas between
+/// them, are needed together, of each any one. Its doc comment is its help text, and its name in `/metrics` is the field's,
+/// prefixed. What the shape is stands at [`Family::Shape`] of the type.
 macro_rules! families {
     ($(#[$about:meta])* struct $group:ident with $options:ident {
-        $( $(#[doc = $help:literal])+ $name:ident: $family:ty = $shape:expr, from $sources:expr; )+
+        $( $(#[doc = $help:literal])+ $name:ident: $family:ty = $shape:expr, from $($sources:expr),+; )+
     }) => {
         $(#[$about])*
         pub(super) struct $group { $( $(#[doc = $help])+ pub(super) $name: $family, )+ }
@@ -42,7 +43,7 @@ macro_rules! families {
                 attached: $crate::tracepoint::Tracepoints,
                 registered: &mut $crate::metrics::family::Registered,
             ) {
-                $( registered.update(stringify!($name), &mut self.$name, $sources, attached); )+
+                $( registered.update(stringify!($name), &mut self.$name, &[$($sources),+], attached); )+
             }
 
             /// The most lines that each family can have.
@@ -100,16 +101,16 @@ impl Registered {
         Self { registry, names: HashSet::new() }
     }
 
-    /// Adds or takes away a family, by whether one of its `sources` is attached.
+    /// Adds or takes away a family, by whether one of each of its `sources` is attached.
     pub(super) fn update(
         &mut self,
         name: &'static str,
         family: &mut impl Family,
-        sources: &[Tracepoint],
+        sources: &[&[Tracepoint]],
         attached: Tracepoints,
     ) {
         family.attach(attached);
-        if sources.is_empty() || attached.contains_any(sources) {
+        if sources.iter().all(|any| any.is_empty() || attached.contains_any(any)) {
             if self.names.insert(name) {
                 self.registry.register(family.collector()).expect(VALID);
             }

@@ -3,11 +3,14 @@
 //! A message may come before the opening of its connection or after its closing, and either may be lost; so peers are kept
 //! by the node's number, which is never used twice in a run.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::{family::Gauges, network::Network};
 use crate::event::{
-    Time,
+    Moment,
     net::{Conn, ConnectionType, Meta},
 };
 
@@ -18,14 +21,14 @@ const MOST_OPEN: usize = 4096;
 /// Closed peers that are kept.
 const MOST_CLOSED: usize = 4096;
 
-const MINUTE: u64 = 60_000_000_000;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long a closed peer is remembered.
-const CLOSED_FOR: u64 = MINUTE;
+const CLOSED_FOR: Duration = MINUTE;
 
 /// A peer that was silent for so long is gone and its closing lost: Bitcoin Core pings every 2 minutes and closes a
 /// connection that is silent for 20.
-const SILENT_FOR: u64 = 30 * MINUTE;
+const SILENT_FOR: Duration = Duration::from_secs(30 * 60);
 
 /// The peers of one run of the node.
 #[derive(Debug, Default)]
@@ -33,10 +36,10 @@ pub(super) struct Peers {
     open: BTreeMap<i64, Peer>,
     closed: BTreeSet<i64>,
     /// The same, by when they closed.
-    closings: VecDeque<(Time, i64)>,
+    closings: VecDeque<(Moment, i64)>,
     /// Whether messages of both directions come, so that silence means something.
     hears_messages: bool,
-    looked_for_silent: Option<Time>,
+    looked_for_silent: Option<Moment>,
     fell_out: bool,
 }
 
@@ -44,18 +47,13 @@ pub(super) struct Peers {
 struct Peer {
     connection_type: ConnectionType,
     network: Network,
-    last_heard: Time,
+    last_heard: Moment,
 }
 
 impl Peer {
     fn place(&self) -> [usize; 2] {
         [self.connection_type as usize, self.network as usize]
     }
-}
-
-/// Nanoseconds from `earlier` to `later`; 0 if the clock was set back between them.
-fn between(earlier: Time, later: Time) -> u64 {
-    later.0.saturating_sub(earlier.0)
 }
 
 impl Peers {
@@ -65,34 +63,34 @@ impl Peers {
     }
 
     /// A peer that is new by a message was there before us, or its opening is yet to come, or lost.
-    pub(super) fn message(&mut self, time: Time, meta: &Meta<'_>, gauge: &Gauges<2>) {
-        if self.hears_messages && self.looked_for_silent.is_none_or(|looked| between(looked, time) >= MINUTE) {
-            self.drop_silent(time, gauge);
+    pub(super) fn message(&mut self, now: Moment, meta: &Meta<'_>, gauge: &Gauges<2>) {
+        if self.hears_messages && self.looked_for_silent.is_none_or(|looked| now.since(looked) >= MINUTE) {
+            self.drop_silent(now, gauge);
         }
         match self.open.get_mut(&meta.peer_id) {
-            Some(peer) => peer.last_heard = time,
+            Some(peer) => peer.last_heard = now,
             None => {
                 let connection_type = meta.conn_type;
                 let network = Network::from_address(&meta.addr, connection_type);
-                self.store(meta.peer_id, Peer { connection_type, network, last_heard: time }, gauge);
+                self.store(meta.peer_id, Peer { connection_type, network, last_heard: now }, gauge);
             }
         }
     }
 
     /// A connection event other than the closing. It knows better than a message did.
-    pub(super) fn connection(&mut self, time: Time, conn: &Conn<'_>, gauge: &Gauges<2>) {
+    pub(super) fn connection(&mut self, now: Moment, conn: &Conn<'_>, gauge: &Gauges<2>) {
         let network = Network::from_number(conn.network);
-        self.store(conn.peer_id, Peer { connection_type: conn.conn_type, network, last_heard: time }, gauge);
+        self.store(conn.peer_id, Peer { connection_type: conn.conn_type, network, last_heard: now }, gauge);
     }
 
-    pub(super) fn closed(&mut self, time: Time, peer_id: i64, gauge: &Gauges<2>) {
+    pub(super) fn closed(&mut self, now: Moment, peer_id: i64, gauge: &Gauges<2>) {
         if let Some(peer) = self.open.remove(&peer_id) {
             gauge.at(peer.place()).dec();
         }
         if self.closed.insert(peer_id) {
-            self.closings.push_back((time, peer_id));
+            self.closings.push_back((now, peer_id));
         }
-        self.forget_closed(time);
+        self.forget_closed(now);
     }
 
     /// The node has ended, and its numbers with it.
@@ -123,19 +121,19 @@ impl Peers {
         }
     }
 
-    fn forget_closed(&mut self, now: Time) {
-        while let Some(&(time, peer_id)) = self.closings.front()
-            && (between(time, now) >= CLOSED_FOR || self.closings.len() > MOST_CLOSED)
+    fn forget_closed(&mut self, now: Moment) {
+        while let Some(&(closed, peer_id)) = self.closings.front()
+            && (now.since(closed) >= CLOSED_FOR || self.closings.len() > MOST_CLOSED)
         {
             self.closings.pop_front();
             self.closed.remove(&peer_id);
         }
     }
 
-    fn drop_silent(&mut self, now: Time, gauge: &Gauges<2>) {
+    fn drop_silent(&mut self, now: Moment, gauge: &Gauges<2>) {
         self.looked_for_silent = Some(now);
         self.open.retain(|_, peer| {
-            let is_silent = between(peer.last_heard, now) >= SILENT_FOR;
+            let is_silent = now.since(peer.last_heard) >= SILENT_FOR;
             if is_silent {
                 gauge.at(peer.place()).dec();
             }
@@ -152,7 +150,7 @@ mod tests {
     use crate::metrics::{
         family::Family,
         labels::connection_type,
-        testing::{SECOND, at, lines_of},
+        testing::{lines_of, moment},
     };
 
     /// Peers with their gauge.
@@ -171,16 +169,16 @@ mod tests {
 
         fn message(&mut self, second: u64, peer_id: i64, conn_type: ConnectionType, addr: &str) {
             let meta = Meta { peer_id, addr: addr.into(), conn_type, command: "ping", inbound: true, size: 8 };
-            self.peers.message(at(second), &meta, &self.gauge);
+            self.peers.message(moment(second), &meta, &self.gauge);
         }
 
         fn connection(&mut self, second: u64, peer_id: i64, conn_type: ConnectionType, network: u32) {
             let conn = Conn { peer_id, addr: "".into(), conn_type, network };
-            self.peers.connection(at(second), &conn, &self.gauge);
+            self.peers.connection(moment(second), &conn, &self.gauge);
         }
 
         fn closed(&mut self, second: u64, peer_id: i64) {
-            self.peers.closed(at(second), peer_id, &self.gauge);
+            self.peers.closed(moment(second), peer_id, &self.gauge);
         }
 
         #[track_caller]
@@ -263,7 +261,7 @@ mod tests {
         }
         watch.assert(&[("inbound", "ipv4", 0)]);
         assert_eq!((watch.peers.closings.len(), watch.peers.closed.len()), (MOST_CLOSED, MOST_CLOSED));
-        watch.closed(1 + CLOSED_FOR / SECOND, 20_000);
+        watch.closed(1 + CLOSED_FOR.as_secs(), 20_000);
         assert_eq!((watch.peers.closings.len(), watch.peers.closed.len()), (1, 1));
     }
 

@@ -5,7 +5,7 @@ use prometheus::{Registry, TextEncoder, core::Collector};
 use super::{Metrics, Options};
 use crate::{
     event::{
-        Event, Kind, Time,
+        Event, Kind, Moment, Time,
         mempool::Mempool,
         net::{Conn, Connection, ConnectionType, Message, Meta},
         validation::Validation,
@@ -23,6 +23,11 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 /// UNIX time.
 pub(crate) fn at(second: u64) -> Time {
     Time(second * SECOND)
+}
+
+/// By the clock of durations.
+pub(crate) fn moment(second: u64) -> Moment {
+    Moment(second * SECOND)
 }
 
 pub(crate) fn text_of(registry: &Registry) -> String {
@@ -52,7 +57,7 @@ impl Told {
     }
 
     pub(crate) fn tell(&mut self, kind: Kind<'_>) -> &mut Self {
-        self.metrics.observe(&Event { time: at(self.second), kind });
+        self.metrics.observe(&Event { time: at(self.second), moment: moment(self.second), kind });
         self.second += 1;
         self
     }
