@@ -18,6 +18,7 @@ mod mempool;
 mod messages;
 mod network;
 mod peers;
+mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -34,7 +35,7 @@ use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 pub(crate) use self::exporter::HTTP_PATHS;
 use self::{
     coin_selection::CoinSelection, connections::Connections, exporter::Exporter, family::Registered, mempool::Mempool,
-    messages::Messages, utxocache::Utxocache, validation::Validation,
+    messages::Messages, table::State, utxocache::Utxocache, validation::Validation,
 };
 use crate::{
     event::{Event, Kind},
@@ -62,6 +63,7 @@ pub struct Metrics {
     registry: Registry,
     registered: Registered,
     json_sinks: &'static [&'static str],
+    state: State,
     messages: Messages,
     connections: Connections,
     mempool: Mempool,
@@ -81,6 +83,7 @@ impl Metrics {
             registered: Registered::new(registry.clone()),
             registry,
             json_sinks: options.json_sinks,
+            state: State::new(options),
             messages: Messages::new(options),
             connections: Connections::new(options),
             mempool: Mempool::new(options),
@@ -102,6 +105,7 @@ impl Metrics {
     /// and go with what feeds them; the counters of those that stay go on.
     pub fn tapped(&mut self, attached: Tracepoints) {
         let registered = &mut self.registered;
+        self.state.attach(attached, registered);
         self.messages.attach(attached, registered);
         self.connections.families.attach(attached, registered);
         self.mempool.families.attach(attached, registered);

@@ -66,6 +66,7 @@ fn busy() -> Metrics {
 fn there_are_bounds_on_series() {
     let metrics = Metrics::new(Tracepoint::all().collect(), &Options { json_sinks: &["a"], ..Options::default() });
     let families = [
+        metrics.state.worst_case(),
         metrics.messages.worst_case(),
         metrics.connections.families.worst_case(),
         metrics.mempool.families.worst_case(),

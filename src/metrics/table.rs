@@ -1,0 +1,217 @@
+//! What is remembered across events, for a while and not without bound. In: values by key, each from a moment on. Out: the
+//! value while it lasts; what falls out, to be counted.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::RangeBounds,
+    time::Duration,
+};
+
+use super::{
+    family::{ALWAYS, Counters, families},
+    labels::Label,
+};
+use crate::event::Moment;
+
+families! {
+    struct State with _options {
+        /// Entries that fell out of the exporter's tables before what they waited for came, by table: the table was full, or
+        /// the entry too old. What was dropped of requests and compact blocks counts in
+        /// bitcointap_p2p_requests_unanswered_total and bitcointap_p2p_compact_block_reconstructions_total instead.
+        state_dropped_total: Counters<2> = [table(), Label::new("cause", ["full", "old"])], from ALWAYS;
+    }
+}
+
+/// Whose entries: places in the label `table`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    /// Who is connected.
+    Peers,
+    /// Whose connection was closed a short while ago.
+    ClosedPeers,
+    /// From where.
+    ClosedAddresses,
+    /// The node's pings.
+    Pings,
+    /// Connections without the peer's verack.
+    Handshakes,
+    /// Blocks that were announced.
+    Announcements,
+}
+
+fn table() -> Label {
+    Label::new("table", ["peers", "closed_peers", "closed_addresses", "pings", "handshakes", "announcements"])
+}
+
+/// Why an entry fell out: places in the label `cause`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Full,
+    Old,
+}
+
+impl State {
+    pub(super) fn dropped(&self, of: Of, cause: Cause) {
+        self.state_dropped_total.at([of as usize, cause as usize]).inc();
+    }
+}
+
+/// Values by key, at most so many and none for longer than it lasts.
+#[derive(Debug)]
+pub(super) struct Table<K, V> {
+    entries: BTreeMap<K, (Moment, V)>,
+    /// The keys by when they were entered, and some that are no longer there.
+    ages: VecDeque<(Moment, K)>,
+    most: usize,
+    lasts: Duration,
+}
+
+impl<K: Copy + Ord, V> Table<K, V> {
+    pub(super) fn new(most: usize, lasts: Duration) -> Self {
+        Self { entries: BTreeMap::new(), ages: VecDeque::new(), most, lasts }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Enters a value, in the place of the one that the key had. Gives what had to go for it.
+    pub(super) fn insert(&mut self, now: Moment, key: K, value: V) -> Option<(K, V)> {
+        self.entries.insert(key, (now, value));
+        self.ages.push_back((now, key));
+        // Each entry has one true age; so the queue is swept seldom, and stays in proportion.
+        if self.ages.len() > 2 * self.entries.len() + 16 {
+            let entries = &self.entries;
+            self.ages.retain(|(entered, key)| is_entered(entries, *entered, key));
+        }
+        if self.entries.len() > self.most { self.oldest(|_| true) } else { None }
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.entries.get_mut(key).map(|(_, value)| value)
+    }
+
+    /// Takes it out, with the moment at which it was entered.
+    pub(super) fn remove(&mut self, key: &K) -> Option<(Moment, V)> {
+        self.entries.remove(key)
+    }
+
+    /// Takes out those of some keys; gives how many.
+    pub(super) fn remove_all(&mut self, keys: impl RangeBounds<K>) -> usize {
+        let found: Vec<K> = self.entries.range(keys).map(|(&key, _)| key).collect();
+        found.iter().for_each(|key| {
+            self.entries.remove(key);
+        });
+        found.len()
+    }
+
+    /// Takes out the oldest, if it is too old.
+    pub(super) fn pop_old(&mut self, now: Moment) -> Option<(K, V)> {
+        let lasts = self.lasts;
+        self.oldest(|entered| now.since(entered) >= lasts)
+    }
+
+    /// Takes out the one entered first, if its moment is as wanted.
+    fn oldest(&mut self, wanted: impl Fn(Moment) -> bool) -> Option<(K, V)> {
+        while let Some(&(entered, key)) = self.ages.front() {
+            let is_there = is_entered(&self.entries, entered, &key);
+            if is_there && !wanted(entered) {
+                return None;
+            }
+            self.ages.pop_front();
+            if is_there {
+                return self.entries.remove(&key).map(|(_, value)| (key, value));
+            }
+        }
+        None
+    }
+
+    /// All of them, and none is left.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.ages.clear();
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.entries.keys()
+    }
+}
+
+/// Whether the key has the entry of that moment still, and not a later one.
+fn is_entered<K: Ord, V>(entries: &BTreeMap<K, (Moment, V)>, entered: Moment, key: &K) -> bool {
+    entries.get(key).is_some_and(|(moment, _)| *moment == entered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::moment;
+
+    fn table(most: usize) -> Table<(i64, u8), char> {
+        Table::new(most, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn an_entry_lasts_until_it_is_taken_or_too_old() {
+        let mut table = table(9);
+        assert_eq!(table.insert(moment(1), (1, 0), 'a'), None);
+        assert_eq!(table.insert(moment(2), (2, 0), 'b'), None);
+        assert_eq!(table.insert(moment(3), (3, 0), 'c'), None);
+        assert_eq!(table.remove(&(2, 0)), Some((moment(2), 'b')));
+        assert_eq!(table.remove(&(2, 0)), None);
+        assert_eq!(table.pop_old(moment(60)), None);
+        assert_eq!(table.pop_old(moment(61)), Some(((1, 0), 'a')));
+        assert_eq!(table.pop_old(moment(62)), None);
+        assert_eq!((table.get(&(3, 0)), table.len()), (Some(&'c'), 1));
+    }
+
+    #[test]
+    fn a_key_entered_anew_is_as_old_as_its_last_entry() {
+        let mut table = table(9);
+        table.insert(moment(1), (1, 0), 'a');
+        table.insert(moment(50), (1, 0), 'b');
+        assert_eq!(table.pop_old(moment(100)), None);
+        assert_eq!(table.pop_old(moment(110)), Some(((1, 0), 'b')));
+    }
+
+    #[test]
+    fn the_oldest_goes_for_want_of_room() {
+        let mut table = table(2);
+        table.insert(moment(1), (9, 0), 'a');
+        table.insert(moment(2), (1, 0), 'b');
+        table.remove(&(9, 0));
+        table.insert(moment(3), (2, 0), 'c');
+        assert_eq!(table.insert(moment(4), (3, 0), 'd'), Some(((1, 0), 'b')));
+        assert_eq!(table.keys().collect::<Vec<_>>(), [&(2, 0), &(3, 0)]);
+    }
+
+    #[test]
+    fn all_of_a_peer_go_at_once() {
+        let mut table = table(9);
+        for key in [(1, 0), (1, 255), (2, 0), (0, 255)] {
+            table.insert(moment(1), key, 'x');
+        }
+        assert_eq!(table.remove_all((1, 0)..=(1, 255)), 2);
+        assert_eq!(table.keys().collect::<Vec<_>>(), [&(0, 255), &(2, 0)]);
+    }
+
+    #[test]
+    fn memory_stays_in_proportion_to_what_is_there() {
+        let mut table = table(100);
+        for second in 0..100_000 {
+            table.insert(moment(second), (1, 0), 'x');
+            table.insert(moment(second), (second as i64, 0), 'x');
+            table.remove(&(second as i64, 0));
+        }
+        assert_eq!(table.len(), 1);
+        assert!(table.ages.len() <= 20, "{}", table.ages.len());
+    }
+}
