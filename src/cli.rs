@@ -117,6 +117,9 @@ pub struct ExportArgs {
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
+    /// Measure from getdata to tx as well, for which each transaction is hashed.
+    #[arg(long, help_heading = "Metrics")]
+    pub tx_response: bool,
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
     #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub json: Option<PathBuf>,

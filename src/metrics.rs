@@ -9,6 +9,7 @@ mod addresses;
 mod coin_selection;
 mod connections;
 mod contents;
+mod exchanges;
 mod exporter;
 mod family;
 mod free_form;
@@ -18,6 +19,9 @@ mod mempool;
 mod messages;
 mod network;
 mod peers;
+mod relay;
+mod requests;
+mod round_trips;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -34,8 +38,9 @@ use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
 pub(crate) use self::exporter::HTTP_PATHS;
 use self::{
-    coin_selection::CoinSelection, connections::Connections, exporter::Exporter, family::Registered, mempool::Mempool,
-    messages::Messages, table::State, utxocache::Utxocache, validation::Validation,
+    coin_selection::CoinSelection, connections::Connections, exchanges::Exchanges, exporter::Exporter,
+    family::Registered, mempool::Mempool, messages::Messages, table::State, utxocache::Utxocache,
+    validation::Validation,
 };
 use crate::{
     event::{Event, Kind},
@@ -48,13 +53,15 @@ use crate::{
 pub struct Options {
     /// How many values a label can have that the world chooses, such as a rejection's reason; others are one, `other`.
     pub max_free_form_values: usize,
+    /// Follow transactions from getdata to tx, for which each transaction is hashed.
+    pub tx_response: bool,
     /// The sinks that [`Metrics::json_lines`] will tell of.
     pub json_sinks: &'static [&'static str],
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_free_form_values: 100, json_sinks: &[] }
+        Self { max_free_form_values: 100, tx_response: false, json_sinks: &[] }
     }
 }
 
@@ -65,6 +72,7 @@ pub struct Metrics {
     json_sinks: &'static [&'static str],
     state: State,
     messages: Messages,
+    exchanges: Exchanges,
     connections: Connections,
     mempool: Mempool,
     validation: Validation,
@@ -85,6 +93,7 @@ impl Metrics {
             json_sinks: options.json_sinks,
             state: State::new(options),
             messages: Messages::new(options),
+            exchanges: Exchanges::new(options),
             connections: Connections::new(options),
             mempool: Mempool::new(options),
             validation: Validation::new(options),
@@ -107,6 +116,7 @@ impl Metrics {
         let registered = &mut self.registered;
         self.state.attach(attached, registered);
         self.messages.attach(attached, registered);
+        self.exchanges.attach(attached, registered);
         self.connections.families.attach(attached, registered);
         self.mempool.families.attach(attached, registered);
         self.validation.families.attach(attached, registered);
@@ -124,6 +134,7 @@ impl Metrics {
 
     /// The node has ended; all that belongs to its run is forgotten.
     pub fn node_gone(&mut self) {
+        self.exchanges.node_gone();
         self.connections.node_gone();
         self.mempool.node_gone();
         self.validation.node_gone();
@@ -140,12 +151,19 @@ impl Metrics {
         match &event.kind {
             Kind::Msg(message) => {
                 self.messages.observe(event.time, message);
+                self.exchanges.message(event.moment, message, &self.state);
                 self.connections.message(event.moment, &message.meta);
                 self.exporter.message(message);
             }
-            Kind::Conn { event: connection } => self.connections.observe(event, connection),
+            Kind::Conn { event: connection } => {
+                self.exchanges.connection(event.moment, connection, &self.state);
+                self.connections.observe(event, connection);
+            }
             Kind::Mempool { event: mempool } => self.mempool.observe(event.time, mempool),
-            Kind::Validation { event: validation } => self.validation.observe(event.time, validation),
+            Kind::Validation { event: validation } => {
+                self.exchanges.validation(event, validation);
+                self.validation.observe(event.time, validation);
+            }
             Kind::Utxocache { event: utxocache } => self.utxocache.observe(utxocache),
             Kind::CoinSelection { event: coin_selection } => self.coin_selection.observe(coin_selection),
             // Counted from the kernel side's counters; here only what depends on events being without gaps.

@@ -100,7 +100,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 
     let mut tap = attach(&node, &args.events.options())?;
     tap.wake_on(&stop.signalled)?;
-    let options = metrics::Options { json_sinks, max_free_form_values: args.max_free_form_values };
+    let &ExportArgs { max_free_form_values, tx_response, .. } = args;
+    let options = metrics::Options { json_sinks, max_free_form_values, tx_response };
     let mut metrics = Metrics::new(tap.attached(), &options);
     metrics.attached(node.start_time);
     tap.failures().iter().for_each(|_| metrics.attach_failed());

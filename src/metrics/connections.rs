@@ -5,7 +5,7 @@ use super::{
     Options,
     family::{Counters, Gauges, Histograms, families},
     free_form::Reasons,
-    labels::{MESSAGES, connection_type, opened_connection_type},
+    labels::{MESSAGES, OPENINGS, connection_type, opened_connection_type},
     network::Network,
     peers::Peers,
 };
@@ -17,7 +17,6 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-const OPENINGS: &[Tracepoint] = &[Tracepoint::NetInboundConnection, Tracepoint::NetOutboundConnection];
 const CLOSINGS: &[Tracepoint] = &[Tracepoint::NetClosedConnection];
 const EVICTIONS: &[Tracepoint] = &[Tracepoint::NetEvictedInboundConnection];
 const OFFENCES: &[Tracepoint] = &[Tracepoint::NetMisbehavingConnection];

@@ -7,7 +7,7 @@ use super::{
     Options,
     family::{ALWAYS, Counters, Gauges, families},
     free_form::Info,
-    labels::{Label, any_tracepoint, loss_reason, tracepoint},
+    labels::{Label, OUTBOUND_MESSAGES, any_tracepoint, loss_reason, tracepoint},
 };
 use crate::{
     event::net::{ConnectionType, Message},
@@ -15,8 +15,6 @@ use crate::{
     tap::Counters as KernelCounters,
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
-
-const OWN_MESSAGES: &[Tracepoint] = &[Tracepoint::NetOutboundMessage];
 
 /// Upper bounds in seconds.
 const DELAYS: &[f64] =
@@ -51,7 +49,7 @@ families! {
 
         /// 1, with the node's own user agent in a label, from the version messages that it sends; not from those of
         /// private broadcast, which hide it. Absent before the first.
-        node_info: Info = "user_agent", from OWN_MESSAGES;
+        node_info: Info = "user_agent", from OUTBOUND_MESSAGES;
 
         /// UNIX time at which the node's process started. Absent while no node is attached to.
         node_start_time_seconds: Gauges<0> = [], from ALWAYS;

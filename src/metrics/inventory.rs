@@ -47,7 +47,7 @@ fn item() -> Label {
 }
 
 /// MSG_FILTERED_BLOCK in Bitcoin Core (BIP 37), which rust-bitcoin does not name.
-const FILTERED_BLOCK: u32 = 3;
+pub(super) const FILTERED_BLOCK: u32 = 3;
 
 /// Its place in [`ITEM_TYPES`].
 fn place(item: &Item) -> usize {

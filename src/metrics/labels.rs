@@ -50,6 +50,12 @@ pub(super) const MESSAGES: [Tracepoint; 2] = [Tracepoint::NetInboundMessage, Tra
 /// What gives messages of peers.
 pub(super) const INBOUND_MESSAGES: &[Tracepoint] = &[Tracepoint::NetInboundMessage];
 
+/// What gives messages of the node.
+pub(super) const OUTBOUND_MESSAGES: &[Tracepoint] = &[Tracepoint::NetOutboundMessage];
+
+/// What tells that connections are opened.
+pub(super) const OPENINGS: &[Tracepoint] = &[Tracepoint::NetInboundConnection, Tracepoint::NetOutboundConnection];
+
 /// The type of a message.
 pub(super) fn command() -> Label {
     Label::new("command", COMMANDS.iter().copied().chain(["other"]))

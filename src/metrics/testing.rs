@@ -1,5 +1,15 @@
 //! For the tests: events to tell, and metrics as lines.
 
+use std::time::Duration;
+
+use bitcoin::{
+    Amount, BlockHash, CompactTarget, ScriptBuf, Transaction, TxIn, TxMerkleNode, TxOut, Witness,
+    absolute::LockTime,
+    block::{Header, Version},
+    consensus::serialize,
+    hashes::Hash as _,
+    transaction,
+};
 use prometheus::{Registry, TextEncoder, core::Collector};
 
 use super::{Metrics, Options};
@@ -15,15 +25,11 @@ use crate::{
     tracepoint::Tracepoints,
 };
 
-pub(crate) const OPTIONS: Options = Options { max_free_form_values: 3, json_sinks: &["file", "stdout"] };
+pub(crate) const OPTIONS: Options =
+    Options { max_free_form_values: 3, tx_response: true, json_sinks: &["file", "stdout"] };
 
 /// In nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
-
-/// UNIX time.
-pub(crate) fn at(second: u64) -> Time {
-    Time(second * SECOND)
-}
 
 /// By the clock of durations.
 pub(crate) fn moment(second: u64) -> Moment {
@@ -49,16 +55,29 @@ fn series(text: &str) -> Vec<String> {
 pub(crate) struct Told {
     pub(crate) metrics: Metrics,
     pub(crate) second: u64,
+    /// When the last was told, in nanoseconds.
+    last: u64,
 }
 
 impl Told {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { metrics, second: 1_000 }
+        Self { metrics, second: 1_000, last: 0 }
     }
 
     pub(crate) fn tell(&mut self, kind: Kind<'_>) -> &mut Self {
-        self.metrics.observe(&Event { time: at(self.second), moment: moment(self.second), kind });
-        self.second += 1;
+        self.last = self.second * SECOND;
+        self.tell_now(kind)
+    }
+
+    /// So long after the one before.
+    pub(crate) fn tell_after(&mut self, after: Duration, kind: Kind<'_>) -> &mut Self {
+        self.last += after.as_nanos() as u64;
+        self.tell_now(kind)
+    }
+
+    fn tell_now(&mut self, kind: Kind<'_>) -> &mut Self {
+        self.metrics.observe(&Event { time: Time(self.last), moment: Moment(self.last), kind });
+        self.second = self.last / SECOND + 1;
         self
     }
 
@@ -98,6 +117,24 @@ pub(crate) fn message<'a>(inbound: bool, command: &'a str, size: u64, msg: p2p::
         meta: Meta { peer_id: 1, addr: "8.8.8.8:8333".into(), conn_type, command, inbound, size },
         msg,
     })
+}
+
+/// A message with this peer.
+pub(crate) fn with_peer<'a>(peer_id: i64, inbound: bool, command: &'a str, payload: &'a [u8]) -> Kind<'a> {
+    let conn_type = ConnectionType::OutboundFullRelay;
+    let (addr, size) = ("8.8.8.8:8333".into(), payload.len() as u64);
+    let meta = Meta { peer_id, addr, conn_type, command, inbound, size };
+    Kind::Msg(Message { meta, msg: p2p::decode(command, payload) })
+}
+
+pub(crate) fn opened(peer_id: i64) -> Kind<'static> {
+    let conn = conn(peer_id, ConnectionType::OutboundFullRelay, 1);
+    Kind::Conn { event: Connection::Outbound { conn, existing_connections: 1 } }
+}
+
+pub(crate) fn closed(peer_id: i64) -> Kind<'static> {
+    let conn = conn(peer_id, ConnectionType::OutboundFullRelay, 1);
+    Kind::Conn { event: Connection::Closed { conn, time_established: 1_000 } }
 }
 
 pub(crate) fn version(user_agent: &str) -> Vec<u8> {
@@ -154,9 +191,13 @@ pub(crate) fn misbehaving(reason: &str) -> Kind<'_> {
 }
 
 pub(crate) fn block(height: i64) -> Kind<'static> {
+    connected([0; 32], height)
+}
+
+pub(crate) fn connected(hash: [u8; 32], height: i64) -> Kind<'static> {
     Kind::Validation {
         event: Validation::BlockConnected {
-            hash: Hash([0; 32]),
+            hash: Hash(hash),
             height,
             transactions: 2_600,
             inputs: 6_500,
@@ -178,4 +219,45 @@ pub(crate) fn assert_histogram_of_one(told: &Told, name: &str, label: &str, boun
     let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     expected.extend([format!("_sum{labels} {sum}"), format!("_count{labels} 1")]);
     told.assert(name, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// A header of its own for each time, made up.
+pub(crate) fn header_after(prev_blockhash: BlockHash, time: u32) -> Header {
+    Header {
+        version: Version::TWO,
+        prev_blockhash,
+        merkle_root: TxMerkleNode::all_zeros(),
+        time,
+        bits: CompactTarget::from_consensus(0x207f_ffff),
+        nonce: 0,
+    }
+}
+
+/// Payloads of messages with these headers.
+pub(crate) fn headers_of(headers: &[Header]) -> Vec<u8> {
+    let mut payload = vec![headers.len() as u8];
+    for header in headers {
+        payload.extend(serialize(header));
+        payload.push(0);
+    }
+    payload
+}
+
+pub(crate) fn block_of(header: Header) -> Vec<u8> {
+    [serialize(&header), vec![0]].concat()
+}
+
+pub(crate) fn compact_of(header: Header) -> Vec<u8> {
+    [serialize(&header), vec![0; 8 + 1 + 1]].concat()
+}
+
+pub(crate) fn segwit_transaction() -> Transaction {
+    let input = TxIn { witness: Witness::from_slice(&[[7; 64]]), ..TxIn::default() };
+    let output = TxOut { value: Amount::from_sat(7), script_pubkey: ScriptBuf::new() };
+    Transaction {
+        version: transaction::Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output: vec![output],
+    }
 }

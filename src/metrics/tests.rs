@@ -68,6 +68,7 @@ fn there_are_bounds_on_series() {
     let families = [
         metrics.state.worst_case(),
         metrics.messages.worst_case(),
+        metrics.exchanges.worst_case(),
         metrics.connections.families.worst_case(),
         metrics.mempool.families.worst_case(),
         metrics.validation.families.worst_case(),

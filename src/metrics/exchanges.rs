@@ -1,0 +1,210 @@
+//! What messages say together: a ping and its pong, a request and its response, an announcement and its block. In: messages,
+//! connections that open and close, blocks being connected. Out: each to the state that it concerns, in `round_trips.rs`,
+//! `requests.rs` and `relay.rs`.
+//!
+//! All of it belongs to one run of the node, and what of it belongs to a peer goes when that closes. Times are those of the
+//! tracepoints: from the node's taking up or queueing of one message to that of the other.
+
+use std::time::Duration;
+
+use super::{
+    Options,
+    family::Registered,
+    relay::Relay,
+    requests::{Kind, Requests, Responder},
+    round_trips::RoundTrips,
+    table::State,
+};
+use crate::{
+    event::{
+        Event, Moment,
+        net::{Connection, Message, Meta},
+        validation::Validation,
+    },
+    p2p,
+    tracepoint::Tracepoints,
+};
+
+/// How often what is too old is looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct Exchanges {
+    round_trips: RoundTrips,
+    requests: Requests,
+    relay: Relay,
+    swept: Moment,
+}
+
+impl Exchanges {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            round_trips: RoundTrips::new(options),
+            requests: Requests::new(options),
+            relay: Relay::new(options),
+            swept: Moment(0),
+        }
+    }
+
+    pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.round_trips.families.attach(attached, registered);
+        self.requests.families.attach(attached, registered);
+        self.relay.families.attach(attached, registered);
+    }
+
+    #[cfg(test)]
+    pub(super) fn worst_case(&self) -> Vec<(&'static str, usize)> {
+        let families = &self.round_trips.families;
+        [families.worst_case(), self.requests.families.worst_case(), self.relay.families.worst_case()].concat()
+    }
+
+    pub(super) fn message(&mut self, now: Moment, Message { meta, msg }: &Message<'_>, state: &State) {
+        if now.since(self.swept) >= SWEEP_INTERVAL {
+            self.sweep(now, state);
+        }
+        if meta.inbound { self.heard(now, meta, msg, state) } else { self.said(now, meta, msg, state) }
+    }
+
+    /// The node took up a message: a peer's requests begin, and the node's are answered.
+    fn heard(&mut self, now: Moment, meta: &Meta<'_>, msg: &p2p::Message<'_>, state: &State) {
+        use p2p::Message::*;
+        let peer = meta.peer_id;
+        match msg {
+            Pong { value } => self.round_trips.pong(now, meta, *value),
+            Verack(_) => self.round_trips.verack(now, meta),
+            Inv { items } => self.relay.inv(now, peer, items, state),
+            Headers { headers } => {
+                if !self.requests.headers(now, Responder::Peer, peer, headers) {
+                    self.relay.headers(now, peer, headers, state);
+                }
+            }
+            Compactblock { header, nonce: _, short_ids: _, transactions: _ } => {
+                let hash = header.block_hash();
+                let solicited = self.requests.answered(now, Kind::GetdataBlock, Responder::Peer, peer, hash);
+                self.relay.compact_block(now, peer, header, hash, !solicited, state);
+            }
+            Block { header, transactions: _ } => {
+                let hash = header.block_hash();
+                self.requests.block(now, Responder::Peer, peer, hash);
+                self.relay.whole_block(header, hash);
+            }
+            other => self.either_way(now, meta, other),
+        }
+    }
+
+    /// The node queued a message: its requests begin, and a peer's are answered.
+    fn said(&mut self, now: Moment, meta: &Meta<'_>, msg: &p2p::Message<'_>, state: &State) {
+        use p2p::Message::*;
+        let peer = meta.peer_id;
+        match msg {
+            Ping { value } => self.round_trips.ping(now, meta, *value, state),
+            Headers { headers } => {
+                self.requests.headers(now, Responder::Node, peer, headers);
+            }
+            Compactblock { header, nonce: _, short_ids: _, transactions: _ } => {
+                self.requests.answered(now, Kind::GetdataBlock, Responder::Node, peer, header.block_hash());
+            }
+            Block { header, transactions: _ } => self.requests.block(now, Responder::Node, peer, header.block_hash()),
+            Getblocktxn { block_hash, tx_indexes: _ } => {
+                self.relay.transactions_requested(*block_hash);
+                self.either_way(now, meta, msg);
+            }
+            other => self.either_way(now, meta, other),
+        }
+    }
+
+    /// What is a request or a response whichever side says it.
+    fn either_way(&mut self, now: Moment, meta: &Meta<'_>, msg: &p2p::Message<'_>) {
+        use p2p::Message::*;
+        let peer = meta.peer_id;
+        let (asked, answers) = match meta.inbound {
+            true => (Responder::Node, Responder::Peer),
+            false => (Responder::Peer, Responder::Node),
+        };
+        match msg {
+            Getdata { items } => self.requests.getdata(now, asked, peer, items),
+            Notfound { items } => self.requests.notfound(answers, peer, items),
+            Tx { tx } => self.requests.tx(now, answers, peer, tx),
+            Merkleblock { header, num_transactions: _, bits: _, hashes: _ } => {
+                self.requests.answered(now, Kind::GetdataBlock, answers, peer, header.block_hash());
+            }
+            Getheaders { version: _, locator_hashes, stop_hash: _ } => {
+                self.requests.getheaders(now, asked, peer, locator_hashes);
+            }
+            Getblocktxn { block_hash, tx_indexes: _ } => {
+                self.requests.asked(now, Kind::Getblocktxn, asked, peer, *block_hash);
+            }
+            Blocktxn { block_hash, transactions: _ } => {
+                self.requests.answered(now, Kind::Getblocktxn, answers, peer, *block_hash);
+            }
+            // Said above, or in no exchange that is followed.
+            Ping { .. }
+            | Pong { .. }
+            | Verack(_)
+            | Inv { .. }
+            | Headers { .. }
+            | Compactblock { .. }
+            | Block { .. }
+            | Version { .. }
+            | Sendheaders(_)
+            | Getaddr(_)
+            | Mempool(_)
+            | Wtxidrelay(_)
+            | Sendaddrv2(_)
+            | Filterclear(_)
+            | Emptyaddrv2(_)
+            | Oldping(_)
+            | Addr { .. }
+            | Addrv2 { .. }
+            | Getblocks { .. }
+            | Feefilter { .. }
+            | Alert { .. }
+            | Sendcompact { .. }
+            | Reject { .. }
+            | Filteradd { .. }
+            | Filterload { .. }
+            | Getcfilter { .. }
+            | Getcfheaders { .. }
+            | Getcfcheckpt { .. }
+            | Cfilter { .. }
+            | Cfheaders { .. }
+            | Cfcheckpt { .. }
+            | Unknown { .. }
+            | Undecodable { .. }
+            | Unavailable { .. } => {}
+        }
+    }
+
+    pub(super) fn connection(&mut self, now: Moment, connection: &Connection<'_>, state: &State) {
+        match connection {
+            Connection::Inbound { conn, existing_connections: _ }
+            | Connection::Outbound { conn, existing_connections: _ } => {
+                self.round_trips.opened(now, conn.peer_id, state);
+            }
+            Connection::Closed { conn, time_established: _ } => {
+                self.round_trips.closed(conn.peer_id);
+                self.requests.closed(conn.peer_id);
+                self.relay.closed(conn.peer_id);
+            }
+            Connection::InboundEvicted { .. } | Connection::Misbehaving { .. } => {}
+        }
+    }
+
+    pub(super) fn validation(&mut self, &Event { time, moment, kind: _ }: &Event<'_>, validation: &Validation) {
+        match validation {
+            Validation::BlockConnected { hash, .. } => self.relay.connected(time, moment, hash.0),
+        }
+    }
+
+    pub(super) fn node_gone(&mut self) {
+        self.round_trips.node_gone();
+        self.requests.node_gone();
+        self.relay.node_gone();
+    }
+
+    fn sweep(&mut self, now: Moment, state: &State) {
+        self.swept = now;
+        self.round_trips.sweep(now, state);
+        self.requests.sweep(now);
+        self.relay.sweep(now, state);
+    }
+}
