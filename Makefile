@@ -13,7 +13,8 @@ demo: setup
 	@SUDO='$(SUDO)' scripts/demo
 
 # Everything that CI runs. BITCOIND_EXE names a bitcoind with tracepoints, for the tests against a real node.
-test: setup
+test:
+	@scripts/setup test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked

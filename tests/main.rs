@@ -4,6 +4,7 @@
 mod command_line;
 mod exposition;
 mod node;
+mod prometheus;
 mod real_node;
 mod simulated_node;
 mod tool;

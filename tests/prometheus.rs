@@ -1,0 +1,163 @@
+//! A real Prometheus scrapes the tool: what it has stored at the end is what the simulated node fired.
+//! `make test` puts Prometheus into target/tools, from Debian's package; without it these tests say that they were skipped.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    node::{Simnode, Tally},
+    tool::{Exporter, eventually, free_address},
+};
+
+/// A program of Prometheus'.
+fn program(name: &str) -> Option<PathBuf> {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
+    let path = if fetched.exists() { fetched } else { name.into() };
+    let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match runs {
+        Ok(status) if status.success() => Some(path),
+        _ => {
+            // A run that must not skip says so.
+            assert!(std::env::var_os("REQUIRE_PROMETHEUS").is_none(), "{name} is not here");
+            println!("skipped: {name} is not here");
+            None
+        }
+    }
+}
+
+fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.split(' ').nth(1).is_some_and(|status| status == "200").then(|| body.to_owned())
+}
+
+/// Scrapes each second.
+struct Prometheus {
+    child: Child,
+    address: String,
+    _directory: TempDir,
+}
+
+impl Prometheus {
+    fn start(program: &Path, target: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let config = format!(
+            "global: {{scrape_interval: 1s}}\n\
+             scrape_configs:\n\
+             - {{job_name: bitcointap, static_configs: [{{targets: ['{target}']}}]}}\n\
+             - {{job_name: prometheus, static_configs: [{{targets: ['{address}']}}]}}\n"
+        );
+        let file = directory.path().join("prometheus.yml");
+        fs::write(&file, config).unwrap();
+        let child = Command::new(program)
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--log.level=error")
+            .spawn()
+            .expect("Prometheus starts");
+        let prometheus = Self { child, address, _directory: directory };
+        eventually("Prometheus ready", || get(&prometheus.address, "/-/ready"));
+        prometheus
+    }
+
+    /// The value of each series, by its labels.
+    fn query(&self, promql: &str) -> Vec<(Value, f64)> {
+        let encoded: String = promql.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = get(&self.address, &format!("/api/v1/query?query={encoded}")).expect("the query is valid");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let series = answer["data"]["result"].as_array().unwrap().iter();
+        series.map(|it| (it["metric"].clone(), it["value"][1].as_str().unwrap().parse().unwrap())).collect()
+    }
+
+    /// The one value of a query.
+    #[track_caller]
+    fn value(&self, promql: &str) -> f64 {
+        let values = self.query(promql);
+        let [(_, value)] = values.as_slice() else { panic!("{promql} gives {values:?}") };
+        *value
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn assert_promtool_is_silent(promtool: &Path, metrics: &str) {
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&said), "");
+    assert!(output.status.success());
+}
+
+#[test]
+fn a_minute_of_churn_is_stored_as_it_was_fired() {
+    let (Some(prometheus), Some(promtool)) = (program("prometheus"), program("promtool")) else { return };
+    let mut node = Simnode::start("v31", "--scenario churn --rate 2000 --duration 60");
+    let exporter = Exporter::start(&format!("--pid {} --events all --tx-response", node.pid()));
+    let prometheus = Prometheus::start(&prometheus, &exporter.address);
+    node.fire();
+    let up = "up{job=\"bitcointap\"}";
+    eventually("a first scrape", || (prometheus.query(up).first()?.1 == 1.0).then_some(()));
+    let tally = node.tally();
+    exporter.last_scrape();
+    // What was scraped after the end is stored one scrape later.
+    eventually("the last scrapes", || {
+        (prometheus.value("bitcointap_up") == 0.0).then(|| thread::sleep(Duration::from_secs(3)))
+    });
+
+    assert_eq!(prometheus.value(&format!("min_over_time({up}[2m])")), 1.0, "each scrape was answered");
+    for reason in ["exceeded_sample_limit", "sample_duplicate_timestamp", "sample_out_of_bounds", "sample_out_of_order"]
+    {
+        assert_eq!(prometheus.value(&format!("prometheus_target_scrapes_{reason}_total")), 0.0, "{reason}");
+    }
+    assert_stored(&prometheus, &tally);
+    assert_promtool_is_silent(&promtool, &get(&exporter.address, "/metrics").unwrap());
+    exporter.stop();
+}
+
+fn assert_stored(prometheus: &Prometheus, tally: &Tally) {
+    for (tracepoint, fired) in tally.tracepoints() {
+        let query = format!("bitcointap_events_total{{tracepoint=\"{tracepoint}\"}}");
+        assert_eq!(prometheus.value(&query), fired as f64, "{tracepoint}");
+    }
+    assert_eq!(prometheus.value("sum(bitcointap_events_lost_total)"), 0.0);
+    for (event, family) in [("opened", "p2p_connections_opened_total"), ("closed", "p2p_connections_closed_total")] {
+        let rows = tally.rows("connections").iter().filter(|row| row["event"] == event);
+        for row in rows {
+            let (connection_type, network) = (&row["connection_type"], &row["network"]);
+            let query = format!("bitcointap_{family}{{connection_type={connection_type},network={network}}}");
+            assert_eq!(prometheus.value(&query), row["count"].as_f64().unwrap(), "{query}");
+        }
+    }
+    let mut messages = 0.0;
+    for row in tally.rows("messages") {
+        messages += row["count"].as_f64().unwrap();
+    }
+    assert_eq!(prometheus.value("sum(bitcointap_p2p_messages_total)"), messages);
+}
