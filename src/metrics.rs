@@ -17,8 +17,12 @@ mod inventory;
 mod labels;
 mod mempool;
 mod messages;
+#[cfg(test)]
+mod migration;
 mod network;
 mod peers;
+#[cfg(test)]
+mod reference;
 mod relay;
 mod requests;
 mod round_trips;

@@ -51,12 +51,6 @@ impl Exchanges {
         self.relay.families.attach(attached, registered);
     }
 
-    #[cfg(test)]
-    pub(super) fn worst_case(&self) -> Vec<(&'static str, usize)> {
-        let families = &self.round_trips.families;
-        [families.worst_case(), self.requests.families.worst_case(), self.relay.families.worst_case()].concat()
-    }
-
     pub(super) fn message(&mut self, now: Moment, Message { meta, msg }: &Message<'_>, state: &State) {
         if now.since(self.swept) >= SWEEP_INTERVAL {
             self.sweep(now, state);

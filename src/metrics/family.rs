@@ -1,6 +1,8 @@
 //! What a family of metrics is. In: definitions, written with `families!`, and label values as numbers. Out: series in a
 //! prometheus registry, there only while a tracepoint that feeds them is attached.
 
+#[cfg(test)]
+use std::collections::BTreeMap;
 use std::{array, cell::OnceCell, collections::HashSet};
 
 use prometheus::{
@@ -45,12 +47,6 @@ macro_rules! families {
             ) {
                 $( registered.update(stringify!($name), &mut self.$name, &[$($sources),+], attached); )+
             }
-
-            /// The most lines that each family can have.
-            #[cfg(test)]
-            pub(super) fn worst_case(&self) -> Vec<(&'static str, usize)> {
-                vec![ $( (stringify!($name), $crate::metrics::family::Family::lines(&self.$name)), )+ ]
-            }
         }
     };
 }
@@ -67,6 +63,18 @@ pub(super) trait Family {
     fn attach(&mut self, _attached: Tracepoints) {}
 
     fn collector(&self) -> Box<dyn Collector>;
+
+    /// Its labels whose values are a closed set, with these.
+    #[cfg(test)]
+    fn closed_labels(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        Vec::new()
+    }
+
+    /// The upper bounds of a histogram's buckets, but for the last.
+    #[cfg(test)]
+    fn bounds(&self) -> Option<Vec<f64>> {
+        None
+    }
 
     /// The most lines that it can have.
     #[cfg(test)]
@@ -94,11 +102,41 @@ fn histogram_lines(buckets: &[f64]) -> usize {
 pub(super) struct Registered {
     registry: Registry,
     names: HashSet<&'static str>,
+    /// All families, attached or not.
+    #[cfg(test)]
+    pub(super) defined: BTreeMap<&'static str, Defined>,
+}
+
+/// A family as texts that name it need it.
+#[cfg(test)]
+pub(super) struct Defined {
+    pub(super) collector: Box<dyn Collector>,
+    pub(super) closed_labels: Vec<(&'static str, Vec<&'static str>)>,
+    pub(super) bounds: Option<Vec<f64>>,
+    /// The most that it can have in `/metrics`.
+    pub(super) lines: usize,
+}
+
+#[cfg(test)]
+impl Defined {
+    fn of(family: &impl Family) -> Self {
+        Self {
+            collector: family.collector(),
+            closed_labels: family.closed_labels(),
+            bounds: family.bounds(),
+            lines: family.lines(),
+        }
+    }
 }
 
 impl Registered {
     pub(super) fn new(registry: Registry) -> Self {
-        Self { registry, names: HashSet::new() }
+        Self {
+            registry,
+            names: HashSet::new(),
+            #[cfg(test)]
+            defined: BTreeMap::new(),
+        }
     }
 
     /// Adds or takes away a family, by whether one of each of its `sources` is attached.
@@ -110,6 +148,8 @@ impl Registered {
         attached: Tracepoints,
     ) {
         family.attach(attached);
+        #[cfg(test)]
+        self.defined.insert(name, Defined::of(family));
         if sources.iter().all(|any| any.is_empty() || attached.contains_any(any)) {
             if self.names.insert(name) {
                 self.registry.register(family.collector()).expect(VALID);
@@ -129,6 +169,8 @@ pub(super) struct Grid<V: Children, const N: usize> {
     from_start: bool,
     #[cfg(test)]
     lines: usize,
+    #[cfg(test)]
+    bounds: Option<&'static [f64]>,
 }
 
 /// Counters by `N` labels. Shape: the labels.
@@ -139,9 +181,9 @@ pub(super) type Gauges<const N: usize> = Grid<GaugeVec, N>;
 pub(super) type Histograms<const N: usize> = Grid<HistogramVec, N>;
 
 impl<V: Children, const N: usize> Grid<V, N> {
-    fn new(vec: V, labels: [Label; N], lines_each: usize, start: bool) -> Self {
+    fn new(vec: V, labels: [Label; N], bounds: Option<&'static [f64]>, start: bool) -> Self {
         let count = labels.iter().map(|label| label.values.len()).product();
-        let lines = count * lines_each;
+        let lines = count * bounds.map_or(1, histogram_lines);
         let grid = Self {
             vec,
             labels,
@@ -149,6 +191,8 @@ impl<V: Children, const N: usize> Grid<V, N> {
             from_start: start && lines <= LINES_FROM_START,
             #[cfg(test)]
             lines,
+            #[cfg(test)]
+            bounds,
         };
         debug_assert!(grid.are_told_apart());
         grid
@@ -242,6 +286,17 @@ macro_rules! grid_as_family {
         }
 
         #[cfg(test)]
+        fn closed_labels(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+            let values = |label: &Label| label.values.iter().map(|value| value.text).collect();
+            self.labels.iter().map(|label| (label.name, values(label))).collect()
+        }
+
+        #[cfg(test)]
+        fn bounds(&self) -> Option<Vec<f64>> {
+            self.bounds.map(<[f64]>::to_vec)
+        }
+
+        #[cfg(test)]
         fn lines(&self) -> usize {
             self.lines
         }
@@ -253,7 +308,7 @@ impl<const N: usize> Family for Counters<N> {
 
     fn define(name: &str, help: &str, labels: [Label; N]) -> Self {
         let names = labels.each_ref().map(|label| label.name);
-        Grid::new(IntCounterVec::new(opts(name, help), &names).expect(VALID), labels, 1, true)
+        Grid::new(IntCounterVec::new(opts(name, help), &names).expect(VALID), labels, None, true)
     }
 
     grid_as_family!();
@@ -264,7 +319,7 @@ impl<const N: usize> Family for Gauges<N> {
 
     fn define(name: &str, help: &str, labels: [Label; N]) -> Self {
         let names = labels.each_ref().map(|label| label.name);
-        Grid::new(GaugeVec::new(opts(name, help), &names).expect(VALID), labels, 1, false)
+        Grid::new(GaugeVec::new(opts(name, help), &names).expect(VALID), labels, None, false)
     }
 
     grid_as_family!();
@@ -276,7 +331,7 @@ impl<const N: usize> Family for Histograms<N> {
     fn define(name: &str, help: &str, (labels, buckets): Self::Shape) -> Self {
         let names = labels.each_ref().map(|label| label.name);
         let vec = HistogramVec::new(histogram_opts(name, help, buckets), &names).expect(VALID);
-        Grid::new(vec, labels, histogram_lines(buckets), true)
+        Grid::new(vec, labels, Some(buckets), true)
     }
 
     grid_as_family!();
@@ -331,8 +386,14 @@ impl Family for Histogram {
     }
 
     #[cfg(test)]
-    fn lines(&self) -> usize {
+    fn bounds(&self) -> Option<Vec<f64>> {
         use prometheus::core::Metric;
-        self.metric().get_histogram().get_bucket().len() + 3
+        let metric = self.metric();
+        Some(metric.get_histogram().get_bucket().iter().map(|bucket| bucket.upper_bound()).collect())
+    }
+
+    #[cfg(test)]
+    fn lines(&self) -> usize {
+        histogram_lines(&self.bounds().expect("it has buckets"))
     }
 }

@@ -73,18 +73,6 @@ impl Messages {
         self.contents.attach(attached, registered);
     }
 
-    #[cfg(test)]
-    pub(super) fn worst_case(&self) -> Vec<(&'static str, usize)> {
-        [
-            self.families.worst_case(),
-            self.inventory.worst_case(),
-            self.addresses.worst_case(),
-            self.versions.worst_case(),
-            self.contents.worst_case(),
-        ]
-        .concat()
-    }
-
     pub(super) fn observe(&mut self, time: Time, message: &Message<'_>) {
         let Message { meta, msg: _ } = message;
         let direction = if meta.inbound { INBOUND } else { OUTBOUND };

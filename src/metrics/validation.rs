@@ -33,10 +33,10 @@ families! {
         /// Transactions of connected blocks, the coinbase included.
         validation_block_transactions: Histogram = TRANSACTIONS, from BLOCKS;
 
-        /// Inputs that connected blocks spend.
+        /// Inputs of connected blocks, the coinbase's one included.
         validation_block_inputs: Histogram = INPUTS, from BLOCKS;
 
-        /// Signature operations of connected blocks as Bitcoin Core weighs them, without the coinbase's.
+        /// Signature operations of connected blocks as Bitcoin Core weighs them (BIP 141's cost), the coinbase's included.
         validation_block_sigops: Histogram = SIGOPS, from BLOCKS;
 
         /// Height of the highest block connected since attaching. A lower one counts only after three in a row that ascend,

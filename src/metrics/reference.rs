@@ -1,0 +1,99 @@
+//! docs/metrics.md, which is made from the definitions. In: each family. Out: the claim that the page says what the code
+//! does; with BLESS=1 the page itself.
+
+use std::{collections::BTreeMap, env, fmt::Write, fs};
+
+use prometheus::proto::MetricType;
+
+use super::{family::Defined, testing::EVERYTHING, *};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+
+const HEAD: &str = "# Metrics
+
+Made from the code by `BLESS=1 cargo test --lib reference`; a test compares them.
+
+Counters end in `_total`, units are seconds, bytes and satoshis. Times are those at which tracepoints fire in the node. A
+family is there only while a tracepoint that feeds it is attached, and a gauge only once it is known. Label values are
+closed sets, but for the few texts that the world chooses, of which `--max-free-form-values` are kept. So the number of
+series, each line of `/metrics` being one, has a bound that no peer can move.
+";
+
+/// A set of values that so many families have is told once.
+const SHARED_BY: usize = 3;
+
+type Values = Vec<&'static str>;
+
+fn page() -> String {
+    let metrics = Metrics::new(Tracepoint::all().collect(), &EVERYTHING);
+    let families = &metrics.registered.defined;
+    let mut sharing = BTreeMap::<(&str, &Values), usize>::new();
+    for (label, values) in families.values().flat_map(|family| &family.closed_labels) {
+        *sharing.entry((label, values)).or_default() += 1;
+    }
+    sharing.retain(|_, families| *families >= SHARED_BY);
+
+    let mut page = HEAD.to_owned();
+    let total: usize = families.values().map(|family| family.lines).sum();
+    writeln!(page, "\nWith every option but `--address-list` there are at most {total} of them.").unwrap();
+    page += "\n| family | kind | labels | series at most |\n|---|---|---|---|\n";
+    for (name, family) in families {
+        let labels: Vec<_> = family.labels().iter().map(|label| format!("`{label}`")).collect();
+        let (kind, lines) = (family.kind_in_words(), family.lines);
+        writeln!(page, "| [`bitcointap_{name}`](#bitcointap_{name}) | {kind} | {} | {lines} |", labels.join(", "))
+            .unwrap();
+    }
+    page += "\n## Labels\n\n";
+    for (label, values) in sharing.keys() {
+        writeln!(page, "- `{label}`: {}", values.join(", ")).unwrap();
+    }
+    page += "\n## Families\n";
+    for (name, family) in families {
+        writeln!(page, "\n### bitcointap_{name}\n\n{}", family.help()).unwrap();
+        for (label, values) in &family.closed_labels {
+            // Of one value is what the build or the options say.
+            if values.len() > 1 && !sharing.contains_key(&(*label, values)) {
+                write!(page, "\n`{label}`: {}.", values.join(", ")).unwrap();
+            }
+        }
+        if let Some(bounds) = &family.bounds {
+            let bounds: Vec<_> = bounds.iter().map(f64::to_string).collect();
+            write!(page, "\nBuckets up to {}.", bounds.join(", ")).unwrap();
+        }
+        if !page.ends_with('\n') {
+            page.push('\n');
+        }
+    }
+    page
+}
+
+impl Defined {
+    fn help(&self) -> String {
+        self.collector.desc()[0].help.replace('<', "\\<")
+    }
+
+    fn labels(&self) -> &[String] {
+        &self.collector.desc()[0].variable_labels
+    }
+
+    fn kind_in_words(&self) -> &'static str {
+        match self.kind() {
+            MetricType::COUNTER => "counter",
+            MetricType::GAUGE => "gauge",
+            MetricType::HISTOGRAM => "histogram",
+            MetricType::SUMMARY | MetricType::UNTYPED => unreachable!("no family is of this kind"),
+        }
+    }
+}
+
+#[test]
+fn the_page_says_what_the_code_does() {
+    let page = page();
+    if env::var_os("BLESS").is_some() {
+        fs::write(PAGE, &page).unwrap();
+    }
+    assert!(
+        fs::read_to_string(PAGE).unwrap_or_default() == page,
+        "docs/metrics.md is old: BLESS=1 cargo test reference"
+    );
+}
