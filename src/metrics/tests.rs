@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::{
-    testing::{EVERYTHING, OPTIONS, added, block, message, misbehaving, only, text_of, told, version},
+    testing::{EVERYTHING, OPTIONS, Told, added, block, message, misbehaving, only, rejected, text_of, told, version},
     *,
 };
-use crate::p2p;
+use crate::{json::Bytes, p2p};
 
 /// Names of families without their prefix, of those that events feed.
 fn fed(metrics: &Metrics) -> BTreeSet<String> {
@@ -97,4 +97,46 @@ fn promtool_has_nothing_to_say() {
     let said = [output.stdout, output.stderr].concat();
     assert_eq!(String::from_utf8_lossy(&said), "");
     assert!(output.status.success());
+}
+
+/// Resident memory of this process, in KiB.
+fn memory() -> u64 {
+    let process = procfs::process::Process::myself().unwrap();
+    process.statm().unwrap().resident * procfs::page_size() / 1024
+}
+
+/// What a peer chooses, different for each number; all of it long, and some no UTF-8 in the node.
+fn tell_made_up(told: &mut Told, number: u32) {
+    let letters: String = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
+    let long = format!("{letters} \u{fffd}\"\n\\{}", "x".repeat(100));
+    let user_agent = version(&format!("/{long}/"));
+    let release = version(&format!("/Satoshi:{}.{}.{}/", number % 100, number / 100 % 100, number / 10_000));
+    told.tell(message(true, &letters, 1, p2p::Message::Unknown { command: &letters, payload: Bytes(b"x") }))
+        .tell(message(true, "version", 102, p2p::decode("version", &user_agent)))
+        .tell(message(true, "version", 102, p2p::decode("version", &release)))
+        .tell(rejected(&long))
+        .tell(misbehaving(&long));
+}
+
+/// In a process of its own, since memory is that of a process.
+#[test]
+fn a_million_made_up_values_move_neither_series_nor_memory() {
+    const CHILD: &str = "BITCOINTAP_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        let name = "metrics::tests::a_million_made_up_values_move_neither_series_nor_memory";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args([name, "--exact", "--nocapture"]).env(CHILD, "1").status();
+        assert!(child.unwrap().success());
+        return;
+    }
+    let mut told = Told::new(Metrics::new(Tracepoint::all().collect(), &EVERYTHING));
+    let lines = |told: &Told| text_of(&told.metrics.registry()).lines().filter(|line| !line.starts_with('#')).count();
+    (0..10_000).for_each(|number| tell_made_up(&mut told, number));
+    let (series, before) = (lines(&told), memory());
+    (10_000..1_000_000).for_each(|number| tell_made_up(&mut told, number));
+    assert_eq!(lines(&told), series);
+    assert!(series < 5_000, "{series} series");
+    let after = memory();
+    println!("{series} series; resident memory {before} KiB, then {after} KiB");
+    assert!(after < before + 1024, "{before} KiB grew to {after} KiB");
 }
