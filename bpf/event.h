@@ -59,9 +59,12 @@ struct losses_record {
 	__u32 counts[TRACEPOINT_COUNT][LOSS_REASON_COUNT];
 };
 
-/* Fired = delivered + lost, for each tracepoint. One cache line each, since threads of the node count at once. */
+/* Fired = delivered + lost, for each tracepoint that sends. One cache line each, since threads of the node count at
+ * once. */
 struct tracepoint_counters {
 	__u64 fired;
+	/* Of coins, what all that fired are worth, in satoshis. */
+	__u64 value;
 	__u64 lost[LOSS_REASON_COUNT];
 	/* Of `lost`, what no losses_record has told yet. */
 	__u32 untold[LOSS_REASON_COUNT];
@@ -75,6 +78,9 @@ __u32 woken = 0;
 
 /* Set before loading: the reader is woken when this many bytes wait, and drains on a timer before that. */
 const volatile __u64 wake_mark = 4 << 20;
+/* Set before loading, a bit for each tracepoint: those of coins that are only counted, since no output wants the events.
+ * The verifier drops the code that a constant rules out. */
+const volatile __u32 summed = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

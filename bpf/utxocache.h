@@ -41,19 +41,26 @@ int utxocache_flush(struct pt_regs *ctx)
 	return 0;
 }
 
-/* Arguments: txid, vout, height, value in satoshis, whether of a coinbase. */
+/* Arguments: txid, vout, height, value in satoshis, whether of a coinbase. Values are summed up here, so that losses do
+ * not matter to the sums. */
 static __always_inline int coin(struct pt_regs *ctx, enum tracepoint tracepoint)
 {
-	struct coin_record record = {.header = header(tracepoint)};
+	long value = argument(ctx, 3);
 
 	count_fired(tracepoint);
+	/* No coin has less than 0, and a counter must not go down. */
+	if (value > 0)
+		__sync_fetch_and_add(&counters[tracepoint].value, value);
+	if (summed & 1 << tracepoint)
+		return 0;
+
+	struct coin_record record = {.header = header(tracepoint), .value = value};
 	if (read_bytes(record.txid, HASH_SIZE, (const void *)argument(ctx, 0))) {
 		count_lost(tracepoint, UNREADABLE);
 		return 0;
 	}
 	record.vout = argument(ctx, 1);
 	record.height = argument(ctx, 2);
-	record.value = argument(ctx, 3);
 	record.is_coinbase = argument(ctx, 4) != 0;
 	send(tracepoint, &record.header, sizeof(record));
 	return 0;

@@ -120,12 +120,29 @@ pub struct ExportArgs {
     /// Measure from getdata to tx as well, for which each transaction is hashed.
     #[arg(long, help_heading = "Metrics")]
     pub tx_response: bool,
+    /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values: in the kernel,
+    /// so that they cost the node less than events. Single events of them go to `--json` only, if `--events` lists them.
+    #[arg(long, help_heading = "Metrics")]
+    pub utxocache_coins: bool,
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
     #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
 impl ExportArgs {
+    /// What to tap. Events of single coins feed no metric but what the kernel side sums up, so that only JSON wants them.
+    pub fn options(&self) -> Options {
+        let coins = Tracepoints::coins();
+        let events = self.events.events;
+        let streamed = |tracepoint| self.json.is_some() && events.contains(tracepoint);
+        let coins_too = if self.utxocache_coins { coins } else { Tracepoints::default() };
+        Options {
+            tracepoints: events.iter().chain(coins_too.iter()).collect(),
+            summed: coins.iter().filter(|&coin| !streamed(coin)).collect(),
+            ..self.events.options()
+        }
+    }
+
     /// The sockets to listen on, bound. To be called first of all, for those of systemd.
     pub fn listeners(&self) -> Result<Vec<Listener>, String> {
         if self.systemd_socket {
@@ -223,7 +240,7 @@ impl NodeArgs {
 
 impl EventArgs {
     pub fn options(&self) -> Options {
-        Options { tracepoints: self.events, ring_buffer_size: self.ring_buffer_size }
+        Options { tracepoints: self.events, ring_buffer_size: self.ring_buffer_size, ..Options::default() }
     }
 }
 
@@ -304,6 +321,34 @@ mod tests {
     }
 
     #[test]
+    fn coins_are_summed_up_unless_json_wants_their_events() {
+        let export = |arguments: &str| {
+            let arguments = ["bitcointap", "export"].into_iter().chain(arguments.split_whitespace());
+            let Some(Command::Export(args)) = Cli::parse_arguments(arguments).unwrap().command else { panic!() };
+            let options = args.options();
+            let summed = options.summed.iter().filter(|&coin| options.tracepoints.contains(coin)).collect();
+            (options.tracepoints, summed)
+        };
+        let set = |words: &str| words.parse::<Tracepoints>().unwrap();
+        let (none, coins) = (Tracepoints::default(), Tracepoints::coins());
+        assert_eq!(export(""), (set("default"), none));
+        assert_eq!(export("--utxocache-coins"), (set("all"), coins));
+        assert_eq!(export("--utxocache-coins --json f"), (set("all"), coins));
+        assert_eq!(export("--utxocache-coins --json f --events all"), (set("all"), none));
+        assert_eq!(
+            export("--utxocache-coins --json f --events utxocache:add"),
+            (coins, set("utxocache:spent,utxocache:uncache"))
+        );
+        assert_eq!(export("--events utxocache"), (set("utxocache"), coins));
+        assert_eq!(export("--events utxocache:add,net"), (set("net,utxocache:add"), set("utxocache:add")));
+        assert_eq!(export("--events all --json f"), (set("all"), none));
+
+        let Cli { tap, .. } = Cli::parse_arguments(["bitcointap", "--events", "utxocache:add"]).unwrap();
+        let options = tap.events.options();
+        assert_eq!((options.tracepoints, options.summed), (set("utxocache:add"), none));
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
         for wrong in [
             "--pid 0",
@@ -329,6 +374,7 @@ mod tests {
             "export --web.listen-address :1 --web.systemd-socket",
             "export --web.max-requests -1",
             "export --web.config.file f",
+            "tap --utxocache-coins",
             "--count 3 export",
             "--pid 3 tap",
             "serve",

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod coin_selection;
+mod coins;
 mod connections;
 mod contents;
 mod exchanges;
@@ -36,13 +37,13 @@ mod utxocache;
 mod validation;
 mod versions;
 
-use std::time::Duration;
+use std::{array, time::Duration};
 
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
 pub(crate) use self::exporter::HTTP_PATHS;
 use self::{
-    coin_selection::CoinSelection, connections::Connections, exchanges::Exchanges, exporter::Exporter,
+    coin_selection::CoinSelection, coins::Coins, connections::Connections, exchanges::Exchanges, exporter::Exporter,
     family::Registered, mempool::Mempool, messages::Messages, table::State, utxocache::Utxocache,
     validation::Validation,
 };
@@ -61,11 +62,13 @@ pub struct Options {
     pub tx_response: bool,
     /// The sinks that [`Metrics::json_lines`] will tell of.
     pub json_sinks: &'static [&'static str],
+    /// Whether there are families of single coins, where their tracepoints are attached.
+    pub utxocache_coins: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_free_form_values: 100, tx_response: false, json_sinks: &[] }
+        Self { max_free_form_values: 100, tx_response: false, json_sinks: &[], utxocache_coins: false }
     }
 }
 
@@ -81,8 +84,11 @@ pub struct Metrics {
     mempool: Mempool,
     validation: Validation,
     utxocache: Utxocache,
+    coins: Option<Coins>,
     coin_selection: CoinSelection,
     exporter: Exporter,
+    /// The kernel side's counters when they were last read.
+    counted: [Counters; Tracepoint::COUNT],
 }
 
 impl Metrics {
@@ -102,8 +108,10 @@ impl Metrics {
             mempool: Mempool::new(options),
             validation: Validation::new(options),
             utxocache: Utxocache::new(options),
+            coins: options.utxocache_coins.then(|| Coins::new(options)),
             coin_selection: CoinSelection::new(options),
             exporter: Exporter::new(options),
+            counted: Default::default(),
         };
         metrics.tapped(attached);
         metrics
@@ -125,10 +133,14 @@ impl Metrics {
         self.mempool.families.attach(attached, registered);
         self.validation.families.attach(attached, registered);
         self.utxocache.attach(attached, registered);
+        if let Some(coins) = &mut self.coins {
+            coins.attach(attached, registered);
+        }
         self.coin_selection.attach(attached, registered);
         self.exporter.families.attach(attached, registered);
         self.connections.attached(attached);
         self.exporter.tapped(attached);
+        self.counted = Default::default();
     }
 
     /// The tap is attached to a node that runs since then, UNIX time.
@@ -182,7 +194,12 @@ impl Metrics {
 
     /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].
     pub fn kernel_counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
-        self.exporter.kernel_counters(counters);
+        let added = array::from_fn(|index| counters[index].since(&self.counted[index]));
+        self.counted = *counters;
+        self.exporter.fired(&added);
+        if let Some(coins) = &self.coins {
+            coins.fired(&added);
+        }
     }
 
     /// The ring buffer's size, and what waits in it.

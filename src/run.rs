@@ -98,10 +98,10 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         Some(_) => &["file"],
     };
 
-    let mut tap = attach(&node, &args.events.options())?;
+    let mut tap = attach(&node, &args.options())?;
     tap.wake_on(&stop.signalled)?;
-    let &ExportArgs { max_free_form_values, tx_response, .. } = args;
-    let options = metrics::Options { json_sinks, max_free_form_values, tx_response };
+    let &ExportArgs { max_free_form_values, tx_response, utxocache_coins, .. } = args;
+    let options = metrics::Options { json_sinks, max_free_form_values, tx_response, utxocache_coins };
     let mut metrics = Metrics::new(tap.attached(), &options);
     metrics.attached(node.start_time);
     tap.failures().iter().for_each(|_| metrics.attach_failed());
@@ -300,9 +300,10 @@ fn attach(node: &Node, options: &Options) -> Result<Tap> {
 }
 
 fn log_end(tap: &Tap, end: End, unread: usize) -> Result<()> {
-    let (mut fired, mut lost) = (0, 0);
+    let (mut fired, mut filtered, mut lost) = (0, 0, 0);
     for counters in tap.counters()? {
         fired += counters.fired;
+        filtered += counters.filtered;
         lost += counters.lost.iter().sum::<u64>();
     }
     let why = match end {
@@ -310,7 +311,7 @@ fn log_end(tap: &Tap, end: End, unread: usize) -> Result<()> {
         End::NodeEnded => "the node has ended",
         End::Done => "done",
     };
-    tracing::info!(fired, lost, unread, "{why}");
+    tracing::info!(fired, filtered, lost, unread, "{why}");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ mod attachment;
 mod batch;
 
 use std::{
-    io,
+    array, io,
     mem::offset_of,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -39,6 +39,9 @@ use crate::{
 pub struct Options {
     /// The tracepoints that some output wants; the node pays for no others.
     pub tracepoints: Tracepoints,
+    /// Of these, those whose events no output wants, only their [`Counters`]. Heeded of [`Tracepoints::coins`]: they are
+    /// counted and their values summed up in the kernel, which sends nothing and costs the node less.
+    pub summed: Tracepoints,
     /// Bytes of the ring buffer between kernel and reader: a power of two from 8 MiB to 1 GiB. The reader's resident
     /// memory grows by up to twice of it.
     pub ring_buffer_size: u32,
@@ -60,7 +63,11 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tracepoints: Tracepoints::default_set(), ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE }
+        Self {
+            tracepoints: Tracepoints::default_set(),
+            summed: Tracepoints::default(),
+            ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE,
+        }
     }
 }
 
@@ -69,10 +76,24 @@ impl Default for Options {
 pub struct Counters {
     /// Hits, counted in the kernel.
     pub fired: u64,
-    /// Of these, those that nobody selected.
+    /// Of these, those whose events nobody selected, or that were only to be summed up.
     pub filtered: u64,
     /// Of these, those that could not be delivered, by [`LossReason::KERNEL`].
     pub lost: [u64; LossReason::KERNEL.len()],
+    /// Of [`Tracepoints::coins`], what all hits are worth together, in satoshis; lost and filtered ones too.
+    pub value: u64,
+}
+
+impl Counters {
+    /// What was added to them since `before`. A counter that is less than before adds nothing.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            fired: self.fired.saturating_sub(before.fired),
+            filtered: self.filtered.saturating_sub(before.filtered),
+            lost: array::from_fn(|reason| self.lost[reason].saturating_sub(before.lost[reason])),
+            value: self.value.saturating_sub(before.value),
+        }
+    }
 }
 
 /// What ended [`Tap::wait`].
@@ -85,6 +106,7 @@ pub struct Woken {
 /// Attached to the tracepoints of a running node. Detaches when dropped.
 pub struct Tap {
     attachments: Vec<(Tracepoint, Attachment)>,
+    summed: Tracepoints,
     failures: Vec<(Tracepoint, Error)>,
     ring: RingBuffer<'static>,
     filling: Arc<Mutex<Batch>>,
@@ -133,7 +155,9 @@ impl Tap {
             return Err(Error::NoneChosen(node.program.clone(), options.tracepoints));
         }
 
-        let shared = load_maps(size)?;
+        let coins = Tracepoints::coins();
+        let summed = options.summed.iter().filter(|&tracepoint| coins.contains(tracepoint)).collect();
+        let shared = load_maps(size, summed)?;
         let mut attachments = Vec::new();
         let mut failures = Vec::new();
         for tracepoint in chosen.iter() {
@@ -174,6 +198,7 @@ impl Tap {
         let since_v25 = probes.iter().any(|probe| probe.tracepoint() == Some(Tracepoint::MempoolAdded));
         Ok(Tap {
             attachments,
+            summed,
             failures,
             ring,
             filling,
@@ -233,7 +258,12 @@ impl Tap {
     /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].
     pub fn counters(&self) -> Result<[Counters; Tracepoint::COUNT], Error> {
         let counted = self.kernel_counters()?;
-        Ok(counted.map(|c| Counters { fired: c.fired, filtered: 0, lost: c.lost }))
+        let mut counters = counted.map(|c| Counters { fired: c.fired, filtered: 0, lost: c.lost, value: c.value });
+        for tracepoint in self.summed.iter() {
+            let counters = &mut counters[tracepoint.index()];
+            counters.filtered = counters.fired;
+        }
+        Ok(counters)
     }
 
     /// Losses after the last event that got through: no later event tells them.

@@ -174,6 +174,16 @@ impl Tracepoints {
         INFO.iter().filter(|info| info.default).map(|info| info.tracepoint).collect()
     }
 
+    /// `utxocache:add`, `spent` and `uncache`: each hit is of one coin.
+    pub fn coins() -> Self {
+        [Tracepoint::UtxocacheAdd, Tracepoint::UtxocacheSpent, Tracepoint::UtxocacheUncache].into_iter().collect()
+    }
+
+    /// A bit for each, at its [`Tracepoint::index`].
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Whether `tracepoint` is in it.
     pub fn contains(self, tracepoint: Tracepoint) -> bool {
         self.0 & (1 << tracepoint.index()) != 0

@@ -66,11 +66,13 @@ families! {
         /// Hits of each attached tracepoint, counted in the kernel: delivered, filtered and lost ones together.
         events_total: Counters<1> = [tracepoint()], from ALWAYS;
 
-        /// Hits in bitcointap_events_total that nobody had selected, and that the kernel side dropped for that.
+        /// Hits in bitcointap_events_total that no output wanted as events, so that the kernel side sent none: those that
+        /// nobody had selected, and coins, which it counts and sums up itself unless JSON wants them.
         events_filtered_total: Counters<1> = [tracepoint()], from ALWAYS;
 
         /// Hits in bitcointap_events_total that could not be delivered, by reason: the ring buffer was full (ring_full), or
-        /// the node's memory could not be read (unreadable). Every other family misses these.
+        /// the node's memory could not be read (unreadable). Every other family misses these, but bitcointap_utxocache_coins_total and
+        /// bitcointap_utxocache_value_satoshis_total.
         events_lost_total: Counters<2> = [tracepoint(), loss_reason()], from ALWAYS;
 
         /// From the firing of an event in the node to its being counted here.
@@ -102,20 +104,17 @@ fn sink(options: &Options) -> Label {
 pub(super) struct Exporter {
     pub(super) families: Families,
     attached: Tracepoints,
-    /// The kernel side's counters when they were last read.
-    counted: [KernelCounters; Tracepoint::COUNT],
 }
 
 impl Exporter {
     pub(super) fn new(options: &Options) -> Self {
         let families = Families::new(options);
         families.build_info.at([0, 0, 0]).set(1.0);
-        Self { families, attached: Tracepoints::default(), counted: Default::default() }
+        Self { families, attached: Tracepoints::default() }
     }
 
     pub(super) fn tapped(&mut self, attached: Tracepoints) {
         self.attached = attached;
-        self.counted = Default::default();
         self.show_attached(false);
     }
 
@@ -140,18 +139,17 @@ impl Exporter {
         }
     }
 
-    pub(super) fn kernel_counters(&mut self, counters: &[KernelCounters; Tracepoint::COUNT]) {
+    /// What the kernel side has counted since it was last asked.
+    pub(super) fn fired(&self, added: &[KernelCounters; Tracepoint::COUNT]) {
         for tracepoint in self.attached.iter() {
             let place = tracepoint.index();
-            let (before, now) = (&self.counted[place], &counters[place]);
-            self.families.events_total.at([place]).inc_by(now.fired.saturating_sub(before.fired));
-            self.families.events_filtered_total.at([place]).inc_by(now.filtered.saturating_sub(before.filtered));
+            let KernelCounters { fired, filtered, lost, value: _ } = added[place];
+            self.families.events_total.at([place]).inc_by(fired);
+            self.families.events_filtered_total.at([place]).inc_by(filtered);
             for reason in LossReason::KERNEL.map(|reason| reason as usize) {
-                let lost = now.lost[reason].saturating_sub(before.lost[reason]);
-                self.families.events_lost_total.at([place, reason]).inc_by(lost);
+                self.families.events_lost_total.at([place, reason]).inc_by(lost[reason]);
             }
         }
-        self.counted = *counters;
     }
 
     pub(super) fn message(&mut self, message: &Message<'_>) {
@@ -237,7 +235,7 @@ mod tests {
         let mut told = only("net:inbound_message,mempool:added");
         let mut counters = [KernelCounters::default(); Tracepoint::COUNT];
         let inbound = Tracepoint::NetInboundMessage.index();
-        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1] };
+        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1], value: 0 };
         for _ in 0..2 {
             told.metrics.kernel_counters(&counters);
         }
@@ -259,7 +257,7 @@ mod tests {
         }
         // A new tap starts from zero; the metrics go on.
         told.metrics.tapped("net:inbound_message".parse().unwrap());
-        counters[inbound] = KernelCounters { fired: 4, filtered: 0, lost: [0, 0] };
+        counters[inbound] = KernelCounters { fired: 4, ..Default::default() };
         told.metrics.kernel_counters(&counters);
         told.assert("events_total", &["{tracepoint=\"net:inbound_message\"} 14"]).assert("events_lost_total", &lost);
         assert!(!text_of(&told.metrics.registry()).contains("events_total{tracepoint=\"mempool:added\"}"));

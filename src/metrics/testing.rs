@@ -26,10 +26,11 @@ use crate::{
 };
 
 pub(crate) const OPTIONS: Options =
-    Options { max_free_form_values: 3, tx_response: true, json_sinks: &["file", "stdout"] };
+    Options { max_free_form_values: 3, tx_response: true, json_sinks: &["file", "stdout"], utxocache_coins: true };
 
 /// The defaults with all that can be asked for.
-pub(crate) const EVERYTHING: Options = Options { max_free_form_values: 100, tx_response: true, json_sinks: &["file"] };
+pub(crate) const EVERYTHING: Options =
+    Options { max_free_form_values: 100, tx_response: true, json_sinks: &["file"], utxocache_coins: true };
 
 /// In nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;

@@ -67,7 +67,7 @@ impl Utxocache {
                 self.utxocache_flushed_coins.observe(coins as f64);
                 self.utxocache_flushed_bytes.observe(memory as f64);
             }
-            // No family is fed by single coins.
+            // The kernel side has counted them already, lost ones too: see coins.rs.
             Event::Add(_) | Event::Spent(_) | Event::Uncache(_) => {}
         }
     }

@@ -8,7 +8,7 @@ use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject};
 use crate::{
     error::{Error, Trying},
     record::{OBJECT, types},
-    tracepoint::Tracepoint,
+    tracepoint::{Tracepoint, Tracepoints},
 };
 
 /// One tracepoint's program and its link. An object for each, since libbpf's bookkeeping of USDT attachments belongs to
@@ -29,7 +29,7 @@ fn open() -> Result<OpenObject, Error> {
 }
 
 /// The ring buffer, the counters and the constants, which all programs share.
-pub(super) fn load_maps(ring_size: u32) -> Result<Object, Error> {
+pub(super) fn load_maps(ring_size: u32, summed: Tracepoints) -> Result<Object, Error> {
     let mut object = open()?;
     for mut program in object.progs_mut() {
         program.set_autoload(false);
@@ -39,12 +39,15 @@ pub(super) fn load_maps(ring_size: u32) -> Result<Object, Error> {
         if name == "ring" {
             map.set_max_entries(ring_size).trying(|| "size the ring buffer".into())?;
         } else if name.ends_with(".rodata") {
-            let mark = offset_of!(types::rodata, wake_mark);
             let constants = map.initial_value_mut().unwrap_or_default();
+            let mut set = |offset: usize, value: &[u8]| {
+                if let Some(constant) = constants.get_mut(offset..offset + value.len()) {
+                    constant.copy_from_slice(value);
+                }
+            };
             // A quarter: early enough for a reader that takes a while to be scheduled, late enough to be rare.
-            if let Some(value) = constants.get_mut(mark..mark + size_of::<u64>()) {
-                value.copy_from_slice(&u64::from(ring_size / 4).to_ne_bytes());
-            }
+            set(offset_of!(types::rodata, wake_mark), &u64::from(ring_size / 4).to_ne_bytes());
+            set(offset_of!(types::rodata, summed), &summed.bits().to_ne_bytes());
         }
     }
     object.load().trying(|| "create the BPF maps".into())
