@@ -136,11 +136,9 @@ impl ExportArgs {
         let events = self.events.events;
         let streamed = |tracepoint| self.json.is_some() && events.contains(tracepoint);
         let coins_too = if self.utxocache_coins { coins } else { Tracepoints::default() };
-        Options {
-            tracepoints: events.iter().chain(coins_too.iter()).collect(),
-            summed: coins.iter().filter(|&coin| !streamed(coin)).collect(),
-            ..self.events.options()
-        }
+        let tracepoints: Tracepoints = events.iter().chain(coins_too.iter()).collect();
+        let summed = coins.iter().filter(|&coin| tracepoints.contains(coin) && !streamed(coin)).collect();
+        Options { tracepoints, summed, ..self.events.options() }
     }
 
     /// The sockets to listen on, bound. To be called first of all, for those of systemd.
@@ -326,8 +324,7 @@ mod tests {
             let arguments = ["bitcointap", "export"].into_iter().chain(arguments.split_whitespace());
             let Some(Command::Export(args)) = Cli::parse_arguments(arguments).unwrap().command else { panic!() };
             let options = args.options();
-            let summed = options.summed.iter().filter(|&coin| options.tracepoints.contains(coin)).collect();
-            (options.tracepoints, summed)
+            (options.tracepoints, options.summed)
         };
         let set = |words: &str| words.parse::<Tracepoints>().unwrap();
         let (none, coins) = (Tracepoints::default(), Tracepoints::coins());
