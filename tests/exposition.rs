@@ -5,6 +5,16 @@ use std::{
     net::TcpStream,
 };
 
+/// The body of an answer of status 200; `None` while nobody listens, or for another status.
+pub fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.split(' ').nth(1).is_some_and(|status| status == "200").then(|| body.to_owned())
+}
+
 /// The samples of one scrape.
 pub struct Exposition {
     samples: Vec<(String, f64)>,
@@ -13,17 +23,15 @@ pub struct Exposition {
 impl Exposition {
     /// Scrapes; `None` while nobody listens.
     pub fn scrape(address: &str) -> Option<Self> {
-        let mut stream = TcpStream::connect(address).ok()?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+        Some(Self::parse(&get(address, "/metrics")?))
+    }
+
+    pub fn parse(body: &str) -> Self {
         let sample = |line: &str| {
             let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
             (name.to_owned(), value.parse().expect("a value is a number"))
         };
-        Some(Self { samples: body.lines().filter(|line| !line.starts_with('#')).map(sample).collect() })
+        Self { samples: body.lines().filter(|line| !line.starts_with('#')).map(sample).collect() }
     }
 
     /// The sum of the samples of `bitcointap_<family>` that have all these labels.

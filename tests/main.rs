@@ -3,6 +3,7 @@
 
 mod command_line;
 mod exposition;
+mod golden;
 mod node;
 mod prometheus;
 mod real_node;

@@ -50,6 +50,13 @@ impl Simnode {
         writeln!(self.child.stdin.as_mut().expect("stdin is piped")).expect("simnode reads");
     }
 
+    /// Reads its tally, after which it stays, if it was told to linger.
+    pub fn read_tally(&mut self) -> Tally {
+        let mut text = String::new();
+        BufReader::new(self.child.stdout.as_mut().expect("stdout is piped")).read_line(&mut text).expect("it is text");
+        Tally(serde_json::from_str(&text).expect("a tally is JSON"))
+    }
+
     /// Reads its tally, which comes at its end.
     pub fn tally(mut self) -> Tally {
         let mut text = String::new();

@@ -10,7 +10,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::exposition::Exposition;
+use crate::{
+    exposition::{Exposition, get},
+    node::Tally,
+};
 
 /// Long enough for a slow machine; what takes it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -108,6 +111,18 @@ impl Exporter {
 
     pub fn scrape(&self) -> Exposition {
         eventually("a scrape", || Exposition::scrape(&self.address))
+    }
+
+    /// The text of a scrape after all that `tally` has was counted, of a node that lingers.
+    pub fn settled(&self, tally: &Tally) -> String {
+        let fired: u64 = tally.tracepoints().values().sum();
+        eventually("all is counted", || {
+            let metrics = self.scrape();
+            let counted = ["event_delay_seconds_count", "events_filtered_total", "events_lost_total"];
+            (counted.iter().map(|family| metrics.sum(family, &[])).sum::<f64>() == fired as f64).then_some(())
+        });
+        // That one may have begun before the last events.
+        eventually("a scrape", || get(&self.address, "/metrics"))
     }
 
     /// A scrape after the node's end, when all that it fired is drained.

@@ -1,13 +1,9 @@
 //! What the whole of the metrics must be. What each family counts is tested in the file of its group.
 
-use std::{
-    collections::BTreeSet,
-    io::Write,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeSet, process::Command};
 
 use super::{
-    testing::{EVERYTHING, OPTIONS, Told, added, block, message, misbehaving, only, rejected, text_of, told, version},
+    testing::{EVERYTHING, OPTIONS, Told, added, block, message, misbehaving, only, rejected, text_of, version},
     *,
 };
 use crate::{json::Bytes, p2p};
@@ -78,26 +74,6 @@ fn there_are_bounds_on_series() {
             family.name()
         );
     }
-}
-
-#[test]
-fn promtool_has_nothing_to_say() {
-    let promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut promtool = match promtool {
-        Ok(promtool) => promtool,
-        Err(error) => return println!("skipped: promtool (Debian package prometheus) cannot be run: {error}"),
-    };
-    let text = text_of(&busy().registry());
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert_eq!(String::from_utf8_lossy(&said), "");
-    assert!(output.status.success());
 }
 
 /// Resident memory of this process, in KiB.
