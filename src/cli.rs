@@ -8,7 +8,7 @@ use bitcointap::{
     http::{self, Address, Listener},
     json::{BytesStyle, Style},
     metrics,
-    process::Node,
+    process::Which,
     tap::Options,
     tracepoint::Tracepoints,
 };
@@ -218,12 +218,12 @@ pub enum LogFormat {
 
 impl NodeArgs {
     /// The node that they name, or the one that runs.
-    pub fn find(&self) -> Result<Node, Error> {
+    pub fn which(&self) -> Which {
         match self {
-            Self { pid: Some(pid), .. } => Node::by_pid(*pid),
-            Self { pid_file: Some(path), .. } => Node::by_pid_file(path),
-            Self { bitcoind: Some(path), .. } => Node::by_program(path),
-            _ => Node::find(),
+            Self { pid: Some(pid), .. } => Which::Pid(*pid),
+            Self { pid_file: Some(path), .. } => Which::PidFile(path.clone()),
+            Self { bitcoind: Some(path), .. } => Which::Program(path.clone()),
+            _ => Which::TheOne,
         }
     }
 
@@ -231,7 +231,7 @@ impl NodeArgs {
     pub fn program(&self) -> Result<PathBuf, Error> {
         match &self.bitcoind {
             Some(path) => Ok(path.clone()),
-            None => Ok(self.find()?.executable()),
+            None => Ok(self.which().find()?.executable()),
         }
     }
 }

@@ -18,6 +18,35 @@ const PROGRAMS: [&str; 3] = ["bitcoind", "bitcoin-qt", "bitcoin-node"];
 
 const PTRACE_HINT: &str = "; the process of another user takes root or CAP_SYS_PTRACE";
 
+/// How a node is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The one that runs.
+    #[default]
+    TheOne,
+    /// That with this process id, whatever its program is called.
+    Pid(i32),
+    /// That whose process id is in a file, as `bitcoind -pid=FILE` writes it.
+    PidFile(PathBuf),
+    /// The one that runs the program in a file.
+    Program(PathBuf),
+}
+
+impl Which {
+    /// Looks for it among the processes that run now.
+    ///
+    /// # Errors
+    /// Those of finding a node: none or several, a pid or a file that does not say which.
+    pub fn find(&self) -> Result<Node, Error> {
+        match self {
+            Which::TheOne => one(processes()?.filter(is_node), Error::NoNode),
+            Which::Pid(pid) => by_pid(*pid),
+            Which::PidFile(path) => by_pid_file(path),
+            Which::Program(path) => by_program(path),
+        }
+    }
+}
+
 /// A running node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -29,6 +58,10 @@ pub struct Node {
     pub data_directory: Option<PathBuf>,
     /// When it was started, UNIX time in seconds.
     pub start_time: f64,
+    /// Clock ticks from the machine's start to its own, which with its pid tell it from every other process.
+    started: u64,
+    /// Its program's file, by device and inode; unknown where it cannot be read.
+    file: Option<(u64, u64)>,
 }
 
 impl Node {
@@ -37,47 +70,51 @@ impl Node {
         executable(self.pid)
     }
 
-    /// The node that runs, if it is one only.
-    pub fn find() -> Result<Node, Error> {
-        one(processes()?.filter(is_node), Error::NoNode)
+    /// Whether the process is still there and still runs the same program: its pid may have gone to another one, and it may
+    /// have become another program.
+    pub fn still_runs(&self) -> bool {
+        let Ok(process) = Process::new(self.pid) else { return false };
+        let same_process = process.stat().is_ok_and(|stat| stat.starttime == self.started);
+        same_process && process.is_alive() && file_id(&self.executable()).ok() == self.file
     }
+}
 
-    /// The process `pid`, whatever its program is called.
-    pub fn by_pid(pid: i32) -> Result<Node, Error> {
-        let gone = |_| Error::PidGone(pid);
-        let process = Process::new(pid).map_err(gone)?;
-        if !process.is_alive() {
-            return Err(Error::PidGone(pid));
-        }
-        let status = process.status().map_err(gone)?;
-        if status.tgid != pid {
-            return Err(Error::Thread { thread: pid, process: status.tgid });
-        }
-        describe(&process).map_err(gone)
+fn by_pid(pid: i32) -> Result<Node, Error> {
+    let gone = |_| Error::PidGone(pid);
+    let process = Process::new(pid).map_err(gone)?;
+    if !process.is_alive() {
+        return Err(Error::PidGone(pid));
     }
+    let status = process.status().map_err(gone)?;
+    if status.tgid != pid {
+        return Err(Error::Thread { thread: pid, process: status.tgid });
+    }
+    describe(&process).map_err(gone)
+}
 
-    /// The process whose number is in a file, as `bitcoind -pid=FILE` writes it.
-    pub fn by_pid_file(path: &Path) -> Result<Node, Error> {
-        let problem = |problem: String| Error::PidFile { path: path.to_owned(), problem };
-        let mut text = String::new();
-        // No more than a number takes: the path may be of anything.
-        File::open(path)
-            .and_then(|file| file.take(64).read_to_string(&mut text))
-            .map_err(|error| problem(format!("cannot be read: {error}; bitcoind writes it where -pid says")))?;
-        let pid = text.trim().parse().ok().filter(|&pid: &i32| pid > 0).ok_or_else(|| {
-            let start: String = text.trim().chars().take(40).collect();
-            problem(format!("does not hold a process id, but {start:?}"))
-        })?;
-        Node::by_pid(pid)
-    }
+fn by_pid_file(path: &Path) -> Result<Node, Error> {
+    let problem = |problem: String| Error::PidFile { path: path.to_owned(), problem };
+    let mut text = String::new();
+    // No more than a number takes: the path may be of anything.
+    File::open(path)
+        .and_then(|file| file.take(64).read_to_string(&mut text))
+        .map_err(|error| problem(format!("cannot be read: {error}; bitcoind writes it where -pid says")))?;
+    let pid = text.trim().parse().ok().filter(|&pid: &i32| pid > 0).ok_or_else(|| {
+        let start: String = text.trim().chars().take(40).collect();
+        problem(format!("does not hold a process id, but {start:?}"))
+    })?;
+    by_pid(pid)
+}
 
-    /// The process that runs the program in a file.
-    pub fn by_program(path: &Path) -> Result<Node, Error> {
-        let file = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
-        let wanted = file(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error, hint: "" })?;
-        let runs_it = |process: &Process| file(&executable(process.pid())).is_ok_and(|found| found == wanted);
-        one(processes()?.filter(runs_it), Error::NotRunning(path.to_owned()))
-    }
+fn by_program(path: &Path) -> Result<Node, Error> {
+    let wanted = file_id(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error, hint: "" })?;
+    let runs_it = |process: &Process| file_id(&executable(process.pid())).is_ok_and(|found| found == wanted);
+    one(processes()?.filter(runs_it), Error::NotRunning(path.to_owned()))
+}
+
+/// Device and inode.
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl fmt::Display for Node {
@@ -131,7 +168,9 @@ fn describe(process: &Process) -> procfs::ProcResult<Node> {
     let stat = process.stat()?;
     let program = process.exe().unwrap_or_else(|_| PathBuf::from(&stat.comm));
     let start_time = procfs::boot_time_secs()? as f64 + stat.starttime as f64 / procfs::ticks_per_second() as f64;
-    Ok(Node { pid: process.pid(), program, data_directory: data_directory(process), start_time })
+    let (pid, data_directory) = (process.pid(), data_directory(process));
+    let (started, file) = (stat.starttime, file_id(&executable(pid)).ok());
+    Ok(Node { pid, program, data_directory, start_time, started, file })
 }
 
 fn data_directory(process: &Process) -> Option<PathBuf> {
@@ -164,25 +203,28 @@ mod tests {
         let pid = std::process::id() as i32;
         let file = std::env::temp_dir().join(format!("bitcointap-test-{pid}.pid"));
         fs::write(&file, format!("{pid}\n")).unwrap();
-        let node = Node::by_pid_file(&file).unwrap();
+        let node = Which::PidFile(file.clone()).find().unwrap();
         assert_eq!(node.pid, pid);
         assert_eq!(fs::canonicalize(node.executable()).unwrap(), std::env::current_exe().unwrap());
-        assert_eq!(node, Node::by_program(&node.program).unwrap());
+        assert_eq!(node, Which::Program(node.program.clone()).find().unwrap());
         let age =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() - node.start_time;
         assert!((-2.0..3600.0).contains(&age), "started {age} s ago");
+        assert!(node.still_runs());
+        assert!(!Node { started: node.started + 1, ..node.clone() }.still_runs(), "another process of this pid");
+        assert!(!Node { file: Some((0, 0)), ..node.clone() }.still_runs(), "another program");
 
         fs::write(&file, "no number").unwrap();
-        let words = Node::by_pid_file(&file).unwrap_err().to_string();
+        let words = Which::PidFile(file.clone()).find().unwrap_err().to_string();
         assert!(words.contains("does not hold a process id, but \"no number\""), "{words}");
         fs::remove_file(&file).unwrap();
-        assert!(Node::by_pid_file(&file).unwrap_err().to_string().contains("cannot be read"));
+        assert!(Which::PidFile(file.clone()).find().unwrap_err().to_string().contains("cannot be read"));
     }
 
     #[test]
     fn a_pid_that_nobody_has_is_gone() {
         // Above the kernel's limit for pids.
-        assert!(matches!(Node::by_pid(i32::MAX), Err(Error::PidGone(_))));
+        assert!(matches!(Which::Pid(i32::MAX).find(), Err(Error::PidGone(_))));
     }
 
     #[test]

@@ -54,7 +54,7 @@ const OUTPUT_PATIENCE: Duration = Duration::from_millis(400);
 /// `tap`: events as JSON lines on standard output.
 pub fn tap(args: &TapArgs) -> Result<()> {
     let stop = Stop::on_signals(args.duration)?;
-    let mut tap = attach(&args.node.find()?, &args.events.options())?;
+    let mut tap = attach(&args.node.which().find()?, &args.events.options())?;
     tap.wake_on(&stop.signalled)?;
     let mut output = Output::start(io::stdout(), args.json.style(args.pretty), args.count)?;
 
@@ -87,7 +87,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
     let stop = Stop::on_signals(None)?;
-    let node = args.node.find()?;
+    let node = args.node.which().find()?;
     let output = match &args.json {
         Some(path) => Some(Output::start(json_file(path)?, args.json_style.style(false), None)?),
         None => None,
