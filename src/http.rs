@@ -1,8 +1,9 @@
-//! Serves the metrics over HTTP, from a thread of its own. In: bound sockets and what to serve. Out: the text format that
+//! Serves the metrics over HTTP, from a thread of its own. In: bound sockets and what to serve. Out: the text formats that
 //! Prometheus scrapes. However slow or hostile clients are, all that they can hold up is each other, and that not for long.
 
 mod encoding;
 mod listen;
+mod openmetrics;
 mod site;
 #[cfg(test)]
 mod tests;

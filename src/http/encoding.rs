@@ -1,18 +1,20 @@
-//! Which encoding of an answer a client wants. In: the Accept-Encoding fields of a request (RFC 9110, 12.5.3). Out: whether
-//! to compress by gzip, and the compressed bytes.
+//! Which form of an answer a client wants. In: the Accept and Accept-Encoding fields of a request (RFC 9110, 12.5). Out: which
+//! text format, and whether to compress by gzip; and the compressed bytes.
 
 use std::io::{self, Write};
 
 use flate2::{Compression, write::GzEncoder};
-use hyper::{HeaderMap, header::ACCEPT_ENCODING};
+use hyper::{
+    HeaderMap,
+    header::{ACCEPT, ACCEPT_ENCODING, HeaderName},
+};
 
 /// Whether gzip is accepted, and not less than no encoding at all.
 pub(super) fn wants_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
-    let fields = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|field| field.to_str().ok());
-    for element in fields.flat_map(|field| field.split(',')) {
+    for element in elements(headers, ACCEPT_ENCODING) {
         let (coding, parameters) = element.split_once(';').unwrap_or((element, ""));
-        let weight = weight(parameters);
+        let weight = if parameters.trim().is_empty() { 1.0 } else { weight(parameters) };
         match coding.trim().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => gzip = Some(weight),
             "identity" => identity = Some(weight),
@@ -24,12 +26,47 @@ pub(super) fn wants_gzip(headers: &HeaderMap) -> bool {
     gzip > 0.0 && gzip >= identity.unwrap_or(0.0)
 }
 
-/// That of a coding; one that cannot be read is as if the coding were not wanted.
-fn weight(parameters: &str) -> f32 {
-    if parameters.trim().is_empty() {
-        return 1.0;
+/// Whether the text format of OpenMetrics 1.0 is named, and not wanted less than the classic one.
+pub(super) fn wants_openmetrics(headers: &HeaderMap) -> bool {
+    let mut openmetrics: f32 = 0.0;
+    // That of the most exact name for it counts.
+    let mut classic = [None, None, None];
+    for element in elements(headers, ACCEPT) {
+        let (range, parameters) = element.split_once(';').unwrap_or((element, ""));
+        let (mut version, mut wanted) = (None, 1.0);
+        for parameter in parameters.split(';').filter(|parameter| !parameter.trim().is_empty()) {
+            match parameter.split_once('=') {
+                Some((name, value)) if name.trim().eq_ignore_ascii_case("version") => {
+                    version = Some(value.trim().trim_matches('"'));
+                }
+                Some((name, _)) if !name.trim().eq_ignore_ascii_case("q") => {}
+                _ => wanted = weight(parameter),
+            }
+        }
+        let of = match (range.trim().to_ascii_lowercase().as_str(), version) {
+            ("application/openmetrics-text", None | Some("1.0.0")) => {
+                openmetrics = openmetrics.max(wanted);
+                continue;
+            }
+            ("text/plain", None | Some("0.0.4")) => 0,
+            ("text/*", _) => 1,
+            ("*/*", _) => 2,
+            _ => continue,
+        };
+        classic[of] = Some(classic[of].map_or(wanted, |other: f32| other.max(wanted)));
     }
-    let value = match parameters.split_once('=') {
+    let classic = classic.into_iter().flatten().next().unwrap_or(0.0);
+    openmetrics > 0.0 && openmetrics >= classic
+}
+
+/// Those of all fields of a name.
+fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).iter().filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','))
+}
+
+/// That of a parameter `q`; one that cannot be read is as if the thing were not wanted.
+fn weight(parameter: &str) -> f32 {
+    let value = match parameter.split_once('=') {
         Some((name, value)) if name.trim().eq_ignore_ascii_case("q") => value.trim().parse().ok(),
         _ => None,
     };
@@ -81,6 +118,51 @@ mod tests {
             &["gzip;q=nan"],
             &["gzip;q"],
             &["gzipped"],
+        ] {
+            assert!(!wants(fields), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn openmetrics_is_for_who_prefers_it() {
+        let wants = |fields: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(ACCEPT, field.parse().unwrap());
+            }
+            wants_openmetrics(&headers)
+        };
+        for fields in [
+            // Prometheus 2.42, and 3.
+            &["application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+               text/plain;version=0.0.4;q=0.5,*/*;q=0.1"][..],
+            &["application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+               application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+               text/plain;version=0.0.4;q=0.2,*/*;q=0.1"],
+            &["application/openmetrics-text"],
+            &["Application/OpenMetrics-Text ; Version=\"1.0.0\" ; charset=utf-8 ; Q=0.1"],
+            &["text/plain;q=0.5", "application/openmetrics-text;q=0.5"],
+            &["text/*;q=0.9, text/plain;q=0.1, application/openmetrics-text;q=0.5"],
+        ] {
+            assert!(wants(fields), "{fields:?}");
+        }
+        for fields in [
+            &[][..],
+            &[""],
+            &["*/*"],
+            &["text/html,application/xhtml+xml,*/*;q=0.8"],
+            &["application/*"],
+            &["application/openmetrics-text;version=0.0.1"],
+            &["application/openmetrics-text;version=2.0.0"],
+            &["application/openmetrics-text;q=0"],
+            &["application/openmetrics-text;q=0.3,text/plain;version=0.0.4;q=0.4"],
+            &["application/openmetrics-text;q=0.3,*/*;q=0.4"],
+            &["application/openmetrics-text;q=x"],
+            &["application/openmetrics-text;q"],
+            &["application/openmetrics-text;q=2"],
+            &["application/openmetrics-texts"],
+            &["application/openmetrics-text q=1"],
+            &[";;,=;,"],
         ] {
             assert!(!wants(fields), "{fields:?}");
         }

@@ -12,7 +12,7 @@ use hyper::{
 use prometheus::{IntCounterVec, Registry, TextEncoder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::encoding;
+use super::{encoding, openmetrics};
 use crate::metrics::HTTP_PATHS;
 
 /// Says that the server answers.
@@ -119,7 +119,13 @@ impl Site {
             let words = format!("the limit of scrapes at once, {}, is reached: try again later\n", self.max_scrapes);
             return response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, words);
         };
-        let text = match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+        let families = self.registry.gather();
+        let (content_type, text) = if encoding::wants_openmetrics(headers) {
+            (openmetrics::CONTENT_TYPE, Ok(openmetrics::encode(&families)))
+        } else {
+            (TEXT_FORMAT, TextEncoder::new().encode_to_string(&families))
+        };
+        let text = match text {
             Ok(text) => text.into_bytes(),
             Err(error) => {
                 tracing::error!(%error, "cannot write the metrics as text");
@@ -129,7 +135,7 @@ impl Site {
         let zipped = encoding::wants_gzip(headers).then(|| encoding::gzip(&text)).and_then(Result::ok);
         let is_zipped = zipped.is_some();
         let body = Bytes::from_owner(Scrape { body: zipped.unwrap_or(text), _permit: permit });
-        let response = with_header(response(StatusCode::OK, TEXT_FORMAT, body), VARY, "Accept-Encoding");
+        let response = with_header(response(StatusCode::OK, content_type, body), VARY, "Accept, Accept-Encoding");
         if is_zipped { with_header(response, CONTENT_ENCODING, "gzip") } else { response }
     }
 

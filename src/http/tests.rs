@@ -51,13 +51,17 @@ fn ask(address: SocketAddr, request: &str) -> (String, String) {
     (head, String::from_utf8(body).unwrap())
 }
 
-fn exchange(mut stream: impl Read + Write, request: &str, fields: &str) -> (String, Vec<u8>) {
-    write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n").unwrap();
+fn exchange(stream: impl Read + Write, request: &str, fields: &str) -> (String, Vec<u8>) {
+    try_exchange(stream, request, fields).unwrap()
+}
+
+fn try_exchange(mut stream: impl Read + Write, request: &str, fields: &str) -> io::Result<(String, Vec<u8>)> {
+    write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n")?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let body = answer.split_off(end + 4);
-    (String::from_utf8(answer).unwrap().to_ascii_lowercase(), body)
+    Ok((String::from_utf8(answer).unwrap().to_ascii_lowercase(), body))
 }
 
 /// The body of an answer that must have this status.
@@ -127,10 +131,10 @@ fn it_is_ready_while_attached_and_healthy_always() {
 fn gzip_is_the_same_text() {
     let Running { address, .. } = server(LIMITS);
     let (head, plain) = ask(address, "GET /metrics");
-    assert!(head.contains("\r\nvary: accept-encoding\r\n") && !head.contains("content-encoding"), "{head}");
+    assert!(head.contains("\r\nvary: accept, accept-encoding\r\n") && !head.contains("content-encoding"), "{head}");
     let (head, zipped) = exchange(connect(address), "GET /metrics", "Accept-Encoding: deflate, gzip;q=0.8\r\n");
     assert!(
-        head.contains("\r\nvary: accept-encoding\r\n") && head.contains("\r\ncontent-encoding: gzip\r\n"),
+        head.contains("\r\nvary: accept, accept-encoding\r\n") && head.contains("\r\ncontent-encoding: gzip\r\n"),
         "{head}"
     );
     assert!(zipped.len() * 4 < plain.len(), "{} of {}", zipped.len(), plain.len());
@@ -144,6 +148,39 @@ fn gzip_is_the_same_text() {
     assert_eq!(lines(&text), lines(&plain));
     let (head, _) = exchange(connect(address), "GET /metrics", "Accept-Encoding: gzip;q=0\r\n");
     assert!(!head.contains("content-encoding"), "{head}");
+}
+
+#[test]
+fn openmetrics_is_the_same_samples() {
+    let Running { address, .. } = server(LIMITS);
+    let (_, classic) = ask(address, "GET /metrics");
+    let fields = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
+    let (head, body) = exchange(connect(address), "GET /metrics", fields);
+    assert!(
+        head.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n")
+            && head.contains("\r\nvary: accept, accept-encoding\r\n"),
+        "{head}"
+    );
+    let text = String::from_utf8(body).unwrap();
+    assert!(text.ends_with("\n# EOF\n"));
+    // Except for what changes between two scrapes, and for what the format has otherwise.
+    let samples = |text: &str| -> std::collections::BTreeSet<String> {
+        let differs = |line: &&str| {
+            line.starts_with(['#'])
+                || line.starts_with("process_")
+                || line.starts_with("bitcointap_http_requests_total{")
+                || line.contains("le=\"")
+                || line.starts_with("bitcointap_p2p_peer_clock_offset_seconds_")
+        };
+        text.lines().filter(|line| !differs(line)).map(str::to_owned).collect()
+    };
+    assert!(samples(&text).len() > 500);
+    assert_eq!(samples(&text), samples(&classic));
+    let (head, zipped) = exchange(connect(address), "GET /metrics", &format!("{fields}Accept-Encoding: gzip\r\n"));
+    assert!(head.contains("application/openmetrics-text") && head.contains("content-encoding: gzip"), "{head}");
+    let mut unzipped = String::new();
+    GzDecoder::new(&zipped[..]).read_to_string(&mut unzipped).unwrap();
+    assert_eq!(samples(&unzipped), samples(&text));
 }
 
 #[test]
