@@ -5,7 +5,7 @@ use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 use bitcointap::{
     Error,
-    http::{self, Address, Listener},
+    http::{self, Address, Gate, Listener},
     json::{BytesStyle, Style},
     metrics,
     process::Which,
@@ -110,6 +110,10 @@ pub struct ExportArgs {
         value_parser = path
     )]
     pub telemetry_path: String,
+    /// TLS and basic authentication, as FILE says in the format of Prometheus' exporter-toolkit. It is read again for each
+    /// connection and request.
+    #[arg(long = "web.config.file", help_heading = "Metrics", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// How many scrapes can be answered at once, further ones get status 503; 0 is no limit. There are at most 64
     /// connections in any case.
     #[arg(long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40)]
@@ -150,6 +154,14 @@ impl ExportArgs {
         }
         let bound = self.listen_addresses.iter().map(Listener::bind).collect::<io::Result<_>>();
         bound.map_err(|error| format!("{error}; choose another address by --web.listen-address"))
+    }
+
+    /// Whom to let in.
+    pub fn gate(&self) -> Result<Gate, String> {
+        match &self.web_config_file {
+            Some(path) => Gate::guarded(path).map_err(|error| error.to_string()),
+            None => Ok(Gate::open()),
+        }
     }
 }
 
@@ -370,7 +382,8 @@ mod tests {
             "export --web.listen-address :1,:2",
             "export --web.listen-address :1 --web.systemd-socket",
             "export --web.max-requests -1",
-            "export --web.config.file f",
+            "export --web.config.file",
+            "export --web.config.file a --web.config.file b",
             "tap --utxocache-coins",
             "--count 3 export",
             "--pid 3 tap",

@@ -1,17 +1,23 @@
-//! Serves the metrics over HTTP, from a thread of its own. In: bound sockets and what to serve. Out: the text formats that
-//! Prometheus scrapes. However slow or hostile clients are, all that they can hold up is each other, and that not for long.
+//! Serves the metrics over HTTP, from a thread of its own. In: bound sockets, what to serve and to whom. Out: the text formats
+//! that Prometheus scrapes. However slow or hostile clients are, all that they can hold up is each other, and that not for long.
 
+mod config;
 mod encoding;
+mod files;
+mod gate;
 mod listen;
 mod openmetrics;
+mod passwords;
 mod site;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
     convert::Infallible,
     future::poll_fn,
     io,
+    os::fd::AsFd,
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,19 +25,25 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::{RecvFlags, recv};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, Interest},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 
-use self::listen::{Socket, SocketFile};
 pub use self::{
+    gate::Gate,
     listen::{Address, Listener},
     site::{HEALTHY_PATH, READY_PATH, Readiness, Site},
+};
+use self::{
+    gate::Refusal,
+    listen::{Socket, SocketFile},
 };
 
 /// What bounds clients.
@@ -39,7 +51,7 @@ pub use self::{
 struct Limits {
     /// Connections at once; further ones wait in the kernel's queue.
     connections: usize,
-    /// For the head of a request to come, from when the connection waits for it.
+    /// For the head of a request to come, from when the connection waits for it; and before that for TLS to be agreed on.
     head: Duration,
     /// Bytes of such a head.
     head_bytes: usize,
@@ -69,19 +81,21 @@ pub struct Server {
     _files: Vec<SocketFile>,
 }
 
-/// Starts the thread that answers on all of `listeners`, and logs where.
+/// Starts the thread that answers on all of `listeners` whom `gate` lets in, and logs where.
 ///
 /// # Errors
 /// Those of the system, when the thread cannot be started.
-pub fn serve(listeners: Vec<Listener>, site: Site) -> io::Result<Server> {
-    let places: Vec<String> = listeners.iter().map(|listener| listener.url(site.telemetry_path())).collect();
-    let server = start(listeners, site, LIMITS)?;
+pub fn serve(listeners: Vec<Listener>, gate: Gate, site: Site) -> io::Result<Server> {
+    let url = |listener: &Listener| listener.url(gate.has_tls(), site.telemetry_path());
+    let places: Vec<String> = listeners.iter().map(url).collect();
+    let server = start(listeners, gate, site, LIMITS)?;
     tracing::info!("metrics at {}", places.join(", "));
     Ok(server)
 }
 
-fn start(listeners: Vec<Listener>, site: Site, limits: Limits) -> io::Result<Server> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+fn start(listeners: Vec<Listener>, gate: Gate, site: Site, limits: Limits) -> io::Result<Server> {
+    // The name is that of the thread for passwords.
+    let runtime = tokio::runtime::Builder::new_current_thread().thread_name("http-passwords").enable_all().build()?;
     let (mut doors, mut files) = (Vec::new(), Vec::new());
     {
         let _guard = runtime.enter();
@@ -90,7 +104,8 @@ fn start(listeners: Vec<Listener>, site: Site, limits: Limits) -> io::Result<Ser
             files.extend(file);
         }
     }
-    thread::Builder::new().name("http".into()).spawn(move || runtime.block_on(accept(&doors, site, limits)))?;
+    let house = Arc::new(House { gate, site, limits });
+    thread::Builder::new().name("http".into()).spawn(move || runtime.block_on(accept(&doors, &house)))?;
     Ok(Server { _files: files })
 }
 
@@ -103,6 +118,30 @@ enum Door {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// A connection whose first byte can be looked at, and is still read after that.
+trait Connection: AsyncRead + AsyncWrite + Unpin + Send {
+    /// `None` at the end.
+    fn first_byte(&self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
+}
+
+impl Connection for TcpStream {
+    async fn first_byte(&self) -> io::Result<Option<u8>> {
+        self.async_io(Interest::READABLE, || peek(self)).await
+    }
+}
+
+impl Connection for UnixStream {
+    async fn first_byte(&self) -> io::Result<Option<u8>> {
+        self.async_io(Interest::READABLE, || peek(self)).await
+    }
+}
+
+fn peek(socket: impl AsFd) -> io::Result<Option<u8>> {
+    let mut byte = [0];
+    let (_, length) = recv(socket, &mut byte, RecvFlags::PEEK)?;
+    Ok((length > 0).then_some(byte[0]))
 }
 
 impl Door {
@@ -127,13 +166,19 @@ impl Door {
     }
 }
 
-async fn accept(doors: &[Door], site: Site, limits: Limits) {
-    let site = Arc::new(site);
+/// What all connections share.
+struct House {
+    gate: Gate,
+    site: Site,
+    limits: Limits,
+}
+
+async fn accept(doors: &[Door], house: &Arc<House>) {
     let mut connections = JoinSet::new();
     let mut first = 0;
     loop {
         while connections.try_join_next().is_some() {}
-        if connections.len() >= limits.connections {
+        if connections.len() >= house.limits.connections {
             connections.join_next().await;
         }
         // Each door is the first in its turn, lest a busy one keep the others shut.
@@ -145,10 +190,10 @@ async fn accept(doors: &[Door], site: Site, limits: Limits) {
         });
         match next.await {
             Ok(Stream::Tcp(stream)) => {
-                connections.spawn(answer(stream, Arc::clone(&site), limits));
+                connections.spawn(receive(Arc::clone(house), stream));
             }
             Ok(Stream::Unix(stream)) => {
-                connections.spawn(answer(stream, Arc::clone(&site), limits));
+                connections.spawn(receive(Arc::clone(house), stream));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an HTTP connection");
@@ -158,10 +203,45 @@ async fn accept(doors: &[Door], site: Site, limits: Limits) {
     }
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, limits: Limits) {
-    let service = service_fn(|request| {
-        let response = site.respond(&request);
-        async move { Ok::<_, Infallible>(response) }
+/// Speaks TLS first, if it is spoken here.
+async fn receive(house: Arc<House>, stream: impl Connection) {
+    let config = match house.gate.tls() {
+        Ok(Some(config)) => config,
+        Ok(None) => return answer(&house, stream, false).await,
+        // The gate has logged it.
+        Err(_) => return,
+    };
+    match timeout(house.limits.head, agree(stream, config)).await {
+        Ok(Ok(Agreed::Tls(stream))) => answer(&house, *stream, false).await,
+        Ok(Ok(Agreed::NoTls(stream))) => answer(&house, stream, true).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS on an HTTP connection"),
+        Err(_) => tracing::debug!("no TLS in time on an HTTP connection"),
+    }
+}
+
+/// What a client speaks where TLS is spoken.
+enum Agreed<S> {
+    Tls(Box<TlsStream<S>>),
+    /// HTTP right away.
+    NoTls(S),
+}
+
+async fn agree<S: Connection>(stream: S, config: Arc<ServerConfig>) -> io::Result<Agreed<S>> {
+    // HTTP begins with the name of a method, TLS with a byte that is no letter.
+    if stream.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
+        return Ok(Agreed::NoTls(stream));
+    }
+    TlsAcceptor::from(config).accept(stream).await.map(|stream| Agreed::Tls(Box::new(stream)))
+}
+
+async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, lacks_tls: bool) {
+    let House { gate, site, limits } = house;
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let (admission, fields) =
+            if lacks_tls { (Err(Refusal::PlainText), Vec::new()) } else { gate.admit(request.headers()).await };
+        let mut response = site.respond(&request, admission);
+        response.headers_mut().extend(fields);
+        Ok::<_, Infallible>(response)
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(limits.head_bytes);

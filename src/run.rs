@@ -86,6 +86,7 @@ pub fn tap(args: &TapArgs) -> Result<()> {
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
+    let gate = args.gate()?;
     let stop = Stop::on_signals(None)?;
     let node = args.node.which().find()?;
     let output = match &args.json {
@@ -109,7 +110,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     readiness.attached();
     let (path, requests) = (args.telemetry_path.clone(), metrics.http_requests());
     let site = Site::new(path, metrics.registry(), requests, readiness.clone(), args.max_requests);
-    let _server = http::serve(listeners, site)?;
+    let _server = http::serve(listeners, gate, site)?;
 
     let mut sinks = Sinks { metrics, output, sink: json_sinks.first().copied().unwrap_or_default() };
     let end = pump(&mut tap, &stop, |tap, batch| sinks.take(tap, batch).map(ControlFlow::Continue))?;

@@ -181,6 +181,28 @@ fn several_addresses_and_a_socket_file() {
 }
 
 #[test]
+fn a_web_configuration() {
+    let node = Simnode::start("v31", "");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("web.yml");
+    let arguments = format!("--pid {} --web.config.file {}", node.pid(), file.display());
+    std::fs::write(&file, "basic_auth_users:\n  alice: secret\n").unwrap();
+    let words = failure(&output(&format!("export {arguments} --web.listen-address 127.0.0.1:0")));
+    assert!(words.starts_with(&format!("the web configuration {}: basic_auth_users: ", file.display())), "{words}");
+
+    let hash = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+    std::fs::write(&file, format!("basic_auth_users:\n  alice: {hash}\n")).unwrap();
+    let exporter = crate::tool::Exporter::start(&arguments);
+    let answer = get(TcpStream::connect(&exporter.address).unwrap(), "/-/healthy");
+    assert!(answer.starts_with("HTTP/1.0 401 Unauthorized"), "{answer}");
+    // alice:fakepassword
+    let page = "/-/healthy HTTP/1.1\r\nConnection: close\r\nAuthorization: Basic YWxpY2U6ZmFrZXBhc3N3b3Jk\r\nX:";
+    let answer = get(TcpStream::connect(&exporter.address).unwrap(), page);
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    exporter.stop();
+}
+
+#[test]
 fn sockets_of_systemd() {
     let node = Simnode::start("v31", "");
     let words = failure(&output(&format!("export --pid {} --web.systemd-socket", node.pid())));

@@ -113,10 +113,11 @@ impl Listener {
     }
 
     /// Where a page is to be found, as `http://127.0.0.1:10833/metrics`, or `unix:PATH` for a socket file.
-    pub fn url(&self, page: &str) -> String {
+    pub fn url(&self, has_tls: bool, page: &str) -> String {
+        let scheme = if has_tls { "https" } else { "http" };
         match &self.socket {
             Socket::Tcp(listener) => match listener.local_addr() {
-                Ok(address) => format!("http://{address}{page}"),
+                Ok(address) => format!("{scheme}://{address}{page}"),
                 Err(error) => error.to_string(),
             },
             Socket::Unix(listener) => {

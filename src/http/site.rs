@@ -1,5 +1,5 @@
-//! What the HTTP server answers. In: requests, a registry, and whether the node is attached to. Out: responses, counted by
-//! path and code.
+//! What the HTTP server answers. In: requests, whether they are let in, a registry, and whether the node is attached to. Out:
+//! responses, counted by path and code.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,12 +7,12 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Body, Bytes},
-    header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY},
+    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY, WWW_AUTHENTICATE},
 };
 use prometheus::{IntCounterVec, Registry, TextEncoder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{encoding, openmetrics};
+use super::{encoding, gate::Refusal, openmetrics};
 use crate::metrics::HTTP_PATHS;
 
 /// Says that the server answers.
@@ -84,7 +84,11 @@ impl Site {
         &self.telemetry_path
     }
 
-    pub(super) fn respond(&self, request: &Request<impl Body>) -> Response<Full<Bytes>> {
+    pub(super) fn respond(
+        &self,
+        request: &Request<impl Body>,
+        admission: Result<(), Refusal>,
+    ) -> Response<Full<Bytes>> {
         let [metrics, landing, healthy, ready, other] = HTTP_PATHS;
         let path = match request.uri().path() {
             path if path == self.telemetry_path => metrics,
@@ -93,7 +97,9 @@ impl Site {
             READY_PATH => ready,
             _ => other,
         };
-        let response = if path == other {
+        let response = if let Err(refusal) = admission {
+            refused(refusal)
+        } else if path == other {
             response(StatusCode::NOT_FOUND, PLAIN, "not found\n")
         } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let response = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
@@ -159,6 +165,30 @@ struct Scrape {
 impl AsRef<[u8]> for Scrape {
     fn as_ref(&self) -> &[u8] {
         &self.body
+    }
+}
+
+fn refused(refusal: Refusal) -> Response<Full<Bytes>> {
+    match refusal {
+        Refusal::PlainText => {
+            let words = "this is an HTTPS server, and the request came by HTTP: ask for https://\n";
+            with_header(response(StatusCode::BAD_REQUEST, PLAIN, words), CONNECTION, "close")
+        }
+        Refusal::Unauthorized => {
+            let response = response(StatusCode::UNAUTHORIZED, PLAIN, "it takes a user and a password\n");
+            with_header(response, WWW_AUTHENTICATE, "Basic")
+        }
+        Refusal::TooMany => {
+            response(StatusCode::TOO_MANY_REQUESTS, PLAIN, "the rate limit is reached: try again later\n")
+        }
+        Refusal::Busy => {
+            let words = "too many passwords are being checked: try again later\n";
+            // Makes room for others.
+            with_header(response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, words), CONNECTION, "close")
+        }
+        Refusal::Misconfigured => {
+            response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "the web configuration is wrong, see the log\n")
+        }
     }
 }
 

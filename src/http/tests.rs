@@ -1,5 +1,7 @@
 //! A server that is asked over real sockets.
 
+mod web_config;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -25,17 +27,17 @@ struct Running {
 }
 
 fn server(limits: Limits) -> Running {
-    server_at(&["127.0.0.1:0".parse().unwrap()], limits, 40)
+    server_at(&["127.0.0.1:0".parse().unwrap()], Gate::open(), limits, 40)
 }
 
 /// The first of the addresses is of TCP.
-fn server_at(addresses: &[Address], limits: Limits, max_scrapes: u32) -> Running {
+fn server_at(addresses: &[Address], gate: Gate, limits: Limits, max_scrapes: u32) -> Running {
     let metrics = Metrics::new(Tracepoints::default_set(), &Options::default());
     let listeners: Vec<Listener> = addresses.iter().map(|address| Listener::bind(address).unwrap()).collect();
     let address = listeners[0].tcp_address().unwrap();
     let (registry, readiness) = (metrics.registry(), Readiness::default());
     let site = Site::new("/metrics".into(), registry.clone(), metrics.http_requests(), readiness.clone(), max_scrapes);
-    let server = start(listeners, site, limits).unwrap();
+    let server = start(listeners, gate, site, limits).unwrap();
     Running { address, registry, readiness, server }
 }
 
@@ -190,7 +192,7 @@ fn listens_on_several_addresses_at_once() {
     let mut addresses: Vec<Address> = vec!["127.0.0.1:0".parse().unwrap(), Address::Unix(path.clone())];
     let free = std::net::TcpListener::bind("[::1]:0").and_then(|listener| listener.local_addr()).ok();
     addresses.extend(free.map(|address| Address::Tcp(address.to_string())));
-    let running = server_at(&addresses, LIMITS, 40);
+    let running = server_at(&addresses, Gate::open(), LIMITS, 40);
     for _ in 0..2 {
         assert_status(running.address, "GET /metrics", 200);
         let (head, body) = exchange(UnixStream::connect(&path).unwrap(), "GET /metrics", "");
@@ -205,7 +207,7 @@ fn listens_on_several_addresses_at_once() {
 
 #[test]
 fn scrapes_over_the_limit_are_refused_at_once() {
-    let running = server_at(&["127.0.0.1:0".parse().unwrap()], LIMITS, 1);
+    let running = server_at(&["127.0.0.1:0".parse().unwrap()], Gate::open(), LIMITS, 1);
     let Running { address, registry, .. } = &running;
     fill(registry);
     let mut slow = connect(*address);
@@ -229,7 +231,7 @@ fn scrapes_over_the_limit_are_refused_at_once() {
 
 #[test]
 fn no_limit_of_scrapes_is_none() {
-    let running = server_at(&["127.0.0.1:0".parse().unwrap()], LIMITS, 0);
+    let running = server_at(&["127.0.0.1:0".parse().unwrap()], Gate::open(), LIMITS, 0);
     fill(&running.registry);
     let slow = [(); 3].map(|()| {
         let mut slow = connect(running.address);

@@ -37,7 +37,7 @@ const fn or_unknown(text: Option<&'static str>) -> &'static str {
 /// What HTTP requests ask for: places in the label `path`.
 pub(crate) const HTTP_PATHS: [&str; 5] = ["metrics", "landing", "healthy", "ready", "other"];
 /// What HTTP requests are answered with.
-const HTTP_CODES: [&str; 5] = ["200", "404", "405", "500", "503"];
+const HTTP_CODES: [&str; 8] = ["200", "400", "401", "404", "405", "429", "500", "503"];
 
 families! {
     struct Families with options {

@@ -1,0 +1,309 @@
+//! Who is let in. In: the web configuration file and the files that it names, read again for each connection and each
+//! request, as the toolkit does it. Out: how to speak TLS, and whether a request is answered. While the files are wrong,
+//! nobody is let in.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hyper::{
+    HeaderMap,
+    header::{AUTHORIZATION, HeaderName, HeaderValue},
+};
+use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use tokio_rustls::rustls::ServerConfig;
+
+use super::{
+    config::{self, Config, RateLimit},
+    files,
+    passwords::{Passwords, Verdict},
+};
+
+/// The shortest time from one line of the log to the next.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What stands before the pages: nothing, or what a web configuration file says.
+pub struct Gate(Option<Watched>);
+
+/// Why a request is not answered with what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It came without TLS to where TLS is spoken.
+    PlainText,
+    /// It has no right user and password.
+    Unauthorized,
+    /// The rate limit is reached.
+    TooMany,
+    /// Too many passwords are being checked.
+    Busy,
+    /// The configuration file is wrong.
+    Misconfigured,
+}
+
+/// A file that must be right whenever it is looked at.
+struct Watched {
+    path: PathBuf,
+    /// Decided at the start, as with the toolkit.
+    has_tls: bool,
+    was_empty: bool,
+    passwords: Passwords,
+    state: Mutex<State>,
+}
+
+/// What was last read.
+struct State {
+    rules: Option<(Digest, Result<Arc<Rules>, String>)>,
+    tls: Option<(Digest, Result<Arc<ServerConfig>, String>)>,
+    rules_log: Log,
+    tls_log: Log,
+}
+
+/// A configuration that is right, and how much of its rate is left.
+struct Rules {
+    digest: Digest,
+    config: Config,
+    /// Tokens, and when they were counted.
+    bucket: Mutex<(f64, Instant)>,
+}
+
+type Digest = [u8; SHA256_OUTPUT_LEN];
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Gate").field(&self.0.as_ref().map(|watched| &watched.path)).finish()
+    }
+}
+
+impl Gate {
+    /// Lets everybody in, without TLS.
+    pub fn open() -> Self {
+        Self(None)
+    }
+
+    /// Lets in whom the file at `path` says, in the format of
+    /// [Prometheus' exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
+    ///
+    /// # Errors
+    /// When the file or one that it names cannot be read or is wrong, with what is wrong.
+    pub fn guarded(path: &Path) -> io::Result<Self> {
+        let watched = Watched::new(path).map_err(|what| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("the web configuration {}: {what}", path.display()))
+        })?;
+        Ok(Self(Some(watched)))
+    }
+
+    /// Whether TLS is spoken, which does not change.
+    pub fn has_tls(&self) -> bool {
+        self.0.as_ref().is_some_and(|watched| watched.has_tls)
+    }
+
+    /// How to speak TLS on a new connection, or `None` for not at all.
+    ///
+    /// # Errors
+    /// When the connection must be closed.
+    pub(super) fn tls(&self) -> Result<Option<Arc<ServerConfig>>, Refusal> {
+        match &self.0 {
+            Some(watched) if watched.has_tls => watched.tls().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a request with these fields may be answered, and fields to add to the answer.
+    pub(super) async fn admit(&self, fields: &HeaderMap) -> (Result<(), Refusal>, Vec<(HeaderName, HeaderValue)>) {
+        let Some(watched) = &self.0 else { return (Ok(()), Vec::new()) };
+        let rules = match watched.rules() {
+            Ok(rules) => rules,
+            Err(refusal) => return (Err(refusal), Vec::new()),
+        };
+        if !rules.take_token() {
+            return (Err(Refusal::TooMany), Vec::new());
+        }
+        let config = &rules.config;
+        let verdict = if config.users.is_empty() {
+            Verdict::Right
+        } else {
+            watched.passwords.check(&config.users, fields.get(AUTHORIZATION)).await
+        };
+        let admission = match verdict {
+            Verdict::Right => Ok(()),
+            Verdict::Wrong => Err(Refusal::Unauthorized),
+            Verdict::Busy => Err(Refusal::Busy),
+        };
+        (admission, config.headers.clone())
+    }
+}
+
+impl Watched {
+    fn new(path: &Path) -> Result<Self, String> {
+        let state = State { rules: None, tls: None, rules_log: Log::default(), tls_log: Log::default() };
+        let (path, passwords) = (path.to_owned(), Passwords::new()?);
+        let mut watched = Self { path, has_tls: false, was_empty: true, passwords, state: Mutex::new(state) };
+        let bytes = watched.bytes()?;
+        watched.was_empty = is_blank(&bytes);
+        let rules = watched.read_rules(&mut watched.state(), &bytes)?;
+        watched.has_tls = rules.config.tls.is_some();
+        if watched.has_tls {
+            watched.read_tls(&mut watched.state(), &rules)?;
+        }
+        Ok(watched)
+    }
+
+    fn rules(&self) -> Result<Arc<Rules>, Refusal> {
+        let state = &mut *self.state();
+        let read = self.bytes().and_then(|bytes| self.read_rules(state, &bytes));
+        state.rules_log.tell(&self.path, read)
+    }
+
+    fn tls(&self) -> Result<Arc<ServerConfig>, Refusal> {
+        let rules = self.rules()?;
+        let state = &mut *self.state();
+        let read = self.read_tls(state, &rules);
+        state.tls_log.tell(&self.path, read)
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        files::read(&self.path).map_err(|error| format!("cannot be read: {error}"))
+    }
+
+    fn read_rules(&self, state: &mut State, bytes: &[u8]) -> Result<Arc<Rules>, String> {
+        let digest = digest(&[bytes]);
+        let rules = match state.rules.take() {
+            Some((last, rules)) if last == digest => rules,
+            last => {
+                let rules = self.parse(bytes, digest);
+                if let (Some((_, Ok(_))), Ok(rules)) = (last, &rules) {
+                    tracing::info!("the web configuration {} has changed and is in force", self.path.display());
+                    if rules.config.tls.is_some() && !self.has_tls {
+                        tracing::warn!("TLS takes a restart");
+                    }
+                }
+                rules
+            }
+        };
+        state.rules = Some((digest, rules.clone()));
+        rules
+    }
+
+    fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Arc<Rules>, String> {
+        // Who writes a file in place empties it first.
+        if is_blank(bytes) && !self.was_empty {
+            return Err("is empty now; if nobody is to be kept out, let it have a comment".into());
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+        let config = config::parse(text, self.path.parent().unwrap_or(Path::new("")))?;
+        let tokens = config.rate_limit.map_or(0.0, |limit| f64::from(limit.burst));
+        Ok(Arc::new(Rules { digest, config, bucket: Mutex::new((tokens, Instant::now())) }))
+    }
+
+    fn read_tls(&self, state: &mut State, rules: &Rules) -> Result<Arc<ServerConfig>, String> {
+        let Some(tls) = &rules.config.tls else {
+            return Err("has no certificate any more: to go without TLS takes a restart".into());
+        };
+        let material = tls.read()?;
+        let authorities = material.client_authorities.as_deref().unwrap_or_default();
+        let digest = digest(&[&rules.digest, &material.certificates, &material.key, authorities]);
+        let config = match state.tls.take() {
+            Some((last, config)) if last == digest => config,
+            last => {
+                let config = tls.server_config(&material);
+                if let (Some((_, Ok(_))), Ok(_)) = (last, &config) {
+                    tracing::info!("the files or the configuration of TLS have changed and are in force");
+                }
+                config
+            }
+        };
+        state.tls = Some((digest, config.clone()));
+        config
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rules {
+    /// Takes one of the tokens of the rate limit, if there is a limit.
+    fn take_token(&self) -> bool {
+        let Some(RateLimit { interval, burst }) = self.config.rate_limit else { return true };
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let earned = now.duration_since(bucket.1).as_secs_f64() / interval.as_secs_f64();
+        *bucket = ((bucket.0 + earned).min(f64::from(burst)), now);
+        let is_left = bucket.0 >= 1.0;
+        if is_left {
+            bucket.0 -= 1.0;
+        }
+        is_left
+    }
+}
+
+/// What the log was told last.
+#[derive(Default)]
+struct Log {
+    wrong: Option<String>,
+    at: Option<Instant>,
+}
+
+impl Log {
+    /// Tells an error that is not the last one, and the end of errors; however often it is asked, not more than a line in
+    /// each interval.
+    fn tell<T>(&mut self, path: &Path, read: Result<T, String>) -> Result<T, Refusal> {
+        let wrong = read.as_ref().err();
+        if self.wrong.as_ref() != wrong && self.at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            match wrong {
+                Some(wrong) => tracing::error!(
+                    "the web configuration {}: {wrong}; nobody is let in until it is right again",
+                    path.display()
+                ),
+                None => tracing::info!("the web configuration {} is right again", path.display()),
+            }
+            self.wrong = wrong.cloned();
+            self.at = Some(Instant::now());
+        }
+        read.map_err(|_| Refusal::Misconfigured)
+    }
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.trim_ascii().is_empty()
+}
+
+fn digest(parts: &[&[u8]]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part);
+    }
+    let mut digest = Digest::default();
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_logged_once_and_not_more_than_one_in_a_while() {
+        let (mut log, path) = (Log::default(), Path::new("web.yml"));
+        let wrong = |what: &str| Err::<(), _>(what.to_owned());
+        assert_eq!(log.tell(path, Ok(7)), Ok(7));
+        assert_eq!((&log.wrong, log.at), (&None, None), "nothing to say");
+        assert_eq!(log.tell(path, wrong("a")), Err(Refusal::Misconfigured));
+        assert_eq!((log.wrong.as_deref(), log.at.is_some()), (Some("a"), true));
+        // Too early for anything else.
+        log.at = Some(Instant::now() + Duration::from_secs(3_600));
+        for read in [wrong("b"), Ok(())] {
+            assert_eq!(log.tell(path, read.clone()).is_ok(), read.is_ok());
+            assert_eq!(log.wrong.as_deref(), Some("a"));
+        }
+        log.at = None;
+        assert!(log.tell(path, wrong("a")).is_err());
+        assert_eq!(log.at, None, "it has been said");
+        assert_eq!(log.tell(path, Ok(())), Ok(()));
+        assert_eq!((&log.wrong, log.at.is_some()), (&None, true), "right again");
+    }
+}
