@@ -16,7 +16,7 @@ use crate::{
     pace::{Clock, Limits, Pacer},
     peers::Peer,
     probes::{Coin, Ended, Opened, Probes},
-    tally::Tally,
+    tally::{Exchanges, Tally},
 };
 
 /// No event may fire any more: the count is reached, the time is over, or a signal came.
@@ -33,16 +33,27 @@ pub struct Emitter<'a> {
     now: u32,
     trace: Option<&'a Trace>,
     tally: Tally,
+    exchanges: Exchanges,
 }
 
 impl<'a> Emitter<'a> {
     /// Fires through `probes` within `limits`.
     pub fn new(probes: &'a Probes, limits: Limits, clock: Clock, trace: Option<&'a Trace>) -> Self {
-        Self { probes, pacer: Pacer::new(limits), budget: 0, clock, now: clock.now(), trace, tally: Tally::new(probes) }
+        Self {
+            probes,
+            pacer: Pacer::new(limits),
+            budget: 0,
+            clock,
+            now: clock.now(),
+            trace,
+            tally: Tally::new(probes),
+            exchanges: Exchanges::default(),
+        }
     }
 
     /// What was fired.
-    pub fn into_tally(self) -> Tally {
+    pub fn into_tally(mut self) -> Tally {
+        self.tally.exchanges = self.exchanges.finish();
         self.tally
     }
 
@@ -70,7 +81,7 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// A message whose payload decodes (or whose command is unknown).
+    /// A message whose payload decodes (or whose command is unknown). Transactions have [`Self::transaction`].
     pub(crate) fn message(
         &mut self,
         direction: Direction,
@@ -78,11 +89,39 @@ impl<'a> Emitter<'a> {
         command: Command,
         payload: &[u8],
     ) -> Result<(), Stop> {
+        if self.fire_message(direction, peer, command, payload)? {
+            self.exchanges.message(direction, peer, command, payload);
+        }
+        Ok(())
+    }
+
+    /// The message with the transaction `entry`, whose bytes are `payload`.
+    pub(crate) fn transaction(
+        &mut self,
+        direction: Direction,
+        peer: &Peer,
+        entry: &Entry,
+        payload: &[u8],
+    ) -> Result<(), Stop> {
+        if self.fire_message(direction, peer, Command::Tx, payload)? {
+            self.exchanges.transaction(direction, peer, &entry.txid, &entry.wtxid);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a tracepoint that it fired.
+    fn fire_message(
+        &mut self,
+        direction: Direction,
+        peer: &Peer,
+        command: Command,
+        payload: &[u8],
+    ) -> Result<bool, Stop> {
         let (tracepoint, probe) = match direction {
             Direction::Inbound => (Tracepoint::InboundMessage, self.probes.inbound_message),
             Direction::Outbound => (Tracepoint::OutboundMessage, self.probes.outbound_message),
         };
-        let Some(probe) = probe else { return Ok(()) };
+        let Some(probe) = probe else { return Ok(false) };
         // An empty std::vector has no data.
         let data = if payload.is_empty() { ptr::null() } else { payload.as_ptr() };
         self.fire(tracepoint, || {
@@ -99,7 +138,7 @@ impl<'a> Emitter<'a> {
             }
         })?;
         self.tally.message(direction, command, peer.connection_type, payload.len());
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) fn inbound(&mut self, peer: &Peer, command: Command, payload: &[u8]) -> Result<(), Stop> {
@@ -112,8 +151,10 @@ impl<'a> Emitter<'a> {
 
     /// An inbound message with a known command whose payload does not decode.
     pub(crate) fn undecodable(&mut self, peer: &Peer, command: Command, payload: &[u8]) -> Result<(), Stop> {
-        self.inbound(peer, command, payload)?;
-        self.tally.undecodable(command, peer.connection_type);
+        if self.fire_message(Direction::Inbound, peer, command, payload)? {
+            self.tally.undecodable(command, peer.connection_type);
+            self.exchanges.undecodable(peer);
+        }
         Ok(())
     }
 
@@ -137,6 +178,7 @@ impl<'a> Emitter<'a> {
             }
         })?;
         self.tally.connection(ConnectionEvent::Opened, peer);
+        self.exchanges.opened(peer, self.now);
         Ok(())
     }
 
@@ -147,7 +189,11 @@ impl<'a> Emitter<'a> {
 
     pub(crate) fn closed(&mut self, peer: &Peer) -> Result<(), Stop> {
         let probe = self.probes.closed_connection;
-        self.ended(Tracepoint::ClosedConnection, probe, ConnectionEvent::Closed, peer)
+        if probe.is_some() {
+            self.ended(Tracepoint::ClosedConnection, probe, ConnectionEvent::Closed, peer)?;
+            self.exchanges.closed(peer, self.now);
+        }
+        Ok(())
     }
 
     fn ended(
@@ -204,6 +250,7 @@ impl<'a> Emitter<'a> {
             // SAFETY: `hash` has 32 bytes and outlives the call.
             unsafe { probe(hash.as_ptr(), height, transactions, inputs, sigops, nanoseconds) }
         })?;
+        self.exchanges.connected(hash);
         let tally = &mut self.tally.blocks;
         tally.blocks += 1;
         tally.last_height = Some(height);

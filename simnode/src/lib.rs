@@ -34,16 +34,16 @@ pub use cli::{Layout, Options, Rate, Scenario};
 pub use emit::{Emitter, Stop};
 pub use names::{
     CoinSelection, Command, ConnectionEvent, ConnectionType, Direction, FlushMode, Misbehaviour, Network, Rejection,
-    RemovalReason, Tracepoint,
+    RemovalReason, Request, Responder, Tracepoint,
 };
 pub use pace::{Clock, Limits};
 pub use probes::Probes;
 pub use run::{launch, simulate};
 pub use scenario::play;
 pub use tally::{
-    BlockTally, CoinSelectionTally, ConnectionTally, CreatedTally, FlushTally, MempoolTally, MessageTally,
-    MisbehavingTally, RejectedTally, RemovedTally, ReplacedTally, Report, SelectedCoinsTally, Tally, TransactionTally,
-    UtxoTally,
+    BlockTally, CoinSelectionTally, CompactBlockTally, ConnectionTally, CreatedTally, ExchangesTally, FlushTally,
+    MempoolTally, MessageTally, MisbehavingTally, RejectedTally, RemovedTally, ReplacedTally, Report, RequestTally,
+    SelectedCoinsTally, Tally, TransactionTally, UtxoTally,
 };
 
 /// Defines `main` of a layout's executable: takes the table of tracepoints from the C object linked into it, and runs.

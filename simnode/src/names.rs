@@ -63,7 +63,28 @@ names! {
 }
 
 names! {
+    /// What one side asks the other for.
+    #[derive(Hash)]
+    Request {
+        GetdataTx = c"getdata_tx",
+        GetdataBlock = c"getdata_block",
+        Getheaders = c"getheaders",
+        Getblocktxn = c"getblocktxn",
+    }
+}
+
+names! {
+    /// Who is to answer a request.
+    #[derive(Hash)]
+    Responder {
+        Peer = c"peer",
+        Node = c"node",
+    }
+}
+
+names! {
     /// Bitcoin Core's connection types.
+    #[derive(Hash)]
     ConnectionType {
         Inbound = c"inbound",
         OutboundFullRelay = c"outbound-full-relay",

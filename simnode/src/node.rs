@@ -112,7 +112,7 @@ impl<'e, 'p> Node<'e, 'p> {
     /// A message with a transaction.
     pub(crate) fn say_transaction(&mut self, direction: Direction, peer: usize, entry: &Entry) -> Step {
         let payload = self.supply.bytes(entry);
-        self.emitter.message(direction, &self.peers[peer], Command::Tx, payload)
+        self.emitter.transaction(direction, &self.peers[peer], entry, payload)
     }
 
     /// How many peers of this direction there are.

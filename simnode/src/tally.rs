@@ -35,6 +35,7 @@ pub struct Tally {
     pub(crate) blocks: BlockTally,
     utxo: UtxoTally,
     pub(crate) coin_selection: CoinSelectionTally,
+    pub(crate) exchanges: ExchangesTally,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -85,6 +86,7 @@ impl Tally {
             blocks: Default::default(),
             utxo: Default::default(),
             coin_selection: Default::default(),
+            exchanges: Default::default(),
         }
     }
 
@@ -161,6 +163,7 @@ impl Tally {
         self.blocks.merge(&other.blocks);
         self.utxo.merge(&other.utxo);
         self.coin_selection.merge(&other.coin_selection);
+        self.exchanges.merge(&other.exchanges);
     }
 
     /// What is printed at the end.
@@ -241,6 +244,7 @@ impl Tally {
             validation: self.blocks.clone(),
             utxocache: self.utxo.clone(),
             coin_selection: self.coin_selection.clone(),
+            exchanges: self.exchanges.clone(),
         }
     }
 }
@@ -251,10 +255,12 @@ fn add(ours: &mut [u64], theirs: &[u64]) {
     }
 }
 
+mod exchanges;
 mod report;
 
+pub(crate) use exchanges::Exchanges;
 pub use report::{
-    BlockTally, CoinSelectionTally, ConnectionTally, CreatedTally, FlushTally, MempoolTally, MessageTally,
-    MisbehavingTally, RejectedTally, RemovedTally, ReplacedTally, Report, SelectedCoinsTally, TransactionTally,
-    UtxoTally,
+    BlockTally, CoinSelectionTally, CompactBlockTally, ConnectionTally, CreatedTally, ExchangesTally, FlushTally,
+    MempoolTally, MessageTally, MisbehavingTally, RejectedTally, RemovedTally, ReplacedTally, Report, RequestTally,
+    SelectedCoinsTally, TransactionTally, UtxoTally,
 };

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::names::{ConnectionType, Request, Responder};
 
 /// All that was fired.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +36,8 @@ pub struct Report {
     pub utxocache: UtxoTally,
     /// coin_selection:*
     pub coin_selection: CoinSelectionTally,
+    /// What the events say together.
+    pub exchanges: ExchangesTally,
 }
 
 /// Messages of one direction, command and connection type.
@@ -62,7 +66,7 @@ pub struct ConnectionTally {
     pub direction: &'static str,
     /// As in the tracepoint.
     pub connection_type: &'static str,
-    /// `ipv4`, `ipv6`, `onion`, `i2p` or `cjdns`.
+    /// `ipv4`, `ipv6`, `onion`, `i2p`, `cjdns` or `unroutable`.
     pub network: &'static str,
     /// Connections.
     pub count: u64,
@@ -274,6 +278,121 @@ impl CreatedTally {
         self.success += other.success;
         self.fees += other.fees;
     }
+}
+
+/// Exchanges that ended, or are open at the end of the run. Each thread has its own: what one closes and another opens is
+/// nothing together.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ExchangesTally {
+    /// Pings of the node that were answered with their nonce.
+    pub pings_answered: u64,
+    /// Connections that were opened and then sent a verack, by connection type.
+    #[serde(serialize_with = "by_connection_type")]
+    pub handshakes_completed: [u64; ConnectionType::ALL.len()],
+    /// A row for each request and responder.
+    #[serde(serialize_with = "by_request")]
+    pub requests: [[RequestTally; Responder::ALL.len()]; Request::ALL.len()],
+    /// Blocks that came as compact blocks before they were connected.
+    pub compact_blocks: CompactBlockTally,
+    /// Blocks that were connected after an inv, headers or cmpctblock that nobody had asked for.
+    pub announced_blocks_connected: u64,
+    /// Openings within an hour after a closing of the same host, by connection type. Not of hosts that share an address.
+    #[serde(serialize_with = "by_connection_type")]
+    pub reconnections: [u64; ConnectionType::ALL.len()],
+    /// Outbound openings within a minute after one of the same address and type was closed without an inbound message.
+    /// They are reconnections too.
+    pub transport_retries: u64,
+}
+
+/// What became of requests. Items of getdata count one by one; asked for again while open they are the same.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RequestTally {
+    /// By what was asked for.
+    pub answered: u64,
+    /// By notfound.
+    pub notfound: u64,
+    /// Open when the connection was closed.
+    pub closed: u64,
+    /// getheaders that another followed.
+    pub repeated: u64,
+    /// Open at the end.
+    pub open: u64,
+}
+
+/// How blocks that came as compact blocks got their transactions.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct CompactBlockTally {
+    /// All were there.
+    pub from_mempool: u64,
+    /// By getblocktxn.
+    pub requested_transactions: u64,
+    /// The block came whole before it was connected.
+    pub full_block: u64,
+    /// It was not connected.
+    pub unfinished: u64,
+}
+
+impl ExchangesTally {
+    pub(crate) fn request(&mut self, request: Request, responder: Responder) -> &mut RequestTally {
+        &mut self.requests[request as usize][responder as usize]
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.pings_answered += other.pings_answered;
+        self.announced_blocks_connected += other.announced_blocks_connected;
+        self.transport_retries += other.transport_retries;
+        let pairs = [
+            (&mut self.handshakes_completed, &other.handshakes_completed),
+            (&mut self.reconnections, &other.reconnections),
+        ];
+        for (ours, theirs) in pairs {
+            super::add(ours, theirs);
+        }
+        for (ours, theirs) in self.requests.iter_mut().flatten().zip(other.requests.iter().flatten()) {
+            ours.answered += theirs.answered;
+            ours.notfound += theirs.notfound;
+            ours.closed += theirs.closed;
+            ours.repeated += theirs.repeated;
+            ours.open += theirs.open;
+        }
+        let (ours, theirs) = (&mut self.compact_blocks, &other.compact_blocks);
+        ours.from_mempool += theirs.from_mempool;
+        ours.requested_transactions += theirs.requested_transactions;
+        ours.full_block += theirs.full_block;
+        ours.unfinished += theirs.unfinished;
+    }
+}
+
+fn by_connection_type<S: Serializer>(
+    counts: &[u64; ConnectionType::ALL.len()],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for (connection_type, count) in ConnectionType::ALL.iter().zip(counts).filter(|(_, count)| **count > 0) {
+        map.serialize_entry(connection_type.name(), count)?;
+    }
+    map.end()
+}
+
+fn by_request<S: Serializer>(
+    counts: &[[RequestTally; Responder::ALL.len()]; Request::ALL.len()],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Row {
+        request: &'static str,
+        responder: &'static str,
+        #[serde(flatten)]
+        outcomes: RequestTally,
+    }
+    let rows = Request::ALL.iter().zip(counts).flat_map(|(request, by_responder)| {
+        Responder::ALL.iter().zip(by_responder).map(|(responder, outcomes)| Row {
+            request: request.name(),
+            responder: responder.name(),
+            outcomes: *outcomes,
+        })
+    });
+    serializer.collect_seq(rows)
 }
 
 fn merge_maps(ours: &mut BTreeMap<&'static str, u64>, theirs: &BTreeMap<&'static str, u64>) {
