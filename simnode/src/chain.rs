@@ -56,9 +56,15 @@ impl Chain {
         self.headers.iter().skip(skip).copied().collect()
     }
 
-    /// As nodes make them: the tip first, then sparser and sparser.
-    pub(crate) fn locator(&self) -> Vec<BlockHash> {
-        let back = |distance: usize| self.headers.iter().rev().nth(distance);
+    /// The headers after that with the hash `after`, oldest first; none if that is not remembered.
+    pub(crate) fn headers_after(&self, after: BlockHash) -> Vec<Header> {
+        let count = self.headers.iter().rev().position(|header| header.block_hash() == after);
+        self.last_headers(count.unwrap_or(0))
+    }
+
+    /// As nodes make them: the block `skip` below the tip first, then sparser and sparser.
+    pub(crate) fn locator(&self, skip: usize) -> Vec<BlockHash> {
+        let back = |distance: usize| self.headers.iter().rev().nth(skip + distance);
         (0..10).chain((4..8).map(|power| 1 << power)).filter_map(back).map(Header::block_hash).collect()
     }
 

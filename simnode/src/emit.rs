@@ -110,6 +110,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Whether there is a tracepoint that it fired.
+    #[inline]
     fn fire_message(
         &mut self,
         direction: Direction,
@@ -153,7 +154,6 @@ impl<'a> Emitter<'a> {
     pub(crate) fn undecodable(&mut self, peer: &Peer, command: Command, payload: &[u8]) -> Result<(), Stop> {
         if self.fire_message(Direction::Inbound, peer, command, payload)? {
             self.tally.undecodable(command, peer.connection_type);
-            self.exchanges.undecodable(peer);
         }
         Ok(())
     }

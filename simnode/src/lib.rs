@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! cli ──► run ──► scenario (mix, churn, flood, blocks) ──► emit ──► probes (C, one object for each layout)
-//!                 peers, mempool, chain, payloads            └────► tally, trace, pace
+//!                 peers, mempool, chain, payloads,           └────► tally, trace, pace
+//!                 what is due later
 //! ```
 //!
 //! The tracepoints are in `probes.c`, compiled once for each layout and linked into that layout's executable alone
@@ -17,6 +18,7 @@
 
 mod chain;
 mod cli;
+mod due;
 mod emit;
 mod mempool;
 mod names;

@@ -1,17 +1,18 @@
-//! The simulated node's state, and the steps that all scenarios share: say a message, open and close a connection, shake
-//! hands. Takes decisions of a scenario, gives events to the [`Emitter`].
+//! The simulated node's state, and the steps that all scenarios share: say a message, open and close a connection, pick a
+//! peer. Takes decisions of a scenario, gives events to the [`Emitter`].
 
 use std::{collections::VecDeque, mem};
 
 use bitcoin::{
     consensus::Encodable,
-    p2p::{ServiceFlags, message::NetworkMessage, message_blockdata::Inventory},
+    p2p::{ServiceFlags, message_blockdata::Inventory},
 };
 use fastrand::Rng;
 
 use crate::{
     chain::{Block, Chain},
     cli::{Layout, Options},
+    due::{BlockStep, Due, OfNode, OfPeer, Queue},
     emit::{Emitter, Stop},
     mempool::{Entry, Mempool},
     names::{Command, ConnectionType, Direction, Network},
@@ -22,6 +23,9 @@ use crate::{
 
 /// The most inbound peers that a node with default options takes.
 pub(crate) const MOST_INBOUND: usize = 114;
+
+/// How many places are remembered from which peers come back.
+const REMEMBERED_PLACES: usize = 32;
 
 /// How the result of each step is told: `Err` when it was the last.
 pub(crate) type Step = Result<(), Stop>;
@@ -37,16 +41,53 @@ pub(crate) struct Node<'e, 'p> {
     pub(crate) supply: Transactions,
     pub(crate) mempool: Mempool,
     pub(crate) chain: Chain,
+    /// The block that arrives.
+    pub(crate) arriving: Option<Arriving>,
     /// The last block, as long as peers ask for it.
     pub(crate) last_block: Option<Block>,
-    /// How often the wallet has made a transaction.
-    pub(crate) spends: u64,
-    /// Pings that the peers have not answered: when to, by whom, nonce.
-    pings: VecDeque<(u64, i64, u64)>,
+    pub(crate) queue: Queue,
+    pub(crate) done: Done,
+    /// Places from which peers were that left lately, by direction.
+    gone: [VecDeque<Place>; 2],
     /// Kept so that messages need no allocation.
     pub(crate) payload: Vec<u8>,
     pub(crate) items: Vec<Inventory>,
     pub(crate) picked: Vec<Entry>,
+}
+
+/// A block on its way.
+pub(crate) struct Arriving {
+    pub(crate) block: Block,
+    /// How many of its transactions were in the mempool; the others follow them.
+    pub(crate) known: usize,
+    /// Who gives it.
+    pub(crate) source: i64,
+    /// It cannot be put together from its parts.
+    pub(crate) fails: bool,
+    /// Another block of its height, which comes too late.
+    pub(crate) stale: Option<Box<Block>>,
+}
+
+impl Arriving {
+    /// The positions of the transactions that the node lacks, the coinbase being at 0.
+    pub(crate) fn missing(&self) -> Vec<u64> {
+        (self.known as u64 + 1..self.block.len() as u64).collect()
+    }
+}
+
+/// How often something was done, of which every so manieth goes wrong.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// Transactions that the wallet made.
+    pub(crate) spends: u64,
+    /// Pings of inbound peers.
+    pub(crate) inbound_pings: u64,
+    /// getheaders to peers.
+    pub(crate) headers_asked: u64,
+    /// getdata for transactions to peers.
+    pub(crate) transactions_asked: u64,
+    /// Orphans of which the parent was asked for.
+    pub(crate) parents_asked: u64,
 }
 
 impl<'e, 'p> Node<'e, 'p> {
@@ -65,9 +106,11 @@ impl<'e, 'p> Node<'e, 'p> {
             supply,
             mempool: Mempool::default(),
             chain,
+            arriving: None,
             last_block: None,
-            spends: 0,
-            pings: VecDeque::new(),
+            queue: Queue::default(),
+            done: Done::default(),
+            gone: Default::default(),
             payload: Vec::new(),
             items: Vec::new(),
             picked: Vec::new(),
@@ -121,24 +164,42 @@ impl<'e, 'p> Node<'e, 'p> {
         self.peers.iter().filter(of_direction).count()
     }
 
-    /// Any peer, by position. There is always one.
+    /// Any peer that fits, by position.
+    fn pick(&mut self, fits: impl Fn(&Peer) -> bool) -> Option<usize> {
+        let start = self.rng.usize(..self.peers.len());
+        (start..self.peers.len()).chain(0..start).find(|&index| fits(&self.peers[index]))
+    }
+
+    /// Any peer that has shaken hands, by position. There is always one.
     pub(crate) fn any_peer(&mut self) -> usize {
-        self.rng.usize(..self.peers.len())
+        self.pick(|peer| peer.ready).expect("one peer always stays")
     }
 
-    /// Any peer that transactions are exchanged with, by position.
+    /// Any peer that transactions are exchanged with, by position. There is always one.
     pub(crate) fn relay_peer(&mut self) -> usize {
-        let start = self.any_peer();
-        (start..self.peers.len())
-            .chain(0..start)
-            .find(|&index| self.peers[index].relays_transactions())
-            .unwrap_or(start)
+        let picked = self.pick(|peer| peer.ready && peer.relays_transactions());
+        picked.unwrap_or_else(|| self.any_peer())
     }
 
-    /// Any peer of `connection_type`, by position.
+    /// Any peer to announce a block, by position: whose headers are not taken for an answer.
+    pub(crate) fn announcer(&mut self) -> usize {
+        let picked = self.pick(|peer| peer.ready && !peer.headers_asked);
+        picked.unwrap_or_else(|| self.any_peer())
+    }
+
+    /// Any peer of `connection_type` that has shaken hands, by position.
+    pub(crate) fn ready_peer_of(&mut self, connection_type: ConnectionType) -> Option<usize> {
+        self.pick(|peer| peer.ready && peer.connection_type == connection_type)
+    }
+
+    /// Any peer of `connection_type`, by position, even if it has not said anything yet.
     pub(crate) fn peer_of(&mut self, connection_type: ConnectionType) -> Option<usize> {
-        let start = self.any_peer();
-        (start..self.peers.len()).chain(0..start).find(|&index| self.peers[index].connection_type == connection_type)
+        self.pick(|peer| peer.connection_type == connection_type)
+    }
+
+    /// The position of the peer with this id.
+    pub(crate) fn find_peer(&self, id: i64) -> Option<usize> {
+        self.peers.iter().position(|peer| peer.id == id)
     }
 
     /// Ipv4 more often than others, as on mainnet.
@@ -152,6 +213,32 @@ impl<'e, 'p> Node<'e, 'p> {
         }
     }
 
+    /// Any place.
+    pub(crate) fn any_place(&mut self) -> Place {
+        let network = self.any_network();
+        Place::random(&mut self.rng, network)
+    }
+
+    /// Any place to which the node has not connected: it does so once at most.
+    pub(crate) fn outbound_place(&mut self) -> Place {
+        loop {
+            let place = self.any_place();
+            if !self.has_connected_to(&place) {
+                return place;
+            }
+        }
+    }
+
+    pub(crate) fn has_connected_to(&self, place: &Place) -> bool {
+        let outbound = |peer: &&Peer| peer.connection_type.direction() == Direction::Outbound;
+        self.peers.iter().filter(outbound).any(|peer| peer.place.is_host_of(place))
+    }
+
+    /// Where a peer of this direction was that left not long ago; each is given once.
+    pub(crate) fn gone_place(&mut self, direction: Direction) -> Option<Place> {
+        self.gone[direction as usize].pop_front()
+    }
+
     /// A connection to or from `place`; gives the peer's position.
     pub(crate) fn open(&mut self, connection_type: ConnectionType, place: Place) -> Result<usize, Stop> {
         let peer = Peer {
@@ -161,6 +248,10 @@ impl<'e, 'p> Node<'e, 'p> {
             network: place.network,
             established: self.emitter.now(),
             place,
+            latency: 15 + self.rng.u64(..180),
+            ready: false,
+            pinged: false,
+            headers_asked: false,
         };
         self.next_id += self.id_step;
         self.peers.push(peer);
@@ -173,7 +264,44 @@ impl<'e, 'p> Node<'e, 'p> {
     /// Closes the connection of the peer at `peer`. Another peer takes its position.
     pub(crate) fn close(&mut self, peer: usize) -> Step {
         let peer = self.peers.swap_remove(peer);
-        self.emitter.closed(&peer)
+        self.emitter.closed(&peer)?;
+        let returns = match peer.connection_type {
+            ConnectionType::Inbound | ConnectionType::OutboundFullRelay => true,
+            ConnectionType::BlockRelayOnly
+            | ConnectionType::Manual
+            | ConnectionType::Feeler
+            | ConnectionType::AddrFetch
+            | ConnectionType::PrivateBroadcast => false,
+        };
+        if returns {
+            let gone = &mut self.gone[peer.connection_type.direction() as usize];
+            if gone.len() == REMEMBERED_PLACES {
+                gone.pop_front();
+            }
+            gone.push_back(peer.place);
+        }
+        Ok(())
+    }
+
+    /// What the peer at `peer` does as soon as it can, some dozens to hundreds of events from now.
+    pub(crate) fn expect(&mut self, peer: usize, what: OfPeer) {
+        let latency = self.peers[peer].latency + self.rng.u64(5..40);
+        self.expect_in(latency, peer, what);
+    }
+
+    /// What the peer at `peer` does so many events from now.
+    pub(crate) fn expect_in(&mut self, events: u64, peer: usize, what: OfPeer) {
+        self.queue.push(self.emitter.fired() + events, Due::OfPeer(self.peers[peer].id, what));
+    }
+
+    /// What comes next of the block that arrives, from the peer at `peer`.
+    pub(crate) fn expect_block(&mut self, peer: usize, step: BlockStep) {
+        self.expect(peer, OfPeer::Block(step));
+    }
+
+    /// What the node does so many events from now.
+    pub(crate) fn plan(&mut self, events: u64, what: OfNode) {
+        self.queue.push(self.emitter.fired() + events, Due::OfNode(what));
     }
 
     /// Evicts an inbound peer for a new one, as Bitcoin Core does when it is full.
@@ -186,107 +314,6 @@ impl<'e, 'p> Node<'e, 'p> {
         // The new peer, being the last, takes the position of the old.
         self.close(old)?;
         Ok(old)
-    }
-
-    /// A ping of the node, which the peer will answer after some more events.
-    pub(crate) fn ping(&mut self, peer: usize) -> Step {
-        let nonce = self.rng.u64(1..);
-        self.send(peer, Command::Ping, &nonce)?;
-        let due = self.emitter.fired() + 5 + self.rng.u64(..20);
-        self.pings.push_back((due, self.peers[peer].id, nonce));
-        Ok(())
-    }
-
-    /// A ping of the peer, with the node's answer.
-    pub(crate) fn answer_ping(&mut self, peer: usize) -> Step {
-        let nonce = self.rng.u64(1..);
-        self.hear(peer, Command::Ping, &nonce)?;
-        self.send(peer, Command::Pong, &nonce)
-    }
-
-    /// Lets peers answer pings whose time has come, unless they are gone.
-    pub(crate) fn answer_due_pings(&mut self) -> Step {
-        while let Some(&(due, id, nonce)) = self.pings.front() {
-            if due > self.emitter.fired() {
-                break;
-            }
-            self.pings.pop_front();
-            if let Some(peer) = self.peers.iter().position(|peer| peer.id == id) {
-                self.hear(peer, Command::Pong, &nonce)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The version messages, in the order in which they come.
-    pub(crate) fn exchange_versions(&mut self, peer: usize) -> Step {
-        let inbound = self.peers[peer].connection_type == ConnectionType::Inbound;
-        if inbound {
-            self.peer_version(peer)?;
-            self.own_version(peer)
-        } else {
-            self.own_version(peer)?;
-            self.peer_version(peer)
-        }
-    }
-
-    fn peer_version(&mut self, peer: usize) -> Step {
-        let (now, height) = (self.emitter.now(), self.chain.height);
-        let version = payload::peer_version(&mut self.rng, &self.peers[peer], now, height);
-        self.hear(peer, Command::Version, &version)
-    }
-
-    pub(crate) fn own_version(&mut self, peer: usize) -> Step {
-        let (now, height, agent) = (self.emitter.now(), self.chain.height, self.layout.user_agent());
-        let version = payload::own_version(&mut self.rng, &self.peers[peer], now, height, agent);
-        self.send(peer, Command::Version, &version)
-    }
-
-    /// All that two nodes say when they meet, in Bitcoin Core's order.
-    pub(crate) fn shake_hands(&mut self, peer: usize) -> Step {
-        use Direction::{Inbound, Outbound};
-        let connection_type = self.peers[peer].connection_type;
-        let inbound = connection_type == ConnectionType::Inbound;
-        let relays = self.peers[peer].relays_transactions();
-        self.exchange_versions(peer)?;
-        self.say_empty(Outbound, peer, Command::Wtxidrelay)?;
-        self.say_empty(Outbound, peer, Command::Sendaddrv2)?;
-        self.say_empty(Outbound, peer, Command::Verack)?;
-        if !inbound && relays {
-            self.say_empty(Outbound, peer, Command::Getaddr)?;
-        }
-        self.say_empty(Inbound, peer, Command::Wtxidrelay)?;
-        self.say_empty(Inbound, peer, Command::Sendaddrv2)?;
-        self.say_empty(Inbound, peer, Command::Verack)?;
-        self.send(peer, Command::Sendcmpct, &payload::low_bandwidth())?;
-        self.ping(peer)?;
-        if !inbound {
-            let getheaders = payload::getheaders(&self.chain);
-            self.send(peer, Command::Getheaders, &getheaders)?;
-        }
-        if relays {
-            self.send(peer, Command::Feefilter, &100_i64)?;
-        }
-        self.hear(peer, Command::Sendcmpct, &payload::low_bandwidth())?;
-        self.answer_ping(peer)?;
-        let getheaders = payload::getheaders(&self.chain);
-        self.hear(peer, Command::Getheaders, &getheaders)?;
-        self.send(peer, Command::Headers, &NetworkMessage::Headers(Vec::new()))?;
-        if relays {
-            let fee = payload::feefilter(&mut self.rng);
-            self.hear(peer, Command::Feefilter, &fee)?;
-        }
-        self.say_empty(Outbound, peer, Command::Sendheaders)?;
-        self.say_empty(Inbound, peer, Command::Sendheaders)?;
-        if inbound && self.rng.u8(..3) == 0 {
-            self.say_empty(Inbound, peer, Command::Getaddr)?;
-            let count = 100 + self.rng.usize(..200);
-            self.gossip(Outbound, peer, count)?;
-        } else if !inbound && relays {
-            let count = 20 + self.rng.usize(..100);
-            self.gossip(Inbound, peer, count)?;
-        }
-        Ok(())
     }
 
     /// An `addrv2` message with `count` addresses, the first of them often the sender's.

@@ -109,9 +109,10 @@ pub(crate) fn low_bandwidth() -> SendCmpct {
     SendCmpct { send_compact: false, version: 2 }
 }
 
-/// Headers after the tip.
-pub(crate) fn getheaders(chain: &Chain) -> GetHeadersMessage {
-    GetHeadersMessage { version: PROTOCOL_VERSION, locator_hashes: chain.locator(), stop_hash: BlockHash::all_zeros() }
+/// Headers after the block `skip` below the tip.
+pub(crate) fn getheaders(chain: &Chain, skip: usize) -> GetHeadersMessage {
+    let (version, locator_hashes) = (PROTOCOL_VERSION, chain.locator(skip));
+    GetHeadersMessage { version, locator_hashes, stop_hash: BlockHash::all_zeros() }
 }
 
 /// Satoshis per 1,000 virtual bytes, from Bitcoin Core's rounded steps.

@@ -1,4 +1,5 @@
-//! Peers and where they are. All addresses are of documentation ranges or made up; the onion names have valid checksums.
+//! Peers and where they are. Nobody's addresses, but such as Bitcoin Core takes for routable: of IPv4 the class that is
+//! reserved for the future, of IPv6 the newer range for documentation. The onion names have valid checksums.
 
 use std::{
     ffi::CString,
@@ -44,6 +45,14 @@ pub(crate) struct Peer {
     /// UNIX seconds.
     pub(crate) established: u32,
     pub(crate) place: Place,
+    /// How long it takes to answer, in events.
+    pub(crate) latency: u64,
+    /// It has shaken hands and stays, so that anything can be said to it.
+    pub(crate) ready: bool,
+    /// It has not answered the node's ping yet.
+    pub(crate) pinged: bool,
+    /// It has not answered the node's getheaders yet.
+    pub(crate) headers_asked: bool,
 }
 
 impl Peer {
@@ -64,12 +73,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A random place on `network`, listening on the usual port.
+    /// A random place on `network`, listening on the usual port. Some /16 of IPv4 and /32 of IPv6 are crowded, as those
+    /// of large hosters are.
     pub(crate) fn random(rng: &mut Rng, network: Network) -> Self {
+        let crowded = rng.bool();
         let (host, address) = match network {
             Network::Ipv6 => {
-                let groups: [u16; 2] = [rng.u16(..64), rng.u16(1..)];
-                let ip = Ipv6Addr::new(0x2001, 0xdb8, groups[0], 0, 0, 0, 0, groups[1]);
+                let provider = if crowded { rng.u16(..3) } else { rng.u16(3..0x1000) };
+                let ip = Ipv6Addr::new(0x3fff, provider, rng.u16(..64), 0, 0, 0, 0, rng.u16(1..));
                 (format!("[{ip}]"), AddrV2::Ipv6(ip))
             }
             Network::Onion => {
@@ -85,9 +96,14 @@ impl Place {
                 let ip = Ipv6Addr::from_bits((rng.u128(..) >> 8) | (0xfc << 120));
                 (format!("[{ip}]"), AddrV2::Cjdns(ip))
             }
-            _ => {
-                let [a, b, c] = [[192, 0, 2], [198, 51, 100], [203, 0, 113]][rng.usize(..3)];
-                let ip = Ipv4Addr::new(a, b, c, rng.u8(1..255));
+            Network::Ipv4 => {
+                let [a, b] = if crowded { [240, rng.u8(..4)] } else { [rng.u8(241..255), rng.u8(..)] };
+                let ip = Ipv4Addr::new(a, b, rng.u8(..), rng.u8(1..255));
+                (ip.to_string(), AddrV2::Ipv4(ip))
+            }
+            // The operator's own machines.
+            Network::Unroutable | Network::Internal => {
+                let ip = if rng.bool() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(192, 168, 1, rng.u8(2..20)) };
                 (ip.to_string(), AddrV2::Ipv4(ip))
             }
         };
@@ -95,10 +111,15 @@ impl Place {
         Self { network, host, address, port }
     }
 
-    /// Moves to another place in the same small subnet of IPv4.
+    /// A place in a small subnet of IPv4.
     pub(crate) fn in_subnet(rng: &mut Rng, subnet: u8) -> Self {
-        let ip = Ipv4Addr::new(198, 51, 100, subnet * 16 + rng.u8(1..16));
+        let ip = Ipv4Addr::new(240, 100, subnet, rng.u8(1..16));
         Self { network: Network::Ipv4, host: ip.to_string(), address: AddrV2::Ipv4(ip), port: 8333 }
+    }
+
+    /// Whether both are the same host, at any port.
+    pub(crate) fn is_host_of(&self, other: &Self) -> bool {
+        self.host == other.host
     }
 
     /// What Bitcoin Core prints for a peer there: inbound peers come from any port, and by onion through a local proxy.
@@ -171,7 +192,8 @@ mod tests {
         assert_eq!(address(Network::Onion, full).len(), 67);
         assert!(address(Network::I2p, full).ends_with(".b32.i2p:0"));
         assert!(address(Network::Cjdns, full).starts_with("[fc"));
-        assert!(address(Network::Ipv6, full).starts_with("[2001:db8:"));
+        assert!(address(Network::Ipv6, full).starts_with("[3fff:"));
+        assert!(address(Network::Ipv4, full).starts_with("24") || address(Network::Ipv4, full).starts_with("25"));
         assert!(address(Network::Onion, ConnectionType::Inbound).starts_with("127.0.0.1:"));
         assert!(address(Network::Ipv4, ConnectionType::Manual).len() > 68);
     }

@@ -1,9 +1,11 @@
 //! The scenarios: what happens, in which order and how often. Each takes a [`Node`] and lives until the [`Emitter`]
 //! says stop.
 
+mod answers;
 mod blocks;
 mod churn;
 mod flood;
+mod handshake;
 mod local;
 mod mix;
 mod new_block;

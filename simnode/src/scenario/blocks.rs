@@ -107,6 +107,7 @@ pub(super) fn play(node: &mut Node, mut supply: Supply) -> Result<Infallible, St
     node.exchange_versions(first)?;
     node.say_empty(Direction::Outbound, first, Command::Verack)?;
     node.say_empty(Direction::Inbound, first, Command::Verack)?;
+    node.peers[first].ready = true;
     node.big_block_arrives(first, &mut supply.blocks[0])?;
     let inbound = [ConnectionType::Inbound; 6];
     for connection_type in [ConnectionType::OutboundFullRelay; 6].into_iter().chain(inbound) {
@@ -115,7 +116,7 @@ pub(super) fn play(node: &mut Node, mut supply: Supply) -> Result<Infallible, St
         node.shake_hands(peer)?;
     }
     loop {
-        node.answer_due_pings()?;
+        node.do_what_is_due()?;
         let peer = node.any_peer();
         let block = node.rng.usize(..SIZES.len());
         match node.rng.u8(..100) {
@@ -201,7 +202,8 @@ impl Node<'_, '_> {
     fn many_headers(&mut self, peer: usize, headers: &[Header]) -> Step {
         let ways = [(Direction::Outbound, Direction::Inbound), (Direction::Inbound, Direction::Outbound)];
         let (asks, answers) = ways[self.rng.usize(..2)];
-        let getheaders = payload::getheaders(&self.chain);
+        let mut getheaders = payload::getheaders(&self.chain, 0);
+        getheaders.locator_hashes.extend(headers.first().map(|first| first.prev_blockhash));
         self.say(asks, peer, Command::Getheaders, &getheaders)?;
         self.say(answers, peer, Command::Headers, &NetworkMessage::Headers(headers.to_vec()))
     }
@@ -214,6 +216,7 @@ impl Node<'_, '_> {
         }
         self.say_items(Direction::Inbound, peer, Command::Inv)?;
         self.items.truncate(100);
-        self.say_items(Direction::Outbound, peer, Command::Getdata)
+        self.say_items(Direction::Outbound, peer, Command::Getdata)?;
+        self.say_items(Direction::Inbound, peer, Command::Notfound)
     }
 }

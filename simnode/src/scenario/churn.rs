@@ -1,7 +1,7 @@
 //! `churn`: peers come and go. Inbound ones from few subnets fill the node until it evicts, come back after closing, and
 //! misbehave; outbound ones are tried, rotated and fall back to the old transport.
 
-use std::{collections::VecDeque, convert::Infallible};
+use std::convert::Infallible;
 
 use crate::{
     emit::Stop,
@@ -10,20 +10,16 @@ use crate::{
     peers::Place,
 };
 
-/// How many places are remembered from which peers come back.
-const REMEMBERED: usize = 32;
-
 pub(super) fn play(node: &mut Node) -> Result<Infallible, Stop> {
-    for connection_type in [ConnectionType::OutboundFullRelay, ConnectionType::BlockRelayOnly] {
+    for connection_type in [ConnectionType::BlockRelayOnly, ConnectionType::OutboundFullRelay] {
         for _ in 0..4 {
-            let place = node.any_place();
+            let place = node.outbound_place();
             let peer = node.open(connection_type, place)?;
             node.shake_hands(peer)?;
         }
     }
-    let mut gone = VecDeque::with_capacity(REMEMBERED);
     loop {
-        node.answer_due_pings()?;
+        node.do_what_is_due()?;
         match node.rng.u8(..100) {
             0..50 => {
                 let place = match node.rng.u8(..4) {
@@ -36,22 +32,24 @@ pub(super) fn play(node: &mut Node) -> Result<Infallible, Stop> {
                 node.visitor(place)?;
             }
             50..60 => {
-                if let Some(place) = gone.pop_front() {
+                if let Some(place) = node.gone_place(Direction::Inbound) {
                     node.visitor(place)?;
                 }
             }
-            60..80 => node.visitor_leaves(&mut gone)?,
+            60..80 => node.visitor_leaves()?,
             80..84 => node.inbound_misbehaves()?,
             84..88 => node.feeler()?,
             88..91 => node.addr_fetch()?,
             91..93 => node.outbound_rotates()?,
             93..95 => {
-                if let Some(peer) = node.peer_of(ConnectionType::OutboundFullRelay) {
-                    node.close(peer)?;
-                }
+                node.give_up_outbound()?;
                 node.transport_falls_back()?;
             }
             95..96 => node.private_broadcast()?,
+            96..98 => {
+                let peer = node.any_peer();
+                node.ping(peer)?;
+            }
             _ => {
                 let peer = node.any_peer();
                 node.answer_ping(peer)?;
@@ -68,17 +66,13 @@ impl Node<'_, '_> {
         } else {
             self.open(ConnectionType::Inbound, place)?
         };
-        if self.rng.bool() { self.shake_hands(peer) } else { self.exchange_versions(peer) }
+        if self.rng.bool() { self.meet(peer) } else { self.meet_mute(peer) }
     }
 
-    fn visitor_leaves(&mut self, gone: &mut VecDeque<Place>) -> Step {
-        let Some(peer) = self.peer_of(ConnectionType::Inbound) else {
-            return Ok(());
-        };
-        if gone.len() == REMEMBERED {
-            gone.pop_front();
+    fn visitor_leaves(&mut self) -> Step {
+        match self.peer_of(ConnectionType::Inbound) {
+            Some(peer) => self.close(peer),
+            None => Ok(()),
         }
-        gone.push_back(self.peers[peer].place.clone());
-        self.close(peer)
     }
 }

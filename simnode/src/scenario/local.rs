@@ -29,8 +29,8 @@ impl Node<'_, '_> {
     pub(super) fn wallet_spends(&mut self) -> Step {
         let wallet = WALLETS[self.rng.usize(..WALLETS.len())];
         let target = self.rng.i64(10_000..500_000_000);
-        let number = self.spends;
-        self.spends += 1;
+        let number = self.done.spends;
+        self.done.spends += 1;
         if number % 10 == 9 {
             return self.emitter.normal_create_tx(wallet, None);
         }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use super::new_block::Arrival;
+use super::new_block::{Arrival, Special};
 use crate::{
     emit::Stop,
     names::{Command, ConnectionType, Direction, Misbehaviour, Network, RemovalReason},
@@ -12,17 +12,16 @@ use crate::{
     peers::Place,
 };
 
-/// Outbound peers as Bitcoin Core wants them, and one that the operator added.
-const OUTBOUND: [ConnectionType; 11] = {
-    let mut types = [ConnectionType::OutboundFullRelay; 11];
+/// Outbound peers as Bitcoin Core wants them, besides the one that the operator added.
+const OUTBOUND: [ConnectionType; 10] = {
+    let mut types = [ConnectionType::OutboundFullRelay; 10];
     types[3] = ConnectionType::BlockRelayOnly;
     types[6] = ConnectionType::BlockRelayOnly;
-    types[10] = ConnectionType::Manual;
     types
 };
 /// Inbound peers at the start; half as many stay at least.
 const INBOUND: usize = 40;
-/// Events to the first block and from it to the second, then on average from block to block.
+/// Events to each of the first blocks, which show the ways in which blocks arrive; then on average from block to block.
 const FIRST_BLOCKS: u64 = 400;
 const BLOCK_EVERY: u64 = 5_000;
 /// What happens seldom comes once each at first, so many events apart.
@@ -35,15 +34,16 @@ pub(super) fn play(node: &mut Node, blocks: bool) -> Result<Infallible, Stop> {
     let mut next_block = (node.emitter.fired() + FIRST_BLOCKS, 0);
     let mut inbound = 0;
     loop {
-        node.answer_due_pings()?;
+        node.do_what_is_due()?;
         if inbound < INBOUND {
             inbound += 1;
             node.inbound_connects()?;
         }
         let fired = node.emitter.fired();
-        if blocks && fired >= next_block.0 {
+        if blocks && fired >= next_block.0 && node.arriving.is_none() {
             let number = next_block.1;
-            let gap = if number == 0 { FIRST_BLOCKS } else { node.rng.u64(BLOCK_EVERY / 2..BLOCK_EVERY * 3 / 2) };
+            let first = number < Node::FIRST_ARRIVALS - 1;
+            let gap = if first { FIRST_BLOCKS } else { node.rng.u64(BLOCK_EVERY / 2..BLOCK_EVERY * 3 / 2) };
             next_block = (fired + gap, number + 1);
             node.any_block(number)?;
         }
@@ -56,43 +56,67 @@ pub(super) fn play(node: &mut Node, blocks: bool) -> Result<Infallible, Stop> {
 }
 
 impl Node<'_, '_> {
+    /// The peer that the operator added is ready at once and stays, so that there is always one to talk to.
     fn connect_outbound(&mut self) -> Step {
+        let place = self.outbound_place();
+        let peer = self.open(ConnectionType::Manual, place)?;
+        self.shake_hands(peer)?;
         for connection_type in OUTBOUND {
-            let place = self.any_place();
-            let peer = self.open(connection_type, place)?;
-            self.shake_hands(peer)?;
+            self.connect_to_any(connection_type)?;
         }
         Ok(())
     }
 
     fn inbound_connects(&mut self) -> Step {
-        let place = self.any_place();
+        let place = self.visiting_place();
         let peer = self.open(ConnectionType::Inbound, place)?;
-        self.shake_hands(peer)
+        self.meet(peer)
     }
 
-    /// The first block misses transactions, the second comes whole; then they come as they do.
-    fn any_block(&mut self, number: u64) -> Step {
-        let missing = if self.rng.u8(..3) == 0 { 1 + self.rng.usize(..8) } else { 0 };
-        match (number, self.rng.u8(..10)) {
-            (0, _) => self.block_arrives(Arrival::HighBandwidth, 3),
-            (1, _) | (_, 0) => self.block_arrives(Arrival::Whole, 0),
-            (2, _) | (_, 1..4) => self.block_arrives(Arrival::LowBandwidth, missing),
-            _ => self.block_arrives(Arrival::HighBandwidth, missing),
+    /// Where an inbound peer comes from: now and then from the operator's own machines.
+    fn visiting_place(&mut self) -> Place {
+        if self.rng.u8(..25) == 0 {
+            return Place::random(&mut self.rng, Network::Unroutable);
         }
+        self.any_place()
+    }
+
+    /// How many blocks at first each arrive in their own way.
+    const FIRST_ARRIVALS: u64 = 6;
+
+    /// The first ones arrive in every way there is; then they come as they do.
+    fn any_block(&mut self, number: u64) -> Step {
+        use Arrival::{HighBandwidth, LowBandwidth, Whole};
+        let usual = Special::default();
+        let missing = if self.rng.u8(..3) == 0 { 1 + self.rng.usize(..8) } else { 0 };
+        let (arrival, special) = match (number, self.rng.u8(..20)) {
+            (0, _) => (HighBandwidth, Special { missing: 3, ..usual }),
+            (1, _) => (Whole, usual),
+            (2, _) => (LowBandwidth, Special { has_rival: true, ..usual }),
+            (3, _) => (HighBandwidth, Special { missing: 2, fails: true, ..usual }),
+            (4, _) => (HighBandwidth, Special { missing: 4, source_leaves: true, ..usual }),
+            (5, _) => (LowBandwidth, Special { missing: 1, source_leaves: true, ..usual }),
+            (_, 0) => (Whole, usual),
+            (_, 1) => (HighBandwidth, Special { fails: true, ..usual }),
+            (_, 2) => (LowBandwidth, Special { missing, source_leaves: true, ..usual }),
+            (_, 3) => (HighBandwidth, Special { missing, has_rival: true, ..usual }),
+            (_, 4..8) => (LowBandwidth, Special { missing, ..usual }),
+            _ => (HighBandwidth, Special { missing, ..usual }),
+        };
+        self.block_arrives(arrival, special)
     }
 
     /// How many things happen seldom.
-    const SELDOM: usize = Self::RARE + 8;
+    const SELDOM: usize = Self::RARE + 10;
 
     /// What has this number, up to [`Self::SELDOM`], of that which happens seldom.
     fn seldom(&mut self, number: usize) -> Step {
         match number.checked_sub(Self::RARE) {
             None => self.rare(number),
             Some(0) => {
-                let place = self.any_place();
+                let place = self.visiting_place();
                 let peer = self.evict_for(place)?;
-                self.shake_hands(peer)
+                self.meet(peer)
             }
             Some(1) => self.inbound_misbehaves(),
             Some(2) => self.outbound_rotates(),
@@ -103,7 +127,16 @@ impl Node<'_, '_> {
                 self.wallet_spends()?;
                 self.wallet_spends()
             }
-            Some(_) => self.flush(),
+            Some(7) => self.flush(),
+            Some(8) => {
+                self.give_up_outbound()?;
+                self.transport_falls_back()
+            }
+            // Late, since it asks for the last block.
+            Some(_) => {
+                let peer = self.relay_peer();
+                self.bloom_filter(peer)
+            }
         }
     }
 
@@ -126,8 +159,9 @@ impl Node<'_, '_> {
                 let (peer, count) = (self.relay_peer(), 1 + self.rng.usize(..5));
                 self.gossip(direction, peer, count)
             }
-            965..970 => self.rare(3),
-            970..975 => self.feefilters_change(),
+            965..969 => self.rare(3),
+            969..971 => self.outbound_checked(),
+            971..975 => self.feefilters_change(),
             975..977 => {
                 let reason = [RemovalReason::Expiry, RemovalReason::SizeLimit][self.rng.usize(..2)];
                 let count = 1 + self.rng.usize(..5);
@@ -160,15 +194,26 @@ impl Node<'_, '_> {
         }
     }
 
-    /// A new inbound peer, for which another is evicted when the node is full.
+    /// An inbound peer, often one that was there before, for which another is evicted when the node is full.
     fn inbound_arrives(&mut self) -> Step {
-        let place = self.any_place();
+        let back = if self.rng.u8(..3) == 0 { self.gone_place(Direction::Inbound) } else { None };
+        let place = back.unwrap_or_else(|| self.visiting_place());
         let peer = if self.connections(Direction::Inbound) >= MOST_INBOUND {
             self.evict_for(place)?
         } else {
             self.open(ConnectionType::Inbound, place)?
         };
-        self.shake_hands(peer)
+        self.meet(peer)
+    }
+
+    /// The node asks an outbound peer for headers to see whether it keeps up.
+    fn outbound_checked(&mut self) -> Step {
+        let types = [ConnectionType::OutboundFullRelay, ConnectionType::BlockRelayOnly];
+        let connection_type = types[self.rng.usize(..2)];
+        match self.ready_peer_of(connection_type) {
+            Some(peer) => self.ask_for_headers(peer),
+            None => Ok(()),
+        }
     }
 
     /// An inbound peer misbehaves and is dropped.
@@ -181,17 +226,25 @@ impl Node<'_, '_> {
         self.close(peer)
     }
 
-    /// An outbound peer is given up for another, with or without falling back to the old transport.
+    pub(super) fn give_up_outbound(&mut self) -> Step {
+        match self.ready_peer_of(ConnectionType::OutboundFullRelay) {
+            Some(peer) => self.close(peer),
+            None => Ok(()),
+        }
+    }
+
+    /// An outbound peer is given up for another, with or without falling back to the old transport, or for one that was
+    /// there before.
     pub(super) fn outbound_rotates(&mut self) -> Step {
-        if let Some(peer) = self.peer_of(ConnectionType::OutboundFullRelay) {
-            self.close(peer)?;
+        let back = self.gone_place(Direction::Outbound);
+        self.give_up_outbound()?;
+        match back {
+            Some(place) if !self.has_connected_to(&place) => {
+                let peer = self.open(ConnectionType::OutboundFullRelay, place)?;
+                self.meet(peer)
+            }
+            _ if self.rng.bool() => self.transport_falls_back(),
+            _ => self.connect_to_any(ConnectionType::OutboundFullRelay),
         }
-        if self.rng.bool() {
-            return self.transport_falls_back();
-        }
-        let network = [Network::Ipv4, Network::Ipv6, Network::Onion][self.rng.usize(..3)];
-        let place = Place::random(&mut self.rng, network);
-        let peer = self.open(ConnectionType::OutboundFullRelay, place)?;
-        self.shake_hands(peer)
     }
 }

@@ -1,4 +1,5 @@
-//! A new block: how it arrives, what it does to the UTXO set and the mempool, and how it goes on.
+//! A new block: how it arrives, step by step as peers answer, what it does to the UTXO set and the mempool, and how it
+//! goes on.
 
 use bitcoin::{
     bip152::BlockTransactionsRequest,
@@ -12,8 +13,9 @@ use bitcoin::{
 
 use crate::{
     chain::Block,
+    due::{BlockStep, OfNode, OfPeer},
     names::{Command, ConnectionType, Direction, RemovalReason, Tracepoint},
-    node::{Node, Step},
+    node::{Arriving, Node, Step},
     payload,
 };
 
@@ -28,64 +30,184 @@ pub(super) enum Arrival {
     Whole,
 }
 
+/// What is special about a block that arrives.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Special {
+    /// So many of its transactions the node does not have.
+    pub(super) missing: usize,
+    /// It cannot be put together from its parts, as short ids collide.
+    pub(super) fails: bool,
+    /// Who gives it leaves in the middle of it.
+    pub(super) source_leaves: bool,
+    /// Another block of its height comes after it.
+    pub(super) has_rival: bool,
+}
+
 impl Node<'_, '_> {
-    /// A block of mempool transactions and of `missing` that the node does not have arrives and is connected.
-    pub(super) fn block_arrives(&mut self, arrival: Arrival, missing: usize) -> Step {
+    /// A block of mempool transactions, and of some that the node does not have, begins to arrive.
+    pub(super) fn block_arrives(&mut self, arrival: Arrival, special: Special) -> Step {
         let len = self.mempool.len();
         let share = if self.rng.u8(..12) == 0 { len } else { len / 3 };
-        let mut transactions = Vec::with_capacity(share + missing);
+        let mut transactions = Vec::with_capacity(share + special.missing);
         for _ in 0..share.min(2_000) {
             transactions.extend(self.mempool.take(&mut self.rng));
         }
         let known = transactions.len();
-        for _ in 0..missing {
+        for _ in 0..special.missing {
             transactions.push(self.supply.create(&mut self.rng, self.emitter.now()));
         }
+        let stale = special.has_rival.then(|| {
+            let same = transactions[..transactions.len() / 2].to_vec();
+            Box::new(Block::new(&self.chain, &mut self.rng, self.emitter.now(), same))
+        });
         let block = Block::new(&self.chain, &mut self.rng, self.emitter.now(), transactions);
-        let peer = self.relay_peer();
+        let (header, hash) = (NetworkMessage::Headers(vec![block.header]), block.hash);
+        let peer = if special.source_leaves { self.ready_peer_of(ConnectionType::Inbound) } else { None };
+        let peer = peer.unwrap_or_else(|| self.announcer());
+        let source = self.peers[peer].id;
+        self.arriving = Some(Arriving { block, known, source, fails: special.fails, stale });
         match arrival {
-            Arrival::HighBandwidth => self.compact_block_arrives(peer, &block, known)?,
+            Arrival::HighBandwidth => self.compact_block_comes(peer)?,
             Arrival::LowBandwidth => {
-                let header = NetworkMessage::Headers(vec![block.header]);
                 self.hear(peer, Command::Headers, &header)?;
-                self.items.clear();
-                self.items.push(Inventory::CompactBlock(block.hash));
-                self.say_items(Direction::Outbound, peer, Command::Getdata)?;
-                self.compact_block_arrives(peer, &block, known)?;
+                self.ask_for_block(peer, Inventory::CompactBlock(hash), BlockStep::Compact)?;
             }
             Arrival::Whole => {
                 self.items.clear();
-                self.items.push(Inventory::Block(block.hash));
+                self.items.push(Inventory::Block(hash));
                 self.say_items(Direction::Inbound, peer, Command::Inv)?;
-                let getheaders = payload::getheaders(&self.chain);
+                let getheaders = payload::getheaders(&self.chain, 0);
                 self.send(peer, Command::Getheaders, &getheaders)?;
-                let header = NetworkMessage::Headers(vec![block.header]);
-                self.hear(peer, Command::Headers, &header)?;
-                self.items[0] = Inventory::WitnessBlock(block.hash);
-                self.say_items(Direction::Outbound, peer, Command::Getdata)?;
-                block.write(&mut self.supply, &mut self.payload);
-                self.emitter.inbound(&self.peers[peer], Command::Block, &self.payload)?;
+                self.peers[peer].headers_asked = true;
+                self.expect_block(peer, BlockStep::Header);
             }
         }
-        self.connect(&block, known)?;
-        self.announce_block(peer, &block)?;
-        self.last_block = Some(block);
+        if special.source_leaves && self.peers[peer].connection_type == ConnectionType::Inbound {
+            self.expect_in(1, peer, OfPeer::Leaves);
+        }
+        // Peers that got it elsewhere announce it while it comes, or later.
+        for _ in 0..3 {
+            let later = self.rng.u64(10..400);
+            self.plan(later, OfNode::HearsOfBlock);
+        }
         Ok(())
     }
 
-    /// The compact block, and what had to be asked for: all transactions from position `known` on.
-    fn compact_block_arrives(&mut self, peer: usize, block: &Block, known: usize) -> Step {
-        let compact = block.compact(&mut self.rng);
+    fn ask_for_block(&mut self, peer: usize, item: Inventory, answer: BlockStep) -> Step {
+        self.items.clear();
+        self.items.push(item);
+        self.say_items(Direction::Outbound, peer, Command::Getdata)?;
+        self.expect_block(peer, answer);
+        Ok(())
+    }
+
+    /// What was expected of the block comes.
+    pub(super) fn block_goes_on(&mut self, peer: usize, step: BlockStep) -> Step {
+        let Some(arriving) = &self.arriving else { return Ok(()) };
+        let (block, hash) = (&arriving.block, arriving.block.hash);
+        match step {
+            BlockStep::Header => {
+                let header = NetworkMessage::Headers(vec![block.header]);
+                self.peers[peer].headers_asked = false;
+                self.hear(peer, Command::Headers, &header)?;
+                self.ask_for_block(peer, Inventory::WitnessBlock(hash), BlockStep::Whole)
+            }
+            BlockStep::Compact => self.compact_block_comes(peer),
+            BlockStep::Transactions => {
+                let (indexes, fails) = (arriving.missing(), arriving.fails);
+                block.write_transactions(&mut self.supply, &indexes, &mut self.payload);
+                self.emitter.inbound(&self.peers[peer], Command::Blocktxn, &self.payload)?;
+                if fails {
+                    return self.ask_for_block(peer, Inventory::WitnessBlock(hash), BlockStep::Whole);
+                }
+                self.block_is_there();
+                Ok(())
+            }
+            BlockStep::Whole => {
+                block.write(&mut self.supply, &mut self.payload);
+                self.emitter.inbound(&self.peers[peer], Command::Block, &self.payload)?;
+                self.block_is_there();
+                Ok(())
+            }
+        }
+    }
+
+    /// The compact block, after which the node asks for what it lacks.
+    fn compact_block_comes(&mut self, peer: usize) -> Step {
+        let Some(arriving) = &self.arriving else { return Ok(()) };
+        let compact = arriving.block.compact(&mut self.rng);
+        let (block_hash, indexes, fails) = (arriving.block.hash, arriving.missing(), arriving.fails);
         self.hear(peer, Command::Cmpctblock, &compact)?;
-        if known == block.transactions.len() {
+        if !indexes.is_empty() {
+            let request = GetBlockTxn { txs_request: BlockTransactionsRequest { block_hash, indexes } };
+            self.send(peer, Command::Getblocktxn, &request)?;
+            self.expect_block(peer, BlockStep::Transactions);
             return Ok(());
         }
-        // The coinbase is at 0.
-        let indexes: Vec<u64> = (known as u64 + 1..block.len() as u64).collect();
-        let request = GetBlockTxn { txs_request: BlockTransactionsRequest { block_hash: block.hash, indexes } };
-        self.send(peer, Command::Getblocktxn, &request)?;
-        block.write_transactions(&mut self.supply, &request.txs_request.indexes, &mut self.payload);
-        self.emitter.inbound(&self.peers[peer], Command::Blocktxn, &self.payload)
+        if fails {
+            return self.ask_for_block(peer, Inventory::WitnessBlock(block_hash), BlockStep::Whole);
+        }
+        self.block_is_there();
+        Ok(())
+    }
+
+    /// Who gave the block has left: another peer gives it whole.
+    pub(super) fn fetch_block_elsewhere(&mut self) -> Step {
+        let Some(arriving) = &self.arriving else { return Ok(()) };
+        let hash = arriving.block.hash;
+        let peer = self.announcer();
+        self.ask_for_block(peer, Inventory::WitnessBlock(hash), BlockStep::Whole)
+    }
+
+    fn block_is_there(&mut self) {
+        let check = self.rng.u64(5..60);
+        self.plan(check, OfNode::Connects);
+    }
+
+    /// The block that arrived is connected, and goes on.
+    pub(super) fn block_connects(&mut self) -> Step {
+        let Some(Arriving { block, known, source, fails: _, stale }) = self.arriving.take() else { return Ok(()) };
+        self.connect(&block, known)?;
+        self.announce_block(source, &block)?;
+        self.last_block = Some(block);
+        if let Some(stale) = stale {
+            let later = self.rng.u64(10..300);
+            self.plan(later, OfNode::HearsOfStaleBlock(stale));
+        }
+        Ok(())
+    }
+
+    /// One more peer announces the block that arrives or has just done so.
+    pub(super) fn hear_of_block(&mut self) -> Step {
+        let arriving = self.arriving.as_ref().map(|arriving| &arriving.block);
+        let Some(block) = arriving.or(self.last_block.as_ref()) else { return Ok(()) };
+        match self.rng.u8(..5) {
+            0 => {
+                self.items.clear();
+                self.items.push(Inventory::Block(block.hash));
+                let peer = self.announcer();
+                self.say_items(Direction::Inbound, peer, Command::Inv)
+            }
+            1 => {
+                let compact = block.compact(&mut self.rng);
+                let peer = self.announcer();
+                self.hear(peer, Command::Cmpctblock, &compact)
+            }
+            _ => {
+                let header = NetworkMessage::Headers(vec![block.header]);
+                let peer = self.announcer();
+                self.hear(peer, Command::Headers, &header)
+            }
+        }
+    }
+
+    /// A block of the tip's height: the node keeps its header and does not ask for more.
+    pub(super) fn hear_of_stale_block(&mut self, block: &Block) -> Step {
+        let compact = block.compact(&mut self.rng);
+        let peer = self.announcer();
+        self.hear(peer, Command::Cmpctblock, &compact)?;
+        let peer = self.announcer();
+        self.hear(peer, Command::Headers, &NetworkMessage::Headers(vec![block.header]))
     }
 
     /// Connects `block`: coins, the block itself, then the mempool, as Bitcoin Core does. The events of some dozens to
@@ -141,16 +263,10 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// Others announce the block too; the node passes it on, and is asked for it or for parts of it.
-    fn announce_block(&mut self, from: usize, block: &Block) -> Step {
+    /// The node passes the block on to others than `from`, and is asked for it or for parts of it.
+    fn announce_block(&mut self, from: i64, block: &Block) -> Step {
         let header = NetworkMessage::Headers(vec![block.header]);
         let compact = block.compact(&mut self.rng);
-        for _ in 0..3 {
-            let other = self.any_peer();
-            if other != from {
-                self.hear(other, Command::Headers, &header)?;
-            }
-        }
         for _ in 0..3 {
             let other = self.any_peer();
             self.send(other, Command::Cmpctblock, &compact)?;
@@ -165,11 +281,20 @@ impl Node<'_, '_> {
         }
         for _ in 0..4 {
             let other = self.any_peer();
+            if self.peers[other].id == from {
+                continue;
+            }
             self.send(other, Command::Headers, &header)?;
+            if self.rng.bool() {
+                self.items.clear();
+                self.items.push(Inventory::CompactBlock(block.hash));
+                self.say_items(Direction::Inbound, other, Command::Getdata)?;
+                self.send(other, Command::Cmpctblock, &compact)?;
+            }
         }
         // Peers that serve blocks well are asked to send compact ones unasked.
         if self.rng.u8(..4) == 0
-            && let Some(full) = self.peer_of(ConnectionType::OutboundFullRelay)
+            && let Some(full) = self.ready_peer_of(ConnectionType::OutboundFullRelay)
         {
             let high_bandwidth = SendCmpct { send_compact: true, version: 2 };
             self.send(full, Command::Sendcmpct, &high_bandwidth)?;

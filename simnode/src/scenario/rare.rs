@@ -2,19 +2,22 @@
 
 use bitcoin::{
     BlockHash, FilterHash, FilterHeader, Txid,
+    bip152::BlockTransactionsRequest,
     hashes::{Hash, sha256d},
     merkle_tree::MerkleBlock,
     p2p::{
         message::NetworkMessage,
         message_blockdata::{GetBlocksMessage, Inventory},
         message_bloom::{BloomFlags, FilterAdd, FilterLoad},
+        message_compact_blocks::GetBlockTxn,
         message_filter::{CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters},
         message_network::{Reject, RejectReason},
     },
 };
 
 use crate::{
-    names::{Command, Direction},
+    due::OfPeer,
+    names::{Command, ConnectionType, Direction},
     node::{Node, Step},
     payload,
     transactions::{bytes, hash},
@@ -44,13 +47,12 @@ impl Node<'_, '_> {
             8 => self.undecodable(peer),
             9 => self.empty_messages(peer),
             10 => self.unknown_inventory(peer),
-            // Late, since it asks for the last block.
-            _ => self.bloom_filter(peer),
+            _ => self.unknown_block_asked_for(peer),
         }
     }
 
     /// BIP 35 and BIP 37: a light client loads a filter and asks for what matches.
-    fn bloom_filter(&mut self, peer: usize) -> Step {
+    pub(super) fn bloom_filter(&mut self, peer: usize) -> Step {
         use Direction::{Inbound, Outbound};
         let load = FilterLoad {
             filter: bytes(&mut self.rng, 200),
@@ -113,7 +115,7 @@ impl Node<'_, '_> {
 
     fn blocks_asked_for(&mut self, peer: usize) -> Step {
         let stop_hash = BlockHash::all_zeros();
-        let getblocks = GetBlocksMessage { version: 70016, locator_hashes: self.chain.locator(), stop_hash };
+        let getblocks = GetBlocksMessage { version: 70016, locator_hashes: self.chain.locator(0), stop_hash };
         self.hear(peer, Command::Getblocks, &getblocks)?;
         self.items.clear();
         self.items.extend(self.chain.last_headers(20).iter().map(|header| Inventory::Block(header.block_hash())));
@@ -122,11 +124,27 @@ impl Node<'_, '_> {
 
     /// A peer that lags behind.
     fn headers_asked_for(&mut self, peer: usize) -> Step {
-        let getheaders = payload::getheaders(&self.chain);
-        self.hear(peer, Command::Getheaders, &getheaders)?;
         let count = 1 + self.rng.usize(..200);
+        let getheaders = payload::getheaders(&self.chain, count);
+        self.hear(peer, Command::Getheaders, &getheaders)?;
         let headers = NetworkMessage::Headers(self.chain.last_headers(count));
         self.send(peer, Command::Headers, &headers)
+    }
+
+    /// A peer asks for a block that the node does not have, to which Bitcoin Core says nothing; it leaves in the end.
+    fn unknown_block_asked_for(&mut self, peer: usize) -> Step {
+        let peer = self.ready_peer_of(ConnectionType::Inbound).unwrap_or(peer);
+        let block_hash = BlockHash::from_byte_array(hash(&mut self.rng));
+        self.items.clear();
+        self.items.push(Inventory::WitnessBlock(block_hash));
+        self.say_items(Direction::Inbound, peer, Command::Getdata)?;
+        let request = GetBlockTxn { txs_request: BlockTransactionsRequest { block_hash, indexes: vec![1, 2] } };
+        self.hear(peer, Command::Getblocktxn, &request)?;
+        if self.peers[peer].connection_type == ConnectionType::Inbound {
+            let later = self.rng.u64(300..900);
+            self.expect_in(later, peer, OfPeer::Leaves);
+        }
+        Ok(())
     }
 
     fn old_addresses(&mut self, peer: usize) -> Step {

@@ -4,8 +4,9 @@ use bitcoin::{Txid, Wtxid, hashes::Hash, p2p::message_blockdata::Inventory};
 
 use crate::{
     cli::Layout,
+    due::{Family, OfPeer},
     mempool::{Entry, Mempool},
-    names::{Command, Direction, Rejection, RemovalReason, Tracepoint},
+    names::{Command, ConnectionType, Direction, Rejection, RemovalReason, Tracepoint},
     node::{Node, Step},
     transactions::hash,
 };
@@ -15,7 +16,8 @@ fn by_wtxid(entry: &Entry) -> Inventory {
 }
 
 impl Node<'_, '_> {
-    /// A peer announces one or two new transactions among known ones; the node asks for them; others announce them too.
+    /// A peer announces one or two new transactions among known ones; the node asks for them; others announce them too,
+    /// before they have come.
     pub(super) fn transactions_arrive(&mut self) -> Step {
         let peer = self.relay_peer();
         let new = 1 + self.rng.usize(..2);
@@ -32,16 +34,7 @@ impl Node<'_, '_> {
         }
         self.say_items(Direction::Inbound, peer, Command::Inv)?;
         self.items.truncate(new);
-        self.say_items(Direction::Outbound, peer, Command::Getdata)?;
-        for index in 0..new {
-            let entry = self.picked[index];
-            self.say_transaction(Direction::Inbound, peer, &entry)?;
-            match self.rng.u8(..100) {
-                0..3 => self.reject(peer, &entry)?,
-                3..6 => self.replace(entry)?,
-                _ => self.accept(entry)?,
-            }
-        }
+        self.ask_for_transactions(peer)?;
         for _ in 0..1 + self.rng.u8(..4) {
             let other = self.relay_peer();
             if other != peer {
@@ -49,6 +42,41 @@ impl Node<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for what is in `self.picked`. Nearly always it comes.
+    fn ask_for_transactions(&mut self, peer: usize) -> Step {
+        self.say_items(Direction::Outbound, peer, Command::Getdata)?;
+        let number = self.done.transactions_asked;
+        self.done.transactions_asked += 1;
+        let entries = self.picked.clone();
+        let can_leave = self.peers[peer].connection_type == ConnectionType::Inbound;
+        match number % 160 {
+            20 | 70 | 120 => self.expect(peer, OfPeer::NoTransactions(entries)),
+            50 | 130 if can_leave => self.expect(peer, OfPeer::Leaves),
+            // They never come.
+            100 if number % 320 == 100 => {}
+            _ => self.expect(peer, OfPeer::Transactions(entries)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn transactions_come(&mut self, peer: usize, entries: &[Entry]) -> Step {
+        for entry in entries {
+            self.say_transaction(Direction::Inbound, peer, entry)?;
+            match self.rng.u8(..100) {
+                0..3 => self.reject(peer, entry)?,
+                3..6 => self.replace(*entry)?,
+                _ => self.accept(*entry)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn transactions_do_not_come(&mut self, peer: usize, entries: &[Entry]) -> Step {
+        self.items.clear();
+        self.items.extend(entries.iter().map(by_wtxid));
+        self.say_items(Direction::Inbound, peer, Command::Notfound)
     }
 
     /// A peer announces what the node has.
@@ -152,14 +180,24 @@ impl Node<'_, '_> {
         if reason != Rejection::Missing {
             return Ok(());
         }
-        let parent = Txid::from_byte_array(hash(&mut self.rng));
+        let parent = self.supply.create(&mut self.rng, self.emitter.now());
         self.items.clear();
-        self.items.push(Inventory::WitnessTransaction(parent));
+        self.items.push(Inventory::WitnessTransaction(Txid::from_byte_array(parent.txid)));
         self.say_items(Direction::Outbound, peer, Command::Getdata)?;
-        self.say_items(Direction::Inbound, peer, Command::Notfound)?;
-        // What the caller announces next.
-        self.items.clear();
-        self.items.push(by_wtxid(entry));
+        self.done.parents_asked += 1;
+        self.expect(peer, OfPeer::Parent(Box::new(Family { parent, child: *entry })));
         Ok(())
+    }
+
+    /// The parent comes, which makes the orphan whole; the parents of every third orphan are unknown to who sent it.
+    pub(super) fn parent_comes(&mut self, peer: usize, family: &Family) -> Step {
+        if self.done.parents_asked % 3 == 1 {
+            self.items.clear();
+            self.items.push(Inventory::WitnessTransaction(Txid::from_byte_array(family.parent.txid)));
+            return self.say_items(Direction::Inbound, peer, Command::Notfound);
+        }
+        self.say_transaction(Direction::Inbound, peer, &family.parent)?;
+        self.accept(family.parent)?;
+        self.accept(family.child)
     }
 }

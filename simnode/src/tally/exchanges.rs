@@ -32,10 +32,9 @@ impl Exchanges {
     #[inline]
     pub(crate) fn message(&mut self, direction: Direction, peer: &Peer, command: Command, payload: &[u8]) {
         use Direction::{Inbound, Outbound};
-        if direction == Inbound {
-            self.connections.heard(peer);
-        }
         match command {
+            // The first message of every peer; to look at each would cost those that are sent by the million.
+            Command::Version if direction == Inbound => self.connections.heard(peer),
             Command::Verack if direction == Inbound => self.connections.verack(peer, &mut self.counts),
             Command::Ping if direction == Outbound => self.connections.ping(peer, payload),
             Command::Pong if direction == Inbound => self.connections.pong(peer, payload, &mut self.counts),
@@ -85,15 +84,7 @@ impl Exchanges {
         }
     }
 
-    /// A message that says nothing here, but that the peer speaks.
-    pub(crate) fn undecodable(&mut self, peer: &Peer) {
-        self.connections.heard(peer);
-    }
-
     pub(crate) fn transaction(&mut self, direction: Direction, peer: &Peer, txid: &[u8; 32], wtxid: &[u8; 32]) {
-        if direction == Direction::Inbound {
-            self.connections.heard(peer);
-        }
         self.requests.transaction(direction, peer, txid, wtxid, &mut self.counts);
     }
 

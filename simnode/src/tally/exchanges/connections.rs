@@ -76,11 +76,8 @@ impl Connections {
         }
     }
 
-    #[inline]
     pub(super) fn heard(&mut self, peer: &Peer) {
-        if !self.silent.is_empty() {
-            self.silent.remove(&peer.id);
-        }
+        self.silent.remove(&peer.id);
     }
 
     pub(super) fn verack(&mut self, peer: &Peer, counts: &mut ExchangesTally) {
