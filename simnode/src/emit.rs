@@ -67,6 +67,8 @@ impl<'a> Emitter<'a> {
         self.tally.events
     }
 
+    // A call more for each event is felt in a flood.
+    #[inline(always)]
     fn fire(&mut self, tracepoint: Tracepoint, call: impl FnOnce()) -> Result<(), Stop> {
         if self.budget == 0 {
             self.budget = self.pacer.grant()?;
@@ -110,7 +112,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Whether there is a tracepoint that it fired.
-    #[inline]
+    #[inline(always)]
     fn fire_message(
         &mut self,
         direction: Direction,

@@ -4,6 +4,7 @@
 use std::{
     ffi::CString,
     net::{Ipv4Addr, Ipv6Addr},
+    sync::LazyLock,
 };
 
 use bitcoin::p2p::address::AddrV2;
@@ -30,6 +31,9 @@ const ONIONS: [&str; 16] = [
     "ookgvpvuryd66x7y34fa7sstuyqjz3emlrc4iqkkzzgjfq4uetqvxeyd",
     "xmfmyjruegwahdgin3mdi7s3qc7kw5bdhmktrbo6wmuu76xm7wdq6qid",
 ];
+
+/// The public key of each.
+static ONION_KEYS: LazyLock<[[u8; 32]; ONIONS.len()]> = LazyLock::new(|| ONIONS.map(from_base32));
 
 /// A peer that was added by host name: its address is longer than any that Bitcoin Core makes itself.
 const HOST_NAME: &str = "a-node-that-was-added-by-its-long-host-name.in-a-zone-with-many-labels.example.org";
@@ -66,8 +70,6 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) network: Network,
-    /// Without port.
-    host: String,
     pub(crate) address: AddrV2,
     pub(crate) port: u16,
 }
@@ -77,49 +79,55 @@ impl Place {
     /// of large hosters are.
     pub(crate) fn random(rng: &mut Rng, network: Network) -> Self {
         let crowded = rng.bool();
-        let (host, address) = match network {
+        let address = match network {
             Network::Ipv6 => {
                 let provider = if crowded { rng.u16(..3) } else { rng.u16(3..0x1000) };
-                let ip = Ipv6Addr::new(0x3fff, provider, rng.u16(..64), 0, 0, 0, 0, rng.u16(1..));
-                (format!("[{ip}]"), AddrV2::Ipv6(ip))
+                AddrV2::Ipv6(Ipv6Addr::new(0x3fff, provider, rng.u16(..64), 0, 0, 0, 0, rng.u16(1..)))
             }
-            Network::Onion => {
-                let name = ONIONS[rng.usize(..ONIONS.len())];
-                (format!("{name}.onion"), AddrV2::TorV3(from_base32(name)))
-            }
+            Network::Onion => AddrV2::TorV3(ONION_KEYS[rng.usize(..ONIONS.len())]),
             Network::I2p => {
                 let mut hash = [0; 32];
                 rng.fill(&mut hash);
-                (format!("{}.b32.i2p", to_base32(&hash)), AddrV2::I2p(hash))
+                AddrV2::I2p(hash)
             }
-            Network::Cjdns => {
-                let ip = Ipv6Addr::from_bits((rng.u128(..) >> 8) | (0xfc << 120));
-                (format!("[{ip}]"), AddrV2::Cjdns(ip))
-            }
+            Network::Cjdns => AddrV2::Cjdns(Ipv6Addr::from_bits((rng.u128(..) >> 8) | (0xfc << 120))),
             Network::Ipv4 => {
                 let [a, b] = if crowded { [240, rng.u8(..4)] } else { [rng.u8(241..255), rng.u8(..)] };
-                let ip = Ipv4Addr::new(a, b, rng.u8(..), rng.u8(1..255));
-                (ip.to_string(), AddrV2::Ipv4(ip))
+                AddrV2::Ipv4(Ipv4Addr::new(a, b, rng.u8(..), rng.u8(1..255)))
             }
             // The operator's own machines.
             Network::Unroutable | Network::Internal => {
-                let ip = if rng.bool() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(192, 168, 1, rng.u8(2..20)) };
-                (ip.to_string(), AddrV2::Ipv4(ip))
+                let home = Ipv4Addr::new(192, 168, 1, rng.u8(2..20));
+                AddrV2::Ipv4(if rng.bool() { Ipv4Addr::LOCALHOST } else { home })
             }
         };
         let port = if network == Network::I2p { 0 } else { 8333 };
-        Self { network, host, address, port }
+        Self { network, address, port }
     }
 
     /// A place in a small subnet of IPv4.
     pub(crate) fn in_subnet(rng: &mut Rng, subnet: u8) -> Self {
         let ip = Ipv4Addr::new(240, 100, subnet, rng.u8(1..16));
-        Self { network: Network::Ipv4, host: ip.to_string(), address: AddrV2::Ipv4(ip), port: 8333 }
+        Self { network: Network::Ipv4, address: AddrV2::Ipv4(ip), port: 8333 }
     }
 
     /// Whether both are the same host, at any port.
     pub(crate) fn is_host_of(&self, other: &Self) -> bool {
-        self.host == other.host
+        self.address == other.address
+    }
+
+    /// As Bitcoin Core prints it, without the port.
+    fn host(&self) -> String {
+        match &self.address {
+            AddrV2::Ipv4(ip) => ip.to_string(),
+            AddrV2::Ipv6(ip) | AddrV2::Cjdns(ip) => format!("[{ip}]"),
+            AddrV2::TorV3(key) => {
+                let known = ONION_KEYS.iter().position(|known| known == key);
+                format!("{}.onion", ONIONS[known.expect("all keys are of these names")])
+            }
+            AddrV2::I2p(hash) => format!("{}.b32.i2p", to_base32(hash)),
+            AddrV2::TorV2(_) | AddrV2::Unknown(..) => unreachable!("no place is there"),
+        }
     }
 
     /// What Bitcoin Core prints for a peer there: inbound peers come from any port, and by onion through a local proxy.
@@ -128,9 +136,9 @@ impl Place {
             (ConnectionType::Manual, _) => format!("{HOST_NAME}:{}", self.port),
             (ConnectionType::Inbound, Network::Onion) => format!("127.0.0.1:{}", rng.u16(32768..)),
             (ConnectionType::Inbound, network) if network != Network::I2p => {
-                format!("{}:{}", self.host, rng.u16(32768..))
+                format!("{}:{}", self.host(), rng.u16(32768..))
             }
-            _ => format!("{}:{}", self.host, self.port),
+            _ => format!("{}:{}", self.host(), self.port),
         };
         CString::new(text).expect("addresses have no zero byte")
     }

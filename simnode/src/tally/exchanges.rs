@@ -29,11 +29,19 @@ pub(crate) struct Exchanges {
 
 impl Exchanges {
     /// A message whose payload decodes. Transactions come by [`Self::transaction`], as their ids are known there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn message(&mut self, direction: Direction, peer: &Peer, command: Command, payload: &[u8]) {
+        // Inbound pings come by the million in a flood.
+        if direction == Direction::Outbound || command != Command::Ping {
+            self.read(direction, peer, command, payload);
+        }
+    }
+
+    #[inline(never)]
+    fn read(&mut self, direction: Direction, peer: &Peer, command: Command, payload: &[u8]) {
         use Direction::{Inbound, Outbound};
         match command {
-            // The first message of every peer; to look at each would cost those that are sent by the million.
+            // The first message of every peer.
             Command::Version if direction == Inbound => self.connections.heard(peer),
             Command::Verack if direction == Inbound => self.connections.verack(peer, &mut self.counts),
             Command::Ping if direction == Outbound => self.connections.ping(peer, payload),
