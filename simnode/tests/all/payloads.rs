@@ -13,26 +13,29 @@ use simnode::Command;
 
 use crate::recorder::{Event, play};
 
-/// Whether the message decodes and nothing of its payload is left over.
-fn decodes(command: &str, payload: &[u8]) -> bool {
-    // Core's ping and addrv2 may be empty, which the crate does not know.
-    if payload.is_empty() && matches!(command, "ping" | "addrv2") {
-        return true;
-    }
+/// The message, if its payload decodes and nothing of it is left over.
+pub fn decode(command: &str, payload: &[u8]) -> Option<NetworkMessage> {
     let mut raw = Magic::BITCOIN.to_bytes().to_vec();
     raw.extend(command.bytes().chain(std::iter::repeat(0)).take(12));
     raw.extend((payload.len() as u32).to_le_bytes());
     raw.extend(&sha256d::Hash::hash(payload).to_byte_array()[..4]);
     raw.extend(payload);
-    let Ok(message) = deserialize::<RawNetworkMessage>(&raw) else {
-        return false;
-    };
-    let unknown = matches!(message.payload(), NetworkMessage::Unknown { .. });
+    let message = deserialize::<RawNetworkMessage>(&raw).ok()?.into_payload();
+    let mut again = Vec::new();
+    message.consensus_encode(&mut again).unwrap();
+    (again == payload).then_some(message)
+}
+
+fn decodes(command: &str, payload: &[u8]) -> bool {
+    // Core's ping and addrv2 may be empty, which the crate does not know.
+    if payload.is_empty() && matches!(command, "ping" | "addrv2") {
+        return true;
+    }
+    let Some(message) = decode(command, payload) else { return false };
+    let unknown = matches!(message, NetworkMessage::Unknown { .. });
     let meant = matches!(command, "sendtxrcncl" | "xyzunknown12" | "protoconf" | "x");
     assert_eq!(unknown, meant, "{command}");
-    let mut again = Vec::new();
-    message.payload().consensus_encode(&mut again).unwrap();
-    again == payload
+    true
 }
 
 #[test]

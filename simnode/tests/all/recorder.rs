@@ -14,8 +14,8 @@ use simnode::{Clock, Emitter, Layout, Limits, Options, Probes, Rate, Report};
 #[allow(dead_code)]
 pub enum Event {
     Message { inbound: bool, id: i64, address: String, connection_type: String, command: String, payload: Vec<u8> },
-    Opened { inbound: bool, id: i64, connection_type: String, network: u32, existing: usize },
-    Closed { id: i64, connection_type: String, network: u32, established: i64 },
+    Opened { inbound: bool, id: i64, address: String, connection_type: String, network: u32, existing: usize },
+    Closed { id: i64, address: String, connection_type: String, network: u32, established: i64 },
     Evicted { id: i64 },
     Misbehaving { id: i64, reason: String },
     Block { hash: [u8; 32], height: i32, transactions: u64, inputs: i32, sigops: i64, duration: i64 },
@@ -79,24 +79,30 @@ macro_rules! opened {
     ($name:ident, $inbound:literal) => {
         unsafe extern "C" fn $name(
             id: i64,
-            _: *const c_char,
+            address: *const c_char,
             connection_type: *const c_char,
             network: u32,
             existing: usize,
         ) {
             // SAFETY: the emitter passes texts that end with a zero byte.
-            let connection_type = unsafe { text(connection_type) };
-            record(Event::Opened { inbound: $inbound, id, connection_type, network, existing });
+            let (address, connection_type) = unsafe { (text(address), text(connection_type)) };
+            record(Event::Opened { inbound: $inbound, id, address, connection_type, network, existing });
         }
     };
 }
 opened!(inbound_connection, true);
 opened!(outbound_connection, false);
 
-unsafe extern "C" fn closed(id: i64, _: *const c_char, connection_type: *const c_char, network: u32, established: i64) {
+unsafe extern "C" fn closed(
+    id: i64,
+    address: *const c_char,
+    connection_type: *const c_char,
+    network: u32,
+    established: i64,
+) {
     // SAFETY: the emitter passes texts that end with a zero byte.
-    let connection_type = unsafe { text(connection_type) };
-    record(Event::Closed { id, connection_type, network, established });
+    let (address, connection_type) = unsafe { (text(address), text(connection_type)) };
+    record(Event::Closed { id, address, connection_type, network, established });
 }
 
 unsafe extern "C" fn evicted(id: i64, _: *const c_char, _: *const c_char, _: u32, _: i64) {
