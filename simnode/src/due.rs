@@ -6,7 +6,7 @@ use std::{
     collections::BinaryHeap,
 };
 
-use bitcoin::BlockHash;
+use bitcoin::{BlockHash, p2p::message_blockdata::Inventory};
 
 use crate::{chain::Block, mempool::Entry, peers::Place};
 
@@ -36,7 +36,7 @@ pub(crate) enum OfPeer {
     HeadersAskedAgain,
     Transactions(Vec<Entry>),
     /// Says that it has not what it was asked for.
-    NoTransactions(Vec<Entry>),
+    NoTransactions(Vec<Inventory>),
     /// Sends the parent that an orphan lacks.
     Parent(Box<Family>),
     /// Asks for what the node broadcasts by it.

@@ -3,10 +3,7 @@
 
 use std::{collections::VecDeque, mem};
 
-use bitcoin::{
-    consensus::Encodable,
-    p2p::{ServiceFlags, message_blockdata::Inventory},
-};
+use bitcoin::{consensus::Encodable, p2p::message_blockdata::Inventory};
 use fastrand::Rng;
 
 use crate::{
@@ -158,6 +155,11 @@ impl<'e, 'p> Node<'e, 'p> {
         self.emitter.transaction(direction, &self.peers[peer], entry, payload)
     }
 
+    /// How many peers of this type there are.
+    pub(crate) fn count_of(&self, connection_type: ConnectionType) -> usize {
+        self.peers.iter().filter(|peer| peer.connection_type == connection_type).count()
+    }
+
     /// How many peers of this direction there are.
     pub(crate) fn connections(&self, direction: Direction) -> usize {
         let of_direction = |peer: &&Peer| peer.connection_type.direction() == direction;
@@ -195,6 +197,11 @@ impl<'e, 'p> Node<'e, 'p> {
     /// Any peer of `connection_type`, by position, even if it has not said anything yet.
     pub(crate) fn peer_of(&mut self, connection_type: ConnectionType) -> Option<usize> {
         self.pick(|peer| peer.connection_type == connection_type)
+    }
+
+    /// Any peer of `connection_type` at an address that the operator did not name, by position.
+    pub(crate) fn unnamed_peer_of(&mut self, connection_type: ConnectionType) -> Option<usize> {
+        self.pick(|peer| peer.connection_type == connection_type && !peer.place.is_named())
     }
 
     /// The position of the peer with this id.
@@ -339,9 +346,8 @@ impl<'e, 'p> Node<'e, 'p> {
             .map(|_| {
                 let network = if self.rng.bool() { Network::Ipv4 } else { Network::Ipv6 };
                 let place = Place::random(&mut self.rng, network);
-                let services = ServiceFlags::NETWORK | ServiceFlags::WITNESS;
-                let time = now.saturating_sub(self.rng.u32(..90_000));
-                (time, payload::old_address(&place, services))
+                let services = payload::services(&mut self.rng);
+                (payload::last_seen(&mut self.rng, now), payload::old_address(&place, services))
             })
             .collect();
         self.say(direction, peer, Command::Addr, &addresses)

@@ -18,6 +18,9 @@ use crate::{
 
 const PROTOCOL_VERSION: u32 = 70016;
 
+/// Protocol versions of other software and of older releases; the last is not known to Bitcoin Core.
+const OLD_PROTOCOLS: [u32; 7] = [70015, 70014, 70013, 70012, 70002, 70001, 80003];
+
 /// User agents as they are seen on mainnet, more or less by how often.
 const USER_AGENTS: [&str; 14] = [
     "/Satoshi:29.0.0/",
@@ -38,21 +41,12 @@ const USER_AGENTS: [&str; 14] = [
 
 /// The version message of `peer`, whose clock is some seconds off.
 pub(crate) fn peer_version(rng: &mut Rng, peer: &Peer, now: u32, height: u32) -> VersionMessage {
-    let mut services = ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED;
-    if rng.bool() {
-        services.add(ServiceFlags::P2P_V2);
-    }
-    if rng.u8(..4) == 0 {
-        services.add(ServiceFlags::COMPACT_FILTERS);
-    }
-    if rng.u8(..10) == 0 {
-        services.add(ServiceFlags::BLOOM);
-    }
-    let old = rng.u8(..10) == 0;
+    let services = services(rng);
+    let version = if rng.u8(..6) == 0 { OLD_PROTOCOLS[rng.usize(..OLD_PROTOCOLS.len())] } else { PROTOCOL_VERSION };
     // The smaller of two numbers is more often a small one.
     let agent = rng.usize(..USER_AGENTS.len()).min(rng.usize(..USER_AGENTS.len()));
     VersionMessage {
-        version: if old { 70015 } else { PROTOCOL_VERSION },
+        version,
         services,
         timestamp: i64::from(now) + rng.i64(-30..30),
         receiver: nowhere(ServiceFlags::NONE),
@@ -90,18 +84,29 @@ pub(crate) fn old_address(place: &Place, services: ServiceFlags) -> Address {
     Address { services, address: place.ip().segments(), port: place.port }
 }
 
-/// An address with the services of most nodes, seen within a day or, rarely, a little in the future.
-pub(crate) fn address(rng: &mut Rng, place: &Place, now: u32) -> AddrV2Message {
+/// What nodes offer: most of them the same, one in some dozens something that Bitcoin Core does not name.
+pub(crate) fn services(rng: &mut Rng) -> ServiceFlags {
     let mut services = ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED;
     if rng.bool() {
         services.add(ServiceFlags::P2P_V2);
     }
-    AddrV2Message {
-        time: (now + 600 * u32::from(rng.u8(..50) == 0)).saturating_sub(rng.u32(..90_000) >> rng.u32(..12)),
-        services,
-        addr: place.address.clone(),
-        port: place.port,
+    match rng.u8(..40) {
+        0..10 => _ = services.add(ServiceFlags::COMPACT_FILTERS),
+        10..14 => _ = services.add(ServiceFlags::BLOOM),
+        14 => _ = services.add(ServiceFlags::from(1 << 25)),
+        _ => {}
     }
+    services
+}
+
+/// When a node was last seen: within a day or, rarely, a little in the future.
+pub(crate) fn last_seen(rng: &mut Rng, now: u32) -> u32 {
+    (now + 600 * u32::from(rng.u8(..50) == 0)).saturating_sub(rng.u32(..90_000) >> rng.u32(..12))
+}
+
+/// An address as of BIP 155.
+pub(crate) fn address(rng: &mut Rng, place: &Place, now: u32) -> AddrV2Message {
+    AddrV2Message { time: last_seen(rng, now), services: services(rng), addr: place.address.clone(), port: place.port }
 }
 
 /// Compact blocks of version 2, to be announced by headers.

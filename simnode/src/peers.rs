@@ -70,6 +70,8 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) network: Network,
+    /// What the operator called it instead of its address.
+    name: Option<&'static str>,
     pub(crate) address: AddrV2,
     pub(crate) port: u16,
 }
@@ -102,13 +104,22 @@ impl Place {
             }
         };
         let port = if network == Network::I2p { 0 } else { 8333 };
-        Self { network, address, port }
+        Self { network, name: None, address, port }
     }
 
     /// A place in a small subnet of IPv4.
     pub(crate) fn in_subnet(rng: &mut Rng, subnet: u8) -> Self {
         let ip = Ipv4Addr::new(240, 100, subnet, rng.u8(1..16));
-        Self { network: Network::Ipv4, address: AddrV2::Ipv4(ip), port: 8333 }
+        Self { network: Network::Ipv4, name: None, address: AddrV2::Ipv4(ip), port: 8333 }
+    }
+
+    /// A place that the operator gave by its host name.
+    pub(crate) fn named(rng: &mut Rng) -> Self {
+        Self { name: Some(HOST_NAME), ..Self::random(rng, Network::Ipv4) }
+    }
+
+    pub(crate) fn is_named(&self) -> bool {
+        self.name.is_some()
     }
 
     /// Whether both are the same host, at any port.
@@ -118,6 +129,9 @@ impl Place {
 
     /// As Bitcoin Core prints it, without the port.
     fn host(&self) -> String {
+        if let Some(name) = self.name {
+            return name.to_owned();
+        }
         match &self.address {
             AddrV2::Ipv4(ip) => ip.to_string(),
             AddrV2::Ipv6(ip) | AddrV2::Cjdns(ip) => format!("[{ip}]"),
@@ -133,7 +147,6 @@ impl Place {
     /// What Bitcoin Core prints for a peer there: inbound peers come from any port, and by onion through a local proxy.
     pub(crate) fn peer_address(&self, rng: &mut Rng, connection_type: ConnectionType) -> CString {
         let text = match (connection_type, self.network) {
-            (ConnectionType::Manual, _) => format!("{HOST_NAME}:{}", self.port),
             (ConnectionType::Inbound, Network::Onion) => format!("127.0.0.1:{}", rng.u16(32768..)),
             (ConnectionType::Inbound, network) if network != Network::I2p => {
                 format!("{}:{}", self.host(), rng.u16(32768..))
@@ -203,6 +216,7 @@ mod tests {
         assert!(address(Network::Ipv6, full).starts_with("[3fff:"));
         assert!(address(Network::Ipv4, full).starts_with("24") || address(Network::Ipv4, full).starts_with("25"));
         assert!(address(Network::Onion, ConnectionType::Inbound).starts_with("127.0.0.1:"));
-        assert!(address(Network::Ipv4, ConnectionType::Manual).len() > 68);
+        let named = Place::named(&mut rng).peer_address(&mut rng, ConnectionType::Manual);
+        assert!(named.as_bytes().len() > 68);
     }
 }

@@ -50,7 +50,7 @@ impl Node<'_, '_> {
             OfPeer::Headers { after } => self.headers_come(peer, after),
             OfPeer::HeadersAskedAgain => self.ask_for_headers_again(peer),
             OfPeer::Transactions(entries) => self.transactions_come(peer, &entries),
-            OfPeer::NoTransactions(entries) => self.transactions_do_not_come(peer, &entries),
+            OfPeer::NoTransactions(items) => self.transactions_do_not_come(peer, &items),
             OfPeer::Parent(family) => self.parent_comes(peer, &family),
             OfPeer::BroadcastAsked(entry) => self.broadcast_asked(peer, &entry),
             OfPeer::Block(step) => self.block_goes_on(peer, step),
@@ -105,9 +105,15 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// A ping of the peer, with the node's answer.
+    /// A ping of the peer, with the node's answer. Other software than Bitcoin Core counts its pings.
     pub(super) fn answer_ping(&mut self, peer: usize) -> Step {
-        let nonce = self.rng.u64(1..);
+        let nonce = match self.rng.u8(..32) {
+            0 => 0,
+            1 => self.rng.u64(1..1 << 8),
+            2 => self.rng.u64(1 << 8..1 << 16),
+            3 => self.rng.u64(1 << 16..1 << 32),
+            _ => self.rng.u64(1 << 32..),
+        };
         self.hear(peer, Command::Ping, &nonce)?;
         self.send(peer, Command::Pong, &nonce)
     }

@@ -58,7 +58,7 @@ pub(super) fn play(node: &mut Node, blocks: bool) -> Result<Infallible, Stop> {
 impl Node<'_, '_> {
     /// The peer that the operator added is ready at once and stays, so that there is always one to talk to.
     fn connect_outbound(&mut self) -> Step {
-        let place = self.outbound_place();
+        let place = Place::named(&mut self.rng);
         let peer = self.open(ConnectionType::Manual, place)?;
         self.shake_hands(peer)?;
         for connection_type in OUTBOUND {
@@ -107,7 +107,7 @@ impl Node<'_, '_> {
     }
 
     /// How many things happen seldom.
-    const SELDOM: usize = Self::RARE + 10;
+    const SELDOM: usize = Self::RARE + 12;
 
     /// What has this number, up to [`Self::SELDOM`], of that which happens seldom.
     fn seldom(&mut self, number: usize) -> Step {
@@ -132,6 +132,8 @@ impl Node<'_, '_> {
                 self.give_up_outbound()?;
                 self.transport_falls_back()
             }
+            Some(9) => self.block_relay_rotates(),
+            Some(10) => self.manual_comes_or_goes(),
             // Late, since it asks for the last block.
             Some(_) => {
                 let peer = self.relay_peer();
@@ -204,6 +206,23 @@ impl Node<'_, '_> {
             self.open(ConnectionType::Inbound, place)?
         };
         self.meet(peer)
+    }
+
+    /// The node makes one more connection for blocks, now and then, and gives up one of those before.
+    fn block_relay_rotates(&mut self) -> Step {
+        self.connect_to_any(ConnectionType::BlockRelayOnly)?;
+        match self.ready_peer_of(ConnectionType::BlockRelayOnly) {
+            Some(peer) if self.count_of(ConnectionType::BlockRelayOnly) > 3 => self.close(peer),
+            _ => Ok(()),
+        }
+    }
+
+    /// The operator adds another node, or removes it.
+    fn manual_comes_or_goes(&mut self) -> Step {
+        match self.unnamed_peer_of(ConnectionType::Manual) {
+            Some(peer) => self.close(peer),
+            None => self.connect_to_any(ConnectionType::Manual),
+        }
     }
 
     /// The node asks an outbound peer for headers to see whether it keeps up.

@@ -306,10 +306,11 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// `peer` gets `block` whole.
+    /// `peer` gets `block` whole. Software that knows of no witnesses asks for it in the old way.
     fn serve_block(&mut self, peer: usize, block: &Block) -> Step {
         self.items.clear();
-        self.items.push(Inventory::WitnessBlock(block.hash));
+        let old = self.rng.u8(..4) == 0;
+        self.items.push(if old { Inventory::Block(block.hash) } else { Inventory::WitnessBlock(block.hash) });
         self.say_items(Direction::Inbound, peer, Command::Getdata)?;
         block.write(&mut self.supply, &mut self.payload);
         self.emitter.outbound(&self.peers[peer], Command::Block, &self.payload)

@@ -157,10 +157,19 @@ impl Node<'_, '_> {
     fn obsolete(&mut self, peer: usize) -> Step {
         let alert = NetworkMessage::Alert(bytes(&mut self.rng, 60));
         self.hear(peer, Command::Alert, &alert)?;
+        let (message, ccode, reason) = [
+            ("tx", RejectReason::Fee, "insufficient priority"),
+            ("tx", RejectReason::Dust, "dust"),
+            ("tx", RejectReason::NonStandard, "non-final"),
+            ("tx", RejectReason::Duplicate, "txn-already-known"),
+            ("tx", RejectReason::Invalid, "bad-txns-vin-empty"),
+            ("block", RejectReason::Invalid, "bad-txnmrklroot"),
+            ("block", RejectReason::Checkpoint, "checkpoint mismatch"),
+        ][self.rng.usize(..7)];
         let reject = Reject {
-            message: "tx".into(),
-            ccode: [RejectReason::Fee, RejectReason::Dust, RejectReason::NonStandard][self.rng.usize(..3)],
-            reason: "insufficient priority".into(),
+            message: message.into(),
+            ccode,
+            reason: reason.into(),
             hash: sha256d::Hash::from_byte_array(hash(&mut self.rng)),
         };
         self.hear(peer, Command::Reject, &reject)

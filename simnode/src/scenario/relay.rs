@@ -15,26 +15,45 @@ fn by_wtxid(entry: &Entry) -> Inventory {
     Inventory::WTx(Wtxid::from_byte_array(entry.wtxid))
 }
 
+/// For peers without wtxidrelay.
+fn by_txid(entry: &Entry) -> Inventory {
+    Inventory::Transaction(Txid::from_byte_array(entry.txid))
+}
+
+/// How transactions are asked for that were announced by `item`: with their witnesses.
+fn wanted(item: Inventory) -> Inventory {
+    match item {
+        Inventory::Transaction(txid) => Inventory::WitnessTransaction(txid),
+        other => other,
+    }
+}
+
 impl Node<'_, '_> {
     /// A peer announces one or two new transactions among known ones; the node asks for them; others announce them too,
     /// before they have come.
     pub(super) fn transactions_arrive(&mut self) -> Step {
         let peer = self.relay_peer();
         let new = 1 + self.rng.usize(..2);
+        let named = if self.rng.u8(..12) == 0 { by_txid } else { by_wtxid };
         self.picked.clear();
         self.items.clear();
         for _ in 0..new {
             let entry = self.supply.create(&mut self.rng, self.emitter.now());
             self.picked.push(entry);
-            self.items.push(by_wtxid(&entry));
+            self.items.push(named(&entry));
         }
         for _ in 0..self.rng.u8(..4) {
             let known = self.mempool.recent(&mut self.rng);
-            self.items.extend(known.as_ref().map(by_wtxid));
+            self.items.extend(known.as_ref().map(named));
         }
         self.say_items(Direction::Inbound, peer, Command::Inv)?;
         self.items.truncate(new);
+        for item in &mut self.items {
+            *item = wanted(*item);
+        }
         self.ask_for_transactions(peer)?;
+        self.items.clear();
+        self.items.extend(self.picked.iter().map(by_wtxid));
         for _ in 0..1 + self.rng.u8(..4) {
             let other = self.relay_peer();
             if other != peer {
@@ -52,7 +71,10 @@ impl Node<'_, '_> {
         let entries = self.picked.clone();
         let can_leave = self.peers[peer].connection_type == ConnectionType::Inbound;
         match number % 160 {
-            20 | 70 | 120 => self.expect(peer, OfPeer::NoTransactions(entries)),
+            20 | 70 | 120 => {
+                let items = self.items.clone();
+                self.expect(peer, OfPeer::NoTransactions(items));
+            }
             50 | 130 if can_leave => self.expect(peer, OfPeer::Leaves),
             // They never come.
             100 if number % 320 == 100 => {}
@@ -73,9 +95,9 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn transactions_do_not_come(&mut self, peer: usize, entries: &[Entry]) -> Step {
+    pub(super) fn transactions_do_not_come(&mut self, peer: usize, items: &[Inventory]) -> Step {
         self.items.clear();
-        self.items.extend(entries.iter().map(by_wtxid));
+        self.items.extend_from_slice(items);
         self.say_items(Direction::Inbound, peer, Command::Notfound)
     }
 
@@ -93,25 +115,29 @@ impl Node<'_, '_> {
     /// The node announces some of its transactions, and now and then is asked for them.
     pub(super) fn announce_transactions(&mut self) -> Step {
         let peer = self.relay_peer();
+        let named = if self.rng.u8(..12) == 0 { by_txid } else { by_wtxid };
         self.items.clear();
         self.picked.clear();
         for _ in 0..1 + self.rng.u8(..8) {
             if let Some(entry) = self.mempool.recent(&mut self.rng) {
                 self.picked.push(entry);
-                self.items.push(by_wtxid(&entry));
+                self.items.push(named(&entry));
             }
         }
         self.say_items(Direction::Outbound, peer, Command::Inv)?;
         if self.items.is_empty() || self.rng.u8(..3) > 0 {
             return Ok(());
         }
-        let wanted = 1 + self.rng.usize(..self.items.len().min(3));
-        self.items.truncate(wanted);
+        let count = 1 + self.rng.usize(..self.items.len().min(3));
+        self.items.truncate(count);
+        for item in &mut self.items {
+            *item = wanted(*item);
+        }
         self.say_items(Direction::Inbound, peer, Command::Getdata)?;
         if self.rng.u8(..50) == 0 {
             return self.say_items(Direction::Outbound, peer, Command::Notfound);
         }
-        for index in 0..wanted {
+        for index in 0..count {
             let entry = self.picked[index];
             self.say_transaction(Direction::Outbound, peer, &entry)?;
         }
