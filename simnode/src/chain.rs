@@ -73,10 +73,18 @@ impl Chain {
         header(rng, self.tip(), root, now)
     }
 
+    /// Takes the tip off.
+    pub(crate) fn pop(&mut self) {
+        self.headers.pop_back();
+        self.height -= 1;
+    }
+
     /// Makes `header` the tip.
     pub(crate) fn push(&mut self, header: Header) {
         self.headers.push_back(header);
-        self.headers.pop_front();
+        if self.headers.len() > HEADERS {
+            self.headers.pop_front();
+        }
         self.height += 1;
     }
 }
@@ -105,12 +113,16 @@ pub(crate) struct Block {
 impl Block {
     /// The next block of `chain`; it is not connected yet.
     pub(crate) fn new(chain: &Chain, rng: &mut Rng, now: u32, transactions: Vec<Entry>) -> Self {
-        let height = chain.height + 1;
+        Self::on(chain.tip(), chain.height + 1, rng, now, transactions)
+    }
+
+    /// The block of `height` on `previous`.
+    pub(crate) fn on(previous: BlockHash, height: u32, rng: &mut Rng, now: u32, transactions: Vec<Entry>) -> Self {
         let coinbase = coinbase(height);
         let ids = transactions.iter().map(|entry| Txid::from_byte_array(entry.txid));
         let ids: Vec<Txid> = std::iter::once(coinbase.compute_txid()).chain(ids).collect();
         let root = merkle_tree::calculate_root(ids.into_iter()).expect("there is a coinbase");
-        let header = chain.next_header(rng, root.into(), now);
+        let header = header(rng, previous, root.into(), now);
         Self { hash: header.block_hash(), header, height, coinbase, transactions }
     }
 

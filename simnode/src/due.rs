@@ -43,6 +43,8 @@ pub(crate) enum OfPeer {
     BroadcastAsked(Box<Entry>),
     /// A step of the block that arrives.
     Block(BlockStep),
+    /// Sends the blocks that win against the tip.
+    Branch(Box<Branch>),
     /// Closes the connection.
     Leaves,
     /// Drops the connection as it does not know its transport; the node will try the old one.
@@ -53,6 +55,19 @@ pub(crate) enum OfPeer {
 pub(crate) struct Family {
     pub(crate) parent: Entry,
     pub(crate) child: Entry,
+}
+
+/// A block and the one on top of it.
+pub(crate) struct Branch {
+    pub(crate) rival: Block,
+    pub(crate) child: Block,
+}
+
+/// Another block of the same height as one that arrives.
+pub(crate) struct Rival {
+    pub(crate) block: Block,
+    /// The next block will be on it.
+    pub(crate) wins: bool,
 }
 
 /// What comes from the peer that gives the block.
@@ -70,8 +85,10 @@ pub(crate) enum OfNode {
     Connects,
     /// One more peer announces the newest block.
     HearsOfBlock,
-    /// A block comes that lost against one of its height.
-    HearsOfStaleBlock(Box<Block>),
+    /// A block comes that is late against one of its height.
+    HearsOfRival(Box<Rival>),
+    /// A block comes on top of that one.
+    HearsOfBranch(Box<Block>),
     /// Connects in the old transport.
     FallsBack(Place),
 }

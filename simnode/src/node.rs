@@ -9,7 +9,7 @@ use fastrand::Rng;
 use crate::{
     chain::{Block, Chain},
     cli::{Layout, Options},
-    due::{BlockStep, Due, OfNode, OfPeer, Queue},
+    due::{BlockStep, Due, OfNode, OfPeer, Queue, Rival},
     emit::{Emitter, Stop},
     mempool::{Entry, Mempool},
     names::{Command, ConnectionType, Direction, Network},
@@ -61,8 +61,8 @@ pub(crate) struct Arriving {
     pub(crate) source: i64,
     /// It cannot be put together from its parts.
     pub(crate) fails: bool,
-    /// Another block of its height, which comes too late.
-    pub(crate) stale: Option<Box<Block>>,
+    /// Another block of its height, which comes later.
+    pub(crate) rival: Option<Box<Rival>>,
 }
 
 impl Arriving {

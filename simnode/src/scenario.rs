@@ -11,6 +11,7 @@ mod mix;
 mod new_block;
 mod rare;
 mod relay;
+mod reorganisation;
 mod short;
 
 use crate::{

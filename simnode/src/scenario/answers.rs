@@ -36,7 +36,8 @@ impl Node<'_, '_> {
         match what {
             OfNode::Connects => self.block_connects(),
             OfNode::HearsOfBlock => self.hear_of_block(),
-            OfNode::HearsOfStaleBlock(block) => self.hear_of_stale_block(&block),
+            OfNode::HearsOfRival(rival) => self.hear_of_rival(*rival),
+            OfNode::HearsOfBranch(rival) => self.hear_of_branch(*rival),
             OfNode::FallsBack(place) => self.fall_back(place),
         }
     }
@@ -54,6 +55,7 @@ impl Node<'_, '_> {
             OfPeer::Parent(family) => self.parent_comes(peer, &family),
             OfPeer::BroadcastAsked(entry) => self.broadcast_asked(peer, &entry),
             OfPeer::Block(step) => self.block_goes_on(peer, step),
+            OfPeer::Branch(branch) => self.branch_comes(peer, *branch),
             OfPeer::Leaves => self.leave(peer),
             OfPeer::DropsTransport => self.transport_dropped(peer),
         }
@@ -73,6 +75,7 @@ impl Node<'_, '_> {
             | OfPeer::NoTransactions(_)
             | OfPeer::Parent(_)
             | OfPeer::BroadcastAsked(_)
+            | OfPeer::Branch(_)
             | OfPeer::Leaves
             | OfPeer::DropsTransport => Ok(()),
         }

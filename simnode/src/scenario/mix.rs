@@ -82,7 +82,7 @@ impl Node<'_, '_> {
     }
 
     /// How many blocks at first each arrive in their own way.
-    const FIRST_ARRIVALS: u64 = 6;
+    const FIRST_ARRIVALS: u64 = 7;
 
     /// The first ones arrive in every way there is; then they come as they do.
     fn any_block(&mut self, number: u64) -> Step {
@@ -96,11 +96,13 @@ impl Node<'_, '_> {
             (3, _) => (HighBandwidth, Special { missing: 2, fails: true, ..usual }),
             (4, _) => (HighBandwidth, Special { missing: 4, source_leaves: true, ..usual }),
             (5, _) => (LowBandwidth, Special { missing: 1, source_leaves: true, ..usual }),
+            (6, _) => (HighBandwidth, Special { is_overtaken: true, ..usual }),
             (_, 0) => (Whole, usual),
             (_, 1) => (HighBandwidth, Special { fails: true, ..usual }),
             (_, 2) => (LowBandwidth, Special { missing, source_leaves: true, ..usual }),
             (_, 3) => (HighBandwidth, Special { missing, has_rival: true, ..usual }),
-            (_, 4..8) => (LowBandwidth, Special { missing, ..usual }),
+            (_, 4) => (HighBandwidth, Special { is_overtaken: true, ..usual }),
+            (_, 5..8) => (LowBandwidth, Special { missing, ..usual }),
             _ => (HighBandwidth, Special { missing, ..usual }),
         };
         self.block_arrives(arrival, special)

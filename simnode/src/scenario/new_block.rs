@@ -13,7 +13,7 @@ use bitcoin::{
 
 use crate::{
     chain::Block,
-    due::{BlockStep, OfNode, OfPeer},
+    due::{BlockStep, OfNode, OfPeer, Rival},
     names::{Command, ConnectionType, Direction, RemovalReason, Tracepoint},
     node::{Arriving, Node, Step},
     payload,
@@ -39,8 +39,10 @@ pub(super) struct Special {
     pub(super) fails: bool,
     /// Who gives it leaves in the middle of it.
     pub(super) source_leaves: bool,
-    /// Another block of its height comes after it.
+    /// Another block of its height comes later.
     pub(super) has_rival: bool,
+    /// So does another, and the next block is on that one.
+    pub(super) is_overtaken: bool,
 }
 
 impl Node<'_, '_> {
@@ -56,16 +58,17 @@ impl Node<'_, '_> {
         for _ in 0..special.missing {
             transactions.push(self.supply.create(&mut self.rng, self.emitter.now()));
         }
-        let stale = special.has_rival.then(|| {
+        let rival = (special.has_rival || special.is_overtaken).then(|| {
             let same = transactions[..transactions.len() / 2].to_vec();
-            Box::new(Block::new(&self.chain, &mut self.rng, self.emitter.now(), same))
+            let block = Block::new(&self.chain, &mut self.rng, self.emitter.now(), same);
+            Box::new(Rival { block, wins: special.is_overtaken })
         });
         let block = Block::new(&self.chain, &mut self.rng, self.emitter.now(), transactions);
         let (header, hash) = (NetworkMessage::Headers(vec![block.header]), block.hash);
         let peer = if special.source_leaves { self.ready_peer_of(ConnectionType::Inbound) } else { None };
         let peer = peer.unwrap_or_else(|| self.announcer());
         let source = self.peers[peer].id;
-        self.arriving = Some(Arriving { block, known, source, fails: special.fails, stale });
+        self.arriving = Some(Arriving { block, known, source, fails: special.fails, rival });
         match arrival {
             Arrival::HighBandwidth => self.compact_block_comes(peer)?,
             Arrival::LowBandwidth => {
@@ -166,13 +169,13 @@ impl Node<'_, '_> {
 
     /// The block that arrived is connected, and goes on.
     pub(super) fn block_connects(&mut self) -> Step {
-        let Some(Arriving { block, known, source, fails: _, stale }) = self.arriving.take() else { return Ok(()) };
+        let Some(Arriving { block, known, source, fails: _, rival }) = self.arriving.take() else { return Ok(()) };
         self.connect(&block, known)?;
         self.announce_block(source, &block)?;
         self.last_block = Some(block);
-        if let Some(stale) = stale {
+        if let Some(rival) = rival {
             let later = self.rng.u64(10..300);
-            self.plan(later, OfNode::HearsOfStaleBlock(stale));
+            self.plan(later, OfNode::HearsOfRival(rival));
         }
         Ok(())
     }
@@ -201,18 +204,9 @@ impl Node<'_, '_> {
         }
     }
 
-    /// A block of the tip's height: the node keeps its header and does not ask for more.
-    pub(super) fn hear_of_stale_block(&mut self, block: &Block) -> Step {
-        let compact = block.compact(&mut self.rng);
-        let peer = self.announcer();
-        self.hear(peer, Command::Cmpctblock, &compact)?;
-        let peer = self.announcer();
-        self.hear(peer, Command::Headers, &NetworkMessage::Headers(vec![block.header]))
-    }
-
     /// Connects `block`: coins, the block itself, then the mempool, as Bitcoin Core does. The events of some dozens to
     /// hundreds of coins stand for all.
-    fn connect(&mut self, block: &Block, known: usize) -> Step {
+    pub(super) fn connect(&mut self, block: &Block, known: usize) -> Step {
         let mut coins = 60 + self.rng.usize(..300);
         let coinbase = block.coinbase.compute_txid().to_byte_array();
         let (add, spent) = (Tracepoint::UtxocacheAdd, Tracepoint::UtxocacheSpent);
@@ -264,7 +258,7 @@ impl Node<'_, '_> {
     }
 
     /// The node passes the block on to others than `from`, and is asked for it or for parts of it.
-    fn announce_block(&mut self, from: i64, block: &Block) -> Step {
+    pub(super) fn announce_block(&mut self, from: i64, block: &Block) -> Step {
         let header = NetworkMessage::Headers(vec![block.header]);
         let compact = block.compact(&mut self.rng);
         for _ in 0..3 {

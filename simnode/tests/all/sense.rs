@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bitcoin::hashes::Hash;
+
 use crate::recorder::{Event, play};
 
 #[test]
@@ -66,14 +68,18 @@ fn transactions_leave_the_mempool_only_after_they_came() {
     let (events, report) = play("mix", 6, 60_000);
     let mut mempool = BTreeMap::new();
     let mut seen = BTreeSet::new();
+    let mut in_blocks = BTreeSet::new();
     for event in &events {
         match event {
             Event::Added { txid, vsize, fee } => {
-                assert!(seen.insert(*txid), "a transaction comes once");
+                assert!(seen.insert(*txid) || in_blocks.remove(txid), "it comes once, or again from a block");
                 mempool.insert(*txid, (*vsize, *fee));
             }
-            Event::Removed { txid, vsize, fee, .. } => {
+            Event::Removed { txid, reason, vsize, fee, .. } => {
                 assert_eq!(mempool.remove(txid), Some((*vsize, *fee)));
+                if reason == "block" {
+                    in_blocks.insert(*txid);
+                }
             }
             Event::Replaced { txid, .. } => assert!(mempool.contains_key(txid)),
             Event::Rejected { txid, .. } => assert!(!mempool.contains_key(txid)),
@@ -81,30 +87,39 @@ fn transactions_leave_the_mempool_only_after_they_came() {
         }
     }
     let reasons: Vec<_> = report.mempool.removed.reasons.keys().copied().collect();
-    assert_eq!(reasons, ["block", "conflict", "expiry", "replaced", "sizelimit"]);
+    assert_eq!(reasons, ["block", "conflict", "expiry", "reorg", "replaced", "sizelimit"]);
 }
 
 #[test]
 fn blocks_follow_each_other_and_were_received_before() {
     let (events, report) = play("mix", 8, 60_000);
-    let mut received = BTreeSet::new();
+    let mut received = BTreeMap::new();
+    let mut heights: BTreeMap<[u8; 32], i32> = BTreeMap::new();
     let mut height = None;
+    let mut reorganisations = 0;
     for event in &events {
         match event {
             Event::Message { inbound: true, command, payload, .. } if command == "cmpctblock" || command == "block" => {
                 let header: bitcoin::block::Header =
                     bitcoin::consensus::deserialize_partial(payload).map(|(header, _)| header).unwrap();
-                received.insert(bitcoin::hashes::Hash::to_byte_array(header.block_hash()));
+                received.insert(header.block_hash().to_byte_array(), header.prev_blockhash.to_byte_array());
             }
             Event::Block { hash, height: next, .. } => {
-                assert!(received.contains(hash));
-                assert!(height.is_none_or(|height: i32| height + 1 == *next));
+                let previous = received.get(hash).expect("it was received");
+                if let Some(below) = heights.get(previous) {
+                    assert_eq!(below + 1, *next);
+                }
+                let from = height.unwrap_or(*next - 1);
+                reorganisations += usize::from(from == *next);
+                assert!(from == *next || from + 1 == *next, "{next} after {from}");
+                heights.insert(*hash, *next);
                 height = Some(*next);
             }
             _ => {}
         }
     }
     assert!(report.validation.blocks > 5);
+    assert!(reorganisations > 0, "one block loses against another");
     assert_eq!(report.validation.last_height, height);
 }
 
