@@ -62,9 +62,10 @@ fn everything_fired_is_counted_in_each_scenario_and_layout() {
     for layout in LAYOUTS {
         for scenario in ["mix", "churn", "flood", "blocks"] {
             println!("{layout} {scenario}");
-            let (tally, metrics) = exported(layout, arguments(scenario), "--events all");
+            let (tally, metrics) = exported(layout, arguments(scenario), "--events all --tx-response");
             assert_fired_is_counted(&tally, &metrics);
             assert_families_equal_tally(&tally, &metrics);
+            assert_exchanges_equal_tally(&tally, &metrics);
         }
     }
 }
@@ -234,6 +235,38 @@ fn assert_families_equal_tally(tally: &Tally, metrics: &Exposition) {
     // µs or ns in the layout; the tally and the metrics know which.
     let seconds = metrics.sum("validation_block_connection_seconds_sum", &[]);
     assert!((seconds - validation("duration_ns") / 1e9).abs() < 1e-6, "{seconds} s");
+}
+
+/// What messages say together, by the simulated node's own reading of them.
+fn assert_exchanges_equal_tally(tally: &Tally, metrics: &Exposition) {
+    let exchanges = |name: &str| tally.number(&format!("/exchanges/{name}")) as f64;
+    assert_eq!(metrics.sum("p2p_ping_round_trip_seconds_count", &[]), exchanges("pings_answered"));
+    let handshakes = tally.0["exchanges"]["handshakes_completed"].as_object().unwrap();
+    for (connection_type, count) in handshakes {
+        let counted = metrics.sum("p2p_handshake_seconds_count", &[("connection_type", connection_type)]);
+        assert_eq!(counted, count.as_f64().unwrap(), "{connection_type}");
+    }
+    for row in tally.0["exchanges"]["requests"].as_array().unwrap() {
+        let (request, responder) = (row["request"].as_str().unwrap(), row["responder"].as_str().unwrap());
+        let number = |outcome: &str| row[outcome].as_f64().unwrap();
+        let labels = [("request", request), ("responder", responder)];
+        let what = format!("{request} {responder}");
+        assert_eq!(metrics.sum("p2p_response_seconds_count", &labels), number("answered"), "{what}");
+        let unanswered = |cause| {
+            let [request, responder] = labels;
+            metrics.sum("p2p_requests_unanswered_total", &[request, responder, ("cause", cause)])
+        };
+        assert_eq!(unanswered("notfound"), number("notfound"), "{what}");
+        assert_eq!(unanswered("timeout"), number("repeated"), "{what}");
+        // The end of the node closes all connections.
+        assert_eq!(unanswered("closed"), number("closed") + number("open"), "{what}");
+    }
+    for (result, count) in tally.0["exchanges"]["compact_blocks"].as_object().unwrap() {
+        let counted = metrics.sum("p2p_compact_block_reconstructions_total", &[("result", result)]);
+        assert_eq!(counted, count.as_f64().unwrap(), "{result}");
+    }
+    let announced = metrics.sum("p2p_block_announcement_to_connected_seconds_count", &[]);
+    assert_eq!(announced, exchanges("announced_blocks_connected"));
 }
 
 #[test]
