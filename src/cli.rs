@@ -16,6 +16,8 @@ use clap::{
     Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
 };
 
+use crate::address_lists::AddressListFile;
+
 /// Sees what a running Bitcoin Core does, through its USDT tracepoints.
 ///
 /// Without a command, events are printed as JSON lines, as by `bitcointap tap`.
@@ -47,7 +49,12 @@ impl Cli {
             let words = format!("'{stray}' stands before '{name}': the options of a command come after its name");
             return Err(command.clone().error(ErrorKind::ArgumentConflict, words));
         }
-        Cli::from_arg_matches(&matches)
+        let cli = Cli::from_arg_matches(&matches)?;
+        if let Some(Command::Export(args)) = &cli.command {
+            AddressListFile::check(&args.address_lists)
+                .map_err(|words| command.error(ErrorKind::ValueValidation, words))?;
+        }
+        Ok(cli)
     }
 }
 
@@ -128,6 +135,10 @@ pub struct ExportArgs {
     /// so that they cost the node less than events. Single events of them go to `--json` only, if `--events` lists them.
     #[arg(long, help_heading = "Metrics")]
     pub utxocache_coins: bool,
+    /// Count peers apart whose address is in FILE, which has an IP address or a network (192.0.2.0/24, 2001:db8::/32) on each
+    /// line and `#` before comments. NAME is the label `list`. SIGHUP reads the file again. Can be given 8 times.
+    #[arg(long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
+    pub address_lists: Vec<AddressListFile>,
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
     #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -385,6 +396,10 @@ mod tests {
             "export --web.config.file",
             "export --web.config.file a --web.config.file b",
             "tap --utxocache-coins",
+            "export --address-list file",
+            "export --address-list =file",
+            "export --address-list name=",
+            "export --address-list a=f --address-list a=g",
             "--count 3 export",
             "--pid 3 tap",
             "serve",

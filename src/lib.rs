@@ -18,6 +18,7 @@ pub mod event;
 pub mod http;
 pub mod json;
 pub mod metrics;
+pub mod networks;
 pub mod output;
 pub mod p2p;
 mod privileges;

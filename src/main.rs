@@ -1,5 +1,6 @@
 //! The command line tool: arguments → tap → sinks.
 
+mod address_lists;
 mod cli;
 mod run;
 

@@ -16,16 +16,19 @@ mod family;
 mod free_form;
 mod inventory;
 mod labels;
+mod listed;
 mod mempool;
 mod messages;
 #[cfg(test)]
 mod migration;
+mod netgroups;
 mod network;
 mod peers;
 #[cfg(test)]
 mod reference;
 mod relay;
 mod requests;
+mod returns;
 mod round_trips;
 mod table;
 #[cfg(test)]
@@ -42,6 +45,7 @@ use std::{array, time::Duration};
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
 pub(crate) use self::exporter::HTTP_PATHS;
+pub use self::listed::AddressList;
 use self::{
     coin_selection::CoinSelection, coins::Coins, connections::Connections, exchanges::Exchanges, exporter::Exporter,
     family::Registered, mempool::Mempool, messages::Messages, table::State, utxocache::Utxocache,
@@ -49,6 +53,7 @@ use self::{
 };
 use crate::{
     event::{Event, Kind},
+    networks::Networks,
     tap::Counters,
     tracepoint::{Tracepoint, Tracepoints},
 };
@@ -64,11 +69,19 @@ pub struct Options {
     pub json_sinks: &'static [&'static str],
     /// Whether there are families of single coins, where their tracepoints are attached.
     pub utxocache_coins: bool,
+    /// Whose peers count apart: at most [`AddressList::MOST`] lists, each with a name of its own.
+    pub address_lists: Vec<AddressList>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_free_form_values: 100, tx_response: false, json_sinks: &[], utxocache_coins: false }
+        Self {
+            max_free_form_values: 100,
+            tx_response: false,
+            json_sinks: &[],
+            utxocache_coins: false,
+            address_lists: Vec::new(),
+        }
     }
 }
 
@@ -93,6 +106,10 @@ pub struct Metrics {
 
 impl Metrics {
     /// Those that these tracepoints feed, not attached to a node yet.
+    ///
+    /// # Panics
+    ///
+    /// If there are more lists than can be, or two of one name.
     pub fn new(attached: Tracepoints, options: &Options) -> Metrics {
         let registry = Registry::new();
         let process = registry.register(Box::new(ProcessCollector::for_self()));
@@ -129,7 +146,7 @@ impl Metrics {
         self.state.attach(attached, registered);
         self.messages.attach(attached, registered);
         self.exchanges.attach(attached, registered);
-        self.connections.families.attach(attached, registered);
+        self.connections.attach(attached, registered);
         self.mempool.families.attach(attached, registered);
         self.validation.families.attach(attached, registered);
         self.utxocache.attach(attached, registered);
@@ -138,7 +155,6 @@ impl Metrics {
         }
         self.coin_selection.attach(attached, registered);
         self.exporter.families.attach(attached, registered);
-        self.connections.attached(attached);
         self.exporter.tapped(attached);
         self.counted = Default::default();
     }
@@ -162,18 +178,23 @@ impl Metrics {
         self.exporter.families.attach_failures_total.inc();
     }
 
+    /// One of [`Options::address_lists`] has other networks from now on; peers who are connected are judged anew.
+    pub fn replace_address_list(&mut self, name: &str, networks: Networks) {
+        self.connections.replace_list(name, networks);
+    }
+
     /// Counts an event. But for a series seen for the first time it takes no lock and allocates nothing.
     pub fn observe(&mut self, event: &Event<'_>) {
         match &event.kind {
             Kind::Msg(message) => {
                 self.messages.observe(event.time, message);
                 self.exchanges.message(event.moment, message, &self.state);
-                self.connections.message(event.moment, &message.meta);
+                self.connections.message(event.moment, &message.meta, &self.state);
                 self.exporter.message(message);
             }
             Kind::Conn { event: connection } => {
                 self.exchanges.connection(event.moment, connection, &self.state);
-                self.connections.observe(event, connection);
+                self.connections.observe(event, connection, &self.state);
             }
             Kind::Mempool { event: mempool } => self.mempool.observe(event.time, mempool),
             Kind::Validation { event: validation } => {
@@ -183,7 +204,10 @@ impl Metrics {
             Kind::Utxocache { event: utxocache } => self.utxocache.observe(utxocache),
             Kind::CoinSelection { event: coin_selection } => self.coin_selection.observe(coin_selection),
             // Counted from the kernel side's counters; here only what depends on events being without gaps.
-            Kind::Lost(lost) => self.mempool.lost(lost),
+            Kind::Lost(lost) => {
+                self.mempool.lost(lost);
+                self.connections.lost(event.moment, lost);
+            }
         }
     }
 

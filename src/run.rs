@@ -36,7 +36,10 @@ use rustix::{
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::{ExportArgs, NodeArgs, TapArgs};
+use crate::{
+    address_lists::AddressLists,
+    cli::{ExportArgs, NodeArgs, TapArgs},
+};
 
 type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
 
@@ -88,6 +91,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let listeners = args.listeners()?;
     let gate = args.gate()?;
     let stop = Stop::on_signals(None)?;
+    let lists = AddressLists::on_sighup(&args.address_lists)?;
+    let address_lists = lists.read()?;
     let node = args.node.which().find()?;
     let output = match &args.json {
         Some(path) => Some(Output::start(json_file(path)?, args.json_style.style(false), None)?),
@@ -102,7 +107,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let mut tap = attach(&node, &args.options())?;
     tap.wake_on(&stop.signalled)?;
     let &ExportArgs { max_free_form_values, tx_response, utxocache_coins, .. } = args;
-    let options = metrics::Options { json_sinks, max_free_form_values, tx_response, utxocache_coins };
+    let options = metrics::Options { json_sinks, max_free_form_values, tx_response, utxocache_coins, address_lists };
     let mut metrics = Metrics::new(tap.attached(), &options);
     metrics.attached(node.start_time);
     tap.failures().iter().for_each(|_| metrics.attach_failed());
@@ -112,7 +117,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let site = Site::new(path, metrics.registry(), requests, readiness.clone(), args.max_requests);
     let _server = http::serve(listeners, gate, site)?;
 
-    let mut sinks = Sinks { metrics, output, sink: json_sinks.first().copied().unwrap_or_default() };
+    let mut sinks = Sinks { metrics, lists, output, sink: json_sinks.first().copied().unwrap_or_default() };
     let end = pump(&mut tap, &stop, |tap, batch| sinks.take(tap, batch).map(ControlFlow::Continue))?;
     if end == End::NodeEnded {
         // The last drain may have ended before the last counts.
@@ -122,6 +127,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         tap.detach();
         tracing::warn!("the node (pid {}) has ended; its metrics stay until a signal ends bitcointap", node.pid);
         while !stop.wait(LINES_INTERVAL) {
+            sinks.lists.look_after(&mut sinks.metrics);
             sinks.look_after_lines();
         }
     } else {
@@ -141,15 +147,17 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 }
 
 /// What `export` feeds.
-struct Sinks {
+struct Sinks<'a> {
     metrics: Metrics,
+    lists: AddressLists<'a>,
     output: Option<Output>,
     /// The name of the output in metrics and logs.
     sink: &'static str,
 }
 
-impl Sinks {
+impl Sinks<'_> {
     fn take(&mut self, tap: &Tap, batch: &Arc<Batch>) -> Result<()> {
+        self.lists.look_after(&mut self.metrics);
         let (bytes, used) = tap.ring_buffer();
         self.metrics.ring_buffer(bytes, used);
         let (_, drained) = tap::now();

@@ -419,3 +419,47 @@ fn a_duration_ends_though_nobody_reads() {
     let output = output(&format!("tap --pid {} --duration 1e19 --count 1", node.pid()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_wrong_address_list_is_told_before_anything_is_attached() {
+    let node = Simnode::start("v31", "");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("list");
+    fs::write(&path, "192.0.2.0/24\n# a comment\n192.0.2.0/33\n").unwrap();
+    let export = |lists: &str| {
+        let address = crate::tool::free_address();
+        output(&format!("export --pid {} --web.listen-address {address} {lists}", node.pid()))
+    };
+    let words = failure(&export(&format!("--address-list a={}", path.display())));
+    let expected = "3: \"192.0.2.0/33\" is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32";
+    assert_eq!(words, format!("{}:{expected}", path.display()));
+    let words = failure(&export(&format!("--address-list a={}", directory.path().join("none").display())));
+    assert!(words.ends_with("none: No such file or directory (os error 2)"), "{words}");
+    let words = failure(&export(&format!("--address-list a={}", directory.path().display())));
+    assert!(words.ends_with(" is not a regular file"), "{words}");
+
+    let usage = |lists: &str| {
+        let output = export(lists);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let nine: Vec<String> = (0..9).map(|number| format!("--address-list {number}=f")).collect();
+    assert!(usage(&nine.join(" ")).starts_with("error: there can be at most 8 of --address-list"));
+    assert!(usage("--address-list a=f --address-list a=g").contains("a name of its own"));
+    assert!(usage("--address-list a/b=f").contains("a list's name is 1 to 32 letters, digits, '_', '.' and '-'"));
+    assert!(usage("--address-list f").contains("must be NAME=FILE"));
+}
+
+#[test]
+fn a_hangup_reads_again_and_ends_nothing() {
+    let mut node = Simnode::start("v31", "--count 10");
+    let mut exporter = crate::tool::Exporter::start(&format!("--pid {}", node.pid()));
+    exporter.process.hang_up("there is nothing to read again");
+    assert_eq!(exporter.scrape().sum("up", &[]), 1.0);
+    // Nor when the node has ended.
+    node.fire();
+    node.tally();
+    exporter.last_scrape();
+    exporter.process.hang_up("there is nothing to read again");
+    exporter.stop();
+}

@@ -72,6 +72,15 @@ impl Attached {
         signal(self.pid(), Signal::TERM);
     }
 
+    /// Sends SIGHUP, and reads what it logs up to a line with `words`.
+    pub fn hang_up(&mut self, words: &str) {
+        signal(self.pid(), Signal::HUP);
+        let before = self.log.len();
+        while !self.log[before..].contains(words) {
+            assert!(self.stderr.read_line(&mut self.log).expect("it logs") > 0, "bitcointap ended: {}", self.log);
+        }
+    }
+
     /// Waits for its end; gives its status, and how long that took.
     pub fn wait(&mut self) -> (ExitStatus, Duration) {
         let start = Instant::now();

@@ -8,7 +8,7 @@ use data_encoding::BASE32_NOPAD;
 use super::{
     family::{Counters, Histograms, families},
     labels::{INBOUND, INBOUND_MESSAGES, Label, MESSAGES, SERVICES, direction, service, service_places},
-    network::Network,
+    network::{Network, host_of, ip_of},
 };
 use crate::{
     event::{Time, net::Meta},
@@ -86,7 +86,7 @@ enum Sender {
 
 impl Sender {
     fn new(meta: &Meta<'_>) -> Sender {
-        let host = meta.addr.rsplit_once(':').map_or(&*meta.addr, |(host, _port)| host);
+        let host = host_of(&meta.addr);
         if let Some(name) = host.strip_suffix(".onion") {
             // Behind the key a checksum and the version.
             return base32::<56, 35>(name)
@@ -99,8 +99,7 @@ impl Sender {
         if Network::from_address(&meta.addr, meta.conn_type) == Network::Unknown {
             return Sender::Unknown;
         }
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        host.parse().map_or(Sender::Unknown, |ip: IpAddr| Sender::Ip(ip.to_canonical()))
+        ip_of(&meta.addr).map_or(Sender::Unknown, Sender::Ip)
     }
 
     fn nearness(&self, address: &Address<'_>) -> Nearness {

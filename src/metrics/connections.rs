@@ -1,23 +1,26 @@
 //! Connections coming and going. In: connection events, and of messages who they are with. Out: counters of openings,
-//! closings, evictions and offences, and the gauge of open connections.
+//! closings, evictions and offences, the node's own count, and the families of `peers.rs`, `returns.rs` and `listed.rs`.
 
 use super::{
     Options,
-    family::{Counters, Gauges, Histograms, families},
+    family::{Counters, Gauges, Histograms, Registered, families},
     free_form::Reasons,
-    labels::{MESSAGES, OPENINGS, connection_type, opened_connection_type},
+    labels::{CLOSINGS, INBOUND, OPENINGS, OUTBOUND, connection_type, opened_connection_type, opened_direction},
+    listed::Listed,
     network::Network,
     peers::Peers,
+    returns::Returns,
+    table::State,
 };
 use crate::{
     event::{
-        Event, Moment,
+        Event, Lost, Moment,
         net::{Conn, Connection, Meta},
     },
+    networks::Networks,
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-const CLOSINGS: &[Tracepoint] = &[Tracepoint::NetClosedConnection];
 const EVICTIONS: &[Tracepoint] = &[Tracepoint::NetEvictedInboundConnection];
 const OFFENCES: &[Tracepoint] = &[Tracepoint::NetMisbehavingConnection];
 
@@ -43,10 +46,9 @@ families! {
         /// second. Not of those that are still open.
         p2p_connection_duration_seconds: Histograms<1> = ([connection_type()], DURATIONS), from CLOSINGS;
 
-        /// Connections open now, by type and network, learnt from openings, closings and messages. A connection from
-        /// before the attachment counts from its first message on, and inbound onion ones among them have the network
-        /// unknown. It is no count of the node's own.
-        p2p_connections: Gauges<2> = [connection_type(), Network::label()], from CLOSINGS;
+        /// The node's own count of its connections, by who opened them: as of the last opening, that one included, from the
+        /// tracepoints net:inbound_connection and net:outbound_connection. Closings since then are not in it.
+        p2p_node_connections: Gauges<1> = [opened_direction()], from OPENINGS;
 
         /// Offences of peers by reason, from the tracepoint net:misbehaving_connection. Offences, not peers: a peer that
         /// may not be dropped can offend again and again. Numbers in reasons are N; reasons too many to keep count as
@@ -55,52 +57,91 @@ families! {
     }
 }
 
-/// The families and who is connected. Other state by connection goes beside `peers`, in a file of its own.
+/// The families, and what they need to know of peers. Other state by connection goes beside it, in a file of its own.
 pub(super) struct Connections {
-    pub(super) families: Families,
+    families: Families,
     peers: Peers,
+    returns: Returns,
+    listed: Option<Listed>,
     /// Without closings there is no telling who is connected.
     sees_closings: bool,
 }
 
 impl Connections {
     pub(super) fn new(options: &Options) -> Self {
-        Self { families: Families::new(options), peers: Peers::default(), sees_closings: false }
-    }
-
-    pub(super) fn attached(&mut self, attached: Tracepoints) {
-        self.sees_closings = attached.contains_any(CLOSINGS);
-        self.peers.hear_messages(MESSAGES.iter().all(|&messages| attached.contains(messages)));
-    }
-
-    pub(super) fn node_gone(&mut self) {
-        self.peers.node_gone(&self.families.p2p_connections);
-    }
-
-    pub(super) fn message(&mut self, now: Moment, meta: &Meta<'_>) {
-        if self.sees_closings {
-            self.peers.message(now, meta, &self.families.p2p_connections);
+        Self {
+            families: Families::new(options),
+            peers: Peers::new(options),
+            returns: Returns::new(options),
+            listed: Listed::new(options),
+            sees_closings: false,
         }
     }
 
-    pub(super) fn observe(&mut self, &Event { time, moment: now, kind: _ }: &Event<'_>, connection: &Connection<'_>) {
+    pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.families.attach(attached, registered);
+        self.peers.attach(attached, registered);
+        self.returns.attach(attached, registered);
+        if let Some(listed) = &mut self.listed {
+            listed.attach(attached, registered);
+        }
+        self.sees_closings = attached.contains_any(CLOSINGS);
+    }
+
+    pub(super) fn node_gone(&mut self) {
+        self.peers.node_gone();
+        self.returns.node_gone();
+        for direction in [INBOUND, OUTBOUND] {
+            self.families.p2p_node_connections.remove(direction);
+        }
+    }
+
+    /// A gap before the next event.
+    pub(super) fn lost(&mut self, now: Moment, lost: &Lost) {
+        if lost.tracepoint == Tracepoint::NetInboundMessage {
+            self.peers.lost_messages(now);
+        }
+    }
+
+    /// A list was read again.
+    pub(super) fn replace_list(&mut self, name: &str, networks: Networks) {
+        self.peers.replace_list(name, networks);
+    }
+
+    pub(super) fn message(&mut self, now: Moment, meta: &Meta<'_>, state: &State) {
+        let lists = self.sees_closings.then(|| self.peers.message(now, meta, state));
+        if let Some(listed) = &self.listed {
+            listed.message(meta, lists.unwrap_or_else(|| self.peers.stranger(meta)));
+        }
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        &Event { time, moment: now, kind: _ }: &Event<'_>,
+        connection: &Connection<'_>,
+        state: &State,
+    ) {
         match connection {
-            Connection::Inbound { conn, existing_connections: _ }
-            | Connection::Outbound { conn, existing_connections: _ } => {
-                self.families.p2p_connections_opened_total.at(place(conn)).inc();
-                self.open(now, conn);
+            Connection::Inbound { conn, existing_connections } => {
+                self.opened(now, conn, INBOUND, *existing_connections, state);
+            }
+            Connection::Outbound { conn, existing_connections } => {
+                self.opened(now, conn, OUTBOUND, *existing_connections, state);
             }
             Connection::Closed { conn, time_established } => {
                 let lasted = (time.0 as f64 / 1e9 - *time_established as f64).max(0.0);
                 self.families.p2p_connections_closed_total.at(place(conn)).inc();
                 self.families.p2p_connection_duration_seconds.at([conn.conn_type as usize]).observe(lasted);
-                self.peers.closed(now, conn.peer_id, &self.families.p2p_connections);
+                let unheard = self.peers.closed(now, conn, state);
+                self.returns.closed(now, conn, unheard, state);
             }
             Connection::InboundEvicted { conn, time_established: _ } => {
                 let [_, network] = place(conn);
                 self.families.p2p_connections_evicted_total.at([network]).inc();
                 // It is still open: its closing is an event of its own.
-                self.open(now, conn);
+                if self.sees_closings {
+                    self.peers.connected(now, conn, state);
+                }
             }
             Connection::Misbehaving { id: _, score_before: _, score_increase: _, xmessage, threshold_exceeded: _ } => {
                 self.families.p2p_misbehaving_total.count(xmessage);
@@ -108,9 +149,15 @@ impl Connections {
         }
     }
 
-    fn open(&mut self, now: Moment, conn: &Conn<'_>) {
+    fn opened(&mut self, now: Moment, conn: &Conn<'_>, direction: usize, existing: u64, state: &State) {
+        self.families.p2p_connections_opened_total.at(place(conn)).inc();
+        self.families.p2p_node_connections.at([direction]).set(existing as f64);
+        if let Some(listed) = &self.listed {
+            listed.opened(self.peers.lists_of(conn));
+        }
         if self.sees_closings {
-            self.peers.connection(now, conn, &self.families.p2p_connections);
+            self.peers.opened(now, conn, state);
+            self.returns.opened(now, conn);
         }
     }
 }
@@ -125,7 +172,10 @@ mod tests {
     use super::*;
     use crate::{
         event::{Kind, net::ConnectionType},
-        metrics::testing::{assert_histogram_of_one, conn, message, misbehaving, only, rejected, text_of, told},
+        metrics::testing::{
+            assert_histogram_of_one, closing, conn, conn_at, message, misbehaving, only, opening, ping, rejected,
+            text_of, told,
+        },
         p2p,
     };
 
@@ -175,6 +225,78 @@ mod tests {
         );
         told.metrics.node_gone();
         told.assert("p2p_connections", &[]);
+    }
+
+    #[test]
+    fn the_nodes_own_count_is_that_of_the_last_opening() {
+        let inbound = |existing_connections| Kind::Conn {
+            event: Connection::Inbound { conn: conn(5, ConnectionType::Inbound, 1), existing_connections },
+        };
+        let mut told = told();
+        assert_eq!(told.family("p2p_node_connections"), None, "absent until known");
+        told.tell(inbound(7)).assert("p2p_node_connections", &["{direction=\"inbound\"} 7"]);
+        told.tell(inbound(6))
+            .tell(closing(conn(5, ConnectionType::Inbound, 1)))
+            .tell(opening(conn(6, ConnectionType::Feeler, 1)))
+            .assert("p2p_node_connections", &["{direction=\"inbound\"} 6", "{direction=\"outbound\"} 9"]);
+        // A direction goes with its tracepoint, all with the node.
+        told.metrics.tapped("net:inbound_connection".parse().unwrap());
+        told.assert("p2p_node_connections", &["{direction=\"inbound\"} 6"]);
+        told.metrics.node_gone();
+        assert_eq!(told.family("p2p_node_connections"), None);
+    }
+
+    #[test]
+    fn netgroups_are_those_of_inbound_peers_that_are_open() {
+        use ConnectionType::{Inbound, OutboundFullRelay};
+        let [unroutable, ipv4, ipv6, onion] = [0, 1, 2, 3];
+        let mut told = told();
+        told.tell(opening(conn_at(1, OutboundFullRelay, ipv4, "8.8.8.8:8333")))
+            .tell(opening(conn_at(2, Inbound, onion, "127.0.0.1:1")))
+            .tell(opening(conn_at(3, Inbound, unroutable, "192.168.1.1:1")))
+            .tell(ping(true, 4, Inbound, "127.0.0.1:1"));
+        assert_eq!(told.family("p2p_inbound_netgroups"), None);
+        assert_eq!(told.family("p2p_inbound_largest_netgroup_connections"), None);
+        told.tell(opening(conn_at(5, Inbound, ipv4, "8.8.1.1:1")))
+            // Learnt by a message, then by its opening; and from before the attachment.
+            .tell(ping(true, 6, Inbound, "8.8.2.2:1"))
+            .tell(opening(conn_at(6, Inbound, ipv4, "8.8.2.2:1")))
+            .tell(ping(true, 7, Inbound, "9.9.9.9:1"))
+            .tell(ping(true, 8, Inbound, "[2a01:4f8::1]:1"))
+            .tell(opening(conn_at(9, Inbound, ipv6, "[2a01:4f8:1::1]:1")))
+            .assert("p2p_inbound_netgroups", &["{network=\"ipv4\"} 2", "{network=\"ipv6\"} 1"])
+            .assert("p2p_inbound_largest_netgroup_connections", &["{network=\"ipv4\"} 2", "{network=\"ipv6\"} 2"]);
+        // Of peer 10 the opening was lost.
+        told.tell(closing(conn_at(5, Inbound, ipv4, "8.8.1.1:1")))
+            .tell(closing(conn_at(7, Inbound, ipv4, "9.9.9.9:1")))
+            .tell(closing(conn_at(10, Inbound, ipv4, "8.8.3.3:1")))
+            .assert("p2p_inbound_netgroups", &["{network=\"ipv4\"} 1", "{network=\"ipv6\"} 1"])
+            .assert("p2p_inbound_largest_netgroup_connections", &["{network=\"ipv4\"} 1", "{network=\"ipv6\"} 2"]);
+        // Silence takes them away, too: all but the one that is heard.
+        let half_an_hour = told.second + 30 * 60;
+        told.tell_at(half_an_hour, ping(true, 8, Inbound, "[2a01:4f8::1]:1"))
+            .tell_at(half_an_hour + 60, ping(true, 8, Inbound, "[2a01:4f8::1]:1"))
+            .assert("p2p_inbound_netgroups", &["{network=\"ipv6\"} 1"])
+            .assert("p2p_inbound_largest_netgroup_connections", &["{network=\"ipv6\"} 1"]);
+        told.metrics.node_gone();
+        told.assert("p2p_inbound_netgroups", &[]).assert("p2p_inbound_largest_netgroup_connections", &[]);
+    }
+
+    #[test]
+    fn what_falls_out_leaves_its_netgroup() {
+        let mut told = told();
+        for number in 0..100_000_u32 {
+            let addr = format!("{}.{}.1.1:1", 20 + number % 2, number / 2 % 256);
+            told.tell_at(1_000, opening(conn_at(number.into(), ConnectionType::Inbound, 1, &addr)));
+        }
+        told.assert("p2p_connections", &["{connection_type=\"inbound\",network=\"ipv4\"} 4096"])
+            .assert("p2p_inbound_netgroups", &["{network=\"ipv4\"} 512"])
+            .assert("p2p_inbound_largest_netgroup_connections", &["{network=\"ipv4\"} 8"])
+            .assert(
+                "state_dropped_total",
+                // Nor do they shake hands.
+                &["{cause=\"full\",table=\"handshakes\"} 95904", "{cause=\"full\",table=\"peers\"} 95904"],
+            );
     }
 
     #[test]

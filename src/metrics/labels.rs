@@ -1,7 +1,7 @@
 //! The closed sets of label values. In: the numbers and names of the rest of the crate. Out: a [`Label`] for each, whose
 //! values stand in the order of those numbers.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use crate::{
     event::net::ConnectionType,
@@ -17,19 +17,19 @@ pub(super) struct Label {
 
 /// One that a label can have.
 pub(super) struct Value {
-    pub(super) text: &'static str,
+    pub(super) text: Cow<'static, str>,
     /// Series with it are there only while this is attached.
     pub(super) source: Option<Tracepoint>,
 }
 
 impl Label {
-    pub(super) fn new(name: &'static str, values: impl IntoIterator<Item = &'static str>) -> Self {
-        Self { name, values: values.into_iter().map(|text| Value { text, source: None }).collect() }
+    pub(super) fn new(name: &'static str, values: impl IntoIterator<Item = impl Into<Cow<'static, str>>>) -> Self {
+        Self { name, values: values.into_iter().map(|text| Value { text: text.into(), source: None }).collect() }
     }
 
     /// Each value with what it is there for.
     pub(super) fn fed(name: &'static str, values: impl IntoIterator<Item = (&'static str, Tracepoint)>) -> Self {
-        let values = values.into_iter().map(|(text, source)| Value { text, source: Some(source) });
+        let values = values.into_iter().map(|(text, source)| Value { text: text.into(), source: Some(source) });
         Self { name, values: values.collect() }
     }
 }
@@ -53,8 +53,19 @@ pub(super) const INBOUND_MESSAGES: &[Tracepoint] = &[Tracepoint::NetInboundMessa
 /// What gives messages of the node.
 pub(super) const OUTBOUND_MESSAGES: &[Tracepoint] = &[Tracepoint::NetOutboundMessage];
 
-/// What tells that connections are opened.
+/// What tells that a connection was opened, in the order of [`opened_direction`].
 pub(super) const OPENINGS: &[Tracepoint] = &[Tracepoint::NetInboundConnection, Tracepoint::NetOutboundConnection];
+
+/// What tells that one was closed.
+pub(super) const CLOSINGS: &[Tracepoint] = &[Tracepoint::NetClosedConnection];
+
+/// Who opened a connection: the peer or the node. Places are those of [`direction`].
+pub(super) fn opened_direction() -> Label {
+    Label::fed(
+        "direction",
+        [("inbound", Tracepoint::NetInboundConnection), ("outbound", Tracepoint::NetOutboundConnection)],
+    )
+}
 
 /// The type of a message.
 pub(super) fn command() -> Label {
@@ -215,16 +226,16 @@ mod tests {
     #[test]
     fn places_are_those_of_the_values() {
         for (place, value) in command().values.iter().enumerate() {
-            assert_eq!(command_place(value.text), place);
-            let sized = sized_command_place(place).map(|place| sized_command().values[place].text);
-            assert_eq!(sized, SIZED_COMMANDS.contains(&value.text).then_some(value.text));
+            assert_eq!(command_place(&value.text), place);
+            let sized = sized_command_place(place).map(|place| sized_command().values[place].text.clone());
+            assert_eq!(sized, SIZED_COMMANDS.contains(&&*value.text).then_some(value.text.clone()));
         }
         assert!(SIZED_COMMANDS.iter().all(|&command| command_index(command).is_some()));
         assert_eq!(command().values[command_place("made-up")].text, "other");
         assert_eq!(removal_reason().values[removal_reason_place("made-up")].text, "other");
         assert_eq!(removal_reason().values[removal_reason_place("block")].text, "block");
         assert_eq!(service().values.len(), SERVICES);
-        let names = |bits| service_places(bits).map(|place| service().values[place].text).collect::<Vec<_>>();
+        let names = |bits| service_places(bits).map(|place| service().values[place].text.clone()).collect::<Vec<_>>();
         assert!(names(0).is_empty());
         assert_eq!(names(0xc09), ["network", "witness", "network_limited", "p2p_v2"]);
         assert_eq!(names(1 << 2 | 1 << 6 | 1 << 4 | 1 << 63), ["bloom", "compact_filters", "other"]);
@@ -236,6 +247,8 @@ mod tests {
         }
         assert_eq!(direction().values[INBOUND].text, "inbound");
         assert_eq!(direction().values[OUTBOUND].text, "outbound");
+        assert_eq!(opened_direction().values[INBOUND].text, "inbound");
+        assert_eq!(opened_direction().values[OUTBOUND].text, "outbound");
         for (place, text) in [(ADDED, "added"), (REMOVED, "removed"), (REPLACED, "replaced"), (REJECTED, "rejected")] {
             assert_eq!(action().values[place].text, text);
         }

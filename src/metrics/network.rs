@@ -1,10 +1,22 @@
 //! Through which network a node is reached. In: of a peer Bitcoin Core's number, or where only that is known the address as
 //! the node writes it; of another node the address in a message. Out: a label value.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::labels::Label;
 use crate::{event::net::ConnectionType, p2p::Address};
+
+/// The host in `address:port`, in brackets if it is an IPv6 address; a host name if the operator added the peer by one.
+pub(super) fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _port)| host)
+}
+
+/// The IP address in `address:port`, IPv4 as IPv4. `None` if the host is something else.
+pub(super) fn ip_of(address: &str) -> Option<IpAddr> {
+    let host = host_of(address);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+}
 
 /// Network in Bitcoin Core's netaddress.h, each at its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +70,7 @@ impl Network {
     /// From `address:port` of a message. An inbound peer from an address that is not routable may have come by the
     /// operator's Tor, which only connection events tell; a peer added by host name has one of that kind.
     pub(super) fn from_address(address: &str, connection_type: ConnectionType) -> Self {
-        let network = match address.rsplit_once(':') {
-            Some((host, _port)) => Self::from_host(host),
-            None => Self::from_host(address),
-        };
-        match (network, connection_type) {
+        match (Self::from_host(host_of(address)), connection_type) {
             (Network::Unroutable, ConnectionType::Inbound | ConnectionType::Unknown) => Network::Unknown,
             (network, _) => network,
         }
@@ -143,6 +151,25 @@ mod tests {
         assert_eq!(Network::from_number(6), Network::Internal);
         assert_eq!(Network::from_number(8), Network::Unknown);
         assert_eq!(Network::from_number(u32::MAX), Network::Unknown);
+    }
+
+    #[test]
+    fn the_ip_address_is_that_of_the_host() {
+        let ip = |text: &str| text.parse::<IpAddr>().ok();
+        for (address, expected) in [
+            ("8.8.8.8:8333", ip("8.8.8.8")),
+            ("8.8.8.8", ip("8.8.8.8")),
+            ("[2a01::1]:8333", ip("2a01::1")),
+            ("[::ffff:8.8.8.8]:8333", ip("8.8.8.8")),
+            ("pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion:8333", None),
+            ("node.example.com:8333", None),
+            ("[fe80::1%2]:8333", None),
+            ("[", None),
+            ("", None),
+        ] {
+            assert_eq!(ip_of(address), expected, "{address}");
+        }
+        assert_eq!(host_of("[2a01::1]:8333"), "[2a01::1]");
     }
 
     #[test]

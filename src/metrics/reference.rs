@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, fmt::Write, fs};
 
 use prometheus::proto::MetricType;
 
-use super::{family::Defined, testing::EVERYTHING, *};
+use super::{family::Defined, testing::everything_and_a_list, *};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -25,7 +25,7 @@ const SHARED_BY: usize = 3;
 type Values = Vec<&'static str>;
 
 fn page() -> String {
-    let metrics = Metrics::new(Tracepoint::all().collect(), &EVERYTHING);
+    let metrics = Metrics::new(Tracepoint::all().collect(), &everything_and_a_list());
     let families = &metrics.registered.defined;
     let mut sharing = BTreeMap::<(&str, &Values), usize>::new();
     for (label, values) in families.values().flat_map(|family| &family.closed_labels) {
@@ -34,14 +34,26 @@ fn page() -> String {
     sharing.retain(|_, families| *families >= SHARED_BY);
 
     let mut page = HEAD.to_owned();
-    let total: usize = families.values().map(|family| family.lines).sum();
-    writeln!(page, "\nWith every option but `--address-list` there are at most {total} of them.").unwrap();
+    let sum = |by_list: bool| -> usize {
+        families.values().filter(|family| family.is_by_list() == by_list).map(|family| family.lines).sum()
+    };
+    let (total, by_list) = (sum(false), sum(true));
+    writeln!(
+        page,
+        "\nWith every option but `--address-list` there are at most {total} of them. Each list adds up to {by_list}."
+    )
+    .unwrap();
     page += "\n| family | kind | labels | series at most |\n|---|---|---|---|\n";
     for (name, family) in families {
         let labels: Vec<_> = family.labels().iter().map(|label| format!("`{label}`")).collect();
         let (kind, lines) = (family.kind_in_words(), family.lines);
-        writeln!(page, "| [`bitcointap_{name}`](#bitcointap_{name}) | {kind} | {} | {lines} |", labels.join(", "))
-            .unwrap();
+        let each = if family.is_by_list() { " for each list" } else { "" };
+        writeln!(
+            page,
+            "| [`bitcointap_{name}`](#bitcointap_{name}) | {kind} | {} | {lines}{each} |",
+            labels.join(", ")
+        )
+        .unwrap();
     }
     page += "\n## Labels\n\n";
     for (label, values) in sharing.keys() {
@@ -74,6 +86,10 @@ impl Defined {
 
     fn labels(&self) -> &[String] {
         &self.collector.desc()[0].variable_labels
+    }
+
+    fn is_by_list(&self) -> bool {
+        self.labels().iter().any(|label| label == "list")
     }
 
     fn kind_in_words(&self) -> &'static str {

@@ -16,7 +16,8 @@ use crate::event::Moment;
 families! {
     struct State with _options {
         /// Entries that fell out of the exporter's tables before what they waited for came, by table: the table was full, or
-        /// the entry too old. What was dropped of requests and compact blocks counts in
+        /// the entry too old. Closed peers and addresses are meant to grow old: only for want of room do they count. What was
+        /// dropped of requests and compact blocks counts in
         /// bitcointap_p2p_requests_unanswered_total and bitcointap_p2p_compact_block_reconstructions_total instead.
         state_dropped_total: Counters<2> = [table(), Label::new("cause", ["full", "old"])], from ALWAYS;
     }
@@ -27,9 +28,9 @@ families! {
 pub(super) enum Of {
     /// Who is connected.
     Peers,
-    /// Whose connection was closed a short while ago.
+    /// Whose connection was closed a moment ago.
     ClosedPeers,
-    /// From where.
+    /// Where from or where to a connection was closed a while ago.
     ClosedAddresses,
     /// The node's pings.
     Pings,

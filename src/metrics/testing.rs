@@ -12,7 +12,7 @@ use bitcoin::{
 };
 use prometheus::{Registry, TextEncoder, core::Collector};
 
-use super::{Metrics, Options};
+use super::{AddressList, Metrics, Options};
 use crate::{
     event::{
         Event, Kind, Moment, Time,
@@ -21,16 +21,33 @@ use crate::{
         validation::Validation,
     },
     json::Hash,
+    networks::Networks,
     p2p,
     tracepoint::Tracepoints,
 };
 
-pub(crate) const OPTIONS: Options =
-    Options { max_free_form_values: 3, tx_response: true, json_sinks: &["file", "stdout"], utxocache_coins: true };
+pub(crate) const OPTIONS: Options = Options {
+    max_free_form_values: 3,
+    tx_response: true,
+    json_sinks: &["file", "stdout"],
+    utxocache_coins: true,
+    address_lists: Vec::new(),
+};
 
-/// The defaults with all that can be asked for.
-pub(crate) const EVERYTHING: Options =
-    Options { max_free_form_values: 100, tx_response: true, json_sinks: &["file"], utxocache_coins: true };
+/// The defaults with all that can be asked for, but for lists of addresses.
+pub(crate) const EVERYTHING: Options = Options {
+    max_free_form_values: 100,
+    tx_response: true,
+    json_sinks: &["file"],
+    utxocache_coins: true,
+    address_lists: Vec::new(),
+};
+
+/// The same with one list.
+pub(crate) fn everything_and_a_list() -> Options {
+    let list = AddressList { name: "example".into(), networks: Networks::default() };
+    Options { address_lists: vec![list], ..EVERYTHING }
+}
 
 /// In nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -83,6 +100,12 @@ impl Told {
         self.metrics.observe(&Event { time: Time(self.last), moment: Moment(self.last), kind });
         self.second = self.last / SECOND + 1;
         self
+    }
+
+    /// An event at a second of its own.
+    pub(crate) fn tell_at(&mut self, second: u64, kind: Kind<'_>) -> &mut Self {
+        self.second = second;
+        self.tell(kind)
     }
 
     /// The series of a family that are not 0, without its name; or `None` if it is not there.
@@ -151,6 +174,30 @@ pub(crate) fn version(user_agent: &str) -> Vec<u8> {
 
 pub(crate) fn conn(peer_id: i64, conn_type: ConnectionType, network: u32) -> Conn<'static> {
     Conn { peer_id, addr: "8.8.8.8:8333".into(), conn_type, network }
+}
+
+/// Of a peer at that address.
+pub(crate) fn conn_at(peer_id: i64, conn_type: ConnectionType, network: u32, addr: &str) -> Conn<'_> {
+    Conn { peer_id, addr: addr.into(), conn_type, network }
+}
+
+/// Inbound or outbound, as its type says; the node has 9 of them.
+pub(crate) fn opening(conn: Conn<'_>) -> Kind<'_> {
+    let event = match conn.conn_type {
+        ConnectionType::Inbound => Connection::Inbound { conn, existing_connections: 9 },
+        _ => Connection::Outbound { conn, existing_connections: 9 },
+    };
+    Kind::Conn { event }
+}
+
+pub(crate) fn closing(conn: Conn<'_>) -> Kind<'_> {
+    Kind::Conn { event: Connection::Closed { conn, time_established: 1 } }
+}
+
+/// A ping of or to a peer.
+pub(crate) fn ping(inbound: bool, peer_id: i64, conn_type: ConnectionType, addr: &str) -> Kind<'_> {
+    let meta = Meta { peer_id, addr: addr.into(), conn_type, command: "ping", inbound, size: 8 };
+    Kind::Msg(Message { meta, msg: p2p::Message::Ping { value: 1 } })
 }
 
 pub(crate) fn replaced(by: u8, replacement_fee: i64, replaced_fee: i64) -> Kind<'static> {
