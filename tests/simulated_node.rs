@@ -265,6 +265,11 @@ fn assert_exchanges_equal_tally(tally: &Tally, metrics: &Exposition) {
         let counted = metrics.sum("p2p_compact_block_reconstructions_total", &[("result", result)]);
         assert_eq!(counted, count.as_f64().unwrap(), "{result}");
     }
+    for (connection_type, count) in tally.0["exchanges"]["reconnections"].as_object().unwrap() {
+        let counted = metrics.sum("p2p_reconnections_total", &[("connection_type", connection_type)]);
+        assert_eq!(counted, count.as_f64().unwrap(), "{connection_type}");
+    }
+    assert_eq!(metrics.sum("p2p_transport_retries_total", &[]), exchanges("transport_retries"));
     let announced = metrics.sum("p2p_block_announcement_to_connected_seconds_count", &[]);
     assert_eq!(announced, exchanges("announced_blocks_connected"));
 }
