@@ -80,6 +80,9 @@ pub struct TapArgs {
     /// Indent the JSON, over several lines for each event.
     #[arg(long, help_heading = "Output")]
     pub pretty: bool,
+    /// When the node ends, wait for it to be started again and go on; start before it.
+    #[arg(long, help_heading = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node")]
+    pub follow: bool,
     /// End after so many events.
     #[arg(long, help_heading = "Events", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,

@@ -21,7 +21,7 @@ pub mod metrics;
 pub mod networks;
 pub mod output;
 pub mod p2p;
-mod privileges;
+pub mod privileges;
 pub mod probes;
 pub mod process;
 mod record;

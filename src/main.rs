@@ -2,7 +2,9 @@
 
 mod address_lists;
 mod cli;
+mod follow;
 mod run;
+mod stop;
 
 use std::process::ExitCode;
 

@@ -133,6 +133,11 @@ impl Output {
         }
     }
 
+    /// Tells before the next event that is written what the kernel side has lost.
+    pub fn miss(&mut self, gaps: Vec<Lost>) {
+        gaps.into_iter().for_each(|gap| self.untold.add_gap(gap));
+    }
+
     /// Lines written so far.
     pub fn lines_written(&self) -> u64 {
         self.shared.written.load(Relaxed)
@@ -164,9 +169,8 @@ impl Output {
 
     /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
     /// then is counted as lost: a reader that has stopped reading cannot hold up the end.
-    pub fn finish(mut self, untold: Vec<Lost>, hurry: impl Fn(&mut Output) -> bool) -> Outcome {
-        let mut lost = std::mem::take(&mut self.untold);
-        untold.into_iter().for_each(|gap| lost.add_gap(gap));
+    pub fn finish(mut self, hurry: impl Fn(&mut Output) -> bool) -> Outcome {
+        let lost = std::mem::take(&mut self.untold);
         if let Some(queue) = self.queue.take() {
             let _ = queue.send(Item { lost, batch: Arc::default() });
         }

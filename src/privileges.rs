@@ -13,7 +13,10 @@ const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 /// Whether BPF programs can be loaded and attached to uprobes.
-pub(crate) fn check() -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::KernelTooOld`] and [`Error::Privileges`].
+pub fn check() -> Result<(), Error> {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     if kernel_version(&release).is_some_and(|version| version < OLDEST_KERNEL) {

@@ -1,21 +1,14 @@
-//! The commands: each attaches a tap, hands its batches to sinks, and ends as its description says.
+//! The commands, and what each does with events. In: arguments. Out: JSON lines, metrics, lists; and how it ended.
 
 use std::{
-    cell::Cell,
     error::Error as StdError,
     fs::OpenOptions,
     io::{self, Write},
     ops::ControlFlow,
-    os::{
-        fd::AsFd,
-        unix::{fs::OpenOptionsExt, net::UnixStream},
-    },
+    os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use bitcointap::{
@@ -24,64 +17,73 @@ use bitcointap::{
     http::{self, Readiness, Site},
     metrics::{self, Metrics},
     output::{Outcome, Output},
+    privileges,
     probes::{self, Probe},
     process::Node,
-    tap::{self, Batch, Options, Tap},
+    tap::{self, Batch, Tap},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     fs::{OFlags, fcntl_setfl},
     io::Errno,
 };
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
     address_lists::AddressLists,
     cli::{ExportArgs, NodeArgs, TapArgs},
+    follow::{self, End, Sink},
+    stop::Stop,
 };
 
-type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
+pub type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
 
-/// The longest that an event waits in the ring buffer before it is drained.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a full queue of the output is left alone before looking again.
 const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
-/// How often the counts of lines are looked after when no events come any more.
-const LINES_INTERVAL: Duration = Duration::from_millis(100);
-/// What is still given to the ring buffer, and to a reader of the output, after a signal: with detaching it stays within
-/// a second.
-const DRAIN_PATIENCE: Duration = Duration::from_millis(200);
-const OUTPUT_PATIENCE: Duration = Duration::from_millis(400);
+/// How often outputs and lists are looked after when no events come any more.
+const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `tap`: events as JSON lines on standard output.
 pub fn tap(args: &TapArgs) -> Result<()> {
     let stop = Stop::on_signals(args.duration)?;
-    let mut tap = attach(&args.node.which().find()?, &args.events.options())?;
-    tap.wake_on(&stop.signalled)?;
-    let mut output = Output::start(io::stdout(), args.json.style(args.pretty), args.count)?;
-
-    let mut deliver = |_: &Tap, batch: &Arc<Batch>| {
-        // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
-        while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.over(&mut output) {
-            std::thread::sleep(QUEUE_INTERVAL);
-        }
-        output.push(batch);
-        Ok(if output.has_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    };
-    let end = pump(&mut tap, &stop, &mut deliver)?;
-    if end == End::Requested {
-        drain_rest(&mut tap, &stop, &mut deliver)?;
-    }
-    let unread = drain_unread(&mut tap, |batch| output.lose(batch, LossReason::Stopped))?;
-    log_end(&tap, end, unread)?;
-    let outcome = output.finish(tap.untold_losses()?, |output| stop.over(output));
+    let output = Output::start(io::stdout(), args.json.style(args.pretty), args.count)?;
+    let mut lines = Lines { output, stop: &stop };
+    follow::run(&args.node.which(), &args.events.options(), &stop, args.follow, &mut lines)?;
+    let outcome = lines.output.finish(|output| stop.over(output));
     log_lines(&outcome);
     match outcome.failure {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {error}").into())
         }
         _ => Ok(()),
+    }
+}
+
+/// What `tap` feeds.
+struct Lines<'a> {
+    output: Output,
+    stop: &'a Stop,
+}
+
+impl Sink for Lines<'_> {
+    fn attached(&mut self, _: &Node, _: &Tap) {}
+
+    fn take(&mut self, _: &Tap, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
+        let Self { output, stop } = self;
+        // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
+        while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.over(output) {
+            std::thread::sleep(QUEUE_INTERVAL);
+        }
+        output.push(batch);
+        Ok(if output.has_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn unread(&mut self, batch: &Batch) {
+        self.output.lose(batch, LossReason::Stopped);
+    }
+
+    fn ended(&mut self, tap: &Tap, _: End) -> Result<()> {
+        self.output.miss(tap.untold_losses()?);
+        Ok(())
     }
 }
 
@@ -93,7 +95,6 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let stop = Stop::on_signals(None)?;
     let lists = AddressLists::on_sighup(&args.address_lists)?;
     let address_lists = lists.read()?;
-    let node = args.node.which().find()?;
     let output = match &args.json {
         Some(path) => Some(Output::start(json_file(path)?, args.json_style.style(false), None)?),
         None => None,
@@ -103,45 +104,24 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         Some(path) if path == Path::new("-") => &["stdout"],
         Some(_) => &["file"],
     };
+    privileges::check()?;
 
-    let mut tap = attach(&node, &args.options())?;
-    tap.wake_on(&stop.signalled)?;
     let &ExportArgs { max_free_form_values, tx_response, utxocache_coins, .. } = args;
     let options = metrics::Options { json_sinks, max_free_form_values, tx_response, utxocache_coins, address_lists };
-    let mut metrics = Metrics::new(tap.attached(), &options);
-    metrics.attached(node.start_time);
-    tap.failures().iter().for_each(|_| metrics.attach_failed());
+    let metrics = Metrics::new(Tracepoints::default(), &options);
     let readiness = Readiness::default();
-    readiness.attached();
     let (path, requests) = (args.telemetry_path.clone(), metrics.http_requests());
     let site = Site::new(path, metrics.registry(), requests, readiness.clone(), args.max_requests);
     let _server = http::serve(listeners, gate, site)?;
 
-    let mut sinks = Sinks { metrics, lists, output, sink: json_sinks.first().copied().unwrap_or_default() };
-    let end = pump(&mut tap, &stop, |tap, batch| sinks.take(tap, batch).map(ControlFlow::Continue))?;
-    if end == End::NodeEnded {
-        // The last drain may have ended before the last counts.
-        sinks.take(&tap, &Arc::default())?;
-        sinks.metrics.node_gone();
-        readiness.not_attached("the node has ended");
-        tap.detach();
-        tracing::warn!("the node (pid {}) has ended; its metrics stay until a signal ends bitcointap", node.pid);
-        while !stop.wait(LINES_INTERVAL) {
-            sinks.lists.look_after(&mut sinks.metrics);
-            sinks.look_after_lines();
-        }
-    } else {
-        readiness.not_attached("stopping");
-        drain_rest(&mut tap, &stop, |tap, batch| sinks.take(tap, batch).map(ControlFlow::Continue))?;
+    let mut sinks = Sinks { metrics, readiness, lists, output, sink: json_sinks.first().copied().unwrap_or_default() };
+    follow::run(&args.node.which(), &args.options(), &stop, true, &mut sinks)?;
+    // A process that was named by its id has no next run; what it was can be scraped on.
+    while !stop.wait(IDLE_INTERVAL) {
+        sinks.idle();
     }
-    let unread = drain_unread(&mut tap, |batch| {
-        if let Some(output) = &mut sinks.output {
-            output.lose(batch, LossReason::Stopped);
-        }
-    })?;
-    log_end(&tap, end, unread)?;
     if let Some(output) = sinks.output {
-        log_lines(&output.finish(tap.untold_losses()?, |output| stop.over(output)));
+        log_lines(&output.finish(|output| stop.over(output)));
     }
     Ok(())
 }
@@ -149,15 +129,26 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 /// What `export` feeds.
 struct Sinks<'a> {
     metrics: Metrics,
+    readiness: Readiness,
     lists: AddressLists<'a>,
     output: Option<Output>,
     /// The name of the output in metrics and logs.
     sink: &'static str,
 }
 
-impl Sinks<'_> {
-    fn take(&mut self, tap: &Tap, batch: &Arc<Batch>) -> Result<()> {
-        self.lists.look_after(&mut self.metrics);
+impl Sink for Sinks<'_> {
+    fn attached(&mut self, node: &Node, tap: &Tap) {
+        self.metrics.tapped(tap.attached());
+        self.metrics.attached(node.start_time);
+        tap.failures().iter().for_each(|_| self.metrics.attach_failed());
+        self.readiness.attached();
+    }
+
+    fn attach_failed(&mut self) {
+        self.metrics.attach_failed();
+    }
+
+    fn take(&mut self, tap: &Tap, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
         let (bytes, used) = tap.ring_buffer();
         self.metrics.ring_buffer(bytes, used);
         let (_, drained) = tap::now();
@@ -171,11 +162,32 @@ impl Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.push(batch);
         }
-        self.look_after_lines();
+        self.idle();
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn unread(&mut self, batch: &Batch) {
+        if let Some(output) = &mut self.output {
+            output.lose(batch, LossReason::Stopped);
+        }
+    }
+
+    fn ended(&mut self, tap: &Tap, end: End) -> Result<()> {
+        // The last drain may have ended before the last counts.
+        self.metrics.kernel_counters(&tap.counters()?);
+        if let Some(output) = &mut self.output {
+            output.miss(tap.untold_losses()?);
+        }
+        self.metrics.node_gone();
+        self.readiness.not_attached(match end {
+            End::NodeEnded => "the node has ended",
+            End::Requested | End::Done => "stopping",
+        });
         Ok(())
     }
 
-    fn look_after_lines(&mut self) {
+    fn idle(&mut self) {
+        self.lists.look_after(&mut self.metrics);
         let Some(output) = &self.output else { return };
         self.metrics.json_lines(self.sink, output.lines_written(), output.lines_lost());
         if let Some(error) = output.take_failure() {
@@ -217,113 +229,6 @@ fn list(out: &mut impl Write, found: &[Probe]) -> io::Result<()> {
     Ok(())
 }
 
-/// What ended the pump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// A signal or the time that was given.
-    Requested,
-    NodeEnded,
-    /// The sink wants no more.
-    Done,
-}
-
-/// Drains the tap until the end, and gives each batch, empty ones too, so that sinks are looked after.
-fn pump(
-    tap: &mut Tap,
-    stop: &Stop,
-    mut deliver: impl FnMut(&Tap, &Arc<Batch>) -> Result<ControlFlow<()>>,
-) -> Result<End> {
-    let mut batch = Arc::<Batch>::default();
-    let (mut more, mut node_ended) = (false, false);
-    loop {
-        if !more {
-            node_ended |= tap.wait(stop.at_most(DRAIN_INTERVAL))?.node_ended;
-        }
-        more = tap.drain(unshared(&mut batch))?;
-        if deliver(tap, &batch)?.is_break() {
-            return Ok(End::Done);
-        }
-        if stop.requested() {
-            return Ok(End::Requested);
-        }
-        if node_ended && !more {
-            return Ok(End::NodeEnded);
-        }
-    }
-}
-
-/// Detaches and gives what the ring buffer still holds; after a signal only as far as time allows.
-fn drain_rest(
-    tap: &mut Tap,
-    stop: &Stop,
-    mut deliver: impl FnMut(&Tap, &Arc<Batch>) -> Result<ControlFlow<()>>,
-) -> Result<()> {
-    tap.detach();
-    let mut batch = Arc::<Batch>::default();
-    let mut more = true;
-    while more && !stop.signalled_for(DRAIN_PATIENCE) {
-        more = tap.drain(unshared(&mut batch))?;
-        if deliver(tap, &batch)?.is_break() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Counts what nobody will read.
-fn drain_unread(tap: &mut Tap, mut lose: impl FnMut(&Batch)) -> Result<usize> {
-    tap.detach();
-    let mut batch = Batch::default();
-    let (mut more, mut unread) = (true, 0);
-    while more {
-        more = tap.drain(&mut batch)?;
-        unread += batch.len();
-        lose(&batch);
-    }
-    Ok(unread)
-}
-
-/// The batch itself, or a new one if a sink still holds it.
-fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
-    if Arc::get_mut(batch).is_none() {
-        *batch = Arc::default();
-    }
-    Arc::get_mut(batch).expect("a new Arc is not shared")
-}
-
-fn attach(node: &Node, options: &Options) -> Result<Tap> {
-    let start = Instant::now();
-    let tap = Tap::attach(node, options)?;
-    let milliseconds = start.elapsed().as_millis();
-    tracing::info!("attached to {} tracepoints of {node} in {milliseconds} ms", tap.attached().len());
-    for (tracepoint, error) in tap.failures() {
-        tracing::warn!("not attached to {tracepoint}: {error}");
-    }
-    let failed: Tracepoints = tap.failures().iter().map(|&(tracepoint, _)| tracepoint).collect();
-    let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);
-    let absent: Tracepoints = options.tracepoints.iter().filter(absent).collect();
-    if !absent.is_empty() {
-        tracing::info!("this program does not have, or has with unknown arguments: {absent}");
-    }
-    Ok(tap)
-}
-
-fn log_end(tap: &Tap, end: End, unread: usize) -> Result<()> {
-    let (mut fired, mut filtered, mut lost) = (0, 0, 0);
-    for counters in tap.counters()? {
-        fired += counters.fired;
-        filtered += counters.filtered;
-        lost += counters.lost.iter().sum::<u64>();
-    }
-    let why = match end {
-        End::Requested => "stopped",
-        End::NodeEnded => "the node has ended",
-        End::Done => "done",
-    };
-    tracing::info!(fired, filtered, lost, unread, "{why}");
-    Ok(())
-}
-
 fn log_lines(outcome: &Outcome) {
     if outcome.lost > 0 {
         let Outcome { written, lost, .. } = outcome;
@@ -346,64 +251,4 @@ fn json_file(path: &Path) -> Result<Box<dyn Write + Send>> {
     };
     fcntl_setfl(&file, OFlags::APPEND)?;
     Ok(Box::new(file))
-}
-
-/// When to stop: at SIGINT, at SIGTERM, or when the time is over.
-struct Stop {
-    signal: Arc<AtomicBool>,
-    signalled: UnixStream,
-    /// When the signal was first seen.
-    seen: Cell<Option<Instant>>,
-    deadline: Option<Instant>,
-}
-
-impl Stop {
-    fn on_signals(duration: Option<Duration>) -> io::Result<Stop> {
-        let (signalled, write) = UnixStream::pair()?;
-        let signal = Arc::new(AtomicBool::new(false));
-        for number in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(number, Arc::clone(&signal))?;
-            signal_hook::low_level::pipe::register(number, write.try_clone()?)?;
-        }
-        Ok(Stop {
-            signal,
-            signalled,
-            seen: Cell::new(None),
-            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
-        })
-    }
-
-    fn requested(&self) -> bool {
-        self.signal.load(Relaxed) || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-    }
-
-    /// Whether a signal came at least so long ago.
-    fn signalled_for(&self, time: Duration) -> bool {
-        if !self.signal.load(Relaxed) {
-            return false;
-        }
-        let seen = self.seen.get().unwrap_or_else(Instant::now);
-        self.seen.set(Some(seen));
-        seen.elapsed() >= time
-    }
-
-    /// Whether to wait no longer for the reader of an output: some time after a signal, and after the given time when it
-    /// has read nothing for a while.
-    fn over(&self, output: &mut Output) -> bool {
-        let late = self.deadline.is_some_and(|deadline| deadline.elapsed() >= OUTPUT_PATIENCE);
-        self.signalled_for(OUTPUT_PATIENCE) || output.stalled_for() >= OUTPUT_PATIENCE && late
-    }
-
-    /// What is left of the time, up to `limit`.
-    fn at_most(&self, limit: Duration) -> Duration {
-        self.deadline.map_or(limit, |deadline| limit.min(deadline.saturating_duration_since(Instant::now())))
-    }
-
-    /// Sleeps until a signal, which it tells, or for `interval`.
-    fn wait(&self, interval: Duration) -> bool {
-        let timeout = Timespec { tv_sec: interval.as_secs() as i64, tv_nsec: interval.subsec_nanos().into() };
-        // A signal interrupts it or makes the pipe readable; either way the flag is looked at.
-        let _ = poll(&mut [PollFd::from_borrowed_fd(self.signalled.as_fd(), PollFlags::IN)], Some(&timeout));
-        self.signal.load(Relaxed)
-    }
 }

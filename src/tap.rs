@@ -292,6 +292,13 @@ impl Tap {
         });
     }
 
+    /// Ends at once, and detaches meanwhile: that of an ended process is in nobody's way.
+    pub fn let_go(mut self) {
+        let attachments = std::mem::take(&mut self.attachments);
+        // Where no thread can be started they are dropped here.
+        let _ = thread::Builder::new().name("detach".into()).spawn(move || drop(attachments));
+    }
+
     fn kernel_counters(&self) -> Result<[types::tracepoint_counters; Tracepoint::COUNT], Error> {
         let action = || "read the counters".to_owned();
         let bytes = self.bss.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).trying(action)?.unwrap_or_default();

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod exposition;
+mod follow;
 mod golden;
 mod node;
 mod prometheus;

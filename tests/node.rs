@@ -27,9 +27,13 @@ impl Simnode {
     }
 
     pub fn start_program(program: &Path, arguments: &str) -> Self {
-        let mut child = Command::new(program)
+        Self::start_command(Command::new(program).args(arguments.split_whitespace()))
+    }
+
+    /// A command that becomes, or starts, a simulated node, and passes on a last argument.
+    pub fn start_command(command: &mut Command) -> Self {
+        let mut child = command
             .arg("--wait")
-            .args(arguments.split_whitespace())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -37,7 +41,7 @@ impl Simnode {
             .expect("simnode starts");
         let mut ready = String::new();
         BufReader::new(child.stderr.as_mut().expect("stderr is piped")).read_line(&mut ready).expect("simnode speaks");
-        assert!(ready.contains(&child.id().to_string()), "simnode says: {ready}");
+        assert!(ready.contains("ready, pid"), "simnode says: {ready}");
         Self { child }
     }
 

@@ -54,14 +54,24 @@ pub struct Attached {
 }
 
 impl Attached {
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_until(command, "attached to")
+    }
+
+    /// Waits until its log has these words.
+    pub fn spawn_until(mut command: Command, words: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("bitcointap starts");
-        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-        let mut log = String::new();
-        while !log.contains("attached to") {
-            assert!(stderr.read_line(&mut log).expect("it logs") > 0, "bitcointap ended: {log}");
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut attached = Self { child, stderr, log: String::new() };
+        attached.read_log_until(words, 1);
+        attached
+    }
+
+    /// Reads its log until it has the words so often.
+    pub fn read_log_until(&mut self, words: &str, times: usize) {
+        while self.log.matches(words).count() < times {
+            assert!(self.stderr.read_line(&mut self.log).expect("it logs") > 0, "bitcointap ended: {}", self.log);
         }
-        Self { child, stderr, log }
     }
 
     pub fn pid(&self) -> u32 {
@@ -118,20 +128,32 @@ impl Exporter {
         Self { process, address }
     }
 
+    /// Without a node yet.
+    pub fn start_waiting(arguments: &str) -> Self {
+        let address = free_address();
+        let command = bitcointap(&format!("export --web.listen-address {address} {arguments}"));
+        Self { process: Attached::spawn_until(command, "waiting for a node"), address }
+    }
+
     pub fn scrape(&self) -> Exposition {
         eventually("a scrape", || Exposition::scrape(&self.address))
     }
 
     /// The text of a scrape after all that `tally` has was counted, of a node that lingers.
     pub fn settled(&self, tally: &Tally) -> String {
+        self.settled_events(tally);
+        // That one may have begun before the last events.
+        eventually("a scrape", || get(&self.address, "/metrics"))
+    }
+
+    /// Waits for all that `tally` has.
+    pub fn settled_events(&self, tally: &Tally) {
         let fired: u64 = tally.tracepoints().values().sum();
         eventually("all is counted", || {
             let metrics = self.scrape();
             let counted = ["event_delay_seconds_count", "events_filtered_total", "events_lost_total"];
             (counted.iter().map(|family| metrics.sum(family, &[])).sum::<f64>() == fired as f64).then_some(())
         });
-        // That one may have begun before the last events.
-        eventually("a scrape", || get(&self.address, "/metrics"))
     }
 
     /// A scrape after the node's end, when all that it fired is drained.

@@ -1,0 +1,253 @@
+//! Follows a node: taps one run of it after another. In: which node, what to tap of it, when to stop. Out: to a [`Sink`], what
+//! is drained, and when a run begins and ends.
+
+use std::{
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bitcointap::{
+    Error,
+    process::{Node, Which},
+    tap::{Batch, Options, Tap},
+    tracepoint::{Tracepoint, Tracepoints},
+};
+
+use crate::{run::Result, stop::Stop};
+
+/// The longest that an event waits in the ring buffer before it is drained.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+/// How often a node is looked for while none runs; with attaching it is tapped within a second of its start.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(200);
+/// How often it is made sure that the process has not become another program.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a node that could not be attached to is left alone.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// What is still given to the ring buffer after a signal: with detaching it stays within a second.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Where events go.
+pub trait Sink {
+    /// A run of the node is attached to.
+    fn attached(&mut self, node: &Node, tap: &Tap);
+
+    /// Attaching failed; it will be tried again.
+    fn attach_failed(&mut self) {}
+
+    /// What was drained, in order, empty batches too. Breaks when it wants no more.
+    fn take(&mut self, tap: &Tap, batch: &Arc<Batch>) -> Result<ControlFlow<()>>;
+
+    /// What was left in the ring buffer, since time was up.
+    fn unread(&mut self, batch: &Batch);
+
+    /// The run has ended, or is let go; all of its events were given.
+    fn ended(&mut self, tap: &Tap, end: End) -> Result<()>;
+
+    /// While no node runs.
+    fn idle(&mut self) {}
+}
+
+/// What ended the tapping of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A signal or the time that was given.
+    Requested,
+    NodeEnded,
+    /// The sink wants no more.
+    Done,
+}
+
+/// Taps until the end. If it `follows`, the node's end is none: the next run is waited for.
+pub fn run(which: &Which, options: &Options, stop: &Stop, follows: bool, sink: &mut impl Sink) -> Result<()> {
+    // A process id names one run.
+    let follows = follows && !matches!(which, Which::Pid(_));
+    let mut search = Search::new(which, follows);
+    while let Some(node) = search.next(stop, sink)? {
+        let start = Instant::now();
+        let mut tap = match Tap::attach(&node, options) {
+            Ok(tap) => tap,
+            Err(error) if search.may_fail() => {
+                tracing::warn!("{error}");
+                sink.attach_failed();
+                search.leave_alone(node);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        search.found();
+        tap.wake_on(&stop.signalled)?;
+        sink.attached(&node, &tap);
+        log_attached(&tap, &node, options, start.elapsed());
+        let end = pump(&mut tap, &node, stop, sink)?;
+        if end == End::Requested {
+            drain_rest(&mut tap, stop, sink)?;
+        }
+        let unread = if end == End::NodeEnded { 0 } else { drain_unread(&mut tap, sink)? };
+        sink.ended(&tap, end)?;
+        log_end(&tap, end, unread)?;
+        if end != End::NodeEnded || !follows {
+            return Ok(());
+        }
+        tap.let_go();
+    }
+    Ok(())
+}
+
+/// Looks for runs of the node.
+struct Search<'a> {
+    which: &'a Which,
+    follows: bool,
+    /// Whether a run was tapped already: what fails then may be mended, and is no wrong usage.
+    has_tapped: bool,
+    /// Why none is found, when that was last told.
+    told: String,
+    /// One that could not be attached to, and when.
+    left_alone: Option<(Node, Instant)>,
+}
+
+impl<'a> Search<'a> {
+    fn new(which: &'a Which, follows: bool) -> Self {
+        Self { which, follows, has_tapped: false, told: String::new(), left_alone: None }
+    }
+
+    /// The next run; none when it is time to stop. Without following, what is not there now is an error.
+    fn next(&mut self, stop: &Stop, sink: &mut impl Sink) -> Result<Option<Node>> {
+        loop {
+            if stop.requested() {
+                return Ok(None);
+            }
+            match self.which.find() {
+                Ok(node) if !self.is_left_alone(&node) => return Ok(Some(node)),
+                Ok(_) => {}
+                Err(error) if self.waits_for(&error) => self.tell(&error),
+                Err(error) => return Err(error.into()),
+            }
+            sink.idle();
+            stop.wait(stop.at_most(SEARCH_INTERVAL));
+        }
+    }
+
+    /// Whether it is only a matter of time.
+    fn waits_for(&self, error: &Error) -> bool {
+        let is_absent =
+            matches!(error, Error::NoNode | Error::NotRunning(_) | Error::PidGone(_) | Error::PidFile { .. });
+        self.follows && (self.has_tapped || is_absent)
+    }
+
+    fn tell(&mut self, error: &Error) {
+        let words = error.to_string();
+        if self.told != words {
+            tracing::info!("waiting for a node: {words}");
+            self.told = words;
+        }
+    }
+
+    fn may_fail(&self) -> bool {
+        self.follows && (self.has_tapped || !self.told.is_empty())
+    }
+
+    fn leave_alone(&mut self, node: Node) {
+        self.left_alone = Some((node, Instant::now()));
+    }
+
+    fn is_left_alone(&self, node: &Node) -> bool {
+        let recently = |since: &Instant| since.elapsed() < RETRY_INTERVAL;
+        self.left_alone.as_ref().is_some_and(|(left, since)| left == node && recently(since))
+    }
+
+    fn found(&mut self) {
+        (self.has_tapped, self.told, self.left_alone) = (true, String::new(), None);
+    }
+}
+
+/// Drains the tap until the end, and gives each batch, empty ones too, so that sinks are looked after.
+fn pump(tap: &mut Tap, node: &Node, stop: &Stop, sink: &mut impl Sink) -> Result<End> {
+    let mut batch = Arc::<Batch>::default();
+    let (mut more, mut node_ended) = (false, false);
+    let mut checked = Instant::now();
+    loop {
+        if !more {
+            node_ended |= tap.wait(stop.at_most(DRAIN_INTERVAL))?.node_ended;
+        }
+        if !node_ended && checked.elapsed() >= CHECK_INTERVAL {
+            checked = Instant::now();
+            node_ended = !node.still_runs();
+        }
+        more = tap.drain(unshared(&mut batch))?;
+        if sink.take(tap, &batch)?.is_break() {
+            return Ok(End::Done);
+        }
+        if stop.requested() {
+            return Ok(End::Requested);
+        }
+        if node_ended && !more {
+            return Ok(End::NodeEnded);
+        }
+    }
+}
+
+/// Detaches and gives what the ring buffer still holds; after a signal only as far as time allows.
+fn drain_rest(tap: &mut Tap, stop: &Stop, sink: &mut impl Sink) -> Result<()> {
+    tap.detach();
+    let mut batch = Arc::<Batch>::default();
+    let mut more = true;
+    while more && !stop.signalled_for(DRAIN_PATIENCE) {
+        more = tap.drain(unshared(&mut batch))?;
+        if sink.take(tap, &batch)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Counts what nobody will read.
+fn drain_unread(tap: &mut Tap, sink: &mut impl Sink) -> Result<usize> {
+    tap.detach();
+    let mut batch = Batch::default();
+    let (mut more, mut unread) = (true, 0);
+    while more {
+        more = tap.drain(&mut batch)?;
+        unread += batch.len();
+        sink.unread(&batch);
+    }
+    Ok(unread)
+}
+
+/// The batch itself, or a new one if a sink still holds it.
+fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
+    if Arc::get_mut(batch).is_none() {
+        *batch = Arc::default();
+    }
+    Arc::get_mut(batch).expect("a new Arc is not shared")
+}
+
+fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
+    let milliseconds = took.as_millis();
+    tracing::info!("attached to {} tracepoints of {node} in {milliseconds} ms", tap.attached().len());
+    for (tracepoint, error) in tap.failures() {
+        tracing::warn!("not attached to {tracepoint}: {error}");
+    }
+    let failed: Tracepoints = tap.failures().iter().map(|&(tracepoint, _)| tracepoint).collect();
+    let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);
+    let absent: Tracepoints = options.tracepoints.iter().filter(absent).collect();
+    if !absent.is_empty() {
+        tracing::info!("this program does not have, or has with unknown arguments: {absent}");
+    }
+}
+
+fn log_end(tap: &Tap, end: End, unread: usize) -> Result<()> {
+    let (mut fired, mut filtered, mut lost) = (0, 0, 0);
+    for counters in tap.counters()? {
+        fired += counters.fired;
+        filtered += counters.filtered;
+        lost += counters.lost.iter().sum::<u64>();
+    }
+    let why = match end {
+        End::Requested => "stopped",
+        End::NodeEnded => "the node has ended",
+        End::Done => "done",
+    };
+    tracing::info!(fired, filtered, lost, unread, "{why}");
+    Ok(())
+}

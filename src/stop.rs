@@ -1,0 +1,80 @@
+//! When to stop. In: signals, and the time that was given. Out: whether to stop, and for how long to go on waiting for others.
+
+use std::{
+    cell::Cell,
+    io,
+    os::{fd::AsFd, unix::net::UnixStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bitcointap::output::Output;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// What is still given to a reader of the output after a signal: with the rest it stays within a second.
+const OUTPUT_PATIENCE: Duration = Duration::from_millis(400);
+
+/// When to stop: at SIGINT, at SIGTERM, or when the time is over.
+pub struct Stop {
+    signal: Arc<AtomicBool>,
+    /// Readable from the signal on.
+    pub signalled: UnixStream,
+    /// When the signal was first seen.
+    seen: Cell<Option<Instant>>,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    pub fn on_signals(duration: Option<Duration>) -> io::Result<Stop> {
+        let (signalled, write) = UnixStream::pair()?;
+        let signal = Arc::new(AtomicBool::new(false));
+        for number in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(number, Arc::clone(&signal))?;
+            signal_hook::low_level::pipe::register(number, write.try_clone()?)?;
+        }
+        Ok(Stop {
+            signal,
+            signalled,
+            seen: Cell::new(None),
+            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
+        })
+    }
+
+    pub fn requested(&self) -> bool {
+        self.signal.load(Relaxed) || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Whether a signal came at least so long ago.
+    pub fn signalled_for(&self, time: Duration) -> bool {
+        if !self.signal.load(Relaxed) {
+            return false;
+        }
+        let seen = self.seen.get().unwrap_or_else(Instant::now);
+        self.seen.set(Some(seen));
+        seen.elapsed() >= time
+    }
+
+    /// Whether to wait no longer for the reader of an output: some time after a signal, and after the given time when it
+    /// has read nothing for a while.
+    pub fn over(&self, output: &mut Output) -> bool {
+        let late = self.deadline.is_some_and(|deadline| deadline.elapsed() >= OUTPUT_PATIENCE);
+        self.signalled_for(OUTPUT_PATIENCE) || output.stalled_for() >= OUTPUT_PATIENCE && late
+    }
+
+    /// What is left of the time, up to `limit`.
+    pub fn at_most(&self, limit: Duration) -> Duration {
+        self.deadline.map_or(limit, |deadline| limit.min(deadline.saturating_duration_since(Instant::now())))
+    }
+
+    /// Sleeps until a signal, which it tells, or for `interval`.
+    pub fn wait(&self, interval: Duration) -> bool {
+        let timeout = Timespec { tv_sec: interval.as_secs() as i64, tv_nsec: interval.subsec_nanos().into() };
+        // A signal interrupts it or makes the pipe readable; either way the flag is looked at.
+        let _ = poll(&mut [PollFd::from_borrowed_fd(self.signalled.as_fd(), PollFlags::IN)], Some(&timeout));
+        self.signal.load(Relaxed)
+    }
+}

@@ -1,0 +1,242 @@
+//! The tool follows its node through ends, restarts and upgrades: nothing of any run is missed, and nothing leaks.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    exposition::get,
+    node::{Simnode, program},
+    tool::{Attached, Exporter, bitcointap, eventually, output},
+};
+
+/// A file of the simulated node's program that no other test runs.
+fn own_program(directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("bitcoind");
+    fs::copy(program("simnode-v31"), &path).unwrap();
+    path
+}
+
+/// As an upgrade does: a new file in the place of the old one.
+fn replace(path: &Path) {
+    let new = path.with_extension("new");
+    fs::copy(path, &new).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+fn attachments(exporter: &Exporter) -> f64 {
+    exporter.scrape().sum("attachments_total", &[])
+}
+
+fn wait_for_attachment(exporter: &Exporter, number: f64) {
+    eventually("an attachment", || (attachments(exporter) == number).then_some(()));
+}
+
+/// Open while no node is attached to: links are let go by a thread of their own.
+fn descriptors(pid: u32) -> usize {
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    eventually("as many descriptors as before", || {
+        let before = open();
+        thread::sleep(Duration::from_millis(200));
+        (open() == before).then_some(before)
+    })
+}
+
+/// KiB that are resident now.
+fn memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_hundred_restarts_are_followed_and_nothing_leaks() {
+    const RESTARTS: usize = 100;
+    let directory = tempfile::tempdir().unwrap();
+    let program = own_program(&directory);
+    let exporter = Exporter::start_waiting(&format!("--bitcoind {} --events all --json /dev/null", program.display()));
+    let pid = exporter.process.pid();
+    let (mut fired, mut slowest, mut after_first) = (0, Duration::ZERO, (0, 0));
+    for restart in 1..=RESTARTS {
+        if restart % 3 == 0 {
+            replace(&program);
+        }
+        let started = Instant::now();
+        let mut node = Simnode::start_program(&program, &format!("--count 300 --rate max --linger --seed {restart}"));
+        wait_for_attachment(&exporter, restart as f64);
+        slowest = slowest.max(started.elapsed());
+        node.fire();
+        fired += node.read_tally().tracepoints().values().sum::<u64>();
+        node.signal(Signal::KILL);
+        eventually("the node's end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
+        let metrics = exporter.scrape();
+        assert_eq!(metrics.sum("events_total", &[]), fired as f64, "restart {restart}");
+        assert_eq!(metrics.sum("p2p_connections", &[]), 0.0, "they belonged to the run");
+        if restart == 3 {
+            after_first = (descriptors(pid), memory(pid));
+        }
+    }
+    let metrics = exporter.scrape();
+    let delivered = ["event_delay_seconds_count", "events_filtered_total", "events_lost_total"];
+    assert_eq!(delivered.iter().map(|family| metrics.sum(family, &[])).sum::<f64>(), fired as f64);
+    assert_eq!(metrics.sum("attach_failures_total", &[]), 0.0);
+    println!("slowest from the node's start to being attached and scraped: {} ms", slowest.as_millis());
+    let (open, resident) = (descriptors(pid), memory(pid));
+    println!("descriptors {} then {open}, resident {} KiB then {resident} KiB", after_first.0, after_first.1);
+    assert!(open <= after_first.0 && resident < after_first.1 + (4 << 10));
+    exporter.stop();
+}
+
+#[test]
+fn the_exporter_starts_without_a_node_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = own_program(&directory);
+    let exporter = Exporter::start_waiting(&format!("--bitcoind {}", program.display()));
+    let metrics = exporter.scrape();
+    assert_eq!((metrics.sum("up", &[]), metrics.sum("attachments_total", &[])), (0.0, 0.0));
+    assert!(!metrics.has("p2p_headers_total"), "it would be blind");
+    assert_eq!(get(&exporter.address, "/-/ready"), None);
+    assert_eq!(get(&exporter.address, "/-/healthy").as_deref(), Some("ok\n"));
+    let node = Simnode::start_program(&program, "");
+    eventually("readiness", || get(&exporter.address, "/-/ready"));
+    let metrics = exporter.scrape();
+    assert_eq!(metrics.sum("up", &[]), 1.0);
+    assert!(metrics.has("p2p_headers_total") && metrics.has("node_start_time_seconds"));
+    drop(node);
+    eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
+    assert!(!exporter.scrape().has("node_start_time_seconds"));
+    let log = exporter.stop();
+    assert_eq!(log.matches("waiting for a node").count(), 2, "before and after, once each: {log}");
+}
+
+#[test]
+fn a_pid_file_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bitcoind.pid");
+    let exporter = Exporter::start_waiting(&format!("--pid-file {}", file.display()));
+    let first = Simnode::start("v31", "");
+    fs::write(&file, first.pid().to_string()).unwrap();
+    wait_for_attachment(&exporter, 1.0);
+    drop(first);
+    eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
+    let second = Simnode::start("v29", "");
+    fs::write(&file, second.pid().to_string()).unwrap();
+    wait_for_attachment(&exporter, 2.0);
+    drop(second);
+    exporter.stop();
+}
+
+#[test]
+fn a_pid_names_one_run_and_a_program_that_cannot_be_tapped_is_no_end() {
+    let node = Simnode::start("v31", "");
+    let exporter = Exporter::start(&format!("--pid {}", node.pid()));
+    drop(node);
+    eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
+    assert!(!exporter.stop().contains("waiting for a node"));
+
+    let directory = tempfile::tempdir().unwrap();
+    let program = own_program(&directory);
+    let exporter = Exporter::start_waiting(&format!("--bitcoind {}", program.display()));
+    let tapped = fs::read(&program).unwrap();
+    fs::remove_file(&program).unwrap();
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut other = Command::new(&program).arg("60").stdin(Stdio::null()).spawn().unwrap();
+    eventually("a failure", || (exporter.scrape().sum("attach_failures_total", &[]) == 1.0).then_some(()));
+    other.kill().unwrap();
+    other.wait().unwrap();
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, tapped).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let node = Simnode::start_program(&program, "");
+    wait_for_attachment(&exporter, 1.0);
+    drop(node);
+    assert!(exporter.stop().contains("has no tracepoints"));
+}
+
+#[test]
+fn two_nodes_of_one_file_are_told_apart_and_one_left_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = own_program(&directory);
+    let [mut first, mut second] =
+        [(); 2].map(|()| Simnode::start_program(&program, "--count 1000 --rate max --linger"));
+    let words = output(&format!("export --web.listen-address 127.0.0.1:0 --bitcoind {}", program.display()));
+    assert!(String::from_utf8_lossy(&words.stderr).contains("2 nodes are running, choose one by --pid"));
+    let exporter = Exporter::start(&format!("--pid {}", first.pid()));
+    second.fire();
+    second.read_tally();
+    first.fire();
+    let tally = first.read_tally();
+    exporter.settled_events(&tally);
+    exporter.stop();
+
+    // While it follows, several are no end: it waits for one.
+    drop(second);
+    let exporter = Exporter::start(&format!("--bitcoind {}", program.display()));
+    let [third, fourth] = [(); 2].map(|()| Simnode::start_program(&program, ""));
+    drop(first);
+    eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
+    drop(third);
+    wait_for_attachment(&exporter, 2.0);
+    drop(fourth);
+    exporter.stop();
+}
+
+/// As in a container: the program is seen by no path of ours, and the node has the pid 1 or 2 for itself.
+#[test]
+fn a_node_in_other_namespaces_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = directory.path().join("pid");
+    let script = "mount -t tmpfs none /mnt && cp \"$1\" /mnt/bitcoind && shift && exec /mnt/bitcoind --count 500 --rate max \"$@\"";
+    let start = || {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh"]);
+        Simnode::start_command(command.arg(program("simnode-v31")))
+    };
+    if !Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).status().is_ok_and(|it| it.success()) {
+        return println!("skipped: unshare cannot make namespaces here");
+    }
+    let exporter = Exporter::start_waiting(&format!("--pid-file {} --events all", pid_file.display()));
+    let mut fired = 0;
+    for run in [1.0, 2.0] {
+        let mut node = start();
+        // Its child in the new namespace.
+        let children = format!("/proc/{0}/task/{0}/children", node.pid());
+        let child = fs::read_to_string(children).unwrap();
+        fs::write(&pid_file, child.trim()).unwrap();
+        wait_for_attachment(&exporter, run);
+        node.fire();
+        fired += node.tally().tracepoints().values().sum::<u64>();
+        eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
+        assert_eq!(exporter.scrape().sum("events_total", &[]), fired as f64);
+    }
+    exporter.stop();
+}
+
+#[test]
+fn a_tap_follows_if_it_is_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = own_program(&directory);
+    let lines = directory.path().join("lines");
+    let mut command = bitcointap(&format!("tap --follow --events all --bitcoind {}", program.display()));
+    command.stdout(fs::File::create(&lines).unwrap());
+    let mut tap = Attached::spawn_until(command, "waiting for a node");
+    let mut fired = 0;
+    for run in 1..=2 {
+        let mut node = Simnode::start_program(&program, "--count 1000 --rate max");
+        tap.read_log_until("attached to", run);
+        node.fire();
+        fired += node.tally().tracepoints().values().sum::<u64>();
+    }
+    let written = || fs::read_to_string(&lines).unwrap().lines().count() as u64;
+    eventually("all lines", || (written() == fired).then_some(()));
+    tap.terminate();
+    assert!(tap.wait().0.success(), "{}", tap.log);
+    assert_eq!(written(), fired);
+}
