@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs::File, path::Path};
 
 use object::{
-    Endianness,
+    Endian, Endianness,
     elf::NoteType,
     read::{
         ReadCache,
@@ -25,10 +25,20 @@ const ADDRESSES: usize = 3 * size_of::<u64>();
 pub struct Probe {
     /// Provider and name, joined by a colon.
     pub name: String,
-    /// Where each argument stands, in the assembler's notation (`-8@%rax`: eight bytes with a sign, in rax), for each place.
-    pub places: Vec<Vec<String>>,
-    /// Whether the program fires it only while somebody listens (Bitcoin Core v29 and later).
-    pub semaphore: bool,
+    /// Where it stands.
+    pub places: Vec<Place>,
+    /// The address of a counter that is not zero while somebody listens, without which the program does not fire it
+    /// (Bitcoin Core v29 and later).
+    pub semaphore: Option<u64>,
+}
+
+/// One of the places of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its address, as the file has it.
+    pub address: u64,
+    /// Where each argument stands, in the assembler's notation (`-8@%rax`: eight bytes with a sign, in rax).
+    pub arguments: Vec<String>,
 }
 
 impl Probe {
@@ -40,7 +50,7 @@ impl Probe {
     /// Whether it can be tapped: a tracepoint that we know, with arguments as we know them.
     pub fn supported(&self) -> bool {
         self.tracepoint()
-            .is_some_and(|tracepoint| self.places.iter().all(|arguments| tracepoint.supports(arguments.len())))
+            .is_some_and(|tracepoint| self.places.iter().all(|place| tracepoint.supports(place.arguments.len())))
     }
 }
 
@@ -61,22 +71,25 @@ fn parse(file: &File) -> object::read::Result<Vec<Probe>> {
             if note.name() != OWNER || note.n_type(endian) != TYPE {
                 continue;
             }
-            let Some((name, arguments, semaphore)) = describe(note.desc()) else { continue };
+            let Some((name, place, semaphore)) = describe(note.desc(), endian) else { continue };
             let probe = probes.entry(name.clone()).or_insert_with(|| Probe { name, places: Vec::new(), semaphore });
-            probe.places.push(arguments);
+            probe.places.push(place);
         }
     }
     Ok(probes.into_values().collect())
 }
 
-/// Name, arguments and whether there is a semaphore.
-fn describe(description: &[u8]) -> Option<(String, Vec<String>, bool)> {
+/// Name, place, and the semaphore's address if there is one.
+fn describe(description: &[u8], endian: Endianness) -> Option<(String, Place, Option<u64>)> {
     let (addresses, texts) = description.split_at_checked(ADDRESSES)?;
-    let semaphore = addresses[ADDRESSES - size_of::<u64>()..].iter().any(|&byte| byte != 0);
+    let (addresses, _) = addresses.as_chunks();
+    let &[address, _, semaphore] = addresses else { return None };
+    let number = |bytes| endian.read_u64(bytes);
+    let semaphore = Some(number(semaphore)).filter(|&semaphore| semaphore != 0);
     let mut texts = texts.split(|&byte| byte == 0).map(String::from_utf8_lossy);
     let name = format!("{}:{}", texts.next()?, texts.next()?);
     let arguments = texts.next()?.split_whitespace().map(str::to_owned).collect();
-    Some((name, arguments, semaphore))
+    Some((name, Place { address: number(address), arguments }, semaphore))
 }
 
 #[cfg(test)]
@@ -85,17 +98,19 @@ mod tests {
 
     #[test]
     fn a_note_is_two_names_and_arguments_after_three_addresses() {
-        let mut note = vec![1; 16];
+        let mut note: Vec<u8> = (0..16).collect();
         note.extend([0; 8]);
         note.extend(b"net\0misbehaving_connection\0-8@(%rbx) 8@(%rax)\0");
-        let (name, arguments, semaphore) = describe(&note).unwrap();
+        let (name, place, semaphore) = describe(&note, Endianness::Little).unwrap();
         assert_eq!(name, "net:misbehaving_connection");
-        assert_eq!(arguments, ["-8@(%rbx)", "8@(%rax)"]);
-        assert!(!semaphore);
-        note[16] = 1;
-        assert!(describe(&note).unwrap().2);
+        assert_eq!(place.arguments, ["-8@(%rbx)", "8@(%rax)"]);
+        assert_eq!(place.address, 0x0706_0504_0302_0100);
+        assert_eq!(semaphore, None);
+        note[17] = 1;
+        assert_eq!(describe(&note, Endianness::Little).unwrap().2, Some(256));
+        assert_eq!(describe(&note, Endianness::Big).unwrap().2, Some(1 << 48));
         for cut in 0..26 {
-            assert_eq!(describe(&note[..cut]), None);
+            assert_eq!(describe(&note[..cut], Endianness::Little), None);
         }
     }
 
@@ -103,8 +118,8 @@ mod tests {
     fn unknown_layouts_are_not_supported() {
         let probe = |name: &str, arguments: usize| Probe {
             name: name.to_owned(),
-            places: vec![vec!["8@%rax".to_owned(); arguments]],
-            semaphore: false,
+            places: vec![Place { address: 0, arguments: vec!["8@%rax".to_owned(); arguments] }],
+            semaphore: None,
         };
         assert!(probe("mempool:replaced", 7).supported());
         assert!(probe("mempool:replaced", 8).supported());

@@ -221,9 +221,9 @@ fn list(out: &mut impl Write, found: &[Probe]) -> io::Result<()> {
     }
     for probe in found {
         let word = |yes| if yes { "yes" } else { "no" };
-        for arguments in &probe.places {
-            let arguments = format!("{}: {}", arguments.len(), arguments.join(" "));
-            row(&probe.name, word(probe.supported()), word(probe.semaphore), &arguments)?;
+        for place in &probe.places {
+            let arguments = format!("{}: {}", place.arguments.len(), place.arguments.join(" "));
+            row(&probe.name, word(probe.supported()), word(probe.semaphore.is_some()), &arguments)?;
         }
     }
     Ok(())
