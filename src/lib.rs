@@ -13,6 +13,7 @@
 
 #![warn(missing_docs)]
 
+pub mod doctor;
 mod error;
 pub mod event;
 pub mod http;

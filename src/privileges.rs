@@ -8,37 +8,97 @@ use crate::error::Error;
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Bits of linux/capability.h.
+const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+
+/// A set of capabilities, a bit for each, as /proc has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capabilities(pub u64);
+
+impl Capabilities {
+    /// Those that count now; `None` without /proc, when the kernel itself will say no.
+    pub(crate) fn effective() -> Option<Self> {
+        Process::myself().and_then(|process| process.status()).ok().map(|status| Self(status.capeff))
+    }
+
+    /// Whether it has what stands for all that tracing takes.
+    pub(crate) fn has_sys_admin(self) -> bool {
+        self.has(CAP_SYS_ADMIN)
+    }
+
+    /// Whether it reaches into processes of other users, which `/proc/<pid>/exe` takes.
+    pub(crate) fn has_sys_ptrace(self) -> bool {
+        self.has(CAP_SYS_PTRACE)
+    }
+
+    /// Of those that are needed, the names of those that it lacks.
+    pub(crate) fn missing(self, other_users_node: bool) -> Vec<&'static str> {
+        let has = |bit| self.has(bit) || bit != CAP_SYS_PTRACE && self.has_sys_admin();
+        needed(other_users_node).filter(|&(_, bit)| !has(bit)).map(|(name, _)| name).collect()
+    }
+
+    fn has(self, bit: u32) -> bool {
+        self.0 & (1 << bit) != 0
+    }
+}
+
+/// Names of the capabilities that attaching takes.
+pub(crate) fn needed_names(other_users_node: bool) -> Vec<&'static str> {
+    needed(other_users_node).map(|(name, _)| name).collect()
+}
+
+fn needed(other_users_node: bool) -> impl Iterator<Item = (&'static str, u32)> {
+    let ptrace = other_users_node.then_some(("CAP_SYS_PTRACE", CAP_SYS_PTRACE));
+    [("CAP_BPF", CAP_BPF), ("CAP_PERFMON", CAP_PERFMON)].into_iter().chain(ptrace)
+}
 
 /// Whether BPF programs can be loaded and attached to uprobes.
 ///
 /// # Errors
 /// [`Error::KernelTooOld`] and [`Error::Privileges`].
 pub fn check() -> Result<(), Error> {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    if kernel_version(&release).is_some_and(|version| version < OLDEST_KERNEL) {
-        return Err(Error::KernelTooOld(release.into_owned()));
-    }
-    // Without /proc the kernel itself will say no.
-    let effective = Process::myself().and_then(|process| process.status()).map_or(u64::MAX, |status| status.capeff);
-    match missing(effective).as_slice() {
-        [] => Ok(()),
-        names => Err(Error::Privileges(names.join(" and ") + if names.len() == 1 { " is" } else { " are" })),
+    check_kernel(&kernel_release())?;
+    // Whose process it is shows when its program is opened.
+    match Capabilities::effective().map(|capabilities| capabilities.missing(false)).as_deref() {
+        None | Some([]) => Ok(()),
+        Some(names) => Err(Error::Privileges(are(names))),
     }
 }
 
-fn kernel_version(release: &str) -> Option<(u32, u32)> {
+pub(crate) fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Whether a kernel of this release is new enough. One that says it in another way is taken for new.
+pub(crate) fn check_kernel(release: &str) -> Result<(), Error> {
+    match kernel_version(release) {
+        Some(version) if version < OLDEST_KERNEL => Err(Error::KernelTooOld(release.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn missing(effective: u64) -> Vec<&'static str> {
-    let has = |bit: u32| effective & (1 << bit) != 0;
-    let needed = [("CAP_BPF", CAP_BPF), ("CAP_PERFMON", CAP_PERFMON)];
-    needed.into_iter().filter(|&(_, bit)| !has(bit) && !has(CAP_SYS_ADMIN)).map(|(name, _)| name).collect()
+/// The names as a sentence begins with them.
+pub(crate) fn are(names: &[&str]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", list(names))
+}
+
+/// `A, B and C`.
+pub(crate) fn list(names: &[&str]) -> String {
+    match names {
+        [first @ .., before_last, last] => {
+            let first: String = first.iter().map(|name| format!("{name}, ")).collect();
+            format!("{first}{before_last} and {last}")
+        }
+        _ => names.concat(),
+    }
 }
 
 #[cfg(test)]
@@ -48,16 +108,32 @@ mod tests {
     #[test]
     fn releases_are_compared_as_numbers() {
         assert_eq!(kernel_version("6.18.44-fc-v669"), Some((6, 18)));
-        assert!(kernel_version("5.15.0-generic").unwrap() < OLDEST_KERNEL);
-        assert!(kernel_version("6.1.0-37-amd64").unwrap() >= OLDEST_KERNEL);
+        assert!(check_kernel("5.15.0-generic").is_err());
+        assert!(check_kernel("6.1.0-37-amd64").is_ok());
         assert_eq!(kernel_version("odd"), None);
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        assert_eq!(missing(0), ["CAP_BPF", "CAP_PERFMON"]);
-        assert_eq!(missing(1 << CAP_BPF), ["CAP_PERFMON"]);
-        assert!(missing(1 << CAP_BPF | 1 << CAP_PERFMON).is_empty());
-        assert!(missing(1 << CAP_SYS_ADMIN).is_empty());
+        let missing = |bits: &[u32]| Capabilities(bits.iter().map(|bit| 1 << bit).sum()).missing(false);
+        assert_eq!(missing(&[]), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(missing(&[CAP_BPF]), ["CAP_PERFMON"]);
+        assert!(missing(&[CAP_BPF, CAP_PERFMON]).is_empty());
+        assert!(missing(&[CAP_SYS_ADMIN]).is_empty());
+    }
+
+    #[test]
+    fn names_read_as_a_list() {
+        assert_eq!(are(&["A"]), "A is");
+        assert_eq!(are(&["A", "B"]), "A and B are");
+        assert_eq!(list(&["A", "B", "C", "D"]), "A, B, C and D");
+    }
+
+    #[test]
+    fn another_users_node_takes_one_more() {
+        let missing = |bits: &[u32]| Capabilities(bits.iter().map(|bit| 1 << bit).sum()).missing(true);
+        assert_eq!(missing(&[]), ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"]);
+        assert_eq!(missing(&[CAP_SYS_ADMIN]), ["CAP_SYS_PTRACE"]);
+        assert!(missing(&[CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE]).is_empty());
     }
 }

@@ -151,12 +151,24 @@ fn one(processes: impl Iterator<Item = Process>, none: Error) -> Result<Node, Er
 }
 
 fn is_node(process: &Process) -> bool {
+    runs_any(process, &PROGRAMS)
+}
+
+/// Whether it runs a program of one of these names.
+fn runs_any(process: &Process, programs: &[&str]) -> bool {
     let name = match process.exe() {
         Ok(path) => file_name(&path),
         // Another user's: its name is all that can be read.
         Err(_) => process.stat().ok().map(|stat| stat.comm),
     };
-    name.is_some_and(|name| PROGRAMS.contains(&name.as_str()))
+    name.is_some_and(|name| programs.contains(&name.as_str()))
+}
+
+/// The other processes that run the program `bitcointap`.
+pub(crate) fn other_bitcointaps() -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let all = processes().into_iter().flatten().filter(|process| runs_any(process, &[env!("CARGO_PKG_NAME")]));
+    all.map(|process| process.pid()).filter(|&pid| pid != own).collect()
 }
 
 /// The name of a program; the kernel marks a file that was replaced.

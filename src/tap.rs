@@ -22,7 +22,7 @@ use rustix::{
     time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic},
 };
 
-use attachment::{Attachment, load_maps, route_libbpf_messages};
+use attachment::{Attachment, load_maps, load_program, route_libbpf_messages};
 pub use batch::Batch;
 
 use crate::{
@@ -316,6 +316,14 @@ impl Drop for Tap {
     fn drop(&mut self) {
         self.detach();
     }
+}
+
+/// Loads maps and all programs, and attaches none: whether the kernel takes them.
+pub(crate) fn try_loading() -> Result<(), Error> {
+    route_libbpf_messages();
+    privileges::check()?;
+    let shared = load_maps(Options::DEFAULT_RING_BUFFER_SIZE, Tracepoints::default())?;
+    Tracepoint::all().try_for_each(|tracepoint| load_program(tracepoint, &shared).map(drop))
 }
 
 /// Now, as events tell it.

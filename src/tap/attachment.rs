@@ -53,20 +53,26 @@ pub(super) fn load_maps(ring_size: u32, summed: Tracepoints) -> Result<Object, E
     object.load().trying(|| "create the BPF maps".into())
 }
 
+/// A tracepoint's program, with the maps of `shared`.
+pub(super) fn load_program(tracepoint: Tracepoint, shared: &Object) -> Result<Object, Error> {
+    let mut object = open()?;
+    let name = program_name(tracepoint);
+    for mut program in object.progs_mut() {
+        program.set_autoload(*program.name() == *name);
+    }
+    for (mut map, shared) in object.maps_mut().zip(shared.maps()) {
+        // What begins with two underscores is libbpf's own, of each object.
+        if !map.name().to_string_lossy().starts_with("__") {
+            map.reuse_fd(shared.as_fd()).trying(|| "share a BPF map".into())?;
+        }
+    }
+    object.load().trying(|| format!("load the BPF program of {tracepoint}"))
+}
+
 impl Attachment {
     pub(super) fn new(tracepoint: Tracepoint, shared: &Object, pid: i32, executable: &Path) -> Result<Self, Error> {
-        let mut object = open()?;
+        let object = load_program(tracepoint, shared)?;
         let name = program_name(tracepoint);
-        for mut program in object.progs_mut() {
-            program.set_autoload(*program.name() == *name);
-        }
-        for (mut map, shared) in object.maps_mut().zip(shared.maps()) {
-            // What begins with two underscores is libbpf's own, of each object.
-            if !map.name().to_string_lossy().starts_with("__") {
-                map.reuse_fd(shared.as_fd()).trying(|| "share a BPF map".into())?;
-            }
-        }
-        let object = object.load().trying(|| format!("load the BPF program of {tracepoint}"))?;
         let action = || format!("attach to {tracepoint} of pid {pid}");
         let absent = || io::Error::from(io::ErrorKind::NotFound);
         let program = object.progs_mut().find(|program| *program.name() == *name).ok_or_else(absent).trying(action)?;
