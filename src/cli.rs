@@ -1,7 +1,12 @@
 //! The command line: what can be said, checked and turned into plain values, a node that is found or sockets that are
 //! bound. Does nothing else.
 
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bitcointap::{
     Error,
@@ -66,6 +71,10 @@ pub enum Command {
     Export(ExportArgs),
     /// List the tracepoints of the node's program, with their arguments and whether they are supported.
     Probes(NodeArgs),
+    /// Check whether the other commands would work here, and say what to do if not: then the status is 1.
+    ///
+    /// Attaches one tracepoint of the node for a moment.
+    Doctor(DoctorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -196,6 +205,29 @@ pub struct NodeArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// How the checks are printed.
+    // By its own id, since clap knows the log's format, which is global, by that one.
+    #[arg(
+        long = "format",
+        id = "report",
+        help_heading = "Output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t = ReportFormat::Text
+    )]
+    pub format: ReportFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Events")]
 pub struct EventArgs {
     /// Which events: groups (all, default, net, mempool, validation, utxocache, coin_selection) and tracepoints
@@ -253,10 +285,15 @@ impl NodeArgs {
         }
     }
 
+    /// The program that they name, which need not run.
+    pub fn named_program(&self) -> Option<&Path> {
+        self.bitcoind.as_deref()
+    }
+
     /// The program whose probes to list; one that is named need not run.
     pub fn program(&self) -> Result<PathBuf, Error> {
-        match &self.bitcoind {
-            Some(path) => Ok(path.clone()),
+        match self.named_program() {
+            Some(path) => Ok(path.to_owned()),
             None => Ok(self.which().find()?.executable()),
         }
     }
@@ -372,6 +409,19 @@ mod tests {
     }
 
     #[test]
+    fn a_report_has_a_format_beside_the_log() {
+        let format = |arguments: &str| {
+            let arguments = ["bitcointap", "doctor"].into_iter().chain(arguments.split_whitespace());
+            let cli = Cli::parse_arguments(arguments).unwrap();
+            let Some(Command::Doctor(args)) = cli.command else { panic!() };
+            (args.format, matches!(cli.log.format, LogFormat::Json))
+        };
+        assert_eq!(format(""), (ReportFormat::Text, false));
+        assert_eq!(format("--format json"), (ReportFormat::Json, false));
+        assert_eq!(format("--log.format json"), (ReportFormat::Text, true));
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
         for wrong in [
             "--pid 0",
@@ -405,6 +455,8 @@ mod tests {
             "export --address-list a=f --address-list a=g",
             "--count 3 export",
             "--pid 3 tap",
+            "doctor --format xml",
+            "doctor --pid 1 --bitcoind p",
             "serve",
         ] {
             let arguments = ["bitcointap"].into_iter().chain(wrong.split(' '));

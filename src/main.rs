@@ -20,6 +20,11 @@ fn main() -> ExitCode {
         Some(Command::Tap(args)) => run::tap(args),
         Some(Command::Export(args)) => run::export(args),
         Some(Command::Probes(args)) => run::probes(args),
+        Some(Command::Doctor(args)) => match run::doctor(args) {
+            // It has said why.
+            Ok(false) => return ExitCode::FAILURE,
+            result => result.map(drop),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

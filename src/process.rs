@@ -59,9 +59,9 @@ pub struct Node {
     /// When it was started, UNIX time in seconds.
     pub start_time: f64,
     /// Clock ticks from the machine's start to its own, which with its pid tell it from every other process.
-    started: u64,
+    pub(crate) started: u64,
     /// Its program's file, by device and inode; unknown where it cannot be read.
-    file: Option<(u64, u64)>,
+    pub(crate) file: Option<(u64, u64)>,
 }
 
 impl Node {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bitcointap::{
-    Error,
+    Error, doctor,
     event::Kind,
     http::{self, Readiness, Site},
     metrics::{self, Metrics},
@@ -30,7 +30,7 @@ use rustix::{
 
 use crate::{
     address_lists::AddressLists,
-    cli::{ExportArgs, NodeArgs, TapArgs},
+    cli::{DoctorArgs, ExportArgs, NodeArgs, ReportFormat, TapArgs},
     follow::{self, End, Sink},
     stop::Stop,
 };
@@ -227,6 +227,19 @@ fn list(out: &mut impl Write, found: &[Probe]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// `doctor`: whether the other commands would work, and what to do if not. True if they would.
+pub fn doctor(args: &DoctorArgs) -> Result<bool> {
+    let report = doctor::examine(args.node.which().find(), args.node.named_program());
+    let text = match args.format {
+        ReportFormat::Text => report.to_string(),
+        ReportFormat::Json => serde_json::to_string(&report)?,
+    };
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(report.verdict() != doctor::Status::Failed),
+    }
 }
 
 fn log_lines(outcome: &Outcome) {

@@ -4,10 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::{
-        fs::PermissionsExt,
-        net::{UnixListener, UnixStream},
-    },
+    os::unix::net::{UnixListener, UnixStream},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -16,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::{
     node::{Simnode, program},
-    tool::{Attached, bitcointap, output, signal},
+    tool::{Attached, Nobody, bitcointap, output, signal},
 };
 
 /// The only line on stderr of a failure, without the program's name.
@@ -29,7 +26,7 @@ fn failure(output: &Output) -> String {
 }
 
 /// A shell in a pid namespace of its own, where no other node runs.
-fn alone(script: &str) -> Output {
+pub fn alone(script: &str) -> Output {
     let mut shell = Command::new("unshare");
     shell.args(["--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", script]).stdin(Stdio::null());
     shell.env("BITCOINTAP", env!("CARGO_BIN_EXE_bitcointap")).output().expect("util-linux has unshare")
@@ -125,17 +122,8 @@ fn tracepoints_that_the_release_does_not_have() {
 #[test]
 fn too_few_privileges() {
     let node = Simnode::start("v31", "");
-    // Nobody's copy: the build directory may be out of its reach.
-    let directory = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
-    let tool = directory.path().join("bitcointap");
-    fs::copy(env!("CARGO_BIN_EXE_bitcointap"), &tool).unwrap();
-    let run = |capabilities: &str| {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        command.arg(format!("--inh-caps={capabilities}")).arg(format!("--ambient-caps={capabilities}"));
-        command.arg(&tool).args(["--pid", &node.pid().to_string()]).stdin(Stdio::null());
-        failure(&command.output().expect("util-linux has setpriv"))
-    };
+    let nobody = Nobody::new();
+    let run = |capabilities: &str| failure(&nobody.output(capabilities, &format!("--pid {}", node.pid())));
     assert!(run("-all").starts_with("too few privileges: CAP_BPF and CAP_PERFMON are missing"));
     assert!(run("-all,+bpf").starts_with("too few privileges: CAP_PERFMON is missing"));
     let words = run("-all,+bpf,+perfmon");

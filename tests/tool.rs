@@ -1,14 +1,18 @@
 //! The tool as a process.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
     process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::{
     exposition::{Exposition, get},
@@ -27,6 +31,33 @@ pub fn bitcointap(arguments: &str) -> Command {
 /// Runs it to its end.
 pub fn output(arguments: &str) -> Output {
     bitcointap(arguments).output().expect("bitcointap starts")
+}
+
+/// A user without privileges, who has a copy of the tool: the build directory may be out of its reach.
+pub struct Nobody {
+    directory: TempDir,
+}
+
+impl Nobody {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir();
+        let nobody = Self { directory: directory.expect("a directory can be made") };
+        fs::copy(env!("CARGO_BIN_EXE_bitcointap"), nobody.tool()).expect("it can be copied");
+        nobody
+    }
+
+    pub fn tool(&self) -> PathBuf {
+        self.directory.path().join("bitcointap")
+    }
+
+    /// Runs it to its end, with `capabilities` as setpriv writes them.
+    pub fn output(&self, capabilities: &str, arguments: &str) -> Output {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(format!("--inh-caps={capabilities}")).arg(format!("--ambient-caps={capabilities}"));
+        command.arg(self.tool()).args(arguments.split_whitespace()).stdin(Stdio::null());
+        command.output().expect("util-linux has setpriv")
+    }
 }
 
 pub fn signal(pid: u32, signal: Signal) {

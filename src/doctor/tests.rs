@@ -59,7 +59,14 @@ fn set(words: &str) -> Tracepoints {
 }
 
 fn good_target() -> Target {
-    let node = Node { pid: 7, program: "/bin/bitcoind".into(), data_directory: Some("/data".into()), start_time: 0.0 };
+    let node = Node {
+        pid: 7,
+        program: "/bin/bitcoind".into(),
+        data_directory: Some("/data".into()),
+        start_time: 0.0,
+        started: 0,
+        file: None,
+    };
     Target {
         program: Some(Program { path: node.program.clone(), probes: Ok(probes("all")) }),
         node: Ok(node),
