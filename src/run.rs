@@ -237,7 +237,9 @@ pub fn doctor(args: &DoctorArgs) -> Result<bool> {
         ReportFormat::Json => serde_json::to_string(&report)?,
     };
     match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}").into())
+        }
         _ => Ok(report.verdict() != doctor::Status::Failed),
     }
 }
