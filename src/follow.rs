@@ -22,6 +22,8 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 const SEARCH_INTERVAL: Duration = Duration::from_millis(200);
 /// How often it is made sure that the process has not become another program.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Losses are told in one line for so long.
+const LOSSES_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a node that could not be attached to is left alone.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// What is still given to the ring buffer after a signal: with detaching it stays within a second.
@@ -166,13 +168,15 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, sink: &mut impl Sink) -> Result
     let mut batch = Arc::<Batch>::default();
     let (mut more, mut node_ended) = (false, false);
     let mut checked = Instant::now();
+    let mut losses = Losses::default();
     loop {
         if !more {
             node_ended |= tap.wait(stop.at_most(DRAIN_INTERVAL))?.node_ended;
         }
-        if !node_ended && checked.elapsed() >= CHECK_INTERVAL {
+        if checked.elapsed() >= CHECK_INTERVAL {
             checked = Instant::now();
-            node_ended = !node.still_runs();
+            node_ended |= !node.still_runs();
+            losses.look(tap)?;
         }
         more = tap.drain(unshared(&mut batch))?;
         if sink.take(tap, &batch)?.is_break() {
@@ -184,6 +188,35 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, sink: &mut impl Sink) -> Result
         if node_ended && !more {
             return Ok(End::NodeEnded);
         }
+    }
+}
+
+/// What of a run's losses was told in the log.
+#[derive(Default)]
+struct Losses {
+    told: [u64; Tracepoint::COUNT],
+    at: Option<Instant>,
+}
+
+impl Losses {
+    fn look(&mut self, tap: &Tap) -> Result<()> {
+        if self.at.is_some_and(|at| at.elapsed() < LOSSES_INTERVAL) {
+            return Ok(());
+        }
+        let lost = tap.counters()?.map(|counters| counters.lost.iter().sum::<u64>());
+        let new = |tracepoint: Tracepoint| lost[tracepoint.index()] - self.told[tracepoint.index()];
+        let by_tracepoint: Vec<_> = Tracepoint::all()
+            .filter(|&tracepoint| new(tracepoint) > 0)
+            .map(|tracepoint| format!("{tracepoint} {}", new(tracepoint)))
+            .collect();
+        if !by_tracepoint.is_empty() {
+            let words = by_tracepoint.join(", ");
+            tracing::warn!(
+                "events were lost: {words}; a larger --ring-buffer-size bridges longer pauses of bitcointap"
+            );
+            (self.told, self.at) = (lost, Some(Instant::now()));
+        }
+        Ok(())
     }
 }
 

@@ -282,14 +282,21 @@ impl<W: Write> Lines<W> {
 
     fn write(&mut self, batch: &Batch) -> io::Result<()> {
         let mut result = Ok(());
-        let mut lost = 0;
+        let (mut lost, mut events, mut end) = (0, 0, None);
         batch.each(|event| {
             if let Kind::Lost(gap) = event.kind {
                 // Told before the event that follows, with that one's time.
                 self.untold.add_gap(gap);
-            } else if result.is_err() {
+                return;
+            }
+            // Time may be up in the middle of a batch.
+            if end.is_none() && self.shared.abandoned.load(Relaxed) {
+                end = Some(events);
+            }
+            events += 1;
+            if result.is_err() {
                 lost += 1;
-            } else if self.left > 0 {
+            } else if self.left > 0 && end.is_none() {
                 result = self.gaps((event.time, event.moment)).and_then(|()| self.line(&event, true));
                 match result {
                     Ok(()) => self.left -= 1,
@@ -297,6 +304,12 @@ impl<W: Write> Lines<W> {
                 }
             }
         });
+        if let (Some(end), Ok(())) = (end, &result) {
+            for tracepoint in batch.tracepoints().skip(end) {
+                self.untold.add_gap(Lost { tracepoint, reason: LossReason::QueueFull, count: 1 });
+                lost += 1;
+            }
+        }
         self.shared.lost.fetch_add(lost, Relaxed);
         result
     }

@@ -7,6 +7,7 @@ mod exposition;
 mod follow;
 mod golden;
 mod node;
+mod overload;
 mod prometheus;
 mod real_node;
 mod simulated_node;
