@@ -2,7 +2,7 @@
 //! BITCOIND_EXE names a bitcoind with tracepoints; without it these tests say that they were skipped.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -30,9 +30,14 @@ fn executable() -> Option<PathBuf> {
 }
 
 fn start(executable: &Path) -> BitcoinD {
+    start_with(executable, &[])
+}
+
+fn start_with(executable: &Path, arguments: &[&str]) -> BitcoinD {
     let mut conf = Conf::default();
     // The node counts bytes with the header of the transport's first version only.
     conf.args = vec!["-regtest", "-fallbackfee=0.0001", "-v2transport=0", "-debug=cmpctblock"];
+    conf.args.extend(arguments);
     conf.p2p = P2P::Yes;
     // Created below, since the typed call of one release does not understand another's answer.
     conf.wallet = None;
@@ -302,6 +307,42 @@ fn round_trips_and_relay_are_counted_as_they_were_made() {
     assert!(responses("getdata_block", "peer") >= 101.0, "{}", responses("getdata_block", "peer"));
     assert_eq!(count("p2p_requests_unanswered_total", &[]), 0.0);
     assert_eq!(count("state_dropped_total", &[]), 0.0);
+    exporter.stop();
+}
+
+#[test]
+fn ten_restarts_are_followed() {
+    let Some(executable) = executable() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = directory.path().join("bitcoind.pid");
+    let exporter = Exporter::start_waiting(&format!("--pid-file {} --events all", pid_file.display()));
+    let argument = format!("-pid={}", pid_file.display());
+    let mut node_start_times = BTreeSet::new();
+    for run in 1..=10u32 {
+        let node = start_with(&executable, &[&argument]);
+        let metrics = eventually("an attachment", || {
+            let metrics = exporter.scrape();
+            (metrics.sum("attachments_total", &[]) == f64::from(run)).then_some(metrics)
+        });
+        assert_eq!(metrics.sum("up", &[]), 1.0);
+        node_start_times.insert(metrics.sum("node_start_time_seconds", &[]).to_bits());
+        // Each run has a chain of its own; the metrics are of all.
+        mine(&node, run);
+        let blocks = f64::from((1..=run).sum::<u32>());
+        eventually("the blocks", || {
+            (exporter.scrape().sum("validation_blocks_connected_total", &[]) == blocks).then_some(())
+        });
+        assert_eq!(exporter.scrape().sum("validation_block_height", &[]), f64::from(run));
+        // Stopped or killed.
+        if run % 2 == 0 {
+            let pid = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+            crate::tool::signal(pid, rustix::process::Signal::KILL);
+        }
+        drop(node);
+        eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
+    }
+    assert_eq!(node_start_times.len(), 10);
+    assert_eq!(exporter.scrape().sum("events_lost_total", &[]), 0.0);
     exporter.stop();
 }
 
