@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use data_encoding::BASE64;
@@ -28,7 +28,7 @@ pub(super) enum Verdict {
 pub(super) struct Passwords {
     /// Of this process only.
     key: hmac::Key,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
     waiting: Semaphore,
     turn: Arc<Semaphore>,
 }
@@ -49,7 +49,7 @@ impl Passwords {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| "the system gives no random numbers".to_owned())?;
         let (waiting, turn) = (Semaphore::new(MAX_WAITING), Arc::new(Semaphore::new(1)));
-        Ok(Self { key, known: Mutex::default(), waiting, turn })
+        Ok(Self { key, known: Arc::default(), waiting, turn })
     }
 
     /// `users` are not empty.
@@ -58,25 +58,27 @@ impl Passwords {
         let own = std::str::from_utf8(&user).ok().and_then(|user| users.get(user));
         // An unknown user takes as long as a known one.
         let Some(hash) = own.or_else(|| users.values().next()) else { return Verdict::Wrong };
-        let code = self.code(&[&user, hash.as_bytes(), &password]);
-        if let Some(verdict) = self.known(&code) {
+        // A user may go, and leave the hash to another.
+        let is_user = own.is_some();
+        let code = self.code(&[&[is_user.into()], &user, hash.as_bytes(), &password]);
+        if let Some(verdict) = lock(&self.known).verdict(&code) {
             return verdict;
         }
         let Ok(_place) = self.waiting.try_acquire() else { return Verdict::Busy };
         let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return Verdict::Busy };
         // Another connection may have come with the same meanwhile.
-        if let Some(verdict) = self.known(&code) {
+        if let Some(verdict) = lock(&self.known).verdict(&code) {
             return verdict;
         }
-        let (is_user, hash) = (own.is_some(), hash.clone());
+        let (known, hash) = (Arc::clone(&self.known), hash.clone());
         let compared = spawn_blocking(move || {
-            // Kept until bcrypt is done, even if the client has gone.
+            // Done and remembered even if the client has gone, who may come back for it.
             let _turn = turn;
-            bcrypt::verify(password, &hash).unwrap_or(false)
+            let is_right = bcrypt::verify(password, &hash).unwrap_or(false) && is_user;
+            lock(&known).remember(code, is_right);
+            if is_right { Verdict::Right } else { Verdict::Wrong }
         });
-        let verdict = if compared.await.unwrap_or(false) && is_user { Verdict::Right } else { Verdict::Wrong };
-        self.remember(code, verdict);
-        verdict
+        compared.await.unwrap_or(Verdict::Wrong)
     }
 
     fn code(&self, parts: &[&[u8]]) -> Code {
@@ -89,25 +91,25 @@ impl Passwords {
         code.copy_from_slice(context.sign().as_ref());
         code
     }
+}
 
-    fn known(&self, code: &Code) -> Option<Verdict> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.right.contains(code) {
+impl Known {
+    fn verdict(&self, code: &Code) -> Option<Verdict> {
+        if self.right.contains(code) {
             return Some(Verdict::Right);
         }
-        known.wrong.contains(code).then_some(Verdict::Wrong)
+        self.wrong.contains(code).then_some(Verdict::Wrong)
     }
 
-    fn remember(&self, code: Code, verdict: Verdict) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let codes = match verdict {
-            Verdict::Right => &mut known.right,
-            Verdict::Wrong => &mut known.wrong,
-            Verdict::Busy => return,
-        };
+    fn remember(&mut self, code: Code, is_right: bool) {
+        let codes = if is_right { &mut self.right } else { &mut self.wrong };
         codes.truncate(MAX_KNOWN - 1);
         codes.push_front(code);
     }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// User and password.
@@ -165,6 +167,34 @@ mod tests {
         assert_eq!(run(passwords.check(&users(4), Some(&field))), Verdict::Right);
         let changed = BTreeMap::from([("alice".to_owned(), bcrypt::hash("other", 4).unwrap())]);
         assert_eq!(run(passwords.check(&changed, Some(&field))), Verdict::Wrong);
+    }
+
+    #[test]
+    fn a_user_who_is_renamed_is_let_in_by_the_new_name_only() {
+        let (passwords, before) = (Passwords::new().unwrap(), users(4));
+        let after = BTreeMap::from([("bob".to_owned(), before["alice"].clone())]);
+        let fields = ["alice", "bob"].map(|user| field(user, "correct:horse"));
+        for (users, verdicts) in [
+            (&before, [Verdict::Right, Verdict::Wrong]),
+            (&after, [Verdict::Wrong, Verdict::Right]),
+            (&before, [Verdict::Right, Verdict::Wrong]),
+        ] {
+            assert_eq!(fields.each_ref().map(|field| run(passwords.check(users, Some(field)))), verdicts);
+        }
+    }
+
+    #[test]
+    fn what_bcrypt_says_is_remembered_though_the_client_has_gone() {
+        let passwords = Passwords::new().unwrap();
+        let (users, right) = (users(10), field("alice", "correct:horse"));
+        run(async {
+            let mut check = Box::pin(passwords.check(&users, Some(&right)));
+            // Polled once, which is enough to begin.
+            let _ = poll_fn(|context| Poll::Ready(check.as_mut().poll(context))).await;
+            drop(check);
+            let _turn = passwords.turn.acquire().await.unwrap();
+        });
+        assert_eq!(passwords.known.lock().unwrap().right.len(), 1);
     }
 
     #[test]
