@@ -3,7 +3,7 @@
 //! open that looks shut (TLS without a certificate, names of clients that nobody asks for), it is an error.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -32,6 +32,17 @@ pub(super) struct Config {
     /// Hashes of passwords by user; without any, everybody is let in.
     pub(super) users: BTreeMap<String, String>,
     pub(super) rate_limit: Option<RateLimit>,
+}
+
+impl Config {
+    /// What keeps clients out, by the names of their keys.
+    pub(super) fn guards(&self) -> BTreeSet<&'static str> {
+        let (tls, users) = (self.tls.as_ref(), ("basic_auth_users", !self.users.is_empty()));
+        let asks = ("client_auth_type", tls.is_some_and(|tls| tls.client_auth.requires()));
+        let names = ("client_allowed_sans", tls.is_some_and(|tls| tls.allowed_names.is_some()));
+        let guards = [("tls_server_config", tls.is_some()), asks, names, users];
+        guards.into_iter().filter_map(|(key, is_there)| is_there.then_some(key)).collect()
+    }
 }
 
 /// How TLS is spoken.

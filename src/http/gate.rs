@@ -1,8 +1,10 @@
 //! Who is let in. In: the web configuration file and the files that it names, read again for each connection and each
 //! request, as the toolkit does it. Out: how to speak TLS, and whether a request is answered. While the files are wrong,
-//! nobody is let in.
+//! nobody is let in; and as half a file that is being written can be right too, what once kept clients out does so until
+//! the process ends, however it changes.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -48,13 +50,15 @@ struct Watched {
     path: PathBuf,
     /// Decided at the start, as with the toolkit.
     has_tls: bool,
-    was_empty: bool,
     passwords: Passwords,
     state: Mutex<State>,
 }
 
 /// What was last read.
+#[derive(Default)]
 struct State {
+    /// What has kept clients out so far.
+    guards: BTreeSet<&'static str>,
     rules: Option<(Digest, Result<Arc<Rules>, String>)>,
     tls: Option<(Digest, Result<Arc<ServerConfig>, String>)>,
     rules_log: Log,
@@ -138,14 +142,10 @@ impl Gate {
 
 impl Watched {
     fn new(path: &Path) -> Result<Self, String> {
-        let state = State { rules: None, tls: None, rules_log: Log::default(), tls_log: Log::default() };
-        let (path, passwords) = (path.to_owned(), Passwords::new()?);
-        let mut watched = Self { path, has_tls: false, was_empty: true, passwords, state: Mutex::new(state) };
-        let bytes = watched.bytes()?;
-        watched.was_empty = is_blank(&bytes);
-        let rules = watched.read_rules(&mut watched.state(), &bytes)?;
-        watched.has_tls = rules.config.tls.is_some();
-        if watched.has_tls {
+        let has_tls = parse(path, &read(path)?)?.tls.is_some();
+        let watched = Self { path: path.to_owned(), has_tls, passwords: Passwords::new()?, state: Mutex::default() };
+        let rules = watched.read_rules(&mut watched.state())?;
+        if has_tls {
             watched.read_tls(&mut watched.state(), &rules)?;
         }
         Ok(watched)
@@ -153,7 +153,7 @@ impl Watched {
 
     fn rules(&self) -> Result<Arc<Rules>, Refusal> {
         let state = &mut *self.state();
-        let read = self.bytes().and_then(|bytes| self.read_rules(state, &bytes));
+        let read = self.read_rules(state);
         state.rules_log.tell(&self.path, read)
     }
 
@@ -164,21 +164,15 @@ impl Watched {
         state.tls_log.tell(&self.path, read)
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, String> {
-        files::read(&self.path).map_err(|error| format!("cannot be read: {error}"))
-    }
-
-    fn read_rules(&self, state: &mut State, bytes: &[u8]) -> Result<Arc<Rules>, String> {
-        let digest = digest(&[bytes]);
+    fn read_rules(&self, state: &mut State) -> Result<Arc<Rules>, String> {
+        let bytes = read(&self.path)?;
+        let digest = digest(&[&bytes]);
         let rules = match state.rules.take() {
             Some((last, rules)) if last == digest => rules,
             last => {
-                let rules = self.parse(bytes, digest);
-                if let (Some((_, Ok(_))), Ok(rules)) = (last, &rules) {
+                let rules = self.rules_of(&bytes, digest, &mut state.guards);
+                if let (Some((_, Ok(_))), Ok(_)) = (last, &rules) {
                     tracing::info!("the web configuration {} has changed and is in force", self.path.display());
-                    if rules.config.tls.is_some() && !self.has_tls {
-                        tracing::warn!("TLS takes a restart");
-                    }
                 }
                 rules
             }
@@ -187,21 +181,27 @@ impl Watched {
         rules
     }
 
-    fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Arc<Rules>, String> {
-        // Who writes a file in place empties it first.
-        if is_blank(bytes) && !self.was_empty {
-            return Err("is empty now; if nobody is to be kept out, let it have a comment".into());
+    fn rules_of(
+        &self,
+        bytes: &[u8],
+        digest: Digest,
+        guards: &mut BTreeSet<&'static str>,
+    ) -> Result<Arc<Rules>, String> {
+        let config = parse(&self.path, bytes)?;
+        if config.tls.is_some() && !self.has_tls {
+            return Err("has tls_server_config now, which takes a restart".into());
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-        let config = config::parse(text, self.path.parent().unwrap_or(Path::new("")))?;
+        let now = config.guards();
+        if let Some(missing) = guards.difference(&now).next() {
+            return Err(format!("has no {missing} any more: to go without takes a restart"));
+        }
+        *guards = now;
         let tokens = config.rate_limit.map_or(0.0, |limit| f64::from(limit.burst));
         Ok(Arc::new(Rules { digest, config, bucket: Mutex::new((tokens, Instant::now())) }))
     }
 
     fn read_tls(&self, state: &mut State, rules: &Rules) -> Result<Arc<ServerConfig>, String> {
-        let Some(tls) = &rules.config.tls else {
-            return Err("has no certificate any more: to go without TLS takes a restart".into());
-        };
+        let tls = rules.config.tls.as_ref().ok_or("has no tls_server_config")?;
         let material = tls.read()?;
         let authorities = material.client_authorities.as_deref().unwrap_or_default();
         let digest = digest(&[&rules.digest, &material.certificates, &material.key, authorities]);
@@ -267,8 +267,13 @@ impl Log {
     }
 }
 
-fn is_blank(bytes: &[u8]) -> bool {
-    bytes.trim_ascii().is_empty()
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    files::read(path).map_err(|error| format!("cannot be read: {error}"))
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Config, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    config::parse(text, path.parent().unwrap_or(Path::new("")))
 }
 
 fn digest(parts: &[&[u8]]) -> Digest {

@@ -362,8 +362,6 @@ fn changed_passwords_are_in_force_at_once() {
     assert_eq!(statuses(), [200, 401, 401, 401]);
     files.write("web.yml", &users(&[("alice", "new"), ("bob", "b")]));
     assert_eq!(statuses(), [401, 200, 200, 401]);
-    files.write("web.yml", "# nobody is kept out\n");
-    assert_eq!(statuses(), [200, 200, 200, 200]);
     // In place, with the same length.
     fs::write(files.path("web.yml"), users(&[("alice", "old")])).unwrap();
     assert_eq!(statuses(), [200, 401, 401, 401]);
@@ -386,6 +384,55 @@ fn changed_certificates_are_in_force_at_once() {
     assert_eq!(let_in(), [true, false]);
     files.write("clients.crt", &other.0.pem());
     assert_eq!(let_in(), [false, true]);
+}
+
+#[test]
+fn half_a_file_lets_nobody_in() {
+    // As who writes it in place leaves it for a moment: each beginning of it, of lines.
+    let half = |text: &str| -> Vec<String> {
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        (0..lines.len()).map(|n| lines[..n].concat()).collect()
+    };
+    let whole =
+        format!("http_server_config:\n  headers:\n    X-Frame-Options: deny\n{}", users(&[("alice", "secret")]));
+    let files = Files::new("# nobody is kept out\n");
+    let Running { address, .. } = files.serve(LIMITS);
+    let fields = authorization("alice", "secret");
+    assert_eq!(http(address, ""), 200);
+    files.write("web.yml", &whole);
+    for half in half(&whole) {
+        assert_eq!(http(address, &fields), 200);
+        files.write("web.yml", &half);
+        assert_eq!([http(address, ""), http(address, &fields)], [500, 500], "{half}");
+        files.write("web.yml", &whole);
+    }
+
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let right = clients.sign(&[SanType::DnsName("prometheus.example".try_into().unwrap())]);
+    let (none, wrong, right) =
+        (authority.client(None), authority.client(Some(&clients.sign(&[]))), authority.client(Some(&right)));
+    let whole = format!(
+        "{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.crt\n  \
+         client_allowed_sans:\n  - prometheus.example\n"
+    );
+    let files = Files::with_certificate(&whole, &authority);
+    files.write("clients.crt", &clients.0.pem());
+    let Running { address, .. } = files.serve(LIMITS);
+    for half in half(&whole) {
+        files.write("web.yml", &half);
+        assert!([&none, &wrong].iter().all(|client| https(address, client, "").is_err()), "{half}");
+        files.write("web.yml", &whole);
+        assert_eq!(https(address, &right, "").unwrap(), 200);
+    }
+}
+
+#[test]
+fn tls_that_is_configured_later_takes_a_restart_before_anybody_is_let_in() {
+    let files = Files::with_certificate("# nobody is kept out\n", &Authority::new());
+    let Running { address, .. } = files.serve(LIMITS);
+    assert_eq!(http(address, ""), 200);
+    files.write("web.yml", TLS);
+    assert_eq!(http(address, ""), 500);
 }
 
 #[test]
