@@ -1,6 +1,6 @@
 //! The web configuration file, in the format of Prometheus' exporter-toolkit (its docs/web-configuration.md). In: the
 //! file's text. Out: what it asks for, checked, or what is wrong with it. Where the toolkit would take what leaves a door
-//! open that looks shut (TLS without a certificate, names of clients that nobody asks for), it is an error.
+//! open that looks shut (TLS without a certificate, names of clients that nobody verifies), it is an error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -202,16 +202,16 @@ fn tls(section: TlsSection, directory: &Path) -> Result<Tls, String> {
              VerifyClientCertIfGiven, RequireAndVerifyClientCert"
         )
     })?;
-    let asks = client_auth != ClientAuth::NoClientCert;
-    if client_authorities.is_some() && !asks {
-        return Err("client_ca or client_ca_file is given, but client_auth_type asks for no certificate: \
-                    RequireAndVerifyClientCert does"
-            .into());
-    }
-    if section.client_allowed_sans.is_some() && !asks {
-        return Err("client_allowed_sans is given, but client_auth_type asks for no certificate: \
-                    RequireAndVerifyClientCert does"
-            .into());
+    // Anybody can sign a certificate for any name.
+    for (key, is_given) in [
+        ("client_ca or client_ca_file", client_authorities.is_some()),
+        ("client_allowed_sans", section.client_allowed_sans.is_some()),
+    ] {
+        if is_given && !client_auth.verifies() {
+            return Err(format!(
+                "{key} is given, but client_auth_type verifies no certificate: RequireAndVerifyClientCert does"
+            ));
+        }
     }
     // Go would take all authorities that the system trusts: nearly everybody.
     if client_auth.verifies() && client_authorities.is_none() {

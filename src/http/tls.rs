@@ -110,10 +110,8 @@ impl Tls {
                     .add(certificate)
                     .map_err(|error| format!("{} has a wrong certificate: {error}", source.place()))?;
             }
-            if self.client_auth.verifies() {
-                let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
-                chains = Some(builder.build().map_err(|error| format!("{}: {error}", source.place()))?);
-            }
+            let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+            chains = Some(builder.build().map_err(|error| format!("{}: {error}", source.place()))?);
         }
         Ok(Some(Arc::new(Clients {
             chains,

@@ -246,8 +246,9 @@ fn clients_are_let_in_by_their_names() {
         (SanType::DnsName(name("x.prometheus.example")), false),
         (SanType::IpAddress("192.0.2.8".parse().unwrap()), false),
     ];
-    for mode in ["RequestClientCert", "RequireAndVerifyClientCert\n  client_ca_file: clients.crt"] {
-        let files = Files::with_certificate(&format!("{TLS}  client_auth_type: {mode}\n{allowed}"), &authority);
+    for mode in ["VerifyClientCertIfGiven", "RequireAndVerifyClientCert"] {
+        let config = format!("{TLS}  client_auth_type: {mode}\n  client_ca_file: clients.crt\n{allowed}");
+        let files = Files::with_certificate(&config, &authority);
         files.write("clients.crt", &clients.0.pem());
         let running = files.serve(LIMITS);
         let let_in = |own: Option<&(String, String)>| https(running.address, &authority.client(own), "").is_ok();
@@ -532,8 +533,13 @@ fn a_wrong_file_is_told_at_the_start() {
         ("tls_server_config:\n  min_version: TLS12\n".into(), "missing one of cert or cert_file"),
         (tls("cert: x"), "has both cert and cert_file: keep one"),
         (tls("client_auth_type: Please"), "client_auth_type: \"Please\" is none of NoClientCert, "),
-        (tls("client_ca_file: server.crt"), "client_auth_type asks for no certificate"),
-        (tls("client_allowed_sans: [x]"), "client_auth_type asks for no certificate"),
+        (tls("client_ca_file: server.crt"), "client_ca or client_ca_file is given, but client_auth_type verifies no"),
+        (tls("client_allowed_sans: [x]"), "client_allowed_sans is given, but client_auth_type verifies no"),
+        (
+            tls("client_auth_type: RequireAnyClientCert\n  client_ca: x"),
+            "client_ca_file is given, but client_auth_type",
+        ),
+        (tls("client_auth_type: RequestClientCert\n  client_allowed_sans: []"), "client_allowed_sans is given, but"),
         (tls("client_auth_type: RequireAndVerifyClientCert"), "needs client_ca or client_ca_file"),
         (tls("client_auth_type: VerifyClientCertIfGiven"), "needs client_ca or client_ca_file"),
         (tls("min_version: SSL30"), "min_version: \"SSL30\" is none of TLS12, TLS13"),
