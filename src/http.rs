@@ -14,7 +14,6 @@ mod tests;
 mod tls;
 
 use std::{
-    convert::Infallible,
     future::poll_fn,
     io,
     os::fd::AsFd,
@@ -207,13 +206,13 @@ async fn accept(doors: &[Door], house: &Arc<House>) {
 async fn receive(house: Arc<House>, stream: impl Connection) {
     let config = match house.gate.tls() {
         Ok(Some(config)) => config,
-        Ok(None) => return answer(&house, stream, false).await,
+        Ok(None) => return answer(&house, stream, Secured::NotAsked).await,
         // The gate has logged it.
         Err(_) => return,
     };
-    match timeout(house.limits.head, agree(stream, config)).await {
-        Ok(Ok(Agreed::Tls(stream))) => answer(&house, *stream, false).await,
-        Ok(Ok(Agreed::NoTls(stream))) => answer(&house, stream, true).await,
+    match timeout(house.limits.head, agree(stream, Arc::clone(&config))).await {
+        Ok(Ok(Agreed::Tls(stream))) => answer(&house, *stream, Secured::By(config)).await,
+        Ok(Ok(Agreed::NoTls(stream))) => answer(&house, stream, Secured::Lacking).await,
         Ok(Err(error)) => tracing::debug!(%error, "no TLS on an HTTP connection"),
         Err(_) => tracing::debug!("no TLS in time on an HTTP connection"),
     }
@@ -234,14 +233,25 @@ async fn agree<S: Connection>(stream: S, config: Arc<ServerConfig>) -> io::Resul
     TlsAcceptor::from(config).accept(stream).await.map(|stream| Agreed::Tls(Box::new(stream)))
 }
 
-async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, lacks_tls: bool) {
-    let House { gate, site, limits } = house;
+/// Whether there is TLS on a connection.
+enum Secured {
+    NotAsked,
+    Lacking,
+    By(Arc<ServerConfig>),
+}
+
+async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured) {
+    let (House { gate, site, limits }, secured) = (house, &secured);
     let service = service_fn(|request: Request<Incoming>| async move {
-        let (admission, fields) =
-            if lacks_tls { (Err(Refusal::PlainText), Vec::new()) } else { gate.admit(request.headers()).await };
+        let (admission, fields) = match secured {
+            Secured::Lacking => (Err(Refusal::PlainText), Vec::new()),
+            // Who was let in by other files is not by that. Clients ask again, by another connection.
+            Secured::By(config) if !gate.is_in_force(config) => return Err("the files of TLS have changed"),
+            Secured::By(_) | Secured::NotAsked => gate.admit(request.headers()).await,
+        };
         let mut response = site.respond(&request, admission);
         response.headers_mut().extend(fields);
-        Ok::<_, Infallible>(response)
+        Ok(response)
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(limits.head_bytes);

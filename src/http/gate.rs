@@ -115,6 +115,11 @@ impl Gate {
         }
     }
 
+    /// Whether TLS is spoken by this configuration still.
+    pub(super) fn is_in_force(&self, config: &Arc<ServerConfig>) -> bool {
+        self.tls().is_ok_and(|now| now.is_some_and(|now| Arc::ptr_eq(&now, config)))
+    }
+
     /// Whether a request with these fields may be answered, and fields to add to the answer.
     pub(super) async fn admit(&self, fields: &HeaderMap) -> (Result<(), Refusal>, Vec<(HeaderName, HeaderValue)>) {
         let Some(watched) = &self.0 else { return (Ok(()), Vec::new()) };

@@ -66,6 +66,17 @@ fn try_exchange(mut stream: impl Read + Write, request: &str, fields: &str) -> i
     Ok((String::from_utf8(answer).unwrap().to_ascii_lowercase(), body))
 }
 
+/// That of an answer on a connection that stays.
+fn read_head(mut stream: impl Read) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
 /// The body of an answer that must have this status.
 #[track_caller]
 fn assert_status(address: SocketAddr, request: &str, status: u16) -> String {
@@ -264,13 +275,7 @@ fn keeps_a_connection_for_several_requests() {
     let mut stream = connect(address);
     for _ in 0..3 {
         stream.write_all(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            answer.push(byte[0]);
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        assert!(read_head(&mut stream).starts_with("HTTP/1.1 200"));
     }
 }
 

@@ -437,6 +437,31 @@ fn tls_that_is_configured_later_takes_a_restart_before_anybody_is_let_in() {
 }
 
 #[test]
+fn no_connection_outlives_the_tls_that_it_was_agreed_on_under() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let config = format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.crt\n");
+    for (changed, text) in [
+        ("clients.crt", Authority::new().0.pem()),
+        ("clients.crt", "no certificate".into()),
+        ("web.yml", format!("{config}  client_allowed_sans: [prometheus.example]\n")),
+        ("web.yml", String::new()),
+    ] {
+        let files = Files::with_certificate(&config, &authority);
+        files.write("clients.crt", &clients.0.pem());
+        let Running { address, .. } = files.serve(LIMITS);
+        let mut kept = secured(connect(address), &authority.client(Some(&clients.sign(&[]))));
+        for _ in 0..2 {
+            kept.write_all(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            assert!(read_head(&mut kept).starts_with("HTTP/1.1 200"));
+        }
+        files.write(changed, &text);
+        let _ = kept.write_all(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        // Without an answer, so that a client asks again by another connection.
+        assert_eq!(kept.read(&mut [0]).unwrap_or(0), 0, "{changed}: {text}");
+    }
+}
+
+#[test]
 fn while_the_file_is_wrong_nobody_is_let_in() {
     let right = users(&[("alice", "secret")]);
     let files = Files::new(&right);
