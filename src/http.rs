@@ -30,7 +30,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
@@ -243,6 +243,8 @@ enum Secured {
 async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured) {
     let (House { gate, site, limits }, secured) = (house, &secured);
     let service = service_fn(|request: Request<Incoming>| async move {
+        // Who sends many requests at once lets others go first after each.
+        yield_now().await;
         let (admission, fields) = match secured {
             Secured::Lacking => (Err(Refusal::PlainText), Vec::new()),
             // Who was let in by other files is not by that. Clients ask again, by another connection.

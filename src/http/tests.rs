@@ -280,6 +280,32 @@ fn keeps_a_connection_for_several_requests() {
 }
 
 #[test]
+fn who_sends_many_requests_at_once_lets_others_go_first() {
+    let metrics = Metrics::new(Tracepoints::default_set(), &Options::default());
+    let site = Site::new("/metrics".into(), metrics.registry(), metrics.http_requests(), Readiness::default(), 0);
+    let house = Arc::new(House { gate: Gate::open(), site, limits: LIMITS });
+    let many = "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let one = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Whichever is looked at first, one that sends many is.
+    let [_first, mut other, _last] = [&many, one, &many].map(|requests| {
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        client.write_all(requests.as_bytes()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let _guard = runtime.enter();
+        runtime.spawn(receive(Arc::clone(&house), tokio::net::UnixStream::from_std(stream).unwrap()));
+        client
+    });
+    let mut answer = String::new();
+    let answered = runtime.spawn_blocking(move || other.read_to_string(&mut answer).map(|_| answer));
+    let answer = runtime.block_on(answered).unwrap().unwrap();
+    let healthy = answer.lines().find_map(|line| {
+        line.strip_prefix("bitcointap_http_requests_total{code=\"200\",path=\"healthy\"} ")?.parse::<u32>().ok()
+    });
+    assert!((1..10).contains(&healthy.unwrap()), "{healthy:?}");
+}
+
+#[test]
 fn clients_that_send_no_request_are_closed_and_hold_up_others_only_that_long() {
     let Running { address, .. } = server(Limits { connections: 2, head: Duration::from_millis(300), ..LIMITS });
     let begun = Instant::now();
