@@ -119,6 +119,10 @@ fn credentials(field: &HeaderValue) -> Option<(Vec<u8>, Vec<u8>)> {
         return None;
     }
     let mut user = BASE64.decode(encoded.trim().as_bytes()).ok()?;
+    // The RFC has no control characters; and bcrypt, which repeats a password after a zero, takes `a\0a` for `a`.
+    if user.iter().any(u8::is_ascii_control) {
+        return None;
+    }
     let colon = user.iter().position(|&byte| byte == b':')?;
     let password = user.split_off(colon + 1);
     user.pop();
@@ -151,6 +155,7 @@ mod tests {
             assert_eq!(check(&field("alice", "correct:horse")), Verdict::Right);
             assert_eq!(check(&field("alice", "correct")), Verdict::Wrong);
             assert_eq!(check(&field("alice", "")), Verdict::Wrong);
+            assert_eq!(check(&field("alice", "correct:horse\0correct:horse")), Verdict::Wrong);
             assert_eq!(check(&field("bob", "correct:horse")), Verdict::Wrong, "what is another's");
             assert_eq!(check(&field("", "correct:horse")), Verdict::Wrong);
         }
