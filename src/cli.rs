@@ -323,9 +323,11 @@ fn path(text: &str) -> Result<String, String> {
     if [http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
         return Err("is taken by another page".into());
     }
-    // The landing page is at /.
+    // What clients would write otherwise, RFC 3986 has as %XX, as in /%C3%BC.
+    let is_sent_so = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
     match text.strip_prefix('/') {
-        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ']) => Ok(text.to_owned()),
+        // The landing page is at /, and what follows // would be a host to it.
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && rest.chars().all(is_sent_so) => Ok(text.to_owned()),
         _ => Err("must start with / and name a path, as in /metrics".into()),
     }
 }
@@ -440,6 +442,10 @@ mod tests {
             "--ring-buffer-size 4GiB",
             "export --web.telemetry-path metrics",
             "export --web.telemetry-path /",
+            "export --web.telemetry-path //metrics",
+            "export --web.telemetry-path /metrics?a",
+            "export --web.telemetry-path /m\u{fc}",
+            "export --web.telemetry-path /a|b",
             "export --web.telemetry-path /-/ready",
             "export --web.listen-address nonsense",
             "export --web.listen-address ::1:10833",
@@ -462,6 +468,7 @@ mod tests {
             let arguments = ["bitcointap"].into_iter().chain(wrong.split(' '));
             assert!(Cli::parse_arguments(arguments).is_err_and(|error| error.exit_code() == 2), "{wrong}");
         }
+        assert_eq!(path("/a-b/%C3%BC"), Ok("/a-b/%C3%BC".into()));
         assert_eq!(ring_buffer_size("16MiB"), Ok(16 << 20));
         assert_eq!(ring_buffer_size("1GiB"), Ok(1 << 30));
         assert_eq!(ring_buffer_size("8388608"), Ok(8 << 20));
