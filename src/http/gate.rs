@@ -127,19 +127,17 @@ impl Gate {
             Ok(rules) => rules,
             Err(refusal) => return (Err(refusal), Vec::new()),
         };
-        if !rules.take_token() {
-            return (Err(Refusal::TooMany), Vec::new());
-        }
         let config = &rules.config;
-        let verdict = if config.users.is_empty() {
-            Verdict::Right
+        let admission = if !rules.take_token() {
+            Err(Refusal::TooMany)
+        } else if config.users.is_empty() {
+            Ok(())
         } else {
-            watched.passwords.check(&config.users, fields.get(AUTHORIZATION)).await
-        };
-        let admission = match verdict {
-            Verdict::Right => Ok(()),
-            Verdict::Wrong => Err(Refusal::Unauthorized),
-            Verdict::Busy => Err(Refusal::Busy),
+            match watched.passwords.check(&config.users, fields.get(AUTHORIZATION)).await {
+                Verdict::Right => Ok(()),
+                Verdict::Wrong => Err(Refusal::Unauthorized),
+                Verdict::Busy => Err(Refusal::Busy),
+            }
         };
         (admission, config.headers.clone())
     }

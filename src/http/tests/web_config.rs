@@ -345,9 +345,12 @@ fn a_known_client_scrapes_while_wrong_passwords_wait() {
 
 #[test]
 fn requests_over_the_rate_are_refused() {
-    let files = Files::new("rate_limit:\n  interval: 1h\n  burst: 2\n");
+    let headers = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n";
+    let files = Files::new(&format!("rate_limit:\n  interval: 1h\n  burst: 2\n{headers}"));
     let Running { address, .. } = files.serve(LIMITS);
     assert_eq!([(); 3].map(|()| http(address, "")), [200, 200, 429]);
+    let (head, _) = ask(address, "GET /metrics");
+    assert!(head.starts_with("http/1.1 429") && head.contains("\r\nx-frame-options: deny\r\n"), "{head}");
     files.write("web.yml", "rate_limit:\n  interval: 1ms\n  burst: 1\n");
     assert_eq!(http(address, ""), 200);
     thread::sleep(Duration::from_millis(5));
