@@ -163,6 +163,20 @@ fn tls_is_spoken_on_all_sockets_and_who_does_not_speak_it_is_told() {
 }
 
 #[test]
+fn a_scrape_by_tls_keeps_its_place_until_it_is_read() {
+    let authority = Authority::new();
+    let files = Files::with_certificate(TLS, &authority);
+    let running = server_at(&["127.0.0.1:0".parse().unwrap()], files.gate().unwrap(), LIMITS, 1);
+    fill(&running.registry);
+    let client = authority.client(None);
+    let mut slow = secured(connect(running.address), &client);
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    slow.read_exact(&mut [0]).unwrap();
+    let (head, _) = exchange(secured(connect(running.address), &client), "GET /metrics", "");
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+}
+
+#[test]
 fn the_url_has_the_scheme() {
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.tcp_address().unwrap();
