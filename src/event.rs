@@ -75,7 +75,7 @@ pub struct Lost {
 }
 
 /// Nanoseconds since the machine's start, those asleep included (CLOCK_BOOTTIME).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
 impl Moment {

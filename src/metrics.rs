@@ -6,6 +6,7 @@
 //! node and ends in [`Metrics::node_gone`]. Label values are closed sets (`labels.rs`) or stand alone (`free_form.rs`).
 
 mod addresses;
+mod clock;
 mod coin_selection;
 mod coins;
 mod connections;
@@ -47,8 +48,8 @@ use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 pub(crate) use self::exporter::HTTP_PATHS;
 pub use self::listed::AddressList;
 use self::{
-    coin_selection::CoinSelection, coins::Coins, connections::Connections, exchanges::Exchanges, exporter::Exporter,
-    family::Registered, mempool::Mempool, messages::Messages, table::State, utxocache::Utxocache,
+    clock::Clock, coin_selection::CoinSelection, coins::Coins, connections::Connections, exchanges::Exchanges,
+    exporter::Exporter, family::Registered, mempool::Mempool, messages::Messages, table::State, utxocache::Utxocache,
     validation::Validation,
 };
 use crate::{
@@ -91,6 +92,7 @@ pub struct Metrics {
     registered: Registered,
     json_sinks: &'static [&'static str],
     state: State,
+    clock: Clock,
     messages: Messages,
     exchanges: Exchanges,
     connections: Connections,
@@ -119,6 +121,7 @@ impl Metrics {
             registry,
             json_sinks: options.json_sinks,
             state: State::new(options),
+            clock: Clock::default(),
             messages: Messages::new(options),
             exchanges: Exchanges::new(options),
             connections: Connections::new(options),
@@ -185,6 +188,7 @@ impl Metrics {
 
     /// Counts an event. But for a series seen for the first time it takes no lock and allocates nothing.
     pub fn observe(&mut self, event: &Event<'_>) {
+        self.clock.tick(event.time, event.moment);
         match &event.kind {
             Kind::Msg(message) => {
                 self.messages.observe(event.time, message);
@@ -194,9 +198,9 @@ impl Metrics {
             }
             Kind::Conn { event: connection } => {
                 self.exchanges.connection(event.moment, connection, &self.state);
-                self.connections.observe(event, connection, &self.state);
+                self.connections.observe(event.moment, connection, &self.clock, &self.state);
             }
-            Kind::Mempool { event: mempool } => self.mempool.observe(event.time, mempool),
+            Kind::Mempool { event: mempool } => self.mempool.observe(mempool, &self.clock),
             Kind::Validation { event: validation } => {
                 self.exchanges.validation(event, validation);
                 self.validation.observe(event.time, validation);

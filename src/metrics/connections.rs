@@ -3,6 +3,7 @@
 
 use super::{
     Options,
+    clock::Clock,
     family::{Counters, Gauges, Histograms, Registered, families},
     free_form::Reasons,
     labels::{CLOSINGS, INBOUND, OPENINGS, OUTBOUND, connection_type, opened_connection_type, opened_direction},
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     event::{
-        Event, Lost, Moment,
+        Lost, Moment,
         net::{Conn, Connection, Meta},
     },
     networks::Networks,
@@ -115,12 +116,7 @@ impl Connections {
         }
     }
 
-    pub(super) fn observe(
-        &mut self,
-        &Event { time, moment: now, kind: _ }: &Event<'_>,
-        connection: &Connection<'_>,
-        state: &State,
-    ) {
+    pub(super) fn observe(&mut self, now: Moment, connection: &Connection<'_>, clock: &Clock, state: &State) {
         match connection {
             Connection::Inbound { conn, existing_connections } => {
                 self.opened(now, conn, INBOUND, *existing_connections, state);
@@ -129,7 +125,7 @@ impl Connections {
                 self.opened(now, conn, OUTBOUND, *existing_connections, state);
             }
             Connection::Closed { conn, time_established } => {
-                let lasted = (time.0 as f64 / 1e9 - *time_established as f64).max(0.0);
+                let lasted = clock.since(*time_established).as_secs_f64();
                 self.families.p2p_connections_closed_total.at(place(conn)).inc();
                 self.families.p2p_connection_duration_seconds.at([conn.conn_type as usize]).observe(lasted);
                 let unheard = self.peers.closed(now, conn, state);

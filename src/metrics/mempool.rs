@@ -5,12 +5,13 @@ use prometheus::Histogram;
 
 use super::{
     Options,
+    clock::Clock,
     family::{Counters, Histograms, families},
     free_form::Reasons,
     labels::{ADDED, REJECTED, REMOVED, REPLACED, action, removal_reason, removal_reason_place, sized_action},
 };
 use crate::{
-    event::{Lost, Time, mempool::Mempool as Event},
+    event::{Lost, mempool::Mempool as Event},
     json::Hash,
     tracepoint::Tracepoint,
 };
@@ -107,7 +108,7 @@ impl Mempool {
         }
     }
 
-    pub(super) fn observe(&mut self, time: Time, event: &Event<'_>) {
+    pub(super) fn observe(&mut self, event: &Event<'_>, clock: &Clock) {
         match *event {
             Event::Added { txid: _, vsize, fee } => {
                 self.transaction(ADDED, vsize, fee);
@@ -115,7 +116,7 @@ impl Mempool {
             }
             Event::Removed { txid: _, ref reason, vsize, fee, entry_time } => {
                 self.transaction(REMOVED, vsize, fee);
-                let stayed = (time.0 as f64 / 1e9 - entry_time as f64).max(0.0);
+                let stayed = clock.since(entry_time).as_secs_f64();
                 let reason = removal_reason_place(reason);
                 self.families.mempool_removals_total.at([reason]).inc();
                 self.families.mempool_residence_seconds.at([reason]).observe(stayed);
