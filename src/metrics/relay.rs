@@ -35,7 +35,7 @@ const MOST: usize = 4096;
 const MOST_OF_PEER: u8 = 16;
 
 /// MAX_BLOCKS_TO_ANNOUNCE in Bitcoin Core; messages with more answer a question, or nobody's.
-const MOST_ANNOUNCED: usize = 8;
+pub(super) const MOST_ANNOUNCED: usize = 8;
 
 /// How many blocks that were connected are remembered, so that late announcements are not waited for.
 const MOST_CONNECTED: usize = 1024;

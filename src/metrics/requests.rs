@@ -10,6 +10,7 @@ use super::{
     family::{Counters, Histograms, families},
     inventory::FILTERED_BLOCK,
     labels::{INBOUND_MESSAGES, Label, OUTBOUND_MESSAGES},
+    relay::MOST_ANNOUNCED,
     table::Table,
 };
 use crate::{event::Moment, p2p::Tx};
@@ -190,14 +191,15 @@ impl Requests {
         self.insert(now, Kind::Getheaders, responder, key, locator);
     }
 
-    /// A response to a getheaders begins after a block of its locator; other headers announce blocks. Tells whether it is
-    /// the response.
+    /// A response to a getheaders begins after a block of its locator, or after the first block of all if the other side
+    /// knows none of them; other headers announce blocks, but few at once. Tells whether it is the response.
     pub(super) fn headers(&mut self, now: Moment, responder: Responder, peer: i64, headers: &[Header]) -> bool {
         let key = (peer, [0; 32]);
         let Some(locator) = self.table(Kind::Getheaders, responder).get(&key) else { return false };
         // Without a locator it asks for one header by its hash.
         let fits = |first: &Header| locator.is_empty() || locator.contains(&shortened(first.prev_blockhash));
-        headers.first().is_none_or(fits) && self.answer(now, Kind::Getheaders, responder, key).is_some()
+        let is_response = headers.len() > MOST_ANNOUNCED || headers.first().is_none_or(fits);
+        is_response && self.answer(now, Kind::Getheaders, responder, key).is_some()
     }
 
     /// A request for something of a block.
@@ -442,6 +444,22 @@ mod tests {
         told.tell(with_peer(2, false, "getheaders", &question))
             .tell_after(EIGHTY, with_peer(2, true, "headers", &answer));
         assert_eq!(answered(&told), [(labels("getheaders", "peer"), 1, 0.08)]);
+    }
+
+    #[test]
+    fn more_headers_than_announcements_have_are_a_response_to_any_locator() {
+        // Bitcoin Core knows no block of it, and begins after the first block of all.
+        let question = getheaders(&[BlockHash::from_byte_array([7; 32])]);
+        let headers: Vec<Header> = (0..9).map(|time| header_after(BlockHash::all_zeros(), time)).collect();
+        let (announcement, answer) = (headers_of(&headers[1..]), headers_of(&headers));
+        let mut told = told();
+        told.tell(with_peer(1, true, "getheaders", &question)).tell(with_peer(1, false, "headers", &announcement));
+        assert_eq!(answered(&told), []);
+        told.tell(with_peer(1, true, "getheaders", &question));
+        assert_unanswered(&told, "getheaders", "node", "timeout", 1);
+        told.tell_after(EIGHTY, with_peer(1, false, "headers", &answer)).tell(closed(1));
+        assert_eq!(answered(&told), [(labels("getheaders", "node"), 1, 0.08)]);
+        assert_unanswered(&told, "getheaders", "node", "timeout", 1);
     }
 
     #[test]
