@@ -86,6 +86,8 @@ struct Block {
     header_time: Option<u32>,
     /// How it is being made whole, if it came as a compact block.
     compact: Option<Made>,
+    /// Whether it came whole.
+    whole: bool,
 }
 
 impl Relay {
@@ -143,7 +145,9 @@ impl Relay {
         if let Some(block) = self.block(now, peer, hash, state) {
             block.announced = block.announced.or(is_announcement.then_some(now));
             block.header_time = Some(header.time);
-            block.compact = block.compact.or(Some(Made::FromMempool));
+            // Of one that is there and waits for its parent, a compact block makes nothing.
+            let made = if block.whole { Made::FullBlock } else { Made::FromMempool };
+            block.compact = block.compact.or(Some(made));
         }
     }
 
@@ -151,6 +155,7 @@ impl Relay {
         if let Some(block) = self.blocks.get_mut(&hash.to_byte_array()) {
             block.header_time = Some(header.time);
             block.compact = block.compact.map(|_| Made::FullBlock);
+            block.whole = true;
         }
     }
 
@@ -215,7 +220,7 @@ impl Relay {
                 return None;
             }
             *named += 1;
-            let block = Block { peer, announced: None, header_time: None, compact: None };
+            let block = Block { peer, announced: None, header_time: None, compact: None, whole: false };
             if let Some((_, oldest)) = self.blocks.insert(now, hash, block) {
                 self.fell_out(&oldest, Cause::Full, state);
             }
@@ -341,6 +346,17 @@ mod tests {
             .tell(connect(header));
         assert_made(&other, &[]);
         other.assert(RELAYED, &[]);
+    }
+
+    #[test]
+    fn a_compact_block_that_comes_after_the_whole_one_made_nothing() {
+        let header = header(900);
+        let mut told = told();
+        told.tell(with_peer(1, true, "headers", &headers_of(&[header])))
+            .tell(with_peer(1, true, "block", &block_of(header)))
+            .tell(with_peer(2, true, "cmpctblock", &compact_of(header)))
+            .tell(connect(header));
+        assert_made(&told, &["full_block"]);
     }
 
     #[test]
