@@ -51,8 +51,8 @@ pub(super) struct Returns {
     families: Families,
     /// With keys of its own, so that no peer can look for addresses that collide.
     hasher: RandomState,
-    /// Hashes of hosts.
-    hosts: Table<u64, ()>,
+    /// By hashes of hosts the peer that was closed last.
+    hosts: Table<u64, i64>,
     /// Hashes of addresses with ports.
     unheard: Table<u64, ()>,
     sees_reconnections: bool,
@@ -81,8 +81,9 @@ impl Returns {
     pub(super) fn opened(&mut self, now: Moment, conn: &Conn<'_>) {
         self.forget_old(now);
         // It does not use the closing up: who comes, goes and comes again comes back twice.
+        // Nor is its own closing one before it: of a connection closed at once the opening may be told last.
         if let Some(host) = own_host(conn)
-            && self.hosts.get(&self.hasher.hash_one(host)).is_some()
+            && self.hosts.get(&self.hasher.hash_one(host)).is_some_and(|&closed| closed != conn.peer_id)
         {
             self.families.p2p_reconnections_total.at([conn.conn_type as usize]).inc();
         }
@@ -94,18 +95,18 @@ impl Returns {
     /// `unheard`: from its opening on no message came from the peer.
     pub(super) fn closed(&mut self, now: Moment, conn: &Conn<'_>, unheard: bool, state: &State) {
         self.forget_old(now);
-        let remember = |table: &mut Table<u64, ()>, text: &str| {
-            if table.insert(now, self.hasher.hash_one(text), ()).is_some() {
-                state.dropped(Of::ClosedAddresses, Cause::Full);
-            }
-        };
         if self.sees_reconnections
             && let Some(host) = own_host(conn)
+            && self.hosts.insert(now, self.hasher.hash_one(host), conn.peer_id).is_some()
         {
-            remember(&mut self.hosts, host);
+            state.dropped(Of::ClosedAddresses, Cause::Full);
         }
-        if self.sees_retries && unheard && is_outbound(conn.conn_type) {
-            remember(&mut self.unheard, &conn.addr);
+        if self.sees_retries
+            && unheard
+            && is_outbound(conn.conn_type)
+            && self.unheard.insert(now, self.hasher.hash_one(&*conn.addr), ()).is_some()
+        {
+            state.dropped(Of::ClosedAddresses, Cause::Full);
         }
     }
 
@@ -189,6 +190,16 @@ mod tests {
                     "{connection_type=\"manual\"} 1",
                 ],
             );
+    }
+
+    #[test]
+    fn an_opening_after_its_own_closing_is_no_return() {
+        let mut told = told();
+        told.tell(closing(conn_at(1, Manual, IPV4, "8.8.8.8:8333")))
+            .tell(opening(conn_at(1, Manual, IPV4, "8.8.8.8:8333")))
+            .assert(RECONNECTIONS, &[]);
+        told.tell(opening(conn_at(2, Manual, IPV4, "8.8.8.8:8333")))
+            .assert(RECONNECTIONS, &["{connection_type=\"manual\"} 1"]);
     }
 
     #[test]
