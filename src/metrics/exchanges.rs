@@ -121,8 +121,8 @@ impl Exchanges {
             Merkleblock { header, num_transactions: _, bits: _, hashes: _ } => {
                 self.requests.answered(now, Kind::GetdataBlock, answers, peer, header.block_hash());
             }
-            Getheaders { version: _, locator_hashes, stop_hash: _ } => {
-                self.requests.getheaders(now, asked, peer, locator_hashes);
+            Getheaders { version: _, locator_hashes, stop_hash } => {
+                self.requests.getheaders(now, asked, peer, locator_hashes, *stop_hash);
             }
             Getblocktxn { block_hash, tx_indexes: _ } => {
                 self.requests.asked(now, Kind::Getblocktxn, asked, peer, *block_hash);

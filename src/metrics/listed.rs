@@ -27,7 +27,8 @@ families! {
     struct Families with options {
         /// Connections opened with peers whose address is in a list of networks, by list, from the tracepoints
         /// net:inbound_connection and net:outbound_connection. The lists are the operator's, given by --address-list. Peers by
-        /// Tor and I2P, and those added by host name, are in none.
+        /// Tor and I2P, and those added by host name, are in none; but inbound ones by Tor from before the attachment have the
+        /// address of the Tor that runs here.
         p2p_listed_connections_opened_total: Counters<1> = [list(options)], from OPENINGS;
 
         /// P2P messages with peers whose address is in a list of networks, by list, direction and command. A peer that is in

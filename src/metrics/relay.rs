@@ -45,7 +45,7 @@ families! {
         /// Blocks that came in as compact blocks (BIP 152), one for each block however many peers sent it, by what it took to
         /// make them whole until they were connected: nothing but the mempool (from_mempool), a getblocktxn
         /// (requested_transactions), the whole block (full_block). Unfinished are those not connected within ten minutes,
-        /// such as stale ones.
+        /// such as stale ones. Events that were lost make the result wrong.
         p2p_compact_block_reconstructions_total: Counters<1> = [Label::new("result", RESULTS)], from INBOUND_MESSAGES, OUTBOUND_MESSAGES, BLOCKS;
 
         /// From the first announcement of a block that nobody asked for (inv, headers or cmpctblock, when the node takes it

@@ -22,7 +22,8 @@ families! {
     struct Families with options {
         /// From a request to its response, by request and by who responds: a peer to the node, or the node to a peer. From
         /// queueing the one to taking up the other where a peer responds, and the other way round where the node does. A
-        /// getdata is a request for each block or transaction that it names; a transaction's only with --tx-response.
+        /// getdata is a request for each block or transaction that it names, and one that is asked for again meanwhile is the
+        /// same; transactions only with --tx-response.
         p2p_response_seconds: Histograms<2> = ([request(options), responder()], RESPONSES), from OUTBOUND_MESSAGES, INBOUND_MESSAGES;
 
         /// Requests of bitcointap_p2p_response_seconds that had no response, by what ended the waiting: it was too long, or a
@@ -105,13 +106,20 @@ fn cause() -> Label {
 /// The peer, and what is asked for; zeros for headers.
 type Key = (i64, [u8; 32]);
 
-/// Of a getheaders the locator: the start of each of its hashes, which in internal byte order is as good as random. Nothing
-/// of others.
-type Locator = Box<[u64]>;
+/// By what a response is known, beside the key. Hashes are shortened.
+#[derive(Clone, Debug)]
+enum Known {
+    ByKey,
+    /// Headers after one of these, a locator.
+    After(Box<[u64]>),
+    /// Headers that begin with this one, which a getheaders without a locator asks for.
+    From(u64),
+}
 
 /// MAX_LOCATOR_SZ in Bitcoin Core, which closes the connection at more.
 const MOST_LOCATOR: usize = 101;
 
+/// The start of it, which in internal byte order is as good as random.
 fn shortened(hash: BlockHash) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = hash.to_byte_array();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
@@ -121,7 +129,7 @@ pub(super) struct Requests {
     pub(super) families: Families,
     follows_transactions: bool,
     /// By responder and kind: what peers ask cannot drive out what the node asks.
-    open: [[Table<Key, Locator>; KINDS.len()]; 2],
+    open: [[Table<Key, Known>; KINDS.len()]; 2],
 }
 
 impl Requests {
@@ -169,7 +177,7 @@ impl Requests {
     pub(super) fn tx(&mut self, now: Moment, responder: Responder, peer: i64, tx: &Tx<'_>) {
         if self.follows_transactions && !self.table(Kind::GetdataTx, responder).is_empty() {
             let by_wtxid = self.answer(now, Kind::GetdataTx, responder, (peer, tx.wtxid().to_byte_array()));
-            if by_wtxid.is_none() {
+            if !by_wtxid {
                 self.answer(now, Kind::GetdataTx, responder, (peer, tx.txid().to_byte_array()));
             }
         }
@@ -181,25 +189,38 @@ impl Requests {
         self.answered(now, Kind::Getblocktxn, responder, peer, hash);
     }
 
-    pub(super) fn getheaders(&mut self, now: Moment, responder: Responder, peer: i64, locator: &[BlockHash]) {
+    pub(super) fn getheaders(
+        &mut self,
+        now: Moment,
+        responder: Responder,
+        peer: i64,
+        locator: &[BlockHash],
+        stop: BlockHash,
+    ) {
         let key = (peer, [0; 32]);
         if self.table(Kind::Getheaders, responder).remove(&key).is_some() {
             // It waited no longer for the last.
             self.unanswered(Kind::Getheaders, responder, Cause::Timeout, 1);
         }
-        let locator = locator.iter().take(MOST_LOCATOR).copied().map(shortened).collect();
-        self.insert(now, Kind::Getheaders, responder, key, locator);
+        let known = match locator {
+            [] => Known::From(shortened(stop)),
+            _ => Known::After(locator.iter().take(MOST_LOCATOR).copied().map(shortened).collect()),
+        };
+        self.insert(now, Kind::Getheaders, responder, key, known);
     }
 
     /// A response to a getheaders begins after a block of its locator, or after the first block of all if the other side
     /// knows none of them; other headers announce blocks, but few at once. Tells whether it is the response.
     pub(super) fn headers(&mut self, now: Moment, responder: Responder, peer: i64, headers: &[Header]) -> bool {
         let key = (peer, [0; 32]);
-        let Some(locator) = self.table(Kind::Getheaders, responder).get(&key) else { return false };
-        // Without a locator it asks for one header by its hash.
-        let fits = |first: &Header| locator.is_empty() || locator.contains(&shortened(first.prev_blockhash));
+        let Some(known) = self.table(Kind::Getheaders, responder).get(&key) else { return false };
+        let fits = |first: &Header| match known {
+            Known::ByKey => true,
+            Known::After(locator) => locator.contains(&shortened(first.prev_blockhash)),
+            Known::From(hash) => shortened(first.block_hash()) == *hash,
+        };
         let is_response = headers.len() > MOST_ANNOUNCED || headers.first().is_none_or(fits);
-        is_response && self.answer(now, Kind::Getheaders, responder, key).is_some()
+        is_response && self.answer(now, Kind::Getheaders, responder, key)
     }
 
     /// A request for something of a block.
@@ -216,7 +237,7 @@ impl Requests {
         peer: i64,
         hash: BlockHash,
     ) -> bool {
-        self.answer(now, kind, responder, (peer, hash.to_byte_array())).is_some()
+        self.answer(now, kind, responder, (peer, hash.to_byte_array()))
     }
 
     pub(super) fn closed(&mut self, peer: i64) {
@@ -252,21 +273,22 @@ impl Requests {
     /// Asked again while it waits, it is the same request.
     fn ask(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key) {
         if self.table(kind, responder).get(&key).is_none() {
-            self.insert(now, kind, responder, key, Box::default());
+            self.insert(now, kind, responder, key, Known::ByKey);
         }
     }
 
-    fn insert(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key, locator: Locator) {
-        if self.table(kind, responder).insert(now, key, locator).is_some() {
+    fn insert(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key, known: Known) {
+        if self.table(kind, responder).insert(now, key, known).is_some() {
             self.unanswered(kind, responder, Cause::TableFull, 1);
         }
     }
 
-    fn answer(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key) -> Option<Locator> {
-        let (asked, locator) = self.table(kind, responder).remove(&key)?;
+    /// Tells whether it was asked for.
+    fn answer(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key) -> bool {
+        let Some((asked, _)) = self.table(kind, responder).remove(&key) else { return false };
         let took = now.since(asked).as_secs_f64();
         self.families.p2p_response_seconds.at([kind as usize, responder as usize]).observe(took);
-        Some(locator)
+        true
     }
 
     fn unanswered(&self, kind: Kind, responder: Responder, cause: Cause, count: usize) {
@@ -276,7 +298,7 @@ impl Requests {
         }
     }
 
-    fn table(&mut self, kind: Kind, responder: Responder) -> &mut Table<Key, Locator> {
+    fn table(&mut self, kind: Kind, responder: Responder) -> &mut Table<Key, Known> {
         &mut self.open[responder as usize][kind as usize]
     }
 }
@@ -439,9 +461,11 @@ mod tests {
         let mut told = told();
         told.tell(with_peer(1, false, "getheaders", &question)).tell(with_peer(1, true, "headers", &announcement));
         assert_eq!(answered(&told), []);
-        // A locator of nothing asks for one header.
-        let (question, answer) = (getheaders(&[]), headers_of(&[second]));
+        // Without a locator it asks for a header by its hash.
+        let question = serialize(&GetHeadersMessage::new(vec![], second.block_hash()));
+        let (other, answer) = (headers_of(&[first]), headers_of(&[second]));
         told.tell(with_peer(2, false, "getheaders", &question))
+            .tell_after(Duration::ZERO, with_peer(2, true, "headers", &other))
             .tell_after(EIGHTY, with_peer(2, true, "headers", &answer));
         assert_eq!(answered(&told), [(labels("getheaders", "peer"), 1, 0.08)]);
     }

@@ -33,7 +33,7 @@ families! {
 
         /// Outbound connections opened less than a minute after one to the same address and port was closed without a message
         /// from the peer: by inference a fall-back from the v2 transport to v1. A peer that closes at once, and is tried again,
-        /// looks the same.
+        /// looks the same. To a host that can be told apart it is a reconnection, too.
         p2p_transport_retries_total: IntCounter = (), from OUTBOUND_OPENINGS, CLOSINGS, INBOUND_MESSAGES;
     }
 }
