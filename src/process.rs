@@ -17,6 +17,7 @@ use crate::error::Error;
 const PROGRAMS: [&str; 3] = ["bitcoind", "bitcoin-qt", "bitcoin-node"];
 
 const PTRACE_HINT: &str = "; the process of another user takes root or CAP_SYS_PTRACE";
+const READ_HINT: &str = "; a program that others may not read takes its owner, root or CAP_DAC_READ_SEARCH";
 
 /// How a node is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +76,15 @@ impl Node {
     pub fn still_runs(&self) -> bool {
         let Ok(process) = Process::new(self.pid) else { return false };
         let same_process = process.stat().is_ok_and(|stat| stat.starttime == self.started);
-        same_process && process.is_alive() && file_id(&self.executable()).ok() == self.file
+        same_process && process.is_alive() && self.still_has_file(file_id(&self.executable()))
+    }
+
+    fn still_has_file(&self, now: io::Result<(u64, u64)>) -> bool {
+        match now {
+            Ok(now) => Some(now) == self.file,
+            // Once capabilities are dropped, that of another user is out of reach.
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        }
     }
 }
 
@@ -202,7 +211,14 @@ fn data_directory(process: &Process) -> Option<PathBuf> {
 
 /// What reading a process' program failed for, in words.
 pub(crate) fn unreadable(path: &Path, error: io::Error) -> Error {
-    let hint = if error.kind() == io::ErrorKind::PermissionDenied { PTRACE_HINT } else { "" };
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    // The link of another user's process cannot even be read.
+    let out_of_reach = path.starts_with("/proc") && fs::read_link(path).is_err_and(|error| is_denied(&error));
+    let hint = match is_denied(&error) {
+        true if out_of_reach => PTRACE_HINT,
+        true => READ_HINT,
+        false => "",
+    };
     Error::Unreadable { path: path.to_owned(), error, hint }
 }
 
@@ -230,6 +246,8 @@ mod tests {
         assert!(node.still_runs());
         assert!(!Node { started: node.started + 1, ..node.clone() }.still_runs(), "another process of this pid");
         assert!(!Node { file: Some((0, 0)), ..node.clone() }.still_runs(), "another program");
+        assert!(node.still_has_file(Err(io::ErrorKind::PermissionDenied.into())));
+        assert!(!node.still_has_file(Err(io::ErrorKind::NotFound.into())));
 
         fs::write(&file, "no number").unwrap();
         let words = Which::PidFile(file.clone()).find().unwrap_err().to_string();
