@@ -17,6 +17,7 @@ use std::{
 use bitcointap::{
     metrics::{AddressList, Metrics},
     networks::{self, Networks},
+    privileges,
 };
 use signal_hook::consts::SIGHUP;
 
@@ -82,6 +83,7 @@ impl<'a> AddressLists<'a> {
         if !paths.is_empty() {
             let thread = thread::Builder::new().name("address lists".into());
             thread.spawn(move || {
+                privileges::drop_all_of_thread();
                 let each = || paths.iter().enumerate();
                 let mut results = asked.iter().flat_map(|()| each()).map(|(place, path)| (place, Networks::read(path)));
                 let _ = results.try_for_each(|result| tell.send(result));

@@ -55,9 +55,14 @@ impl Cli {
             return Err(command.clone().error(ErrorKind::ArgumentConflict, words));
         }
         let cli = Cli::from_arg_matches(&matches)?;
-        if let Some(Command::Export(args)) = &cli.command {
-            AddressListFile::check(&args.address_lists)
-                .map_err(|words| command.error(ErrorKind::ValueValidation, words))?;
+        match &cli.command {
+            Some(Command::Export(args)) => AddressListFile::check(&args.address_lists)
+                .map_err(|words| command.error(ErrorKind::ValueValidation, words))?,
+            Some(Command::Tap(args)) => {
+                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
+            }
+            None => cli.tap.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?,
+            Some(Command::Probes(_) | Command::Doctor(_)) => {}
         }
         Ok(cli)
     }
@@ -98,6 +103,24 @@ pub struct TapArgs {
     /// End after so many seconds.
     #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+}
+
+impl TapArgs {
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(self.follow, &self.node)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.privileges.drop_capabilities {
+            Some(DropCapabilities::All) if self.follow => {
+                Err("--drop-capabilities all leaves none for the next run, which --follow is to attach to".into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -130,7 +153,7 @@ pub struct ExportArgs {
     )]
     pub telemetry_path: String,
     /// TLS and basic authentication, as FILE says in the format of Prometheus' exporter-toolkit. It is read again for each
-    /// connection and request.
+    /// connection and request, without capabilities.
     #[arg(long = "web.config.file", help_heading = "Metrics", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
     /// How many scrapes can be answered at once, further ones get status 503; 0 is no limit. There are at most 64
@@ -154,9 +177,16 @@ pub struct ExportArgs {
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
     #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
 }
 
 impl ExportArgs {
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(true, &self.node)
+    }
+
     /// What to tap. Events of single coins feed no metric but what the kernel side sums up, so that only JSON wants them.
     pub fn options(&self) -> Options {
         let coins = Tracepoints::coins();
@@ -246,6 +276,32 @@ pub struct JsonArgs {
     /// How hashes and byte strings are written in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
     bytes: BytesStyle,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Privileges")]
+pub struct PrivilegeArgs {
+    /// What is given up of capabilities (of root, too) once a node is attached to. Threads that attach to nothing have none
+    /// from their start. By default `keep-for-reattach` where the node is followed, else `all`.
+    #[arg(long, value_name = "WHICH", value_enum)]
+    drop_capabilities: Option<DropCapabilities>,
+}
+
+impl PrivilegeArgs {
+    fn or_by_default(&self, follows: bool, node: &NodeArgs) -> DropCapabilities {
+        // A process id names one run.
+        let has_next_run = follows && node.pid.is_none();
+        let default = if has_next_run { DropCapabilities::KeepForReattach } else { DropCapabilities::All };
+        self.drop_capabilities.unwrap_or(default)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DropCapabilities {
+    /// All: when the node is restarted, the next run is not attached to.
+    All,
+    /// All but those that finding and attaching to the next run takes.
+    KeepForReattach,
 }
 
 #[derive(Debug, Args)]
@@ -424,6 +480,27 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_next_run_drops_all_capabilities() {
+        let drops = |arguments: &str| {
+            let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
+            let Cli { tap, command, .. } = Cli::parse_arguments(arguments).unwrap();
+            match command {
+                None => tap.drop_capabilities(),
+                Some(Command::Tap(args)) => args.drop_capabilities(),
+                Some(Command::Export(args)) => args.drop_capabilities(),
+                Some(Command::Probes(_) | Command::Doctor(_)) => panic!(),
+            }
+        };
+        for all in ["", "tap --bitcoind p", "tap --follow --pid 1", "export --pid 1", "export --drop-capabilities all"]
+        {
+            assert_eq!(drops(all), DropCapabilities::All, "{all}");
+        }
+        for kept in ["--follow", "export", "export --pid-file f", "tap --drop-capabilities keep-for-reattach"] {
+            assert_eq!(drops(kept), DropCapabilities::KeepForReattach, "{kept}");
+        }
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
         for wrong in [
             "--pid 0",
@@ -455,6 +532,10 @@ mod tests {
             "export --web.config.file",
             "export --web.config.file a --web.config.file b",
             "tap --utxocache-coins",
+            "tap --follow --drop-capabilities all",
+            "--follow --drop-capabilities all",
+            "export --drop-capabilities none",
+            "--drop-capabilities all export",
             "export --address-list file",
             "export --address-list =file",
             "export --address-list name=",

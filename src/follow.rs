@@ -8,13 +8,13 @@ use std::{
 };
 
 use bitcointap::{
-    Error,
+    Error, privileges,
     process::{Node, Which},
     tap::{Batch, Options, Tap},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-use crate::{run::Result, stop::Stop};
+use crate::{cli::DropCapabilities, run::Result, stop::Stop};
 
 /// The longest that an event waits in the ring buffer before it is drained.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
@@ -60,8 +60,16 @@ pub enum End {
     Done,
 }
 
-/// Taps until the end. If it `follows`, the node's end is none: the next run is waited for.
-pub fn run(which: &Which, options: &Options, stop: &Stop, follows: bool, sink: &mut impl Sink) -> Result<()> {
+/// Taps until the end. If it `follows`, the node is waited for, and its end is none: the next run is waited for, unless
+/// capabilities are dropped that attaching takes.
+pub fn run(
+    which: &Which,
+    options: &Options,
+    stop: &Stop,
+    follows: bool,
+    drops: DropCapabilities,
+    sink: &mut impl Sink,
+) -> Result<()> {
     // A process id names one run.
     let follows = follows && !matches!(which, Which::Pid(_));
     let mut search = Search::new(which, follows);
@@ -78,6 +86,10 @@ pub fn run(which: &Which, options: &Options, stop: &Stop, follows: bool, sink: &
             Err(error) => return Err(error.into()),
         };
         search.found();
+        match drops {
+            DropCapabilities::All => privileges::drop_all()?,
+            DropCapabilities::KeepForReattach => {}
+        }
         tap.wake_on(&stop.signalled)?;
         sink.attached(&node, &tap);
         log_attached(&tap, &node, options, start.elapsed());
@@ -92,6 +104,15 @@ pub fn run(which: &Which, options: &Options, stop: &Stop, follows: bool, sink: &
             return Ok(());
         }
         tap.let_go();
+        match drops {
+            DropCapabilities::All => {
+                tracing::info!(
+                    "its next run is not attached to, which takes what --drop-capabilities all has given up"
+                );
+                return Ok(());
+            }
+            DropCapabilities::KeepForReattach => {}
+        }
     }
     Ok(())
 }

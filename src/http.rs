@@ -44,6 +44,7 @@ use self::{
     gate::Refusal,
     listen::{Socket, SocketFile},
 };
+use crate::privileges;
 
 /// What bounds clients.
 #[derive(Clone, Copy)]
@@ -80,7 +81,7 @@ pub struct Server {
     _files: Vec<SocketFile>,
 }
 
-/// Starts the thread that answers on all of `listeners` whom `gate` lets in, and logs where.
+/// Starts the thread that answers on all of `listeners` whom `gate` lets in, and logs where. It has no capabilities.
 ///
 /// # Errors
 /// Those of the system, when the thread cannot be started.
@@ -104,7 +105,11 @@ fn start(listeners: Vec<Listener>, gate: Gate, site: Site, limits: Limits) -> io
         }
     }
     let house = Arc::new(House { gate, site, limits });
-    thread::Builder::new().name("http".into()).spawn(move || runtime.block_on(accept(&doors, &house)))?;
+    thread::Builder::new().name("http".into()).spawn(move || {
+        // Nor has the thread for passwords any, which it starts.
+        privileges::drop_all_of_thread();
+        runtime.block_on(accept(&doors, &house));
+    })?;
     Ok(Server { _files: files })
 }
 

@@ -16,6 +16,7 @@ use std::{
 use crate::{
     event::{Event, Kind, Lost, Moment, Time},
     json::{self, Style},
+    privileges,
     tap::{self, Batch},
     tracepoint::{LossReason, Tracepoint},
 };
@@ -78,7 +79,7 @@ pub struct Outcome {
 }
 
 impl Output {
-    /// Starts the thread. It writes until `count` events are written, if that is given, or writing fails.
+    /// Starts the thread, which has no capabilities. It writes until `count` events are written, if that is given, or writing fails.
     pub fn start(writer: impl Write + Send + 'static, style: Style, count: Option<u64>) -> io::Result<Output> {
         let (queue, items) = mpsc::channel();
         let shared = Arc::new(Shared::default());
@@ -91,7 +92,10 @@ impl Output {
             unwritten: VecDeque::new(),
             shared: Arc::clone(&shared),
         };
-        let thread = thread::Builder::new().name("json".into()).spawn(move || lines.run(&items))?;
+        let thread = thread::Builder::new().name("json".into()).spawn(move || {
+            privileges::drop_all_of_thread();
+            lines.run(&items);
+        })?;
         Ok(Output {
             queue: Some(queue),
             shared,

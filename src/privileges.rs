@@ -1,11 +1,17 @@
-//! What the kernel and our capabilities allow, checked before trying, since the kernel's refusals name nothing.
+//! What the kernel and our capabilities allow, checked before trying, since the kernel's refusals name nothing; and letting go of
+//! what is not needed any more.
+
+mod dropping;
 
 use procfs::process::Process;
 
+pub use self::dropping::{drop_all, drop_all_of_thread, keep_for_attaching, without_any};
 use crate::error::Error;
 
 /// The first release with all that the kernel side uses (`bpf_ktime_get_tai_ns`).
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
+/// Since then libbpf attaches without perf events.
+const UPROBE_MULTI: (u32, u32) = (6, 6);
 
 /// Bits of linux/capability.h.
 const CAP_SYS_PTRACE: u32 = 19;
@@ -84,6 +90,12 @@ pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// Whether attaching may take CAP_SYS_ADMIN beside CAP_PERFMON. The setting goes up to 2 in the kernel itself; those of Debian
+/// and Ubuntu know more.
+pub(crate) fn perf_events_may_take_sys_admin(release: &str, perf_event_paranoid: i32) -> bool {
+    perf_event_paranoid > 2 && kernel_version(release).is_some_and(|version| version < UPROBE_MULTI)
+}
+
 /// The names as a sentence begins with them.
 pub(crate) fn are(names: &[&str]) -> String {
     let verb = if names.len() == 1 { "is" } else { "are" };
@@ -111,6 +123,9 @@ mod tests {
         assert!(check_kernel("5.15.0-generic").is_err());
         assert!(check_kernel("6.1.0-37-amd64").is_ok());
         assert_eq!(kernel_version("odd"), None);
+        assert!(perf_events_may_take_sys_admin("6.1.0-37-amd64", 3));
+        assert!(!perf_events_may_take_sys_admin("6.1.0-37-amd64", 2));
+        assert!(!perf_events_may_take_sys_admin("6.6.1", 4));
     }
 
     #[test]

@@ -44,10 +44,12 @@ const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `tap`: events as JSON lines on standard output.
 pub fn tap(args: &TapArgs) -> Result<()> {
+    privileges::keep_for_attaching()?;
     let stop = Stop::on_signals(args.duration)?;
     let output = Output::start(io::stdout(), args.json.style(args.pretty), args.count)?;
     let mut lines = Lines { output, stop: &stop };
-    follow::run(&args.node.which(), &args.events.options(), &stop, args.follow, &mut lines)?;
+    let (which, options) = (args.node.which(), args.events.options());
+    follow::run(&which, &options, &stop, args.follow, args.drop_capabilities(), &mut lines)?;
     let outcome = lines.output.finish(|output| stop.over(output));
     log_lines(&outcome);
     match outcome.failure {
@@ -91,14 +93,14 @@ impl Sink for Lines<'_> {
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
-    let gate = args.gate()?;
+    let json = args.json.as_deref().map(json_file).transpose()?;
+    privileges::keep_for_attaching()?;
     let stop = Stop::on_signals(None)?;
     let lists = AddressLists::on_sighup(&args.address_lists)?;
-    let address_lists = lists.read()?;
-    let output = match &args.json {
-        Some(path) => Some(Output::start(json_file(path)?, args.json_style.style(false), None)?),
-        None => None,
-    };
+    // The threads that will read these files again have no capabilities.
+    let (gate, address_lists) = privileges::without_any(|| (args.gate(), lists.read()))?;
+    let (gate, address_lists) = (gate?, address_lists?);
+    let output = json.map(|file| Output::start(file, args.json_style.style(false), None)).transpose()?;
     let json_sinks: &[_] = match args.json.as_deref() {
         None => &[],
         Some(path) if path == Path::new("-") => &["stdout"],
@@ -115,8 +117,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let _server = http::serve(listeners, gate, site)?;
 
     let mut sinks = Sinks { metrics, readiness, lists, output, sink: json_sinks.first().copied().unwrap_or_default() };
-    follow::run(&args.node.which(), &args.options(), &stop, true, &mut sinks)?;
-    // A process that was named by its id has no next run; what it was can be scraped on.
+    follow::run(&args.node.which(), &args.options(), &stop, true, args.drop_capabilities(), &mut sinks)?;
+    // Where no next run is followed, what the last one was can be scraped on.
     while !stop.wait(IDLE_INTERVAL) {
         sinks.idle();
     }

@@ -287,7 +287,7 @@ impl Tap {
         // The kernel waits for a grace period for each, which takes a second for all after another.
         thread::scope(|scope| {
             for attachment in self.attachments.drain(..) {
-                scope.spawn(move || drop(attachment));
+                scope.spawn(move || detach(attachment));
             }
         });
     }
@@ -296,7 +296,7 @@ impl Tap {
     pub fn let_go(mut self) {
         let attachments = std::mem::take(&mut self.attachments);
         // Where no thread can be started they are dropped here.
-        let _ = thread::Builder::new().name("detach".into()).spawn(move || drop(attachments));
+        let _ = thread::Builder::new().name("detach".into()).spawn(move || detach(attachments));
     }
 
     fn kernel_counters(&self) -> Result<[types::tracepoint_counters; Tracepoint::COUNT], Error> {
@@ -316,6 +316,12 @@ impl Drop for Tap {
     fn drop(&mut self) {
         self.detach();
     }
+}
+
+/// What a thread of its own does.
+fn detach<T>(attachments: T) {
+    privileges::drop_all_of_thread();
+    drop(attachments);
 }
 
 /// Loads maps and all programs, and attaches none: whether the kernel takes them.

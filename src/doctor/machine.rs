@@ -5,13 +5,11 @@ use super::{
     facts::{Machine, Target},
 };
 use crate::error::Error;
-use crate::privileges::{self, are, kernel_version, list};
+use crate::privileges::{self, are, kernel_version, list, perf_events_may_take_sys_admin};
 
 /// What attaching BPF programs to uprobes takes.
 const OPTIONS: [&str; 5] =
     ["CONFIG_BPF_SYSCALL", "CONFIG_PERF_EVENTS", "CONFIG_UPROBES", "CONFIG_UPROBE_EVENTS", "CONFIG_BPF_EVENTS"];
-/// Since then libbpf attaches without perf events.
-const UPROBE_MULTI: (u32, u32) = (6, 6);
 /// With all tracepoints attached it has about 200 open.
 const ENOUGH_OPEN_FILES: u64 = 256;
 
@@ -142,8 +140,7 @@ fn perf_event_paranoid(machine: &Machine, target: &Target) -> Check {
     };
     let attached = matches!(target.attached, Some((_, Ok(()))));
     let all = machine.capabilities.is_none_or(|capabilities| capabilities.has_sys_admin());
-    let by_perf_events = kernel_version(&machine.release).is_some_and(|version| version < UPROBE_MULTI);
-    if value > 2 && by_perf_events && !all && !attached {
+    if perf_events_may_take_sys_admin(&machine.release, value) && !all && !attached {
         return Check::warning(NAME, format!("{value}: Debian's and Ubuntu's kernels may ask for CAP_SYS_ADMIN then"))
             .advise(
                 "if attaching fails: sysctl kernel.perf_event_paranoid=2, or run as root, or take Linux 6.6 or later",
