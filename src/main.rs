@@ -8,6 +8,7 @@ mod stop;
 
 use std::process::ExitCode;
 
+use bitcointap::privileges;
 use tracing_subscriber::filter::LevelFilter;
 
 use cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
@@ -15,6 +16,10 @@ use cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
 fn main() -> ExitCode {
     let cli = Cli::parse_arguments(std::env::args_os()).unwrap_or_else(|error| error.exit());
     log_to_stderr(&cli.log);
+    // The doctor tells whether others have done that.
+    if !matches!(cli.command, Some(Command::Doctor(_))) {
+        privileges::confine();
+    }
     let result = match &cli.command {
         None => run::tap(&cli.tap),
         Some(Command::Tap(args)) => run::tap(args),

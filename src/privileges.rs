@@ -1,11 +1,15 @@
 //! What the kernel and our capabilities allow, checked before trying, since the kernel's refusals name nothing; and letting go of
 //! what is not needed any more.
 
+mod confinement;
 mod dropping;
 
 use procfs::process::Process;
 
-pub use self::dropping::{drop_all, drop_all_of_thread, keep_for_attaching, without_any};
+pub use self::{
+    confinement::confine,
+    dropping::{drop_all, drop_all_of_thread, keep_for_attaching, without_any},
+};
 use crate::error::Error;
 
 /// The first release with all that the kernel side uses (`bpf_ktime_get_tai_ns`).
