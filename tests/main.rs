@@ -8,6 +8,7 @@ mod follow;
 mod golden;
 mod node;
 mod overload;
+mod privileges;
 mod prometheus;
 mod real_node;
 mod simulated_node;

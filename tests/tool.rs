@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     exposition::{Exposition, get},
-    node::Tally,
+    node::{Tally, program},
 };
 
 /// Long enough for a slow machine; what takes it has failed.
@@ -50,13 +50,31 @@ impl Nobody {
         self.directory.path().join("bitcointap")
     }
 
-    /// Runs it to its end, with `capabilities` as setpriv writes them.
-    pub fn output(&self, capabilities: &str, arguments: &str) -> Output {
+    /// A copy of a program of the workspace.
+    pub fn copy_of(&self, name: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::copy(program(name), &path).expect("it can be copied");
+        path
+    }
+
+    /// The tool, with `capabilities` as setpriv writes them.
+    pub fn bitcointap(&self, capabilities: &str, arguments: &str) -> Command {
+        let mut command = self.command(&self.tool(), capabilities);
+        command.args(arguments.split_whitespace()).stdin(Stdio::null());
+        command
+    }
+
+    /// Any program that this user may run.
+    pub fn command(&self, program: &Path, capabilities: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        command.arg(format!("--inh-caps={capabilities}")).arg(format!("--ambient-caps={capabilities}"));
-        command.arg(self.tool()).args(arguments.split_whitespace()).stdin(Stdio::null());
-        command.output().expect("util-linux has setpriv")
+        command.arg(format!("--inh-caps={capabilities}")).arg(format!("--ambient-caps={capabilities}")).arg(program);
+        command
+    }
+
+    /// Runs it to its end, with `capabilities` as setpriv writes them.
+    pub fn output(&self, capabilities: &str, arguments: &str) -> Output {
+        self.bitcointap(capabilities, arguments).output().expect("util-linux has setpriv")
     }
 }
 
@@ -154,16 +172,19 @@ pub struct Exporter {
 
 impl Exporter {
     pub fn start(arguments: &str) -> Self {
-        let address = free_address();
-        let process = Attached::spawn(bitcointap(&format!("export --web.listen-address {address} {arguments}")));
-        Self { process, address }
+        Self::start_by(bitcointap, arguments, "attached to")
     }
 
     /// Without a node yet.
     pub fn start_waiting(arguments: &str) -> Self {
+        Self::start_by(bitcointap, arguments, "waiting for a node")
+    }
+
+    /// By a command that is given all arguments, until its log has `words`.
+    pub fn start_by(command: impl FnOnce(&str) -> Command, arguments: &str, words: &str) -> Self {
         let address = free_address();
-        let command = bitcointap(&format!("export --web.listen-address {address} {arguments}"));
-        Self { process: Attached::spawn_until(command, "waiting for a node"), address }
+        let command = command(&format!("export --web.listen-address {address} {arguments}"));
+        Self { process: Attached::spawn_until(command, words), address }
     }
 
     pub fn scrape(&self) -> Exposition {
