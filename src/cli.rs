@@ -298,9 +298,9 @@ impl PrivilegeArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DropCapabilities {
-    /// All: when the node is restarted, the next run is not attached to.
+    /// None is left: a next run of the node is not attached to.
     All,
-    /// All but those that finding and attaching to the next run takes.
+    /// Those are left that finding and attaching to the next run takes.
     KeepForReattach,
 }
 
