@@ -77,7 +77,7 @@ pub fn run(
         let start = Instant::now();
         let mut tap = match Tap::attach(&node, options) {
             Ok(tap) => tap,
-            Err(error) if search.may_fail() => {
+            Err(error) if search.may_fail(&node) => {
                 tracing::warn!("{error}");
                 sink.attach_failed();
                 search.leave_alone(node);
@@ -166,8 +166,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn may_fail(&self) -> bool {
-        self.follows && (self.has_tapped || !self.told.is_empty())
+    /// Whether attaching to this run may fail without that being told by the end: others will come.
+    fn may_fail(&self, node: &Node) -> bool {
+        self.follows && (self.has_tapped || !self.told.is_empty() || !node.still_runs())
     }
 
     fn leave_alone(&mut self, node: Node) {

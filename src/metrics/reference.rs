@@ -55,7 +55,7 @@ fn page() -> String {
         )
         .unwrap();
     }
-    page += "\n## Labels\n\n";
+    page += "\n## Labels\n\nTheir values, where a family names no others:\n\n";
     for (label, values) in sharing.keys() {
         writeln!(page, "- `{label}`: {}", values.join(", ")).unwrap();
     }
