@@ -306,6 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn setting_the_wall_clock_makes_no_connection_older() {
+        let mut told = told();
+        let time_established = told.second;
+        told.tell(Kind::Conn {
+            event: Connection::Inbound { conn: conn(5, ConnectionType::Inbound, 1), existing_connections: 1 },
+        })
+        .set_clock_forwards(3_600)
+        .tell(Kind::Conn { event: Connection::Closed { conn: conn(5, ConnectionType::Inbound, 1), time_established } });
+        let lines = told.family("p2p_connection_duration_seconds").unwrap();
+        assert_eq!(
+            lines.last_chunk(),
+            Some(&["_sum{connection_type=\"inbound\"} 1", "_count{connection_type=\"inbound\"} 1"].map(String::from))
+        );
+    }
+
+    #[test]
     fn offences_and_rejections_count_by_a_bounded_number_of_reasons() {
         let mut told = told();
         for reason in ["headers: 2001 of 2000", "headers: 2002 of 2000", "b", "c", "d", "e"] {

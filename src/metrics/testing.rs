@@ -78,11 +78,13 @@ pub(crate) struct Told {
     pub(crate) second: u64,
     /// When the last was told, in nanoseconds.
     last: u64,
+    /// By how much the wall clock was set forwards, in seconds.
+    set_forwards: u64,
 }
 
 impl Told {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { metrics, second: 1_000, last: 0 }
+        Self { metrics, second: 1_000, last: 0, set_forwards: 0 }
     }
 
     pub(crate) fn tell(&mut self, kind: Kind<'_>) -> &mut Self {
@@ -96,8 +98,18 @@ impl Told {
         self.tell_now(kind)
     }
 
+    /// From now on the wall clock shows so much more.
+    pub(crate) fn set_clock_forwards(&mut self, seconds: u64) -> &mut Self {
+        self.set_forwards += seconds;
+        self
+    }
+
     fn tell_now(&mut self, kind: Kind<'_>) -> &mut Self {
-        self.metrics.observe(&Event { time: Time(self.last), moment: Moment(self.last), kind });
+        self.metrics.observe(&Event {
+            time: Time(self.last + self.set_forwards * SECOND),
+            moment: Moment(self.last),
+            kind,
+        });
         self.second = self.last / SECOND + 1;
         self
     }
