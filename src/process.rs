@@ -3,13 +3,17 @@
 use std::{
     ffi::OsStr,
     fmt,
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{self, Read},
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
 use procfs::process::Process;
+use rustix::fs::OFlags;
 
 use crate::error::Error;
 
@@ -104,8 +108,12 @@ fn by_pid(pid: i32) -> Result<Node, Error> {
 fn by_pid_file(path: &Path) -> Result<Node, Error> {
     let problem = |problem: String| Error::PidFile { path: path.to_owned(), problem };
     let mut text = String::new();
-    // No more than a number takes: the path may be of anything.
-    File::open(path)
+    // Without waiting, and no more than a number takes: the path may be of anything, such as a pipe.
+    let nonblocking = OFlags::NONBLOCK.bits() as i32;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)
         .and_then(|file| file.take(64).read_to_string(&mut text))
         .map_err(|error| problem(format!("cannot be read: {error}; bitcoind writes it where -pid says")))?;
     let pid = text.trim().parse().ok().filter(|&pid: &i32| pid > 0).ok_or_else(|| {
@@ -224,6 +232,8 @@ pub(crate) fn unreadable(path: &Path, error: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     #[test]
@@ -252,6 +262,10 @@ mod tests {
         fs::write(&file, "no number").unwrap();
         let words = Which::PidFile(file.clone()).find().unwrap_err().to_string();
         assert!(words.contains("does not hold a process id, but \"no number\""), "{words}");
+        fs::remove_file(&file).unwrap();
+        // One that nobody writes to holds nothing up.
+        mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert!(Which::PidFile(file.clone()).find().unwrap_err().to_string().contains("does not hold a process id"));
         fs::remove_file(&file).unwrap();
         assert!(Which::PidFile(file.clone()).find().unwrap_err().to_string().contains("cannot be read"));
     }
