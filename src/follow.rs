@@ -46,8 +46,8 @@ pub trait Sink {
     /// The run has ended, or is let go; all of its events were given.
     fn ended(&mut self, tap: &Tap, end: End) -> Result<()>;
 
-    /// While no node runs.
-    fn idle(&mut self) {}
+    /// While no node runs. Breaks when it wants no more.
+    fn idle(&mut self) -> ControlFlow<()>;
 }
 
 /// What ended the tapping of a run.
@@ -146,7 +146,9 @@ impl<'a> Search<'a> {
                 Err(error) if self.waits_for(&error) => self.tell(&error),
                 Err(error) => return Err(error.into()),
             }
-            sink.idle();
+            if sink.idle().is_break() {
+                return Ok(None);
+            }
             stop.wait(stop.at_most(SEARCH_INTERVAL));
         }
     }
@@ -155,7 +157,7 @@ impl<'a> Search<'a> {
     fn waits_for(&self, error: &Error) -> bool {
         let is_absent =
             matches!(error, Error::NoNode | Error::NotRunning(_) | Error::PidGone(_) | Error::PidFile { .. });
-        self.follows && (self.has_tapped || is_absent)
+        self.follows && (self.has_tapped || !self.told.is_empty() || is_absent)
     }
 
     fn tell(&mut self, error: &Error) {

@@ -87,6 +87,10 @@ impl Sink for Lines<'_> {
         self.output.miss(tap.untold_losses()?);
         Ok(())
     }
+
+    fn idle(&mut self) -> ControlFlow<()> {
+        if self.output.has_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 /// `export`: metrics over HTTP, and JSON lines if wanted.
@@ -120,7 +124,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     follow::run(&args.node.which(), &args.options(), &stop, true, args.drop_capabilities(), &mut sinks)?;
     // Where no next run is followed, what the last one was can be scraped on.
     while !stop.wait(IDLE_INTERVAL) {
-        sinks.idle();
+        sinks.look_after();
     }
     if let Some(output) = sinks.output {
         log_lines(&output.finish(|output| stop.over(output)));
@@ -140,9 +144,15 @@ struct Sinks<'a> {
 
 impl Sink for Sinks<'_> {
     fn attached(&mut self, node: &Node, tap: &Tap) {
-        self.metrics.tapped(tap.attached());
+        let failed = tap.failures().iter().map(|&(tracepoint, _)| tracepoint);
+        if node.still_runs() {
+            failed.for_each(|_| self.metrics.attach_failed());
+            self.metrics.tapped(tap.attached());
+        } else {
+            // What failed because the node has ended meanwhile must not take away what was counted before.
+            self.metrics.tapped(tap.attached().iter().chain(failed).collect());
+        }
         self.metrics.attached(node.start_time);
-        tap.failures().iter().for_each(|_| self.metrics.attach_failed());
         self.readiness.attached();
     }
 
@@ -164,7 +174,7 @@ impl Sink for Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.push(batch);
         }
-        self.idle();
+        self.look_after();
         Ok(ControlFlow::Continue(()))
     }
 
@@ -188,7 +198,14 @@ impl Sink for Sinks<'_> {
         Ok(())
     }
 
-    fn idle(&mut self) {
+    fn idle(&mut self) -> ControlFlow<()> {
+        self.look_after();
+        ControlFlow::Continue(())
+    }
+}
+
+impl Sinks<'_> {
+    fn look_after(&mut self) {
         self.lists.look_after(&mut self.metrics);
         let Some(output) = &self.output else { return };
         self.metrics.json_lines(self.sink, output.lines_written(), output.lines_lost());
