@@ -121,8 +121,8 @@ pub fn run(
 struct Search<'a> {
     which: &'a Which,
     follows: bool,
-    /// Whether a run was tapped already: what fails then may be mended, and is no wrong usage.
-    has_tapped: bool,
+    /// Whether a run was tapped or waited for already: what fails then may be mended, and is no wrong usage.
+    goes_on: bool,
     /// Why none is found, when that was last told.
     told: String,
     /// One that could not be attached to, and when.
@@ -131,7 +131,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(which: &'a Which, follows: bool) -> Self {
-        Self { which, follows, has_tapped: false, told: String::new(), left_alone: None }
+        Self { which, follows, goes_on: false, told: String::new(), left_alone: None }
     }
 
     /// The next run; none when it is time to stop. Without following, what is not there now is an error.
@@ -157,10 +157,11 @@ impl<'a> Search<'a> {
     fn waits_for(&self, error: &Error) -> bool {
         let is_absent =
             matches!(error, Error::NoNode | Error::NotRunning(_) | Error::PidGone(_) | Error::PidFile { .. });
-        self.follows && (self.has_tapped || !self.told.is_empty() || is_absent)
+        self.follows && (self.goes_on || is_absent)
     }
 
     fn tell(&mut self, error: &Error) {
+        self.goes_on = true;
         let words = error.to_string();
         if self.told != words {
             tracing::info!("waiting for a node: {words}");
@@ -170,7 +171,7 @@ impl<'a> Search<'a> {
 
     /// Whether attaching to this run may fail without that being told by the end: others will come.
     fn may_fail(&self, node: &Node) -> bool {
-        self.follows && (self.has_tapped || !self.told.is_empty() || !node.still_runs())
+        self.follows && (self.goes_on || !node.still_runs())
     }
 
     fn leave_alone(&mut self, node: Node) {
@@ -183,7 +184,7 @@ impl<'a> Search<'a> {
     }
 
     fn found(&mut self) {
-        (self.has_tapped, self.told, self.left_alone) = (true, String::new(), None);
+        (self.goes_on, self.told, self.left_alone) = (true, String::new(), None);
     }
 }
 

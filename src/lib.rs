@@ -16,6 +16,7 @@
 pub mod doctor;
 mod error;
 pub mod event;
+mod files;
 pub mod http;
 pub mod json;
 pub mod metrics;

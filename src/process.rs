@@ -2,20 +2,15 @@
 
 use std::{
     ffi::OsStr,
-    fmt,
-    fs::{self, OpenOptions},
+    fmt, fs,
     io::{self, Read},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
 use procfs::process::Process;
-use rustix::fs::OFlags;
 
-use crate::error::Error;
+use crate::{error::Error, files};
 
 /// The programs that are taken for a node if none is named.
 const PROGRAMS: [&str; 3] = ["bitcoind", "bitcoin-qt", "bitcoin-node"];
@@ -108,12 +103,8 @@ fn by_pid(pid: i32) -> Result<Node, Error> {
 fn by_pid_file(path: &Path) -> Result<Node, Error> {
     let problem = |problem: String| Error::PidFile { path: path.to_owned(), problem };
     let mut text = String::new();
-    // Without waiting, and no more than a number takes: the path may be of anything, such as a pipe.
-    let nonblocking = OFlags::NONBLOCK.bits() as i32;
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path)
+    // No more than a number takes: the path may be of anything.
+    files::open(path)
         .and_then(|file| file.take(64).read_to_string(&mut text))
         .map_err(|error| problem(format!("cannot be read: {error}; bitcoind writes it where -pid says")))?;
     let pid = text.trim().parse().ok().filter(|&pid: &i32| pid > 0).ok_or_else(|| {

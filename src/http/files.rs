@@ -1,21 +1,19 @@
 //! Files of the web configuration. In: a path. Out: its bytes, without waiting, however odd the file is.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-use rustix::fs::OFlags;
+use crate::files;
 
 /// Far more than a configuration or a chain of certificates has.
 const MAX_BYTES: u64 = 1 << 20;
 
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe would hold up the opening, and is empty when read again: as good as no password.
-    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    let file = files::open(path)?;
     let data = file.metadata()?;
+    // A pipe is empty when read again: as good as no password.
     if !data.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }

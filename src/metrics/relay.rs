@@ -190,12 +190,7 @@ impl Relay {
     }
 
     pub(super) fn node_gone(&mut self) {
-        let hashes: Vec<Hash> = self.blocks.keys().copied().collect();
-        for hash in hashes {
-            if let Some((_, block)) = self.blocks.remove(&hash) {
-                self.unfinished(&block);
-            }
-        }
+        self.blocks.values().for_each(|block| self.unfinished(block));
         self.blocks.clear();
         self.connected.clear();
         self.named.clear();

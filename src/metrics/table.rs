@@ -141,8 +141,8 @@ impl<K: Copy + Ord, V> Table<K, V> {
         self.ages.clear();
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
-        self.entries.keys()
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values().map(|(_, value)| value)
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
         table.remove(&(9, 0));
         table.insert(moment(3), (2, 0), 'c');
         assert_eq!(table.insert(moment(4), (3, 0), 'd'), Some(((1, 0), 'b')));
-        assert_eq!(table.keys().collect::<Vec<_>>(), [&(2, 0), &(3, 0)]);
+        assert_eq!(table.entries.keys().collect::<Vec<_>>(), [&(2, 0), &(3, 0)]);
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
             table.insert(moment(1), key, 'x');
         }
         assert_eq!(table.remove_all((1, 0)..=(1, 255)), 2);
-        assert_eq!(table.keys().collect::<Vec<_>>(), [&(0, 255), &(2, 0)]);
+        assert_eq!(table.entries.keys().collect::<Vec<_>>(), [&(0, 255), &(2, 0)]);
     }
 
     #[test]
