@@ -20,6 +20,7 @@ mod files;
 pub mod http;
 pub mod json;
 pub mod metrics;
+pub mod network;
 pub mod networks;
 pub mod output;
 pub mod p2p;

@@ -23,7 +23,6 @@ mod messages;
 #[cfg(test)]
 mod migration;
 mod netgroups;
-mod network;
 mod peers;
 #[cfg(test)]
 mod reference;

@@ -7,11 +7,11 @@ use data_encoding::BASE32_NOPAD;
 
 use super::{
     family::{Counters, Histograms, families},
-    labels::{INBOUND, INBOUND_MESSAGES, Label, MESSAGES, SERVICES, direction, service, service_places},
-    network::{Network, host_of, ip_of},
+    labels::{INBOUND, INBOUND_MESSAGES, Label, MESSAGES, SERVICES, direction, network, service, service_places},
 };
 use crate::{
     event::{Time, net::Meta},
+    network::{Network, host_of, ip_of},
     p2p::{Address, NetAddress},
 };
 
@@ -25,13 +25,13 @@ families! {
     struct Addresses with _options {
         /// Addresses of nodes in addr and addrv2 messages by their network. Told again and again they count each time. Of
         /// networks that BIP 155 does not name they are unknown; of none that is reachable from elsewhere, unroutable.
-        p2p_addresses_total: Counters<3> = [direction(), message(), Network::label()], from &MESSAGES;
+        p2p_addresses_total: Counters<3> = [direction(), message(), network()], from &MESSAGES;
 
         /// Addresses in peers' addr and addrv2 messages by how near the peer they are: its own (self), in its subnet
         /// (IPv4 /16, IPv6 /32; other networks have none), or neither (other); unknown where the peer's own address is, as of
         /// inbound peers by Tor. Ports are not compared. From the tracepoint net:inbound_message: the node's own addresses
         /// are not known, so what it announces does not count. The network is the announced address's.
-        p2p_address_announcements_total: Counters<2> = [Network::label(), nearness()], from INBOUND_MESSAGES;
+        p2p_address_announcements_total: Counters<2> = [network(), nearness()], from INBOUND_MESSAGES;
 
         /// Addresses in single addr and addrv2 messages. Bitcoin Core accepts 1000.
         p2p_address_message_addresses: Histograms<2> = ([direction(), message()], ADDRESSES), from &MESSAGES;

@@ -6,9 +6,10 @@ use super::{
     clock::Clock,
     family::{Counters, Gauges, Histograms, Registered, families},
     free_form::Reasons,
-    labels::{CLOSINGS, INBOUND, OPENINGS, OUTBOUND, connection_type, opened_connection_type, opened_direction},
+    labels::{
+        CLOSINGS, INBOUND, OPENINGS, OUTBOUND, connection_type, network, opened_connection_type, opened_direction,
+    },
     listed::Listed,
-    network::Network,
     peers::Peers,
     returns::Returns,
     table::State,
@@ -18,6 +19,7 @@ use crate::{
         Lost, Moment,
         net::{Conn, Connection, Meta},
     },
+    network::Network,
     networks::Networks,
     tracepoint::{Tracepoint, Tracepoints},
 };
@@ -33,15 +35,15 @@ families! {
     struct Families with options {
         /// Connections opened, by type and network, from the tracepoints net:inbound_connection and
         /// net:outbound_connection. Not the attempts that failed.
-        p2p_connections_opened_total: Counters<2> = [opened_connection_type(), Network::label()], from OPENINGS;
+        p2p_connections_opened_total: Counters<2> = [opened_connection_type(), network()], from OPENINGS;
 
         /// Connections closed by either side, by type and network, from the tracepoint net:closed_connection. Those that
         /// the node evicted are among them.
-        p2p_connections_closed_total: Counters<2> = [connection_type(), Network::label()], from CLOSINGS;
+        p2p_connections_closed_total: Counters<2> = [connection_type(), network()], from CLOSINGS;
 
         /// Inbound connections that the node chose to close to make room for another, by network, from the tracepoint
         /// net:evicted_inbound_connection. Their closings count in bitcointap_p2p_connections_closed_total too.
-        p2p_connections_evicted_total: Counters<1> = [Network::label()], from EVICTIONS;
+        p2p_connections_evicted_total: Counters<1> = [network()], from EVICTIONS;
 
         /// How long connections lasted that were closed, by type, from the tracepoint net:closed_connection, to the
         /// second. Not of those that are still open.

@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use crate::{
     event::net::ConnectionType,
+    network::Network,
     p2p::{COMMANDS, command_index},
     tracepoint::{LossReason, Tracepoint},
 };
@@ -65,6 +66,11 @@ pub(super) fn opened_direction() -> Label {
         "direction",
         [("inbound", Tracepoint::NetInboundConnection), ("outbound", Tracepoint::NetOutboundConnection)],
     )
+}
+
+/// How a node is reached.
+pub(super) fn network() -> Label {
+    Label::new("network", Network::ALL.map(Network::name))
 }
 
 /// The type of a message.

@@ -9,10 +9,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use super::{
     Options,
     family::{Gauges, Registered, families},
-    labels::{CLOSINGS, MESSAGES, connection_type},
+    labels::{CLOSINGS, MESSAGES, connection_type, network},
     listed::{InLists, Lists},
     netgroups::{Netgroup, Netgroups},
-    network::{Network, ip_of},
     table::{Cause, Of, State, Table},
 };
 use crate::{
@@ -20,6 +19,7 @@ use crate::{
         Moment,
         net::{Conn, ConnectionType, Meta},
     },
+    network::{Network, ip_of},
     networks::Networks,
     tracepoint::Tracepoints,
 };
@@ -29,7 +29,7 @@ families! {
         /// Connections open now, by type and network, learnt from openings, closings and messages. A connection from
         /// before the attachment counts from its first message on, and inbound onion ones among them have the network
         /// unknown. It is no count of the node's own: that is bitcointap_p2p_node_connections.
-        p2p_connections: Gauges<2> = [connection_type(), Network::label()], from CLOSINGS;
+        p2p_connections: Gauges<2> = [connection_type(), network()], from CLOSINGS;
     }
 }
 

@@ -9,7 +9,6 @@ use super::{
     Options,
     family::{Counters, Registered, families},
     labels::{CLOSINGS, INBOUND_MESSAGES, OPENINGS, opened_connection_type},
-    network::{Network, host_of},
     table::{Cause, Of, State, Table},
 };
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
         Moment,
         net::{Conn, ConnectionType},
     },
+    network::{Network, host_of},
     tracepoint::{Tracepoint, Tracepoints},
 };
 

@@ -3,37 +3,45 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::labels::Label;
 use crate::{event::net::ConnectionType, p2p::Address};
 
 /// The host in `address:port`, in brackets if it is an IPv6 address; a host name if the operator added the peer by one.
-pub(super) fn host_of(address: &str) -> &str {
+pub(crate) fn host_of(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _port)| host)
 }
 
 /// The IP address in `address:port`, IPv4 as IPv4. `None` if the host is something else.
-pub(super) fn ip_of(address: &str) -> Option<IpAddr> {
+pub(crate) fn ip_of(address: &str) -> Option<IpAddr> {
     let host = host_of(address);
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.parse().ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
 /// Network in Bitcoin Core's netaddress.h, each at its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Network {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Network {
+    /// An address that nobody can be reached by from elsewhere, such as 127.0.0.1.
     Unroutable,
+    /// IPv4, that within IPv6 too.
     Ipv4,
+    /// IPv6.
     Ipv6,
+    /// Tor.
     Onion,
+    /// I2P.
     I2p,
+    /// CJDNS.
     Cjdns,
+    /// A placeholder of the node's own.
     Internal,
     /// Not one of Core's: we cannot tell.
     Unknown,
 }
 
 impl Network {
-    const ALL: [Network; 8] = [
+    /// All, each at its number.
+    pub const ALL: [Network; 8] = [
         Network::Unroutable,
         Network::Ipv4,
         Network::Ipv6,
@@ -44,7 +52,8 @@ impl Network {
         Network::Unknown,
     ];
 
-    fn name(self) -> &'static str {
+    /// Bitcoin Core's name (GetNetworkName), `unroutable` and `unknown` apart.
+    pub fn name(self) -> &'static str {
         match self {
             Network::Unroutable => "unroutable",
             Network::Ipv4 => "ipv4",
@@ -57,19 +66,15 @@ impl Network {
         }
     }
 
-    pub(super) fn label() -> Label {
-        Label::new("network", Self::ALL.map(Self::name))
-    }
-
-    /// From a connection event.
-    pub(super) fn from_number(number: u32) -> Self {
+    /// From the number in a connection event.
+    pub fn from_number(number: u32) -> Self {
         let known = usize::try_from(number).ok().and_then(|number| Self::ALL.get(number));
         known.copied().unwrap_or(Network::Unknown)
     }
 
     /// From `address:port` of a message. An inbound peer from an address that is not routable may have come by the
     /// operator's Tor, which only connection events tell; a peer added by host name has one of that kind.
-    pub(super) fn from_address(address: &str, connection_type: ConnectionType) -> Self {
+    pub fn from_address(address: &str, connection_type: ConnectionType) -> Self {
         match (Self::from_host(host_of(address)), connection_type) {
             (Network::Unroutable, ConnectionType::Inbound | ConnectionType::Unknown) => Network::Unknown,
             (network, _) => network,
@@ -77,7 +82,7 @@ impl Network {
     }
 
     /// Of an address in a message, whatever its form.
-    pub(super) fn of(address: &Address<'_>) -> Self {
+    pub(crate) fn of(address: &Address<'_>) -> Self {
         match *address {
             Address::Ipv4(address) if is_routable(address) => Network::Ipv4,
             Address::Ipv4(_) => Network::Unroutable,
