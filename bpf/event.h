@@ -59,10 +59,11 @@ struct losses_record {
 	__u32 counts[TRACEPOINT_COUNT][LOSS_REASON_COUNT];
 };
 
-/* Fired = delivered + lost, for each tracepoint that sends. One cache line each, since threads of the node count at
- * once. */
+/* Fired = delivered + filtered + lost. One cache line each, since threads of the node count at once. */
 struct tracepoint_counters {
 	__u64 fired;
+	/* Those that nobody selected, or that are only to be counted. */
+	__u64 filtered;
 	/* Of coins, what all that fired are worth, in satoshis. */
 	__u64 value;
 	__u64 lost[LOSS_REASON_COUNT];
@@ -98,6 +99,11 @@ EXPORT(struct, losses_record);
 static __always_inline void count_fired(enum tracepoint tracepoint)
 {
 	__sync_fetch_and_add(&counters[tracepoint].fired, 1);
+}
+
+static __always_inline void count_filtered(enum tracepoint tracepoint)
+{
+	__sync_fetch_and_add(&counters[tracepoint].filtered, 1);
 }
 
 static __always_inline void count_lost(enum tracepoint tracepoint, enum loss_reason reason)

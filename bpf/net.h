@@ -22,6 +22,7 @@ enum payload_state {
 	PAYLOAD_WHOLE,
 	PAYLOAD_UNREADABLE,
 	PAYLOAD_TOO_LARGE,
+	PAYLOAD_NOT_WANTED,
 };
 
 /* Text: the peer's address. After it, if `payload` is PAYLOAD_WHOLE, `size` bytes. */
@@ -32,7 +33,9 @@ struct message_record {
 	__u8 command[COMMAND_SIZE];
 	__u8 connection_type;
 	__u8 payload;
-	__u8 reserved[6];
+	/* For the reader to note the peer's network, which only connection_record tells: its number plus 1. */
+	__u8 peer_network;
+	__u8 reserved[5];
 };
 
 /* Text: the peer's address. */
@@ -57,6 +60,45 @@ struct misbehaving_record {
 	__u8 reserved[7];
 };
 
+/* What of a selection is decided here, before anything is copied; the reader decides the rest. All set before loading,
+ * so that the verifier drops the code of what nobody asked for. */
+enum listed {
+	/* All are wanted. */
+	NOT_LISTED,
+	/* Those in the map. */
+	ONLY_LISTED,
+	/* Those that are not in the map. */
+	NONE_LISTED,
+};
+
+const volatile __u32 peers_listed = NOT_LISTED;
+const volatile __u32 commands_listed = NOT_LISTED;
+/* A bit for each of enum connection_type. */
+const volatile __u32 connection_types = ~0;
+const volatile __u64 min_size = 0;
+const volatile __u64 max_size = ~0ULL;
+/* Whether payloads are not to be copied. */
+const volatile __u32 without_payload = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* set again before loading, as is that of commands */
+	__type(key, __s64);
+	__type(value, __u8);
+} peers SEC(".maps");
+
+struct command {
+	__u8 name[COMMAND_SIZE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct command);
+	__type(value, __u8);
+} commands SEC(".maps");
+
+EXPORT(enum, listed);
 EXPORT(enum, payload_state);
 EXPORT(struct, message_record);
 EXPORT(struct, connection_record);
@@ -103,6 +145,27 @@ static __always_inline __u8 read_connection_type(const char *from)
 		return !first || !last || read_bytes(first, slice, from) ||                                            \
 		       read_bytes(last, slice, from + size - (slice));                                                 \
 	}
+
+static __always_inline int is_wanted(__u32 listed, void *map, const void *key)
+{
+	int is_listed;
+
+	if (listed == NOT_LISTED)
+		return 1;
+	is_listed = bpf_map_lookup_elem(map, key) != 0;
+	return listed == ONLY_LISTED ? is_listed : !is_listed;
+}
+
+static __always_inline int is_wanted_peer(struct pt_regs *ctx, __s64 *peer_id)
+{
+	*peer_id = argument(ctx, 0);
+	return is_wanted(peers_listed, &peers, peer_id);
+}
+
+static __always_inline int is_wanted_type(__u8 type)
+{
+	return connection_types >> type & 1;
+}
 
 #define BIG_SLICE (64 << 10)
 
@@ -164,19 +227,34 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 
 	count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
-	record.fixed.header = header(tracepoint);
-	length = read_record_text(&record.fixed.header, record.address, (const char *)argument(ctx, 1));
-	if (length < 0 || read_text((char *)record.fixed.command, COMMAND_SIZE, (const char *)argument(ctx, 3)) < 0) {
+	size = argument(ctx, 4);
+	if (size < min_size || size > max_size || !is_wanted_peer(ctx, &record.fixed.peer_id)) {
+		count_filtered(tracepoint);
+		return 0;
+	}
+	record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
+	if (!is_wanted_type(record.fixed.connection_type)) {
+		count_filtered(tracepoint);
+		return 0;
+	}
+	if (read_text((char *)record.fixed.command, COMMAND_SIZE, (const char *)argument(ctx, 3)) < 0) {
 		count_lost(tracepoint, UNREADABLE);
 		return 0;
 	}
-	size = argument(ctx, 4);
-	record.fixed.peer_id = argument(ctx, 0);
+	if (!is_wanted(commands_listed, &commands, record.fixed.command)) {
+		count_filtered(tracepoint);
+		return 0;
+	}
+	record.fixed.header = header(tracepoint);
+	length = read_record_text(&record.fixed.header, record.address, (const char *)argument(ctx, 1));
+	if (length < 0) {
+		count_lost(tracepoint, UNREADABLE);
+		return 0;
+	}
 	record.fixed.size = size;
-	record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
 	head = sizeof(record.fixed) + length;
-	if (!size || size > PAYLOAD_MAX) {
-		record.fixed.payload = size ? PAYLOAD_TOO_LARGE : PAYLOAD_WHOLE;
+	if (!size || size > PAYLOAD_MAX || without_payload) {
+		record.fixed.payload = !size ? PAYLOAD_WHOLE : without_payload ? PAYLOAD_NOT_WANTED : PAYLOAD_TOO_LARGE;
 		send(tracepoint, &record.fixed.header, head);
 		return 0;
 	}
@@ -224,14 +302,17 @@ static __always_inline int connection(struct pt_regs *ctx, enum tracepoint trace
 
 	count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
+	record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
+	if (!is_wanted_peer(ctx, &record.fixed.peer_id) || !is_wanted_type(record.fixed.connection_type)) {
+		count_filtered(tracepoint);
+		return 0;
+	}
 	record.fixed.header = header(tracepoint);
 	length = read_record_text(&record.fixed.header, record.address, (const char *)argument(ctx, 1));
 	if (length < 0) {
 		count_lost(tracepoint, UNREADABLE);
 		return 0;
 	}
-	record.fixed.peer_id = argument(ctx, 0);
-	record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
 	record.fixed.network = argument(ctx, 3);
 	record.fixed.detail = argument(ctx, 4);
 	send(tracepoint, &record.fixed.header, sizeof(record.fixed) + length);
@@ -276,13 +357,16 @@ int net_misbehaving_connection(struct pt_regs *ctx)
 
 	count_fired(NET_MISBEHAVING_CONNECTION);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
+	if (!is_wanted_peer(ctx, &record.fixed.peer_id)) {
+		count_filtered(NET_MISBEHAVING_CONNECTION);
+		return 0;
+	}
 	record.fixed.header = header(NET_MISBEHAVING_CONNECTION);
 	length = read_record_text(&record.fixed.header, record.reason, (const char *)argument(ctx, scored ? 3 : 1));
 	if (length < 0) {
 		count_lost(NET_MISBEHAVING_CONNECTION, UNREADABLE);
 		return 0;
 	}
-	record.fixed.peer_id = argument(ctx, 0);
 	if (scored) {
 		record.fixed.score_before = argument(ctx, 1);
 		record.fixed.score_increase = argument(ctx, 2);

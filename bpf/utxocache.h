@@ -51,8 +51,10 @@ static __always_inline int coin(struct pt_regs *ctx, enum tracepoint tracepoint)
 	/* No coin has less than 0, and a counter must not go down. */
 	if (value > 0)
 		__sync_fetch_and_add(&counters[tracepoint].value, value);
-	if (summed & 1 << tracepoint)
+	if (summed & 1 << tracepoint) {
+		count_filtered(tracepoint);
 		return 0;
+	}
 
 	struct coin_record record = {.header = header(tracepoint), .value = value};
 	if (read_bytes(record.txid, HASH_SIZE, (const void *)argument(ctx, 0))) {

@@ -13,12 +13,15 @@ use bitcointap::{
     http::{self, Address, Gate, Listener},
     json::{BytesStyle, Style},
     metrics,
+    output::JsonLines,
     process::Which,
+    selection::{Selection, WORDS, Word},
     tap::Options,
     tracepoint::Tracepoints,
 };
 use clap::{
-    Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind, parser::ValueSource,
+    Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
+    parser::ValueSource,
 };
 
 use crate::address_lists::AddressListFile;
@@ -56,8 +59,11 @@ impl Cli {
         }
         let cli = Cli::from_arg_matches(&matches)?;
         match &cli.command {
-            Some(Command::Export(args)) => AddressListFile::check(&args.address_lists)
-                .map_err(|words| command.error(ErrorKind::ValueValidation, words))?,
+            Some(Command::Export(args)) => {
+                AddressListFile::check(&args.address_lists)
+                    .map_err(|words| command.error(ErrorKind::ValueValidation, words))?;
+                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
+            }
             Some(Command::Tap(args)) => {
                 args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
             }
@@ -88,7 +94,9 @@ pub struct TapArgs {
     #[command(flatten)]
     pub node: NodeArgs,
     #[command(flatten)]
-    pub events: EventArgs,
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
     #[command(flatten)]
     pub json: JsonArgs,
     /// Indent the JSON, over several lines for each event.
@@ -108,12 +116,23 @@ pub struct TapArgs {
 }
 
 impl TapArgs {
+    /// What to tap.
+    pub fn options(&self) -> Options {
+        Options {
+            selection: self.selection.selection.clone(),
+            payloads: self.json.payload != PayloadStyle::None,
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
+    }
+
     /// When to let go of capabilities.
     pub fn drop_capabilities(&self) -> DropCapabilities {
         self.privileges.or_by_default(self.follow, &self.node)
     }
 
     fn check(&self) -> Result<(), String> {
+        self.selection.check()?;
         match self.privileges.drop_capabilities {
             Some(DropCapabilities::All) if self.follow => {
                 Err("--drop-capabilities all leaves none for the next run, which --follow is to attach to".into())
@@ -129,7 +148,9 @@ pub struct ExportArgs {
     #[command(flatten)]
     pub node: NodeArgs,
     #[command(flatten)]
-    pub events: EventArgs,
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
     #[command(flatten)]
     pub json_style: JsonArgs,
     /// Where to listen: HOST:PORT, [IPV6]:PORT, :PORT for all addresses, or unix:PATH. Can be given several times.
@@ -190,12 +211,29 @@ impl ExportArgs {
     /// What to tap. Events of single coins feed no metric but what the kernel side sums up, so that only JSON wants them.
     pub fn options(&self) -> Options {
         let coins = Tracepoints::coins();
-        let events = self.events.events;
+        let events = self.selection.selection.chosen_tracepoints();
         let streamed = |tracepoint| self.json.is_some() && events.contains(tracepoint);
         let coins_too = if self.utxocache_coins { coins } else { Tracepoints::default() };
         let tracepoints: Tracepoints = events.iter().chain(coins_too.iter()).collect();
         let summed = coins.iter().filter(|&coin| tracepoints.contains(coin) && !streamed(coin)).collect();
-        Options { tracepoints, summed, ..self.events.options() }
+        Options {
+            selection: Selection::of(tracepoints),
+            summed,
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.selection.check()?;
+        if self.json.is_none() && self.selection.selection.has_conditions() {
+            return Err(
+                "conditions but --events and --not-events choose what --json writes, which is not given: metrics \
+                        count all that is attached"
+                    .into(),
+            );
+        }
+        Ok(())
     }
 
     /// The sockets to listen on, bound. To be called first of all, for those of systemd.
@@ -257,17 +295,72 @@ pub enum ReportFormat {
     Json,
 }
 
+/// The words of a [`Selection`], as options.
+#[derive(Clone, Debug, Default)]
+pub struct SelectionArgs {
+    pub selection: Selection,
+}
+
+impl SelectionArgs {
+    /// All words, each once or with `not-` before it, and its help.
+    fn words() -> impl Iterator<Item = (String, &'static Word, &'static str)> {
+        WORDS.iter().flat_map(|word| {
+            let negated = word.not.map(|help| (format!("not-{}", word.name), word, help));
+            [(word.name.to_owned(), word, word.help)].into_iter().chain(negated)
+        })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.selection.tracepoints().is_empty() {
+            return Err("no event can meet all of these conditions".into());
+        }
+        Ok(())
+    }
+}
+
+impl Args for SelectionArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.next_help_heading("Events").args(Self::words().map(|(name, word, help)| {
+            let checked = name.clone();
+            let check = move |values: &str| Selection::default().add(&checked, values).map(|()| values.to_owned());
+            Arg::new(name.clone())
+                .long(name)
+                .value_name(word.value)
+                .help(help)
+                .action(ArgAction::Append)
+                .value_parser(check)
+        }))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SelectionArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for (name, ..) in Self::words() {
+            for values in matches.get_many::<String>(&name).into_iter().flatten() {
+                let wrong = |words| clap::Error::raw(ErrorKind::ValueValidation, words);
+                self.selection.add(&name, values).map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Events")]
-pub struct EventArgs {
-    /// Which events: groups (all, default, net, mempool, validation, utxocache, coin_selection) and tracepoints
-    /// (mempool:added), separated by commas. The default leaves out utxocache:add, spent and uncache, which fire
-    /// thousands of times for a block.
-    #[arg(long, value_name = "LIST", default_value = "default")]
-    events: Tracepoints,
+pub struct RingBufferArgs {
     /// Memory between the kernel and bitcointap, a power of two from 8MiB to 1GiB. Twice of it counts as resident.
-    #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = ring_buffer_size)]
-    ring_buffer_size: u32,
+    #[arg(long = "ring-buffer-size", value_name = "BYTES", default_value = "16MiB", value_parser = ring_buffer_size)]
+    pub size: u32,
 }
 
 #[derive(Debug, Args)]
@@ -276,6 +369,19 @@ pub struct JsonArgs {
     /// How hashes and byte strings are written in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
     bytes: BytesStyle,
+    /// What is written of the payloads of messages.
+    #[arg(long, value_enum, value_name = "STYLE", default_value_t = PayloadStyle::Decoded)]
+    pub payload: PayloadStyle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PayloadStyle {
+    /// Nothing: `tap` does not copy it from the node, either
+    None,
+    /// What it says
+    Decoded,
+    /// What it says, and as `raw` its bytes in hex
+    Raw,
 }
 
 #[derive(Debug, Args)]
@@ -355,15 +461,10 @@ impl NodeArgs {
     }
 }
 
-impl EventArgs {
-    pub fn options(&self) -> Options {
-        Options { tracepoints: self.events, ring_buffer_size: self.ring_buffer_size, ..Options::default() }
-    }
-}
-
 impl JsonArgs {
-    pub fn style(&self, pretty: bool) -> Style {
-        Style { bytes: self.bytes, pretty }
+    pub fn lines(&self, pretty: bool) -> JsonLines {
+        let style = Style { bytes: self.bytes, pretty, raw: self.payload == PayloadStyle::Raw };
+        JsonLines { style, without_payload: self.payload == PayloadStyle::None }
     }
 }
 
@@ -445,7 +546,7 @@ mod tests {
             let arguments = ["bitcointap", "export"].into_iter().chain(arguments.split_whitespace());
             let Some(Command::Export(args)) = Cli::parse_arguments(arguments).unwrap().command else { panic!() };
             let options = args.options();
-            (options.tracepoints, options.summed)
+            (options.selection.tracepoints(), options.summed)
         };
         let set = |words: &str| words.parse::<Tracepoints>().unwrap();
         let (none, coins) = (Tracepoints::default(), Tracepoints::coins());
@@ -462,8 +563,8 @@ mod tests {
         assert_eq!(export("--events all --json f"), (set("all"), none));
 
         let Cli { tap, .. } = Cli::parse_arguments(["bitcointap", "--events", "utxocache:add"]).unwrap();
-        let options = tap.events.options();
-        assert_eq!((options.tracepoints, options.summed), (set("utxocache:add"), none));
+        let options = tap.options();
+        assert_eq!((options.selection.tracepoints(), options.summed), (set("utxocache:add"), none));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Moment {
 }
 
 /// UNIX time in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
 
 impl Serialize for Event<'_> {
@@ -110,7 +110,8 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     /// Gives the events of a record in order: one, or several gaps. False if the record is not one of ours.
-    pub fn decode<'a>(&self, record: &'a [u8], mut give: impl FnMut(Event<'a>)) -> bool {
+    /// Payloads of messages are decoded if it `decodes` them.
+    pub fn decode<'a>(&self, record: &'a [u8], decodes: bool, mut give: impl FnMut(Event<'a>)) -> bool {
         let Some((header, _)) = record::split::<types::event_header>(record) else { return false };
         let time = Time(header.time_ns.saturating_add_signed(-self.tai_offset_ns));
         let moment = Moment(header.boot_ns);
@@ -121,7 +122,7 @@ impl Decoder {
             }
             return true;
         }
-        let kind = Tracepoint::from_id(header.tracepoint).and_then(|tracepoint| self.kind(tracepoint, record));
+        let kind = Tracepoint::from_id(header.tracepoint).and_then(|tracepoint| self.kind(tracepoint, record, decodes));
         let known = kind.is_some();
         if let Some(kind) = kind {
             give(Event { time, moment, kind });
@@ -129,10 +130,10 @@ impl Decoder {
         known
     }
 
-    fn kind<'a>(&self, tracepoint: Tracepoint, record: &'a [u8]) -> Option<Kind<'a>> {
+    fn kind<'a>(&self, tracepoint: Tracepoint, record: &'a [u8], decodes: bool) -> Option<Kind<'a>> {
         Some(match tracepoint {
-            Tracepoint::NetInboundMessage => Kind::Msg(net::Message::decode(record, true)?),
-            Tracepoint::NetOutboundMessage => Kind::Msg(net::Message::decode(record, false)?),
+            Tracepoint::NetInboundMessage => Kind::Msg(net::Message::decode(record, true, decodes)?),
+            Tracepoint::NetOutboundMessage => Kind::Msg(net::Message::decode(record, false, decodes)?),
             Tracepoint::NetInboundConnection
             | Tracepoint::NetOutboundConnection
             | Tracepoint::NetEvictedInboundConnection

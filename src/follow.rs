@@ -10,7 +10,7 @@ use std::{
 use bitcointap::{
     Error, privileges,
     process::{Node, Which},
-    tap::{Batch, Options, Tap},
+    tap::{Batch, Counted, Options, Run, Tap},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -32,19 +32,19 @@ const DRAIN_PATIENCE: Duration = Duration::from_millis(200);
 /// Where events go.
 pub trait Sink {
     /// A run of the node is attached to.
-    fn attached(&mut self, node: &Node, tap: &Tap);
+    fn attached(&mut self, run: &Run) -> Result<()>;
 
     /// Attaching failed; it will be tried again.
     fn attach_failed(&mut self) {}
 
     /// What was drained, in order, empty batches too. Breaks when it wants no more.
-    fn take(&mut self, tap: &Tap, batch: &Arc<Batch>) -> Result<ControlFlow<()>>;
+    fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>>;
 
     /// What was left in the ring buffer, since time was up.
     fn unread(&mut self, batch: &Batch);
 
     /// The run has ended, or is let go; all of its events were given.
-    fn ended(&mut self, tap: &Tap, end: End) -> Result<()>;
+    fn ended(&mut self, counted: &Counted, end: End) -> Result<()>;
 
     /// While no node runs. Breaks when it wants no more.
     fn idle(&mut self) -> ControlFlow<()>;
@@ -91,15 +91,16 @@ pub fn run(
             DropCapabilities::KeepForReattach => {}
         }
         tap.wake_on(&stop.signalled)?;
-        sink.attached(&node, &tap);
+        sink.attached(&tap.run(&node))?;
         log_attached(&tap, &node, options, start.elapsed());
         let end = pump(&mut tap, &node, stop, sink)?;
         if end == End::Requested {
             drain_rest(&mut tap, stop, sink)?;
         }
         let unread = if end == End::NodeEnded { 0 } else { drain_unread(&mut tap, sink)? };
-        sink.ended(&tap, end)?;
-        log_end(&tap, end, unread)?;
+        let counted = tap.counted()?;
+        sink.ended(&counted, end)?;
+        log_end(&counted, end, unread);
         if end != End::NodeEnded || !follows {
             return Ok(());
         }
@@ -201,10 +202,10 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, sink: &mut impl Sink) -> Result
         if checked.elapsed() >= CHECK_INTERVAL {
             checked = Instant::now();
             node_ended |= !node.still_runs();
-            losses.look(tap)?;
+            losses.look(&batch);
         }
         more = tap.drain(unshared(&mut batch))?;
-        if sink.take(tap, &batch)?.is_break() {
+        if sink.take(&batch)?.is_break() {
             return Ok(End::Done);
         }
         if stop.requested() {
@@ -224,11 +225,11 @@ struct Losses {
 }
 
 impl Losses {
-    fn look(&mut self, tap: &Tap) -> Result<()> {
+    fn look(&mut self, batch: &Batch) {
         if self.at.is_some_and(|at| at.elapsed() < LOSSES_INTERVAL) {
-            return Ok(());
+            return;
         }
-        let lost = tap.counters()?.map(|counters| counters.lost.iter().sum::<u64>());
+        let lost = batch.counters().map(|counters| counters.lost.iter().sum::<u64>());
         let new = |tracepoint: Tracepoint| lost[tracepoint.index()] - self.told[tracepoint.index()];
         let by_tracepoint: Vec<_> = Tracepoint::all()
             .filter(|&tracepoint| new(tracepoint) > 0)
@@ -241,7 +242,6 @@ impl Losses {
             );
             (self.told, self.at) = (lost, Some(Instant::now()));
         }
-        Ok(())
     }
 }
 
@@ -252,7 +252,7 @@ fn drain_rest(tap: &mut Tap, stop: &Stop, sink: &mut impl Sink) -> Result<()> {
     let mut more = true;
     while more && !stop.signalled_for(DRAIN_PATIENCE) {
         more = tap.drain(unshared(&mut batch))?;
-        if sink.take(tap, &batch)?.is_break() {
+        if sink.take(&batch)?.is_break() {
             break;
         }
     }
@@ -288,15 +288,15 @@ fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     }
     let failed: Tracepoints = tap.failures().iter().map(|&(tracepoint, _)| tracepoint).collect();
     let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);
-    let absent: Tracepoints = options.tracepoints.iter().filter(absent).collect();
+    let absent: Tracepoints = options.selection.tracepoints().iter().filter(absent).collect();
     if !absent.is_empty() {
         tracing::info!("this program does not have, or has with unknown arguments: {absent}");
     }
 }
 
-fn log_end(tap: &Tap, end: End, unread: usize) -> Result<()> {
+fn log_end(counted: &Counted, end: End, unread: usize) {
     let (mut fired, mut filtered, mut lost) = (0, 0, 0);
-    for counters in tap.counters()? {
+    for counters in &counted.counters {
         fired += counters.fired;
         filtered += counters.filtered;
         lost += counters.lost.iter().sum::<u64>();
@@ -307,5 +307,4 @@ fn log_end(tap: &Tap, end: End, unread: usize) -> Result<()> {
         End::Done => "done",
     };
     tracing::info!(fired, filtered, lost, unread, "{why}");
-    Ok(())
 }

@@ -28,6 +28,8 @@ pub struct Style {
     pub bytes: BytesStyle,
     /// Whether to indent. Only byte strings then stay on one line.
     pub pretty: bool,
+    /// Whether messages also have their payload as it was sent, as `raw` in hex.
+    pub raw: bool,
 }
 
 /// Writes `value` and a newline.
@@ -39,7 +41,7 @@ pub struct Style {
 /// use bitcointap::json::{Bytes, BytesStyle, Style, write_line};
 ///
 /// let mut line = Vec::new();
-/// let style = Style { bytes: BytesStyle::Hex, pretty: false };
+/// let style = Style { bytes: BytesStyle::Hex, ..Style::default() };
 /// write_line(&mut line, &Bytes(&[1, 255]), style)?;
 /// assert_eq!(line, b"\"01ff\"\n");
 /// # std::io::Result::Ok(())
@@ -49,7 +51,7 @@ where
     W: Write + ?Sized,
     T: Serialize + ?Sized,
 {
-    let _scope = StyleScope::enter(style.bytes);
+    let _scope = StyleScope::enter(style);
     if style.pretty {
         write_value(out, value, PrettyFormatter::new())?;
     } else {
@@ -78,7 +80,7 @@ pub struct Bytes<'a>(pub &'a [u8]);
 
 impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match STYLE.get() {
+        match STYLE.get().bytes {
             BytesStyle::Array => serializer.serialize_bytes(&self.0),
             BytesStyle::Hex => {
                 let mut reversed = self.0;
@@ -91,25 +93,39 @@ impl Serialize for Hash {
 
 impl Serialize for Bytes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match STYLE.get() {
+        match STYLE.get().bytes {
             BytesStyle::Array => serializer.serialize_bytes(self.0),
-            BytesStyle::Hex => serializer.collect_str(&HEXLOWER.encode_display(self.0)),
+            BytesStyle::Hex => Hex(self.0).serialize(serializer),
         }
     }
 }
 
+/// A byte string that is hex in either style.
+pub(crate) struct Hex<'a>(pub &'a [u8]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&HEXLOWER.encode_display(self.0))
+    }
+}
+
+/// Whether what is being written wants payloads as they were sent, too.
+pub(crate) fn writes_raw() -> bool {
+    STYLE.get().raw
+}
+
 thread_local! {
-    /// What [`Hash`] and [`Bytes`] look up, since serde hands no context down to them. Only [`write_line`] sets it.
-    static STYLE: Cell<BytesStyle> = const { Cell::new(BytesStyle::Array) };
+    /// What [`struct@Hash`], [`Bytes`] and messages look up, since serde hands no context down to them. Only [`write_line`] sets it.
+    static STYLE: Cell<Style> = const { Cell::new(Style { bytes: BytesStyle::Array, pretty: false, raw: false }) };
 }
 
 /// Sets the style for as long as it lives, through errors and panics too.
 struct StyleScope {
-    outer: BytesStyle,
+    outer: Style,
 }
 
 impl StyleScope {
-    fn enter(style: BytesStyle) -> StyleScope {
+    fn enter(style: Style) -> StyleScope {
         StyleScope { outer: STYLE.replace(style) }
     }
 }
@@ -245,7 +261,7 @@ mod tests {
 
     fn line<T: Serialize>(value: &T, bytes: BytesStyle, pretty: bool) -> String {
         let mut line = Vec::new();
-        write_line(&mut line, value, Style { bytes, pretty }).expect("a Vec takes all");
+        write_line(&mut line, value, Style { bytes, pretty, ..Style::default() }).expect("a Vec takes all");
         String::from_utf8(line).expect("JSON is UTF-8")
     }
 
@@ -295,7 +311,7 @@ mod tests {
         struct Panics;
         impl Serialize for Panics {
             fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-                assert_eq!(STYLE.get(), BytesStyle::Hex);
+                assert_eq!(STYLE.get().bytes, BytesStyle::Hex);
                 panic!("on purpose");
             }
         }
@@ -303,12 +319,12 @@ mod tests {
         line(&sample(), BytesStyle::Hex, false);
         assert_eq!(serde_json::to_string(&Bytes(&[1, 2])).unwrap(), "[1,2]");
 
-        let hex = Style { bytes: BytesStyle::Hex, pretty: false };
+        let hex = Style { bytes: BytesStyle::Hex, ..Style::default() };
         write_line(&mut Refuses(io::ErrorKind::BrokenPipe), &sample(), hex).unwrap_err();
-        assert_eq!(STYLE.get(), BytesStyle::Array);
+        assert_eq!(STYLE.get().bytes, BytesStyle::Array);
 
         std::panic::catch_unwind(|| write_line(&mut io::sink(), &Panics, hex)).unwrap_err();
-        assert_eq!(STYLE.get(), BytesStyle::Array);
+        assert_eq!(STYLE.get().bytes, BytesStyle::Array);
     }
 
     struct Refuses(io::ErrorKind);
@@ -328,7 +344,8 @@ mod tests {
         for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull] {
             for bytes in [BytesStyle::Array, BytesStyle::Hex] {
                 for pretty in [false, true] {
-                    let error = write_line(&mut Refuses(kind), &HASH, Style { bytes, pretty }).unwrap_err();
+                    let error =
+                        write_line(&mut Refuses(kind), &HASH, Style { bytes, pretty, ..Style::default() }).unwrap_err();
                     assert_eq!(error.kind(), kind);
                 }
             }

@@ -80,6 +80,21 @@ impl Networks {
         Ok(Self { ipv4: Ipv4Net::aggregate(&ipv4), ipv6: Ipv6Net::aggregate(&ipv6), given })
     }
 
+    /// Adds one.
+    pub(crate) fn add(&mut self, network: IpNet) {
+        match network {
+            IpNet::V4(network) => {
+                self.ipv4.push(network);
+                self.ipv4 = Ipv4Net::aggregate(&self.ipv4);
+            }
+            IpNet::V6(network) => {
+                self.ipv6.push(network);
+                self.ipv6 = Ipv6Net::aggregate(&self.ipv6);
+            }
+        }
+        self.given += 1;
+    }
+
     /// Whether an address is in one of them. IPv4 within IPv6 is IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         // The only one that can have it is the last that starts at or below it.
@@ -106,7 +121,8 @@ impl Networks {
     }
 }
 
-fn network(text: &str) -> Option<IpNet> {
+/// An IP address, or a network in CIDR notation. IPv4 within IPv6 is IPv4.
+pub(crate) fn network(text: &str) -> Option<IpNet> {
     let network = match text.parse() {
         Ok(network) => network,
         Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),

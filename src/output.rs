@@ -1,13 +1,13 @@
-//! JSON lines to a writer, by a thread of their own, so that a slow or stopped reader holds up nothing else. In:
-//! [`Batch`]es, bounded in bytes. Out: a line for each event, and for each gap before the event that it precedes.
+//! Events to a writer, by a thread of its own, so that a slow or stopped reader holds up nothing else. In: [`Batch`]es, bounded
+//! in bytes; those that wait longest make room for new ones. Out, in some [`Format`]: each event that is wanted, and each gap
+//! before the event that it precedes.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, BufWriter, Write},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
-        mpsc,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
@@ -17,6 +17,7 @@ use crate::{
     event::{Event, Kind, Lost, Moment, Time},
     json::{self, Style},
     privileges,
+    selection::{Filter, Selection},
     tap::{self, Batch},
     tracepoint::{LossReason, Tracepoint},
 };
@@ -31,27 +32,62 @@ const WRITER_INTERVAL: Duration = Duration::from_millis(1);
 /// What an abandoned thread that can still write takes to write what is missing.
 const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Where JSON lines go.
+/// How events are written.
+pub trait Format: Send + 'static {
+    /// Whether it needs the payloads of messages decoded.
+    fn decodes(&self) -> bool {
+        true
+    }
+
+    /// Writes what comes before all events.
+    fn begin(&mut self, _out: &mut impl Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Writes an event, or a gap.
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()>;
+}
+
+/// A line of JSON for each event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JsonLines {
+    /// How they are written.
+    pub style: Style,
+    /// Whether messages are written without their payload, which is then not decoded.
+    pub without_payload: bool,
+}
+
+impl Format for JsonLines {
+    fn decodes(&self) -> bool {
+        !self.without_payload
+    }
+
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
+        json::write_line(out, event, self.style)
+    }
+}
+
+/// Where events go.
 #[derive(Debug)]
 pub struct Output {
-    queue: Option<mpsc::Sender<Item>>,
     shared: Arc<Shared>,
     thread: thread::JoinHandle<()>,
-    /// What is missing before the next batch.
-    untold: Untold,
-    /// Events that were to be written.
-    events: u64,
     /// Bytes that had left, and when that was seen.
     progress: (u64, Instant),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    queued_bytes: AtomicUsize,
+    filter: Filter,
+    queue: Mutex<Queue>,
+    /// There is more in the queue, or it is closed.
+    queued: Condvar,
     written: AtomicU64,
     written_events: AtomicU64,
     written_bytes: AtomicU64,
-    /// Events that found the queue full, or that writing failed for.
+    /// Events that are to be written and were taken from the queue, or out of it.
+    events: AtomicU64,
+    /// Events that found no room, or that writing failed for.
     lost: AtomicU64,
     /// Nothing more will be written.
     ended: AtomicBool,
@@ -62,6 +98,18 @@ struct Shared {
     failure: Mutex<Option<io::Error>>,
 }
 
+/// What waits for the thread.
+#[derive(Debug, Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    /// Of memory, those in the hands of the thread too.
+    bytes: usize,
+    /// What is missing after the last item.
+    untold: Untold,
+    closed: bool,
+}
+
+#[derive(Debug)]
 struct Item {
     lost: Untold,
     batch: Arc<Batch>,
@@ -79,70 +127,90 @@ pub struct Outcome {
 }
 
 impl Output {
-    /// Starts the thread, which has no capabilities. It writes until `count` events are written, if that is given, or writing fails.
-    pub fn start(writer: impl Write + Send + 'static, style: Style, count: Option<u64>) -> io::Result<Output> {
-        let (queue, items) = mpsc::channel();
-        let shared = Arc::new(Shared::default());
+    /// Starts the thread, which has no capabilities. It writes what is `wanted` until `count` events are written, if that is
+    /// given, or writing fails.
+    pub fn start(
+        writer: impl Write + Send + 'static,
+        format: impl Format,
+        wanted: &Selection,
+        count: Option<u64>,
+    ) -> io::Result<Output> {
+        let shared = Arc::new(Shared {
+            filter: wanted.compile(),
+            queue: Mutex::default(),
+            queued: Condvar::new(),
+            written: AtomicU64::new(0),
+            written_events: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            satisfied: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        });
         let counted = Counted { writer, bytes: 0, shared: Arc::clone(&shared) };
-        let lines = Lines {
+        let writing = Writing {
             out: BufWriter::with_capacity(BUFFER_BYTES, counted),
-            style,
+            format,
             left: count.unwrap_or(u64::MAX),
             untold: Untold::default(),
             unwritten: VecDeque::new(),
             shared: Arc::clone(&shared),
         };
-        let thread = thread::Builder::new().name("json".into()).spawn(move || {
+        let thread = thread::Builder::new().name("output".into()).spawn(move || {
             privileges::drop_all_of_thread();
-            lines.run(&items);
+            writing.run();
         })?;
-        Ok(Output {
-            queue: Some(queue),
-            shared,
-            thread,
-            untold: Untold::default(),
-            events: 0,
-            progress: (0, Instant::now()),
-        })
+        Ok(Output { shared, thread, progress: (0, Instant::now()) })
     }
 
     /// Whether the queue has room for a batch that takes so many bytes.
     pub fn has_room(&self, bytes: usize) -> bool {
-        let queued = self.shared.queued_bytes.load(Relaxed);
-        queued == 0 || queued + bytes <= QUEUE_BYTES
+        self.shared.queue().has_room(bytes)
     }
 
-    /// Hands a batch over. If the queue is full, or the writer has failed, its events are counted as lost.
-    pub fn push(&mut self, batch: &Arc<Batch>) {
+    /// Hands a batch over. If the queue is full, the events that wait longest in it are counted as lost, and if the writer has
+    /// failed, those of the batch.
+    pub fn push(&self, batch: &Arc<Batch>) {
         if batch.is_empty() || self.shared.satisfied.load(Relaxed) {
             return;
         }
         let bytes = batch.bytes();
-        let Some(queue) = self.queue.as_ref().filter(|_| !self.has_ended() && self.has_room(bytes)) else {
-            return self.lose(batch, LossReason::QueueFull);
-        };
-        self.events += batch.tracepoints().count() as u64;
-        let lost = std::mem::take(&mut self.untold);
-        self.shared.queued_bytes.fetch_add(bytes, Relaxed);
-        // The thread receives until the queue is closed.
-        let _ = queue.send(Item { lost, batch: Arc::clone(batch) });
+        let mut queue = self.shared.queue();
+        // Asked with the queue in hand, which the thread empties after it has ended.
+        if self.has_ended() {
+            return self.shared.lose(&mut queue.untold, batch, LossReason::QueueFull);
+        }
+        while !queue.has_room(bytes) {
+            let Some(oldest) = queue.items.pop_front() else { break };
+            queue.bytes -= oldest.batch.bytes();
+            let mut missing = oldest.lost;
+            self.shared.lose(&mut missing, &oldest.batch, LossReason::QueueFull);
+            queue.gap_at_front().merge(missing);
+        }
+        let lost = std::mem::take(&mut queue.untold);
+        queue.bytes += bytes;
+        queue.items.push_back(Item { lost, batch: Arc::clone(batch) });
+        drop(queue);
+        self.shared.queued.notify_one();
     }
 
     /// Counts the events of a batch as lost, and tells so before the next that is written.
-    pub fn lose(&mut self, batch: &Batch, reason: LossReason) {
+    pub fn lose(&self, batch: &Batch, reason: LossReason) {
         if !self.shared.satisfied.load(Relaxed) {
-            let events = self.untold.add(batch, reason);
-            self.events += events;
-            self.shared.lost.fetch_add(events, Relaxed);
+            self.shared.lose(&mut self.shared.queue().untold, batch, reason);
         }
     }
 
     /// Tells before the next event that is written what the kernel side has lost.
-    pub fn miss(&mut self, gaps: Vec<Lost>) {
-        gaps.into_iter().for_each(|gap| self.untold.add_gap(gap));
+    pub fn miss(&self, gaps: &[Lost]) {
+        let wanted = gaps.iter().filter(|gap| self.shared.filter.wants(gap.tracepoint));
+        let mut queue = self.shared.queue();
+        wanted.for_each(|&gap| queue.untold.add_gap(gap));
     }
 
-    /// Lines written so far.
+    /// Lines or packets written so far.
     pub fn lines_written(&self) -> u64 {
         self.shared.written.load(Relaxed)
     }
@@ -174,10 +242,8 @@ impl Output {
     /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
     /// then is counted as lost: a reader that has stopped reading cannot hold up the end.
     pub fn finish(mut self, hurry: impl Fn(&mut Output) -> bool) -> Outcome {
-        let lost = std::mem::take(&mut self.untold);
-        if let Some(queue) = self.queue.take() {
-            let _ = queue.send(Item { lost, batch: Arc::default() });
-        }
+        self.shared.queue().closed = true;
+        self.shared.queued.notify_one();
         while !self.thread.is_finished() && !hurry(&mut self) {
             thread::sleep(FINISH_INTERVAL);
         }
@@ -187,10 +253,39 @@ impl Output {
         while !self.thread.is_finished() && Instant::now() < deadline {
             thread::sleep(FINISH_INTERVAL);
         }
-        let satisfied = self.shared.satisfied.load(Relaxed);
         // A thread that is stuck has not counted what is still queued.
-        let lost = self.events - self.shared.written_events.load(Relaxed);
+        let Shared { filter, events, written_events, .. } = &*self.shared;
+        let queued: usize = self.shared.queue().items.iter().map(|item| item.batch.tracepoints(filter).count()).sum();
+        let lost = events.load(Relaxed) + queued as u64 - written_events.load(Relaxed);
+        let satisfied = self.shared.satisfied.load(Relaxed);
         Outcome { written: self.lines_written(), lost: if satisfied { 0 } else { lost }, failure: self.take_failure() }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the events of a batch as lost that was not taken from the queue.
+    fn lose(&self, untold: &mut Untold, batch: &Batch, reason: LossReason) {
+        let events = untold.add(&self.filter, batch, reason);
+        self.events.fetch_add(events, Relaxed);
+        self.lost.fetch_add(events, Relaxed);
+    }
+}
+
+impl Queue {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes + bytes <= QUEUE_BYTES
+    }
+
+    /// What is missing before the first item.
+    fn gap_at_front(&mut self) -> &mut Untold {
+        match self.items.front_mut() {
+            Some(item) => &mut item.lost,
+            None => &mut self.untold,
+        }
     }
 }
 
@@ -200,9 +295,9 @@ struct Untold(BTreeMap<(Tracepoint, LossReason), u64>);
 
 impl Untold {
     /// Adds what is missing without a batch; gives how many events that are.
-    fn add(&mut self, batch: &Batch, reason: LossReason) -> u64 {
+    fn add(&mut self, filter: &Filter, batch: &Batch, reason: LossReason) -> u64 {
         let mut events = 0;
-        batch.as_lost(reason, |lost| {
+        batch.as_lost(filter, reason, |lost| {
             events += u64::from(lost.reason == reason);
             self.add_gap(lost);
         });
@@ -223,9 +318,9 @@ impl Untold {
 }
 
 /// The thread's side.
-struct Lines<W: Write> {
+struct Writing<W: Write, F> {
     out: BufWriter<Counted<W>>,
-    style: Style,
+    format: F,
     /// Events until the end.
     left: u64,
     /// What is missing before the next event.
@@ -235,9 +330,9 @@ struct Lines<W: Write> {
     shared: Arc<Shared>,
 }
 
-impl<W: Write> Lines<W> {
-    fn run(mut self, items: &mpsc::Receiver<Item>) {
-        if let Err(error) = self.write_all(items) {
+impl<W: Write, F: Format> Writing<W, F> {
+    fn run(mut self) {
+        if let Err(error) = self.write_all() {
             self.account();
             let unwritten = self.unwritten.iter().filter(|&&(_, is_event)| is_event).count();
             self.shared.lost.fetch_add(unwritten as u64, Relaxed);
@@ -247,23 +342,24 @@ impl<W: Write> Lines<W> {
         self.shared.ended.store(true, Relaxed);
         // Not dropped, which would try to write the buffer once more.
         let _ = self.out.into_parts();
-        for item in items {
-            if self.left > 0 {
-                self.shared.lost.fetch_add(Untold::default().add(&item.batch, LossReason::QueueFull), Relaxed);
-            }
+        let left_over = std::mem::take(&mut *self.shared.queue());
+        for item in left_over.items.iter().filter(|_| self.left > 0) {
+            self.shared.lose(&mut Untold::default(), &item.batch, LossReason::QueueFull);
         }
     }
 
-    fn write_all(&mut self, items: &mpsc::Receiver<Item>) -> io::Result<()> {
-        while let Some(Item { lost, batch }) = self.next(items)? {
+    fn write_all(&mut self) -> io::Result<()> {
+        self.format.begin(&mut self.out)?;
+        while let Some(Item { lost, batch }) = self.next()? {
             self.untold.merge(lost);
             if self.shared.abandoned.load(Relaxed) {
-                self.shared.lost.fetch_add(self.untold.add(&batch, LossReason::QueueFull), Relaxed);
+                self.shared.lose(&mut self.untold, &batch, LossReason::QueueFull);
                 continue;
             }
+            self.shared.events.fetch_add(batch.tracepoints(&self.shared.filter).count() as u64, Relaxed);
             let result = self.write(&batch);
             self.account();
-            self.shared.queued_bytes.fetch_sub(batch.bytes(), Relaxed);
+            self.shared.queue().bytes -= batch.bytes();
             result?;
             if self.left == 0 {
                 return self.flush();
@@ -273,13 +369,26 @@ impl<W: Write> Lines<W> {
         self.flush()
     }
 
-    /// Flushes before it waits: a line is seen when it is there.
-    fn next(&mut self, items: &mpsc::Receiver<Item>) -> io::Result<Option<Item>> {
-        match items.try_recv() {
-            Ok(item) => Ok(Some(item)),
-            Err(_) => {
+    /// Flushes before it waits: a line is seen when it is there. None when the queue is closed.
+    fn next(&mut self) -> io::Result<Option<Item>> {
+        let mut flushed = false;
+        let shared = Arc::clone(&self.shared);
+        let mut queue = shared.queue();
+        loop {
+            if let Some(item) = queue.items.pop_front() {
+                return Ok(Some(item));
+            }
+            if queue.closed {
+                self.untold.merge(std::mem::take(&mut queue.untold));
+                return Ok(None);
+            }
+            if flushed {
+                queue = shared.queued.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                drop(queue);
                 self.flush()?;
-                Ok(items.recv().ok())
+                flushed = true;
+                queue = shared.queue();
             }
         }
     }
@@ -287,7 +396,8 @@ impl<W: Write> Lines<W> {
     fn write(&mut self, batch: &Batch) -> io::Result<()> {
         let mut result = Ok(());
         let (mut lost, mut events, mut end) = (0, 0, None);
-        batch.each(|event| {
+        let shared = Arc::clone(&self.shared);
+        batch.each_of(&shared.filter, self.format.decodes(), |event| {
             if let Kind::Lost(gap) = event.kind {
                 // Told before the event that follows, with that one's time.
                 self.untold.add_gap(gap);
@@ -309,7 +419,7 @@ impl<W: Write> Lines<W> {
             }
         });
         if let (Some(end), Ok(())) = (end, &result) {
-            for tracepoint in batch.tracepoints().skip(end) {
+            for tracepoint in batch.tracepoints(&shared.filter).skip(end) {
                 self.untold.add_gap(Lost { tracepoint, reason: LossReason::QueueFull, count: 1 });
                 lost += 1;
             }
@@ -327,7 +437,7 @@ impl<W: Write> Lines<W> {
     }
 
     fn line(&mut self, event: &Event<'_>, is_event: bool) -> io::Result<()> {
-        json::write_line(&mut self.out, event, self.style)?;
+        self.format.event(&mut self.out, event)?;
         let end = self.out.get_ref().bytes + self.out.buffer().len() as u64;
         self.unwritten.push_back((end, is_event));
         Ok(())

@@ -19,8 +19,7 @@ use bitcointap::{
     output::{Outcome, Output},
     privileges,
     probes::{self, Probe},
-    process::Node,
-    tap::{self, Batch, Tap},
+    tap::{Batch, Counted, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 use rustix::{
@@ -46,9 +45,10 @@ const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 pub fn tap(args: &TapArgs) -> Result<()> {
     privileges::keep_for_attaching()?;
     let stop = Stop::on_signals(args.duration)?;
-    let output = Output::start(io::stdout(), args.json.style(args.pretty), args.count)?;
+    let options = args.options();
+    let output = Output::start(io::stdout(), args.json.lines(args.pretty), &options.selection, args.count)?;
     let mut lines = Lines { output, stop: &stop };
-    let (which, options) = (args.node.which(), args.events.options());
+    let which = args.node.which();
     follow::run(&which, &options, &stop, args.follow, args.drop_capabilities(), &mut lines)?;
     let outcome = lines.output.finish(|output| stop.over(output));
     log_lines(&outcome);
@@ -67,9 +67,11 @@ struct Lines<'a> {
 }
 
 impl Sink for Lines<'_> {
-    fn attached(&mut self, _: &Node, _: &Tap) {}
+    fn attached(&mut self, _: &Run) -> Result<()> {
+        Ok(())
+    }
 
-    fn take(&mut self, _: &Tap, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
+    fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
         let Self { output, stop } = self;
         // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
         while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.over(output) {
@@ -83,8 +85,8 @@ impl Sink for Lines<'_> {
         self.output.lose(batch, LossReason::Stopped);
     }
 
-    fn ended(&mut self, tap: &Tap, _: End) -> Result<()> {
-        self.output.miss(tap.untold_losses()?);
+    fn ended(&mut self, counted: &Counted, _: End) -> Result<()> {
+        self.output.miss(&counted.untold);
         Ok(())
     }
 
@@ -104,7 +106,9 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     // The threads that will read these files again have no capabilities.
     let (gate, address_lists) = privileges::without_any(|| (args.gate(), lists.read()))?;
     let (gate, address_lists) = (gate?, address_lists?);
-    let output = json.map(|file| Output::start(file, args.json_style.style(false), None)).transpose()?;
+    let output = json
+        .map(|file| Output::start(file, args.json_style.lines(false), &args.selection.selection, None))
+        .transpose()?;
     let json_sinks: &[_] = match args.json.as_deref() {
         None => &[],
         Some(path) if path == Path::new("-") => &["stdout"],
@@ -143,34 +147,29 @@ struct Sinks<'a> {
 }
 
 impl Sink for Sinks<'_> {
-    fn attached(&mut self, node: &Node, tap: &Tap) {
-        let failed = tap.failures().iter().map(|&(tracepoint, _)| tracepoint);
-        if node.still_runs() {
-            failed.for_each(|_| self.metrics.attach_failed());
-            self.metrics.tapped(tap.attached());
-        } else {
-            // What failed because the node has ended meanwhile must not take away what was counted before.
-            self.metrics.tapped(tap.attached().iter().chain(failed).collect());
-        }
-        self.metrics.attached(node.start_time);
+    fn attached(&mut self, run: &Run) -> Result<()> {
+        run.failed.iter().for_each(|_| self.metrics.attach_failed());
+        self.metrics.tapped(run.attached);
+        self.metrics.attached(run.start_time);
         self.readiness.attached();
+        Ok(())
     }
 
     fn attach_failed(&mut self) {
         self.metrics.attach_failed();
     }
 
-    fn take(&mut self, tap: &Tap, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
-        let (bytes, used) = tap.ring_buffer();
+    fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
+        let (bytes, used) = batch.ring_buffer();
         self.metrics.ring_buffer(bytes, used);
-        let (_, drained) = tap::now();
+        let (_, drained) = batch.drained();
         batch.each(|event| {
             if !matches!(event.kind, Kind::Lost(_)) {
                 self.metrics.observe_delay(drained.since(event.moment));
             }
             self.metrics.observe(&event);
         });
-        self.metrics.kernel_counters(&tap.counters()?);
+        self.metrics.kernel_counters(batch.counters());
         if let Some(output) = &mut self.output {
             output.push(batch);
         }
@@ -184,11 +183,11 @@ impl Sink for Sinks<'_> {
         }
     }
 
-    fn ended(&mut self, tap: &Tap, end: End) -> Result<()> {
+    fn ended(&mut self, counted: &Counted, end: End) -> Result<()> {
         // The last drain may have ended before the last counts.
-        self.metrics.kernel_counters(&tap.counters()?);
+        self.metrics.kernel_counters(&counted.counters);
         if let Some(output) = &mut self.output {
-            output.miss(tap.untold_losses()?);
+            output.miss(&counted.untold);
         }
         self.metrics.node_gone();
         self.readiness.not_attached(match end {

@@ -3,11 +3,13 @@
 
 mod attachment;
 mod batch;
+mod intake;
 
 use std::{
     array, io,
     mem::offset_of,
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -24,6 +26,7 @@ use rustix::{
 
 use attachment::{Attachment, load_maps, load_program, route_libbpf_messages};
 pub use batch::Batch;
+pub(crate) use intake::Intake;
 
 use crate::{
     error::{Error, Trying},
@@ -31,17 +34,21 @@ use crate::{
     privileges, probes,
     process::Node,
     record::{self, types},
+    selection::Selection,
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 
 /// What to tap and with how much memory.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The tracepoints that some output wants; the node pays for no others.
-    pub tracepoints: Tracepoints,
+    /// The events that some output wants. What the kernel side can decide of it is decided there, before anything is copied;
+    /// tracepoints whose events cannot be wanted are not attached, and the node pays nothing for them.
+    pub selection: Selection,
     /// Of these, those whose events no output wants, only their [`Counters`]. Heeded of [`Tracepoints::coins`]: they are
     /// counted and their values summed up in the kernel, which sends nothing and costs the node less.
     pub summed: Tracepoints,
+    /// Whether the payloads of messages are copied. If not they are [`Unavailable`](crate::p2p::Message::Unavailable).
+    pub payloads: bool,
     /// Bytes of the ring buffer between kernel and reader: a power of two from 8 MiB to 1 GiB. The reader's resident
     /// memory grows by up to twice of it.
     pub ring_buffer_size: u32,
@@ -64,8 +71,9 @@ impl Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            tracepoints: Tracepoints::default_set(),
+            selection: Selection::default(),
             summed: Tracepoints::default(),
+            payloads: true,
             ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE,
         }
     }
@@ -96,6 +104,32 @@ impl Counters {
     }
 }
 
+/// A run of a node, as it is told of when it is attached to.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Run {
+    /// Its process.
+    pub pid: i32,
+    /// Where its program was started from.
+    pub program: PathBuf,
+    /// When it was started, UNIX time in seconds.
+    pub start_time: f64,
+    /// The tracepoints attached: those wanted that its program has.
+    pub attached: Tracepoints,
+    /// Those wanted that its program has, but that could not be attached to while it ran.
+    pub failed: Tracepoints,
+}
+
+/// What was counted of a run by its end.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Counted {
+    /// Since it was attached to, by [`Tracepoint::index`].
+    pub counters: [Counters; Tracepoint::COUNT],
+    /// Losses after the last event that got through: no later event tells them.
+    pub untold: Vec<Lost>,
+}
+
 /// What ended [`Tap::wait`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Woken {
@@ -106,10 +140,9 @@ pub struct Woken {
 /// Attached to the tracepoints of a running node. Detaches when dropped.
 pub struct Tap {
     attachments: Vec<(Tracepoint, Attachment)>,
-    summed: Tracepoints,
     failures: Vec<(Tracepoint, Error)>,
     ring: RingBuffer<'static>,
-    filling: Arc<Mutex<Batch>>,
+    intake: Arc<Mutex<Intake>>,
     bss: MapHandle,
     ring_size: u32,
     block_duration_unit_ns: u64,
@@ -150,14 +183,13 @@ impl Tap {
         if supported.is_empty() {
             return Err(Error::NoTracepoints(node.program.clone()));
         }
-        let chosen: Tracepoints = options.tracepoints.iter().filter(|&wanted| supported.contains(wanted)).collect();
+        let wanted = options.selection.to_attach();
+        let chosen: Tracepoints = wanted.iter().filter(|&wanted| supported.contains(wanted)).collect();
         if chosen.is_empty() {
-            return Err(Error::NoneChosen(node.program.clone(), options.tracepoints));
+            return Err(Error::NoneChosen(node.program.clone(), wanted));
         }
 
-        let coins = Tracepoints::coins();
-        let summed = options.summed.iter().filter(|&tracepoint| coins.contains(tracepoint)).collect();
-        let shared = load_maps(size, summed)?;
+        let shared = load_maps(options)?;
         let mut attachments = Vec::new();
         let mut failures = Vec::new();
         for tracepoint in chosen.iter() {
@@ -177,15 +209,11 @@ impl Tap {
             || Error::System { action: "find a map of the kernel side".into(), error: io::ErrorKind::NotFound.into() };
         let bss = MapHandle::try_from(&map(".bss").ok_or_else(missing)?).trying(|| "open the counters".into())?;
         let ring_map = map("ring").ok_or_else(missing)?;
-        let filling = Arc::new(Mutex::new(Batch::default()));
-        let filled = Arc::clone(&filling);
+        let intake = Arc::new(Mutex::new(Intake::new(&options.selection)));
+        let takes = Arc::clone(&intake);
         let mut builder = RingBufferBuilder::new();
         builder
-            .add(&ring_map, move |record| {
-                let mut batch = lock(&filled);
-                batch.push(record);
-                if batch.is_full() { BATCH_FULL } else { 0 }
-            })
+            .add(&ring_map, move |record| if lock(&takes).take(record) { BATCH_FULL } else { 0 })
             .trying(|| "open the ring buffer".into())?;
         let ring = builder.build().trying(|| "map the ring buffer".into())?;
 
@@ -198,10 +226,9 @@ impl Tap {
         let since_v25 = probes.iter().any(|probe| probe.tracepoint() == Some(Tracepoint::MempoolAdded));
         Ok(Tap {
             attachments,
-            summed,
             failures,
             ring,
-            filling,
+            intake,
             bss,
             ring_size: size,
             block_duration_unit_ns: if since_v25 { 1 } else { 1000 },
@@ -209,6 +236,22 @@ impl Tap {
             _node: process,
             _shared: shared,
         })
+    }
+
+    /// The run of `node`, which this was attached to.
+    pub fn run(&self, node: &Node) -> Run {
+        let (mut attached, mut failed) =
+            (self.attached(), self.failures.iter().map(|&(tracepoint, _)| tracepoint).collect());
+        if !node.still_runs() {
+            // What failed because the node has ended meanwhile was not refused.
+            attached = attached.iter().chain(std::mem::take::<Tracepoints>(&mut failed).iter()).collect();
+        }
+        Run { pid: node.pid, program: node.program.clone(), start_time: node.start_time, attached, failed }
+    }
+
+    /// What was counted by now.
+    pub fn counted(&self) -> Result<Counted, Error> {
+        Ok(Counted { counters: self.counters()?, untold: self.untold_losses()? })
     }
 
     /// The tracepoints attached: those wanted that the node's binary has.
@@ -245,9 +288,10 @@ impl Tap {
         let tai_offset_ns = tai_offset_ns();
         batch.decoder = Decoder { tai_offset_ns, block_duration_unit_ns: self.block_duration_unit_ns };
         // The callback fills the batch in its place, and ends the drain when it is full.
-        std::mem::swap(&mut *lock(&self.filling), batch);
+        lock(&self.intake).swap(batch);
         let consumed = self.ring.consume_raw();
-        std::mem::swap(&mut *lock(&self.filling), batch);
+        lock(&self.intake).swap(batch);
+        (batch.drained, batch.ring_buffer, batch.counters) = (now(), self.ring_buffer(), self.counters()?);
         match consumed {
             BATCH_FULL => Ok(true),
             error if error < 0 => Err(io::Error::from_raw_os_error(-error)).trying(|| "read the ring buffer".into()),
@@ -258,10 +302,10 @@ impl Tap {
     /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].
     pub fn counters(&self) -> Result<[Counters; Tracepoint::COUNT], Error> {
         let counted = self.kernel_counters()?;
-        let mut counters = counted.map(|c| Counters { fired: c.fired, filtered: 0, lost: c.lost, value: c.value });
-        for tracepoint in self.summed.iter() {
-            let counters = &mut counters[tracepoint.index()];
-            counters.filtered = counters.fired;
+        let mut counters =
+            counted.map(|c| Counters { fired: c.fired, filtered: c.filtered, lost: c.lost, value: c.value });
+        for (counters, filtered) in counters.iter_mut().zip(lock(&self.intake).filtered()) {
+            counters.filtered += filtered;
         }
         Ok(counters)
     }
@@ -328,7 +372,7 @@ fn detach<T>(attachments: T) {
 pub(crate) fn try_loading() -> Result<(), Error> {
     route_libbpf_messages();
     privileges::check()?;
-    let shared = load_maps(Options::DEFAULT_RING_BUFFER_SIZE, Tracepoints::default())?;
+    let shared = load_maps(&Options::default())?;
     Tracepoint::all().try_for_each(|tracepoint| load_program(tracepoint, &shared).map(drop))
 }
 

@@ -23,6 +23,7 @@ use crate::{
     privileges::{self, Capabilities},
     probes::{self, Probe},
     process::{self, Node},
+    selection::Selection,
     tap::{self, Options, Tap},
     tracepoint::{Tracepoint, Tracepoints},
 };
@@ -142,7 +143,8 @@ impl Target {
         // Before attaching, which would show.
         let listened_to = found.map(|(node, probes, _)| listened_to(node, probes));
         let attached = found.filter(|_| may_attach).map(|(node, _, tracepoint)| {
-            let options = Options { tracepoints: [tracepoint].into_iter().collect(), ..Options::default() };
+            let selection = Selection::of([tracepoint].into_iter().collect());
+            let options = Options { selection, ..Options::default() };
             (tracepoint, Tap::attach(node, &options).map(drop))
         });
         Target {

@@ -1,23 +1,43 @@
 //! Events of the context `net`: P2P messages and connections.
 
-use std::{borrow::Cow, mem::offset_of};
+use std::{borrow::Cow, collections::HashMap, mem::offset_of};
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::{parts, text_in_place};
 use crate::{
+    json,
+    network::Network,
     p2p,
-    record::types::{connection_record, message_record, misbehaving_record, payload_state},
+    record::{
+        self,
+        types::{connection_record, message_record, misbehaving_record, payload_state},
+    },
     tracepoint::Tracepoint,
 };
 
 /// A P2P message: `net:inbound_message`, `net:outbound_message`.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Message<'a> {
     /// Who, which way, what and how much.
     pub meta: Meta<'a>,
     /// Its decoded payload.
     pub msg: p2p::Message<'a>,
+    /// Its payload as it was sent, without the transport's header; `None` if it was not wanted or could not be read.
+    pub payload: Option<&'a [u8]>,
+}
+
+impl Serialize for Message<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = self.payload.filter(|_| json::writes_raw());
+        let mut message = serializer.serialize_struct("Message", 2 + usize::from(raw.is_some()))?;
+        message.serialize_field("meta", &self.meta)?;
+        message.serialize_field("msg", &self.msg)?;
+        if let Some(raw) = raw {
+            message.serialize_field("raw", &json::Hex(raw))?;
+        }
+        message.end()
+    }
 }
 
 /// What the tracepoint says beside the payload.
@@ -35,6 +55,28 @@ pub struct Meta<'a> {
     pub inbound: bool,
     /// Bytes of payload, without the transport's header.
     pub size: u64,
+}
+
+/// Which way a message went, or who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the peer to the node; by the peer.
+    Inbound,
+    /// From the node to the peer; by the node.
+    Outbound,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Direction; 2] = [Direction::Inbound, Direction::Outbound];
+
+    /// Bitcoin Core's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        }
+    }
 }
 
 /// What a connection is for (ConnectionType in Bitcoin Core). In JSON its number.
@@ -83,6 +125,20 @@ impl ConnectionType {
             ConnectionType::Manual => "manual",
             ConnectionType::AddrFetch => "addr-fetch",
             ConnectionType::PrivateBroadcast => "private-broadcast",
+        }
+    }
+
+    /// Who opens connections of this type.
+    fn opened_by(self) -> Option<Direction> {
+        match self {
+            ConnectionType::Unknown => None,
+            ConnectionType::Inbound => Some(Direction::Inbound),
+            ConnectionType::OutboundFullRelay
+            | ConnectionType::BlockRelayOnly
+            | ConnectionType::Feeler
+            | ConnectionType::Manual
+            | ConnectionType::AddrFetch
+            | ConnectionType::PrivateBroadcast => Some(Direction::Outbound),
         }
     }
 
@@ -157,25 +213,136 @@ pub struct Conn<'a> {
     pub network: u32,
 }
 
-impl<'a> Message<'a> {
-    pub(super) fn decode(record: &'a [u8], inbound: bool) -> Option<Self> {
-        let (fixed, addr, payload) = parts::<message_record>(record)?;
-        // Borrowed, so that what is decoded can borrow it too.
-        let command = text_in_place(record.get(offset_of!(message_record, command)..)?, fixed.command.len());
-        let msg = match payload_state(fixed.payload.into()) {
-            payload_state::PAYLOAD_WHOLE if payload.len() as u64 == fixed.size => p2p::decode(command, payload),
-            payload_state::PAYLOAD_UNREADABLE => unavailable(command, "unreadable"),
-            payload_state::PAYLOAD_TOO_LARGE => unavailable(command, "too_large"),
-            _ => return None,
-        };
-        let conn_type = ConnectionType::from_number(fixed.connection_type);
-        Some(Self { meta: Meta { peer_id: fixed.peer_id, addr, conn_type, command, inbound, size: fixed.size }, msg })
+/// What a record can be selected by; none of it, where it is no record of a message or connection.
+#[derive(Debug, Default)]
+pub(crate) struct Traits<'a> {
+    pub peer: Option<i64>,
+    pub address: Option<Cow<'a, str>>,
+    pub connection_type: Option<ConnectionType>,
+    pub direction: Option<Direction>,
+    pub command: Option<&'a str>,
+    pub size: Option<u64>,
+    /// As a connection's event tells.
+    told_network: Option<Network>,
+}
+
+impl<'a> Traits<'a> {
+    /// `None` if the record is not what its tracepoint sends.
+    pub(crate) fn of(tracepoint: Tracepoint, record: &'a [u8]) -> Option<Self> {
+        match tracepoint {
+            Tracepoint::NetInboundMessage => Self::of_message(record, Direction::Inbound),
+            Tracepoint::NetOutboundMessage => Self::of_message(record, Direction::Outbound),
+            Tracepoint::NetInboundConnection
+            | Tracepoint::NetOutboundConnection
+            | Tracepoint::NetEvictedInboundConnection
+            | Tracepoint::NetClosedConnection => Self::of_connection(record),
+            Tracepoint::NetMisbehavingConnection => {
+                let (fixed, ..) = parts::<misbehaving_record>(record)?;
+                Some(Self { peer: Some(fixed.peer_id), ..Self::default() })
+            }
+            _ => Some(Self::default()),
+        }
+    }
+
+    /// How the peer is reached.
+    pub(crate) fn network(&self) -> Option<Network> {
+        let from_address = || Some(Network::from_address(self.address.as_deref()?, self.connection_type?));
+        self.told_network.or_else(from_address)
+    }
+
+    fn of_message(record: &'a [u8], direction: Direction) -> Option<Self> {
+        let (fixed, address, _) = parts::<message_record>(record)?;
+        Some(Self {
+            peer: Some(fixed.peer_id),
+            address: Some(address),
+            connection_type: Some(ConnectionType::from_number(fixed.connection_type)),
+            direction: Some(direction),
+            command: Some(command(record, &fixed)?),
+            size: Some(fixed.size),
+            told_network: fixed.peer_network.checked_sub(1).map(|number| Network::from_number(number.into())),
+        })
+    }
+
+    fn of_connection(record: &'a [u8]) -> Option<Self> {
+        let (fixed, address, _) = parts::<connection_record>(record)?;
+        let connection_type = ConnectionType::from_number(fixed.connection_type);
+        Some(Self {
+            peer: Some(fixed.peer_id),
+            address: Some(address),
+            connection_type: Some(connection_type),
+            direction: connection_type.opened_by(),
+            told_network: Some(Network::from_number(fixed.network)),
+            ..Self::default()
+        })
     }
 }
 
-fn unavailable<'a>(command: &'a str, reason: &'static str) -> p2p::Message<'a> {
-    p2p::Message::Unavailable { command, reason }
+/// A message's command, borrowed from its record, so that what is decoded can borrow it too.
+fn command<'a>(record: &'a [u8], fixed: &message_record) -> Option<&'a str> {
+    Some(text_in_place(record.get(offset_of!(message_record, command)..)?, fixed.command.len()))
 }
+
+/// Networks of peers, of which their messages do not tell: one that came by the operator's own Tor has an address such as
+/// 127.0.0.1. In: records in order. Out: messages' records, with the network noted.
+#[derive(Debug, Default)]
+pub(crate) struct PeerNetworks(HashMap<i64, u8>);
+
+impl PeerNetworks {
+    /// More peers than a node has; only closings that were lost leave so many.
+    const MOST: usize = 1 << 16;
+
+    /// Remembers what the record of a connection tells, and notes it in the record of a message.
+    pub(crate) fn note(&mut self, tracepoint: Tracepoint, record: &mut [u8]) {
+        match tracepoint {
+            Tracepoint::NetInboundMessage | Tracepoint::NetOutboundMessage if !self.0.is_empty() => {
+                let Some((fixed, _)) = record::split::<message_record>(record) else { return };
+                if let Some(network) = self.0.get(&fixed.peer_id) {
+                    record[offset_of!(message_record, peer_network)] = *network;
+                }
+            }
+            Tracepoint::NetInboundConnection | Tracepoint::NetOutboundConnection => {
+                let Some((fixed, _)) = record::split::<connection_record>(record) else { return };
+                if self.0.len() >= Self::MOST {
+                    self.0.clear();
+                }
+                if let Ok(number) = u8::try_from(fixed.network.saturating_add(1)) {
+                    self.0.insert(fixed.peer_id, number);
+                }
+            }
+            Tracepoint::NetClosedConnection => {
+                let Some((fixed, _)) = record::split::<connection_record>(record) else { return };
+                self.0.remove(&fixed.peer_id);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<'a> Message<'a> {
+    /// Without its payload decoded, if that is not wanted.
+    pub(super) fn decode(record: &'a [u8], inbound: bool, decodes: bool) -> Option<Self> {
+        let (fixed, addr, payload) = parts::<message_record>(record)?;
+        let command = command(record, &fixed)?;
+        let payload = match payload_state(fixed.payload.into()) {
+            payload_state::PAYLOAD_WHOLE if payload.len() as u64 == fixed.size => Ok(payload),
+            payload_state::PAYLOAD_UNREADABLE => Err("unreadable"),
+            payload_state::PAYLOAD_TOO_LARGE => Err("too_large"),
+            payload_state::PAYLOAD_NOT_WANTED => Err(NOT_WANTED),
+            _ => return None,
+        };
+        let msg = match payload {
+            Ok(payload) if decodes => p2p::decode(command, payload),
+            Ok(_) => p2p::Message::Unavailable { command, reason: NOT_WANTED },
+            Err(reason) => p2p::Message::Unavailable { command, reason },
+        };
+        let conn_type = ConnectionType::from_number(fixed.connection_type);
+        let meta = Meta { peer_id: fixed.peer_id, addr, conn_type, command, inbound, size: fixed.size };
+        Some(Self { meta, msg, payload: payload.ok() })
+    }
+}
+
+/// Why a payload is not there that could have been.
+const NOT_WANTED: &str = "not_wanted";
 
 impl<'a> Connection<'a> {
     pub(super) fn decode(tracepoint: Tracepoint, record: &'a [u8]) -> Option<Self> {

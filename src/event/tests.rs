@@ -30,10 +30,10 @@ fn header(tracepoint: Tracepoint, text: &str) -> event_header {
 /// The events of a record, each as what follows `"event":` in its line.
 fn events(decoder: &Decoder, record: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
-    let known = decoder.decode(record, |event| {
+    let known = decoder.decode(record, true, |event| {
         assert_eq!(event.moment, Moment(12_345));
         let mut line = Vec::new();
-        json::write_line(&mut line, &event, Style { bytes: BytesStyle::Hex, pretty: false }).unwrap();
+        json::write_line(&mut line, &event, Style { bytes: BytesStyle::Hex, ..Style::default() }).unwrap();
         let line = String::from_utf8(line).unwrap();
         let time = r#"{"timestamp":1747158913,"timestamp_subsec_micros":356600,"event":"#;
         lines.push(line.strip_prefix(time).expect("its time").trim_end().strip_suffix('}').unwrap().to_owned());
@@ -289,10 +289,10 @@ fn any_bytes_are_an_event_or_none() {
     };
     for _ in 0..20_000 {
         let mut record: Vec<u8> = (0..next() % 200).map(|_| next() as u8).collect();
-        if let Some(tracepoint) = record.get_mut(8) {
+        if let Some(tracepoint) = record.get_mut(std::mem::offset_of!(event_header, tracepoint)) {
             *tracepoint %= Tracepoint::COUNT as u8 + 2;
         }
-        DECODER.decode(&record, |event| {
+        DECODER.decode(&record, true, |event| {
             json::write_line(&mut std::io::sink(), &event, Style::default()).unwrap();
         });
     }

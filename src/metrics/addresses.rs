@@ -197,7 +197,7 @@ mod tests {
 
     fn from<'a>(addr: &'a str, conn_type: ConnectionType, msg: p2p::Message<'a>) -> Kind<'a> {
         let meta = Meta { peer_id: 1, addr: addr.into(), conn_type, command: "addrv2", inbound: true, size: 1 };
-        Kind::Msg(net::Message { meta, msg })
+        Kind::Msg(net::Message { meta, msg, payload: None })
     }
 
     fn address(address: Address<'_>) -> NetAddress<'_> {

@@ -197,6 +197,7 @@ mod tests {
                 size: 102,
             },
             msg: p2p::decode("version", &other),
+            payload: None,
         };
         told.tell(Kind::Msg(broadcast));
         assert_eq!(told.family("node_info"), None, "a disguise");

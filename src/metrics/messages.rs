@@ -74,7 +74,7 @@ impl Messages {
     }
 
     pub(super) fn observe(&mut self, time: Time, message: &Message<'_>) {
-        let Message { meta, msg: _ } = message;
+        let Message { meta, msg: _, payload: _ } = message;
         let direction = if meta.inbound { INBOUND } else { OUTBOUND };
         let command = command_place(meta.command);
         let connection_type = meta.conn_type as usize;
@@ -86,7 +86,13 @@ impl Messages {
         self.content(time, direction, command, message);
     }
 
-    fn content(&mut self, time: Time, direction: usize, command: usize, Message { meta, msg }: &Message<'_>) {
+    fn content(
+        &mut self,
+        time: Time,
+        direction: usize,
+        command: usize,
+        Message { meta, msg, payload: _ }: &Message<'_>,
+    ) {
         use p2p::Message::*;
         match msg {
             Undecodable { .. } => self.families.p2p_undecodable_messages_total.at([direction, command]).inc(),

@@ -155,6 +155,7 @@ pub(crate) fn message<'a>(inbound: bool, command: &'a str, size: u64, msg: p2p::
     Kind::Msg(Message {
         meta: Meta { peer_id: 1, addr: "8.8.8.8:8333".into(), conn_type, command, inbound, size },
         msg,
+        payload: None,
     })
 }
 
@@ -163,7 +164,7 @@ pub(crate) fn with_peer<'a>(peer_id: i64, inbound: bool, command: &'a str, paylo
     let conn_type = ConnectionType::OutboundFullRelay;
     let (addr, size) = ("8.8.8.8:8333".into(), payload.len() as u64);
     let meta = Meta { peer_id, addr, conn_type, command, inbound, size };
-    Kind::Msg(Message { meta, msg: p2p::decode(command, payload) })
+    Kind::Msg(Message { meta, msg: p2p::decode(command, payload), payload: Some(payload) })
 }
 
 pub(crate) fn opened(peer_id: i64) -> Kind<'static> {
@@ -209,7 +210,7 @@ pub(crate) fn closing(conn: Conn<'_>) -> Kind<'_> {
 /// A ping of or to a peer.
 pub(crate) fn ping(inbound: bool, peer_id: i64, conn_type: ConnectionType, addr: &str) -> Kind<'_> {
     let meta = Meta { peer_id, addr: addr.into(), conn_type, command: "ping", inbound, size: 8 };
-    Kind::Msg(Message { meta, msg: p2p::Message::Ping { value: 1 } })
+    Kind::Msg(Message { meta, msg: p2p::Message::Ping { value: 1 }, payload: None })
 }
 
 pub(crate) fn replaced(by: u8, replacement_fee: i64, replaced_fee: i64) -> Kind<'static> {

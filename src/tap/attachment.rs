@@ -3,11 +3,14 @@
 
 use std::{io, mem::offset_of, os::fd::AsFd, path::Path, sync::Once};
 
-use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject};
+use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject};
+
+use super::Options;
 
 use crate::{
     error::{Error, Trying},
     record::{OBJECT, types},
+    selection::Listed,
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -29,15 +32,27 @@ fn open() -> Result<OpenObject, Error> {
 }
 
 /// The ring buffer, the counters and the constants, which all programs share.
-pub(super) fn load_maps(ring_size: u32, summed: Tracepoints) -> Result<Object, Error> {
+pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
+    let &Options { ref selection, summed, payloads, ring_buffer_size } = options;
+    let coins = Tracepoints::coins();
+    let summed: Tracepoints = summed.iter().filter(|&tracepoint| coins.contains(tracepoint)).collect();
+    let in_kernel = selection.in_kernel();
+    let (peers_listed, peers) = listed(&in_kernel.peers, |id| id.to_ne_bytes());
+    let (commands_listed, commands) = listed(&in_kernel.commands, |name| name_key(name));
+
     let mut object = open()?;
     for mut program in object.progs_mut() {
         program.set_autoload(false);
     }
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
+        let size = |entries: usize| u32::try_from(entries.max(1)).unwrap_or(u32::MAX);
         if name == "ring" {
-            map.set_max_entries(ring_size).trying(|| "size the ring buffer".into())?;
+            map.set_max_entries(ring_buffer_size).trying(|| "size the ring buffer".into())?;
+        } else if name == "peers" {
+            map.set_max_entries(size(peers.len())).trying(|| "size a BPF map".into())?;
+        } else if name == "commands" {
+            map.set_max_entries(size(commands.len())).trying(|| "size a BPF map".into())?;
         } else if name.ends_with(".rodata") {
             let constants = map.initial_value_mut().unwrap_or_default();
             let mut set = |offset: usize, value: &[u8]| {
@@ -46,11 +61,45 @@ pub(super) fn load_maps(ring_size: u32, summed: Tracepoints) -> Result<Object, E
                 }
             };
             // A quarter: early enough for a reader that takes a while to be scheduled, late enough to be rare.
-            set(offset_of!(types::rodata, wake_mark), &u64::from(ring_size / 4).to_ne_bytes());
+            set(offset_of!(types::rodata, wake_mark), &u64::from(ring_buffer_size / 4).to_ne_bytes());
             set(offset_of!(types::rodata, summed), &summed.bits().to_ne_bytes());
+            set(offset_of!(types::rodata, peers_listed), &peers_listed.0.to_ne_bytes());
+            set(offset_of!(types::rodata, commands_listed), &commands_listed.0.to_ne_bytes());
+            set(offset_of!(types::rodata, connection_types), &in_kernel.connection_types.to_ne_bytes());
+            set(offset_of!(types::rodata, min_size), &in_kernel.min_size.to_ne_bytes());
+            set(offset_of!(types::rodata, max_size), &in_kernel.max_size.to_ne_bytes());
+            set(offset_of!(types::rodata, without_payload), &u32::from(!payloads).to_ne_bytes());
         }
     }
-    object.load().trying(|| "create the BPF maps".into())
+    let object = object.load().trying(|| "create the BPF maps".into())?;
+    fill(&object, "peers", &peers)?;
+    fill(&object, "commands", &commands)?;
+    Ok(object)
+}
+
+/// How the kernel side is told of a list, and the keys of the map for it.
+fn listed<T, K>(listed: &Listed<'_, T>, key: impl Fn(&T) -> K) -> (types::listed, Vec<K>) {
+    let keys = |list: &[&T]| list.iter().map(|&value| key(value)).collect();
+    match listed {
+        Listed::All => (types::listed::NOT_LISTED, Vec::new()),
+        Listed::Only(list) => (types::listed::ONLY_LISTED, keys(list)),
+        Listed::Not(list) => (types::listed::NONE_LISTED, keys(list)),
+    }
+}
+
+/// A command with the zeros after it that the kernel side has there.
+fn name_key(command: &str) -> [u8; size_of::<types::command>()] {
+    let mut key = [0; size_of::<types::command>()];
+    let length = command.len().min(key.len());
+    key[..length].copy_from_slice(&command.as_bytes()[..length]);
+    key
+}
+
+fn fill<K: AsRef<[u8]>>(object: &Object, name: &str, keys: &[K]) -> Result<(), Error> {
+    let Some(map) = object.maps().find(|map| map.name() == name) else { return Ok(()) };
+    keys.iter()
+        .try_for_each(|key| map.update(key.as_ref(), &[1], MapFlags::ANY))
+        .trying(|| format!("fill the BPF map {name}"))
 }
 
 /// A tracepoint's program, with the maps of `shared`.

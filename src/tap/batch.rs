@@ -1,8 +1,10 @@
 //! What is drained at once: the bytes of records, and what it takes to decode them. In: records, from the ring buffer.
 //! Out: events that borrow from it.
 
+use super::Counters;
 use crate::{
-    event::{Decoder, Event, Kind, Lost, tracepoint_of},
+    event::{Decoder, Event, Kind, Lost, Moment, Time, tracepoint_of},
+    selection::Filter,
     tracepoint::{LossReason, Tracepoint},
 };
 
@@ -12,18 +14,33 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Where each record ends in `bytes`.
     ends: Vec<usize>,
-    pub(super) decoder: Decoder,
+    pub(crate) decoder: Decoder,
+    pub(crate) drained: (Time, Moment),
+    pub(crate) counters: [Counters; Tracepoint::COUNT],
+    pub(crate) ring_buffer: (u64, u64),
 }
 
 impl Batch {
     /// The next drain ends when a batch has this many bytes: it bounds memory, and time between looks at the clock.
     const FULL: usize = 1 << 20;
-    const RECORDS: usize = 4096;
+    pub(super) const RECORDS: usize = 4096;
 
     /// Gives each event in the order in which the node fired them.
-    pub fn each(&self, mut give: impl FnMut(Event<'_>)) {
+    pub fn each(&self, give: impl FnMut(Event<'_>)) {
+        self.each_of(&Filter::none(), true, give);
+    }
+
+    /// Gives those that a filter admits, and gaps among them; payloads are decoded if it `decodes` them.
+    pub(crate) fn each_of(&self, filter: &Filter, decodes: bool, mut give: impl FnMut(Event<'_>)) {
+        let mut give = |event: Event<'_>| match event.kind {
+            Kind::Lost(lost) if !filter.wants(lost.tracepoint) => {}
+            _ => give(event),
+        };
         for record in self.records() {
-            if !self.decoder.decode(record, &mut give) {
+            if tracepoint_of(record).is_some_and(|tracepoint| !filter.admits(tracepoint, record)) {
+                continue;
+            }
+            if !self.decoder.decode(record, decodes, &mut give) {
                 // Cannot happen: kernel side and decoder come from one source. If it does, it must be seen.
                 tracing::error!(bytes = record.len(), "a record of the kernel side was not understood");
             }
@@ -40,47 +57,75 @@ impl Batch {
         self.ends.is_empty()
     }
 
+    /// When it was drained.
+    pub fn drained(&self) -> (Time, Moment) {
+        self.drained
+    }
+
+    /// What was counted by then since the tap was attached, by [`Tracepoint::index`].
+    pub fn counters(&self) -> &[Counters; Tracepoint::COUNT] {
+        &self.counters
+    }
+
+    /// Size of the ring buffer, and bytes that waited in it.
+    pub fn ring_buffer(&self) -> (u64, u64) {
+        self.ring_buffer
+    }
+
     /// The memory that it takes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
     }
 
-    /// The tracepoint of each event, without decoding it.
-    pub fn tracepoints(&self) -> impl Iterator<Item = Tracepoint> {
-        self.records().filter_map(tracepoint_of)
+    /// The tracepoint of each event that a filter admits, without decoding it.
+    pub(crate) fn tracepoints(&self, filter: &Filter) -> impl Iterator<Item = Tracepoint> {
+        self.records().filter_map(|record| tracepoint_of(record).filter(|&it| filter.admits(it, record)))
     }
 
-    /// What is missing for those who never see this batch: its events, for `reason`, and the gaps that it tells of.
-    pub fn as_lost(&self, reason: LossReason, mut give: impl FnMut(Lost)) {
+    /// What is missing for those who never see this batch: the events that they want, for `reason`, and the gaps among them.
+    pub(crate) fn as_lost(&self, filter: &Filter, reason: LossReason, mut give: impl FnMut(Lost)) {
         for record in self.records() {
             match tracepoint_of(record) {
-                Some(tracepoint) => give(Lost { tracepoint, reason, count: 1 }),
+                Some(tracepoint) if filter.admits(tracepoint, record) => give(Lost { tracepoint, reason, count: 1 }),
+                Some(_) => {}
                 None => {
-                    self.decoder.decode(record, |event| {
-                        if let Kind::Lost(lost) = event.kind {
-                            give(lost);
-                        }
+                    self.decoder.decode(record, false, |event| match event.kind {
+                        Kind::Lost(lost) if filter.wants(lost.tracepoint) => give(lost),
+                        _ => {}
                     });
                 }
             }
         }
     }
 
-    fn records(&self) -> impl Iterator<Item = &[u8]> {
+    /// The records as the kernel side wrote them, in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
         let starts = [0].into_iter().chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
         // One message of 4 MB must not be paid for ever after.
         self.bytes.shrink_to(Self::FULL);
     }
 
-    pub(super) fn push(&mut self, record: &[u8]) {
+    pub(crate) fn push(&mut self, record: &[u8]) {
         self.bytes.extend_from_slice(record);
         self.ends.push(self.bytes.len());
+    }
+
+    /// The record that was pushed last.
+    pub(super) fn last_mut(&mut self) -> &mut [u8] {
+        let start = self.ends.iter().rev().nth(1).copied().unwrap_or(0);
+        &mut self.bytes[start..]
+    }
+
+    /// Takes back the record that was pushed last.
+    pub(super) fn pop(&mut self) {
+        self.ends.pop();
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -90,7 +135,14 @@ impl Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { bytes: Vec::new(), ends: Vec::new(), decoder: Decoder { tai_offset_ns: 0, block_duration_unit_ns: 1 } }
+        Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            decoder: Decoder { tai_offset_ns: 0, block_duration_unit_ns: 1 },
+            drained: Default::default(),
+            counters: Default::default(),
+            ring_buffer: Default::default(),
+        }
     }
 }
 
@@ -105,6 +157,10 @@ mod tests {
         batch.push(b"");
         batch.push(b"three");
         assert_eq!(batch.records().collect::<Vec<_>>(), [b"one".as_slice(), b"", b"three"]);
+        assert_eq!(batch.last_mut(), b"three");
+        batch.pop();
+        assert_eq!(batch.records().collect::<Vec<_>>(), [b"one".as_slice(), b""]);
+        assert_eq!(batch.last_mut(), b"");
         assert!(!batch.is_full());
         batch.push(&vec![0; Batch::FULL]);
         assert!(batch.is_full());

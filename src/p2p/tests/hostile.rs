@@ -10,7 +10,7 @@ use crate::p2p::{COMMANDS, Message};
 
 fn exercise(command: &str, payload: &[u8], bytes: BytesStyle) {
     let message = decode(command, payload);
-    write_line(&mut io::sink(), &message, Style { bytes, pretty: false }).expect("a sink takes all");
+    write_line(&mut io::sink(), &message, Style { bytes, ..Style::default() }).expect("a sink takes all");
 }
 
 /// Xorshift: the same numbers in each run.

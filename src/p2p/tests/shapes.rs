@@ -57,7 +57,7 @@ fn every_command_is_decoded_but_these() {
 
 #[test]
 fn hex_style_reaches_every_field() {
-    let hex = Style { bytes: BytesStyle::Hex, pretty: false };
+    let hex = Style { bytes: BytesStyle::Hex, ..Style::default() };
     for Sample { command, payload, .. } in samples() {
         let line = styled(command, &payload, hex);
         let value: Value = serde_json::from_str(&line).unwrap();
@@ -95,12 +95,12 @@ fn has_numbers_in_array(value: &Value) -> bool {
 #[test]
 fn pretty_style_changes_nothing_but_white_space() {
     for Sample { command, payload, json: expected } in samples() {
-        let pretty = styled(command, &payload, Style { bytes: BytesStyle::Array, pretty: true });
+        let pretty = styled(command, &payload, Style { pretty: true, ..Style::default() });
         let [pretty_value, value]: [Value; 2] = [&pretty, &expected].map(|text| serde_json::from_str(text).unwrap());
         assert_eq!(pretty_value, value);
     }
     assert_eq!(
-        styled("filteradd", &[3, 1, 2, 3], Style { bytes: BytesStyle::Array, pretty: true }),
+        styled("filteradd", &[3, 1, 2, 3], Style { pretty: true, ..Style::default() }),
         "{\n  \"Filteradd\": {\n    \"filter\": [1,2,3]\n  }\n}"
     );
 }

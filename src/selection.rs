@@ -1,0 +1,356 @@
+//! Which events are wanted. In: conditions, or the words for them on a command line or in a URL's query. Out: what to attach,
+//! what the kernel side is to leave out, and of each record whether it is wanted, without decoding what it carries.
+
+mod addresses;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use self::addresses::Addresses;
+pub use self::{
+    addresses::Address,
+    words::{WORDS, Word},
+};
+use crate::{
+    event::net::{ConnectionType, Direction, Traits},
+    network::Network,
+    tracepoint::{Tracepoint, Tracepoints},
+};
+
+/// Which events are wanted: those of some tracepoints that meet all conditions.
+///
+/// Conditions of one kind are alternatives: with two commands, messages of either are wanted. An event without what a condition
+/// is about, such as a mempool's, which has no command, does not meet it, but meets its negation.
+///
+/// ```
+/// use bitcointap::selection::{Condition, Selection};
+///
+/// let announcements = Selection::default().only(Condition::Command("inv".into())).min_size(37);
+/// let mut the_same = Selection::default();
+/// the_same.add("command", "inv")?;
+/// the_same.add("min-size", "37")?;
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// The default ones, if not given.
+    events: Option<Tracepoints>,
+    not_events: Tracepoints,
+    commands: Choice<String>,
+    directions: Choice<Direction>,
+    connection_types: Choice<ConnectionType>,
+    networks: Choice<Network>,
+    peers: Choice<i64>,
+    addresses: Option<Addresses>,
+    not_addresses: Option<Addresses>,
+    min_size: Option<u64>,
+    max_size: Option<u64>,
+}
+
+/// What an event can be selected by.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// A P2P message's command.
+    Command(String),
+    /// Which way a message went, or who opened a connection.
+    Direction(Direction),
+    /// What the connection is for, of messages and connections.
+    ConnectionType(ConnectionType),
+    /// How the peer is reached, of messages and connections. That an inbound peer came by the operator's own Tor is known only
+    /// if its opening was seen; else an address such as 127.0.0.1 is [`Network::Unknown`].
+    Network(Network),
+    /// The node's number of the peer, of messages, connections and misbehaviour.
+    Peer(i64),
+    /// The peer's address, of messages and connections.
+    Address(Address),
+}
+
+impl Selection {
+    /// All events of these tracepoints.
+    pub fn of(tracepoints: Tracepoints) -> Self {
+        Self { events: Some(tracepoints), ..Self::default() }
+    }
+
+    /// Only events that meet the condition, or another of its kind.
+    #[must_use]
+    pub fn only(mut self, condition: Condition) -> Self {
+        match condition {
+            Condition::Command(command) => self.commands.only(command),
+            Condition::Direction(direction) => self.directions.only(direction),
+            Condition::ConnectionType(connection_type) => self.connection_types.only(connection_type),
+            Condition::Network(network) => self.networks.only(network),
+            Condition::Peer(peer) => self.peers.only(peer),
+            Condition::Address(address) => self.addresses.get_or_insert_default().add(address),
+        }
+        self
+    }
+
+    /// No events that meet the condition.
+    #[must_use]
+    pub fn not(mut self, condition: Condition) -> Self {
+        match condition {
+            Condition::Command(command) => self.commands.not(command),
+            Condition::Direction(direction) => self.directions.not(direction),
+            Condition::ConnectionType(connection_type) => self.connection_types.not(connection_type),
+            Condition::Network(network) => self.networks.not(network),
+            Condition::Peer(peer) => self.peers.not(peer),
+            Condition::Address(address) => self.not_addresses.get_or_insert_default().add(address),
+        }
+        self
+    }
+
+    /// Only messages with at least so many bytes of payload.
+    #[must_use]
+    pub fn min_size(mut self, bytes: u64) -> Self {
+        self.min_size = Some(bytes);
+        self
+    }
+
+    /// Only messages with at most so many bytes of payload.
+    #[must_use]
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.max_size = Some(bytes);
+        self
+    }
+
+    /// Those that were chosen, whatever the conditions.
+    pub fn chosen_tracepoints(&self) -> Tracepoints {
+        let events = self.events.unwrap_or_else(Tracepoints::default_set);
+        events.iter().filter(|&tracepoint| !self.not_events.contains(tracepoint)).collect()
+    }
+
+    /// Those whose events can meet all conditions; no others need to be attached.
+    pub fn tracepoints(&self) -> Tracepoints {
+        self.chosen_tracepoints().iter().filter(|&tracepoint| self.can_be_met_by(tracepoint)).collect()
+    }
+
+    /// Those, and what tells of peers what their messages do not.
+    pub(crate) fn to_attach(&self) -> Tracepoints {
+        use Tracepoint::*;
+        let wanted = self.tracepoints();
+        let helpers: &[Tracepoint] = if wanted.contains_any(&[NetInboundMessage, NetOutboundMessage])
+            && !self.networks.is_empty()
+            && self.connection_types.admits(Some(&ConnectionType::Inbound))
+        {
+            &[NetInboundConnection, NetClosedConnection]
+        } else {
+            &[]
+        };
+        wanted.iter().chain(helpers.iter().copied()).collect()
+    }
+
+    /// Whether there are conditions beside the choice of tracepoints.
+    pub fn has_conditions(&self) -> bool {
+        let Self {
+            events: _,
+            not_events: _,
+            commands,
+            directions,
+            connection_types,
+            networks,
+            peers,
+            addresses,
+            not_addresses,
+            min_size,
+            max_size,
+        } = self;
+        !(commands.is_empty()
+            && directions.is_empty()
+            && connection_types.is_empty()
+            && networks.is_empty()
+            && peers.is_empty())
+            || addresses.is_some()
+            || not_addresses.is_some()
+            || min_size.is_some()
+            || max_size.is_some()
+    }
+
+    /// The commands that are asked for.
+    pub fn commands(&self) -> impl Iterator<Item = &str> {
+        self.commands.only.iter().flatten().chain(&self.commands.not).map(String::as_str)
+    }
+
+    /// For use with many records.
+    pub(crate) fn compile(&self) -> Filter {
+        Filter { tracepoints: self.tracepoints(), conditions: self.has_conditions().then(|| self.clone()) }
+    }
+
+    /// What the kernel side can decide.
+    pub(crate) fn in_kernel(&self) -> InKernel<'_> {
+        let admitted = |connection_type: &&ConnectionType| self.connection_types.admits(Some(*connection_type));
+        InKernel {
+            peers: self.peers.listed(),
+            commands: self.commands.listed(),
+            connection_types: ConnectionType::ALL.iter().filter(admitted).map(|&admitted| 1 << admitted as u32).sum(),
+            min_size: self.min_size.unwrap_or(0),
+            max_size: self.max_size.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether some event of this tracepoint may be wanted, as far as it can be told beforehand.
+    fn can_be_met_by(&self, tracepoint: Tracepoint) -> bool {
+        use Tracepoint::*;
+        let is_inbound = |it: &ConnectionType| matches!(it, ConnectionType::Inbound | ConnectionType::Unknown);
+        let is_outbound = |it: &ConnectionType| *it != ConnectionType::Inbound;
+        let is_any = |_: &ConnectionType| true;
+        let (direction, has_type): (_, &dyn Fn(&ConnectionType) -> bool) = match tracepoint {
+            NetInboundMessage => (Some(Direction::Inbound), &is_any),
+            NetOutboundMessage => (Some(Direction::Outbound), &is_any),
+            NetInboundConnection | NetEvictedInboundConnection => (Some(Direction::Inbound), &is_inbound),
+            NetOutboundConnection => (Some(Direction::Outbound), &is_outbound),
+            // Of either direction.
+            NetClosedConnection => (None, &is_any),
+            NetMisbehavingConnection => {
+                return self.commands.only.is_none()
+                    && self.directions.only.is_none()
+                    && self.connection_types.only.is_none()
+                    && self.networks.only.is_none()
+                    && self.addresses.is_none()
+                    && !self.has_sizes();
+            }
+            MempoolAdded
+            | MempoolRemoved
+            | MempoolReplaced
+            | MempoolRejected
+            | ValidationBlockConnected
+            | UtxocacheFlush
+            | UtxocacheAdd
+            | UtxocacheSpent
+            | UtxocacheUncache
+            | CoinSelectionSelectedCoins
+            | CoinSelectionNormalCreateTxInternal
+            | CoinSelectionAttemptingApsCreateTx
+            | CoinSelectionApsCreateTxInternal => return !self.has_only(),
+        };
+        let is_message = matches!(tracepoint, NetInboundMessage | NetOutboundMessage);
+        let is_of_messages = self.commands.only.is_some() || self.has_sizes();
+        (is_message || !is_of_messages)
+            && direction.is_none_or(|direction| self.directions.admits(Some(&direction)))
+            && ConnectionType::ALL.iter().any(|it| has_type(it) && self.connection_types.admits(Some(it)))
+    }
+
+    /// Whether there is a condition that is no negation.
+    fn has_only(&self) -> bool {
+        self.commands.only.is_some()
+            || self.directions.only.is_some()
+            || self.connection_types.only.is_some()
+            || self.networks.only.is_some()
+            || self.peers.only.is_some()
+            || self.addresses.is_some()
+            || self.has_sizes()
+    }
+
+    fn has_sizes(&self) -> bool {
+        self.min_size.is_some() || self.max_size.is_some()
+    }
+
+    fn is_met_by(&self, traits: &Traits<'_>) -> bool {
+        let address = traits.address.as_deref();
+        let has_size =
+            |size: u64| self.min_size.is_none_or(|min| size >= min) && self.max_size.is_none_or(|max| size <= max);
+        (!self.has_sizes() || traits.size.is_some_and(has_size))
+            && self.commands.admits(traits.command)
+            && self.directions.admits(traits.direction.as_ref())
+            && self.connection_types.admits(traits.connection_type.as_ref())
+            && self.peers.admits(traits.peer.as_ref())
+            && (self.networks.is_empty() || self.networks.admits(traits.network().as_ref()))
+            && self.addresses.as_ref().is_none_or(|wanted| address.is_some_and(|address| wanted.contain(address)))
+            && self.not_addresses.as_ref().is_none_or(|not| address.is_none_or(|address| !not.contain(address)))
+    }
+}
+
+/// A [`Selection`] as it is asked of each record.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    tracepoints: Tracepoints,
+    conditions: Option<Selection>,
+}
+
+impl Filter {
+    /// All events.
+    pub(crate) fn none() -> Self {
+        Self { tracepoints: Tracepoint::all().collect(), conditions: None }
+    }
+
+    /// Whether some of its events may be wanted, and so what is missing of them.
+    pub(crate) fn wants(&self, tracepoint: Tracepoint) -> bool {
+        self.tracepoints.contains(tracepoint)
+    }
+
+    /// Whether a record of this tracepoint is wanted.
+    pub(crate) fn admits(&self, tracepoint: Tracepoint, record: &[u8]) -> bool {
+        let meets = |conditions: &Selection| {
+            // One that cannot be read is not left out in silence: its decoding tells.
+            Traits::of(tracepoint, record).is_none_or(|traits| conditions.is_met_by(&traits))
+        };
+        self.wants(tracepoint) && self.conditions.as_ref().is_none_or(meets)
+    }
+}
+
+/// What the kernel side decides of a [`Selection`].
+#[derive(Debug)]
+pub(crate) struct InKernel<'a> {
+    pub peers: Listed<'a, i64>,
+    pub commands: Listed<'a, String>,
+    /// A bit for each that is wanted, at its number.
+    pub connection_types: u32,
+    pub min_size: u64,
+    pub max_size: u64,
+}
+
+/// A choice as one list.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Listed<'a, T> {
+    All,
+    Only(Vec<&'a T>),
+    Not(Vec<&'a T>),
+}
+
+/// Some values of a kind, or all but some.
+#[derive(Clone, Debug)]
+struct Choice<T> {
+    only: Option<Vec<T>>,
+    not: Vec<T>,
+}
+
+impl<T> Default for Choice<T> {
+    fn default() -> Self {
+        Self { only: None, not: Vec::new() }
+    }
+}
+
+impl<T: PartialEq> Choice<T> {
+    fn only(&mut self, value: T) {
+        insert(self.only.get_or_insert_default(), value);
+    }
+
+    fn not(&mut self, value: T) {
+        insert(&mut self.not, value);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.only.is_none() && self.not.is_empty()
+    }
+
+    /// Whether what has this value, or none, is wanted.
+    fn admits<V: PartialEq<T> + ?Sized>(&self, value: Option<&V>) -> bool {
+        let Some(value) = value else { return self.only.is_none() };
+        let is_in = |list: &Vec<T>| list.iter().any(|listed| value == listed);
+        self.only.as_ref().is_none_or(is_in) && !is_in(&self.not)
+    }
+
+    fn listed(&self) -> Listed<'_, T> {
+        match &self.only {
+            Some(only) => Listed::Only(only.iter().filter(|value| !self.not.contains(value)).collect()),
+            None if self.not.is_empty() => Listed::All,
+            None => Listed::Not(self.not.iter().collect()),
+        }
+    }
+}
+
+fn insert<T: PartialEq>(list: &mut Vec<T>, value: T) {
+    if !list.contains(&value) {
+        list.push(value);
+    }
+}

@@ -1,0 +1,135 @@
+//! Addresses to select peers by. In: an IP address, a network, a host's name, each perhaps with a port. Out: whether a peer's
+//! address, as the node writes it, is one of them.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+
+use crate::{
+    network::{host_of, ip_of},
+    networks::{self, Networks},
+};
+
+/// A peer's address, or many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Network(IpNet),
+    Socket(SocketAddr),
+    /// In lower case.
+    Host(String),
+    HostAndPort(String),
+}
+
+/// An IP address (`192.0.2.1`, `2001:db8::1`), a network (`10.0.0.0/8`) or the name of a host (`….onion`, `….b32.i2p`,
+/// `node.example.org`); of a single address or name also with a port, as in `192.0.2.1:8333` and `[2001:db8::1]:8333`.
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is no IP address, network (10.0.0.0/8) or name of a host (….onion)");
+        if let Some(network) = networks::network(text) {
+            return Ok(Self(Kind::Network(network)));
+        }
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            return Ok(Self(Kind::Socket(SocketAddr::new(socket.ip().to_canonical(), socket.port()))));
+        }
+        let text = text.to_ascii_lowercase();
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port.parse::<u16>().map_err(|_| wrong())?)),
+            None => (text.as_str(), None),
+        };
+        // The last part of a name is no number: that would be half an IP address.
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        if last.is_empty() || last.parse::<u64>().is_ok() || !host.chars().all(is_name) {
+            return Err(wrong());
+        }
+        Ok(Self(match port {
+            Some(_) => Kind::HostAndPort(text),
+            None => Kind::Host(text),
+        }))
+    }
+}
+
+/// Many, asked of each event.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Addresses {
+    networks: Networks,
+    sockets: BTreeSet<SocketAddr>,
+    hosts: BTreeSet<String>,
+}
+
+impl Addresses {
+    pub(super) fn add(&mut self, address: Address) {
+        match address.0 {
+            Kind::Network(network) => self.networks.add(network),
+            Kind::Socket(socket) => drop(self.sockets.insert(socket)),
+            Kind::Host(name) | Kind::HostAndPort(name) => drop(self.hosts.insert(name)),
+        }
+    }
+
+    /// Whether `address`, as the node writes it, is one of them.
+    pub(super) fn contain(&self, address: &str) -> bool {
+        let Some(ip) = ip_of(address) else {
+            let has = |name: &str| self.hosts.contains(&name.to_ascii_lowercase());
+            return !self.hosts.is_empty() && (has(host_of(address)) || has(address));
+        };
+        self.networks.contains(ip) || !self.sockets.is_empty() && self.has_socket(ip, address)
+    }
+
+    fn has_socket(&self, ip: IpAddr, address: &str) -> bool {
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        port.is_some_and(|port| self.sockets.contains(&SocketAddr::new(ip, port)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
+
+    #[track_caller]
+    fn assert_contains(given: &str, inside: &[&str], outside: &[&str]) {
+        let mut addresses = Addresses::default();
+        given.split(',').for_each(|address| addresses.add(address.parse().unwrap()));
+        for (list, expected) in [(inside, true), (outside, false)] {
+            for address in list {
+                assert_eq!(addresses.contain(address), expected, "{given}: {address}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_given_contains_what_it_names() {
+        assert_contains("10.0.0.0/8", &["10.255.0.1:8333", "[::ffff:10.0.0.1]:1"], &["11.0.0.1:8333", "[::1]:1", ""]);
+        assert_contains("192.0.2.1", &["192.0.2.1:8333", "192.0.2.1"], &["192.0.2.2:8333"]);
+        assert_contains(
+            "2001:db8::/32,::1",
+            &["[2001:db8::7]:8333", "[::1]:8333"],
+            &["[2001:db9::]:8333", "1.2.3.4:5"],
+        );
+        assert_contains("192.0.2.1:8333", &["192.0.2.1:8333"], &["192.0.2.1:8334", "192.0.2.1"]);
+        assert_contains("[2001:db8::1]:8333", &["[2001:db8::1]:8333"], &["[2001:db8::1]:8334", "[2001:db8::1]"]);
+        assert_contains(ONION, &[&format!("{ONION}:8333"), ONION], &["x.onion:8333"]);
+        assert_contains(&ONION.to_uppercase(), &[&format!("{ONION}:8333")], &[]);
+        assert_contains(&format!("{ONION}:8333"), &[&format!("{ONION}:8333")], &[&format!("{ONION}:1"), ONION]);
+        assert_contains("localhost,10.0.0.1", &["localhost:8333", "10.0.0.1:9"], &["127.0.0.1:8333"]);
+    }
+
+    #[test]
+    fn what_names_nothing_is_refused() {
+        for wrong in
+            ["", "10.0.0.0/33", "10.0.0", "1.2.3.4.5", "host:", "host:70000", "a b", "::1::", "[::1]", "x/8", "."]
+        {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong:?}");
+        }
+    }
+}

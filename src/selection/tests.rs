@@ -1,0 +1,193 @@
+//! What is selected, of records with a value of its own in each field, as the kernel side would write them.
+
+use super::*;
+use crate::{
+    event::net::PeerNetworks,
+    record::{
+        types::{added_record, connection_record, event_header, message_record, misbehaving_record},
+        write,
+    },
+};
+
+/// A record and whose it is.
+type Record = (Tracepoint, Vec<u8>);
+
+fn header(tracepoint: Tracepoint, text: &str) -> event_header {
+    event_header { tracepoint: tracepoint.index() as u8, text_length: text.len() as u16, ..Default::default() }
+}
+
+fn message(tracepoint: Tracepoint, peer_id: i64, address: &str, connection_type: u8, name: &str, size: u64) -> Record {
+    let mut command = [0; 16];
+    command[..name.len()].copy_from_slice(name.as_bytes());
+    let header = header(tracepoint, address);
+    let fixed = message_record { header, peer_id, size, command, connection_type, ..Default::default() };
+    (tracepoint, write(fixed, address.as_bytes()))
+}
+
+fn connection(tracepoint: Tracepoint, peer_id: i64, address: &str, connection_type: u8, network: u32) -> Record {
+    let header = header(tracepoint, address);
+    let fixed = connection_record { header, peer_id, network, connection_type, ..Default::default() };
+    (tracepoint, write(fixed, address.as_bytes()))
+}
+
+const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion:8333";
+
+/// By a letter each.
+fn records() -> Vec<(char, Record)> {
+    use Tracepoint::*;
+    let misbehaving =
+        misbehaving_record { header: header(NetMisbehavingConnection, ""), peer_id: 3, ..Default::default() };
+    let added = added_record { header: header(MempoolAdded, ""), ..Default::default() };
+    let mut records = vec![
+        ('a', connection(NetInboundConnection, 3, "127.0.0.1:50000", 1, 3)),
+        ('b', connection(NetOutboundConnection, 4, "[2a01::4]:8333", 2, 2)),
+        ('c', message(NetInboundMessage, 3, "127.0.0.1:50000", 1, "inv", 37)),
+        ('d', message(NetOutboundMessage, 3, "127.0.0.1:50000", 1, "tx", 300)),
+        ('e', message(NetInboundMessage, 4, "[2a01::4]:8333", 2, "ping", 8)),
+        ('f', message(NetOutboundMessage, 5, ONION, 5, "version", 102)),
+        ('g', message(NetInboundMessage, 6, "8.8.8.8:8333", 3, "inv", 0)),
+        ('h', (NetMisbehavingConnection, write(misbehaving, b""))),
+        ('i', connection(NetEvictedInboundConnection, 3, "127.0.0.1:50000", 1, 3)),
+        ('j', connection(NetClosedConnection, 4, "[2a01::4]:8333", 2, 2)),
+        ('k', (MempoolAdded, write(added, b""))),
+    ];
+    let mut networks = PeerNetworks::default();
+    for (_, (tracepoint, record)) in &mut records {
+        networks.note(*tracepoint, record);
+    }
+    records
+}
+
+fn selection(words: &str) -> Selection {
+    let mut selection = Selection::default();
+    for word in words.split_whitespace() {
+        let (word, values) = word.split_once('=').unwrap();
+        selection.add(word, values).unwrap();
+    }
+    selection
+}
+
+#[test]
+fn conditions_select_what_meets_them() {
+    for (words, expected) in [
+        ("", "abcdefghijk"),
+        ("events=mempool", "k"),
+        ("events=net:inbound_message,mempool:added", "cegk"),
+        ("not-events=net", "k"),
+        ("events=net not-events=net:inbound_message,net:outbound_message", "abhij"),
+        ("command=inv", "cg"),
+        ("command=inv,tx", "cdg"),
+        ("command=inv command=tx", "cdg"),
+        ("not-command=inv,ping", "abdfhijk"),
+        ("command=inv,tx not-command=inv", "d"),
+        ("direction=inbound", "acegi"),
+        ("direction=outbound", "bdfj"),
+        ("not-direction=inbound", "bdfhjk"),
+        ("connection-type=inbound", "acdi"),
+        ("connection-type=manual,block-relay-only", "fg"),
+        ("not-connection-type=inbound", "befghjk"),
+        ("network=onion", "acdfi"),
+        ("network=ipv6,ipv4", "begj"),
+        ("not-network=onion", "beghjk"),
+        ("peer=3", "acdhi"),
+        ("peer=5,6", "fg"),
+        ("not-peer=3", "befgjk"),
+        ("address=127.0.0.0/8", "acdi"),
+        ("address=2a01::/16,8.8.8.8", "begj"),
+        ("address=8.8.8.8:8333", "g"),
+        ("address=8.8.8.8:8334", ""),
+        ("address=pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion", "f"),
+        ("not-address=0.0.0.0/0", "befhjk"),
+        ("min-size=37", "cdf"),
+        ("max-size=8", "eg"),
+        ("min-size=8 max-size=102", "cef"),
+        ("min-size=0", "cdefg"),
+        ("direction=inbound command=inv connection-type=inbound", "c"),
+        ("events=mempool:added,net not-peer=3 not-command=ping", "bfgjk"),
+        ("events=mempool command=inv", ""),
+    ] {
+        let selection = selection(words);
+        let (filter, tracepoints) = (selection.compile(), selection.tracepoints());
+        let records = records();
+        let admitted = records.iter().filter(|(_, (tracepoint, record))| filter.admits(*tracepoint, record));
+        assert_eq!(admitted.map(|(letter, _)| letter).collect::<String>(), expected, "{words}");
+        for (letter, (tracepoint, _)) in &records {
+            assert!(!expected.contains(*letter) || tracepoints.contains(*tracepoint), "{words}: {tracepoint}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_meet_the_conditions_is_not_attached() {
+    for (words, expected) in [
+        ("events=all", "all"),
+        ("events=all command=inv", "net:inbound_message,net:outbound_message"),
+        ("max-size=100 direction=outbound", "net:outbound_message"),
+        (
+            "not-direction=outbound events=net",
+            "net:inbound_message,net:inbound_connection,\
+           net:evicted_inbound_connection,net:closed_connection,net:misbehaving_connection",
+        ),
+        (
+            "connection-type=inbound",
+            "net:inbound_message,net:outbound_message,net:inbound_connection,\
+           net:evicted_inbound_connection,net:closed_connection",
+        ),
+        ("connection-type=feeler events=net:inbound_connection,net:outbound_connection", "net:outbound_connection"),
+        ("peer=1", "net"),
+        ("not-peer=1 not-command=inv not-address=::1 not-network=ipv4 not-connection-type=manual", "default"),
+    ] {
+        assert_eq!(selection(words).tracepoints(), expected.parse().unwrap(), "{words}");
+    }
+    assert!(selection("events=mempool command=inv").tracepoints().is_empty());
+    // What tells which peers came by Tor is attached beside it.
+    let onion = selection("network=onion events=net:inbound_message");
+    assert_eq!(onion.to_attach(), "net:inbound_message,net:inbound_connection,net:closed_connection".parse().unwrap());
+    assert_eq!(selection("events=mempool not-network=onion").to_attach(), "mempool".parse().unwrap());
+}
+
+#[test]
+fn the_kernel_is_told_what_it_can_decide() {
+    let words = "peer=1,2 not-peer=2 not-command=inv,tx connection-type=inbound,feeler min-size=3 max-size=9";
+    let selection = selection(words);
+    let InKernel { peers, commands, connection_types, min_size, max_size } = selection.in_kernel();
+    assert_eq!(peers, Listed::Only(vec![&1]));
+    assert_eq!(commands, Listed::Not(vec![&"inv".to_owned(), &"tx".to_owned()]));
+    let bit = |connection_type| 1 << connection_type as u32;
+    assert_eq!(connection_types, bit(ConnectionType::Inbound) | bit(ConnectionType::Feeler));
+    assert_eq!((min_size, max_size), (3, 9));
+
+    let all = Selection::default();
+    let InKernel { peers, commands, connection_types, min_size, max_size } = all.in_kernel();
+    assert_eq!((peers, commands), (Listed::All, Listed::All));
+    assert_eq!((connection_types, min_size, max_size), (0xff, 0, u64::MAX));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_not_left_out_in_silence() {
+    let filter = selection("command=inv").compile();
+    let (tracepoint, record) = message(Tracepoint::NetInboundMessage, 1, "1.2.3.4:5", 1, "tx", 3);
+    assert!(!filter.admits(tracepoint, &record));
+    assert!(filter.admits(tracepoint, &record[..20]));
+}
+
+#[test]
+fn words_that_say_nothing_are_refused() {
+    for (word, values, why) in [
+        ("events", "nett", "no tracepoint or group is called 'nett'"),
+        ("command", "inv,", "'' is no command"),
+        ("command", "averylongcommand", "1 to 12 characters"),
+        ("direction", "in", "'in' is none of inbound, outbound"),
+        ("connection-type", "tor", "'tor' is none of unknown, inbound"),
+        ("network", "ip", "'ip' is none of unroutable, ipv4"),
+        ("peer", "-1", "'-1' is no number of a peer"),
+        ("address", "10.0.0.0/33", "'10.0.0.0/33' is no IP address"),
+        ("min-size", "1k", "'1k' is no number of bytes"),
+        ("not-min-size", "1", "no such condition as 'not-min-size'"),
+        ("color", "red", "no such condition as 'color'"),
+        ("not-", "x", "no such condition"),
+    ] {
+        let error = Selection::default().add(word, values).unwrap_err();
+        assert!(error.contains(why), "{word}: {error}");
+    }
+}

@@ -1,0 +1,150 @@
+//! The words for conditions, on command lines and in queries of URLs: each stands here once, with its help.
+
+use super::{Condition, Selection};
+use crate::{
+    event::net::{ConnectionType, Direction},
+    network::Network,
+    tracepoint::Tracepoints,
+};
+
+/// A word that takes a list of values.
+#[derive(Debug)]
+pub struct Word {
+    /// As on the command line after `--`, and in a query.
+    pub name: &'static str,
+    /// What the values are called.
+    pub value: &'static str,
+    /// What is selected.
+    pub help: &'static str,
+    /// What is left out by the word with `not-` before it; `None` if there is no such word.
+    pub not: Option<&'static str>,
+}
+
+/// All of them.
+pub static WORDS: [Word; 9] = [
+    Word {
+        name: "events",
+        value: "LIST",
+        help: "Which events: groups (all, default, net, mempool, validation, utxocache, coin_selection) and tracepoints \
+               (mempool:added), separated by commas. The default leaves out utxocache:add, spent and uncache, which fire \
+               thousands of times for a block",
+        not: Some("Not these groups and tracepoints"),
+    },
+    Word {
+        name: "command",
+        value: "LIST",
+        help: "Only P2P messages of these commands (inv,tx)",
+        not: Some("No messages of these commands"),
+    },
+    Word {
+        name: "direction",
+        value: "LIST",
+        help: "Only messages that went this way, and connections that were opened so: inbound or outbound",
+        not: Some("None of this direction"),
+    },
+    Word {
+        name: "connection-type",
+        value: "LIST",
+        help: "Only messages and connections of these types: inbound, outbound-full-relay, block-relay-only, manual, feeler, \
+               addr-fetch, private-broadcast, unknown",
+        not: Some("None of these types"),
+    },
+    Word {
+        name: "network",
+        value: "LIST",
+        help: "Only messages and connections of peers in these networks: ipv4, ipv6, onion, i2p, cjdns, unroutable, internal, \
+               unknown",
+        not: Some("None of these networks"),
+    },
+    Word {
+        name: "peer",
+        value: "LIST",
+        help: "Only messages, connections and misbehaviour of the peers with these numbers",
+        not: Some("None of these peers"),
+    },
+    Word {
+        name: "address",
+        value: "LIST",
+        help: "Only messages and connections of peers at these IP addresses, networks (10.0.0.0/8, 2001:db8::/32) and hosts \
+               (….onion, ….b32.i2p), each perhaps with a port",
+        not: Some("None of these addresses"),
+    },
+    Word { name: "min-size", value: "BYTES", help: "Only messages with at least so much payload", not: None },
+    Word { name: "max-size", value: "BYTES", help: "Only messages with at most so much payload", not: None },
+];
+
+/// Bitcoin Core's limit, of the transport.
+const LONGEST_COMMAND: usize = 12;
+
+impl Selection {
+    /// Adds what a word and its values, separated by commas, say. What is said by the same word again is added to that, but
+    /// of sizes the last counts.
+    ///
+    /// # Errors
+    /// A line that says what is wrong.
+    pub fn add(&mut self, word: &str, values: &str) -> Result<(), String> {
+        let (name, negated) = match word.strip_prefix("not-") {
+            Some(name) => (name, true),
+            None => (word, false),
+        };
+        let is_word = |known: &Word| known.name == name && (!negated || known.not.is_some());
+        if !WORDS.iter().any(is_word) {
+            return Err(format!("there is no such condition as '{word}'"));
+        }
+        for value in values.split(',').map(str::trim) {
+            self.add_value(name, negated, value)?;
+        }
+        Ok(())
+    }
+
+    fn add_value(&mut self, name: &str, negated: bool, value: &str) -> Result<(), String> {
+        let condition = match name {
+            "events" => {
+                let tracepoints: Tracepoints = value.parse()?;
+                let set = if negated { &mut self.not_events } else { self.events.get_or_insert_default() };
+                *set = set.iter().chain(tracepoints.iter()).collect();
+                return Ok(());
+            }
+            "min-size" => {
+                self.min_size = Some(size(value)?);
+                return Ok(());
+            }
+            "max-size" => {
+                self.max_size = Some(size(value)?);
+                return Ok(());
+            }
+            "command" => Condition::Command(command(value)?),
+            "direction" => Condition::Direction(one_of(&Direction::ALL, Direction::name, value)?),
+            "connection-type" => Condition::ConnectionType(one_of(&ConnectionType::ALL, ConnectionType::name, value)?),
+            "network" => Condition::Network(one_of(&Network::ALL, Network::name, value)?),
+            "peer" => {
+                let peer = value.parse().ok().filter(|&peer: &i64| peer >= 0);
+                Condition::Peer(peer.ok_or_else(|| format!("'{value}' is no number of a peer"))?)
+            }
+            // All others.
+            _ => Condition::Address(value.parse()?),
+        };
+        let selection = std::mem::take(self);
+        *self = if negated { selection.not(condition) } else { selection.only(condition) };
+        Ok(())
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("'{text}' is no number of bytes"))
+}
+
+fn command(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > LONGEST_COMMAND {
+        return Err(format!("'{text}' is no command: these have 1 to {LONGEST_COMMAND} characters"));
+    }
+    Ok(text.to_owned())
+}
+
+fn one_of<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str, text: &str) -> Result<T, String> {
+    let found = all.iter().copied().find(|&one| name(one) == text);
+    found.ok_or_else(|| {
+        let names: Vec<_> = all.iter().copied().map(name).collect();
+        format!("'{text}' is none of {}", names.join(", "))
+    })
+}

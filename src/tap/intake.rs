@@ -1,0 +1,59 @@
+//! What is taken of the records as they come. In: each record, in order. Out: those that are wanted, in a [`Batch`], and how
+//! many were not.
+
+use super::Batch;
+use crate::{
+    event::{net::PeerNetworks, tracepoint_of},
+    selection::{Filter, Selection},
+    tracepoint::Tracepoint,
+};
+
+/// Takes records.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    pub(super) batch: Batch,
+    filter: Filter,
+    networks: PeerNetworks,
+    /// By [`Tracepoint::index`].
+    filtered: [u64; Tracepoint::COUNT],
+    /// Records since the batch was begun.
+    seen: usize,
+}
+
+impl Intake {
+    pub(crate) fn new(selection: &Selection) -> Self {
+        Self {
+            batch: Batch::default(),
+            filter: selection.compile(),
+            networks: PeerNetworks::default(),
+            filtered: Default::default(),
+            seen: 0,
+        }
+    }
+
+    /// Puts `batch`, to be filled, in the place of the one that is filled.
+    pub(crate) fn swap(&mut self, batch: &mut Batch) {
+        std::mem::swap(&mut self.batch, batch);
+        self.seen = 0;
+    }
+
+    /// True if that is enough for a batch.
+    pub(crate) fn take(&mut self, record: &[u8]) -> bool {
+        self.seen += 1;
+        self.batch.push(record);
+        if let Some(tracepoint) = tracepoint_of(record) {
+            let record = self.batch.last_mut();
+            self.networks.note(tracepoint, record);
+            if !self.filter.admits(tracepoint, record) {
+                self.batch.pop();
+                self.filtered[tracepoint.index()] += 1;
+            }
+        }
+        self.batch.is_full() || self.seen >= Batch::RECORDS
+    }
+
+    /// Those that were not wanted, by [`Tracepoint::index`].
+    pub(crate) fn filtered(&self) -> &[u64; Tracepoint::COUNT] {
+        &self.filtered
+    }
+}
