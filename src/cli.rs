@@ -26,6 +26,8 @@ use clap::{
 
 use crate::address_lists::AddressListFile;
 
+const NODE_HEADING: &str = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node";
+
 /// Sees what a running Bitcoin Core does, through its USDT tracepoints.
 ///
 /// Without a command, events are printed as JSON lines, as by `bitcointap tap`.
@@ -68,6 +70,9 @@ impl Cli {
                 args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
             }
             None => cli.tap.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?,
+            Some(Command::Record(args)) => {
+                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
+            }
             Some(Command::Probes(_) | Command::Doctor(_)) => {}
         }
         Ok(cli)
@@ -80,6 +85,8 @@ pub enum Command {
     Tap(TapArgs),
     /// Serve Prometheus metrics over HTTP until a signal ends it.
     Export(ExportArgs),
+    /// Keep events in a file, as they are: `tap` and `export` take it in place of a node, by --replay.
+    Record(RecordArgs),
     /// List the tracepoints of the node's program, with their arguments and whether they are supported.
     Probes(NodeArgs),
     /// Check whether the other commands would work here, and say what to do if not: then the status is 1.
@@ -94,6 +101,8 @@ pub struct TapArgs {
     #[command(flatten)]
     pub node: NodeArgs,
     #[command(flatten)]
+    pub replay: ReplayArgs,
+    #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
@@ -103,7 +112,7 @@ pub struct TapArgs {
     #[arg(long, help_heading = "Output")]
     pub pretty: bool,
     /// When the node ends, wait for it to be started again and go on; start before it.
-    #[arg(long, help_heading = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node")]
+    #[arg(long, help_heading = NODE_HEADING, conflicts_with = "file")]
     pub follow: bool,
     /// End after so many events.
     #[arg(long, help_heading = "Events", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -133,12 +142,7 @@ impl TapArgs {
 
     fn check(&self) -> Result<(), String> {
         self.selection.check()?;
-        match self.privileges.drop_capabilities {
-            Some(DropCapabilities::All) if self.follow => {
-                Err("--drop-capabilities all leaves none for the next run, which --follow is to attach to".into())
-            }
-            _ => Ok(()),
-        }
+        self.privileges.check(self.follow)
     }
 }
 
@@ -147,6 +151,8 @@ impl TapArgs {
 pub struct ExportArgs {
     #[command(flatten)]
     pub node: NodeArgs,
+    #[command(flatten)]
+    pub replay: ReplayArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -256,10 +262,84 @@ impl ExportArgs {
     }
 }
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct RecordArgs {
+    /// The recording, which must not be there yet; `-` is standard output.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
+    /// What is kept of the payloads of messages.
+    #[arg(long, help_heading = "Output", value_enum, value_name = "WHICH", default_value_t = KeptPayload::Raw)]
+    pub payload: KeptPayload,
+    /// When the node ends, wait for it to be started again and go on; start before it.
+    #[arg(long, help_heading = NODE_HEADING)]
+    pub follow: bool,
+    /// End after so many seconds.
+    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeptPayload {
+    /// Nothing: it is not copied from the node
+    None,
+    /// All of it
+    Raw,
+}
+
+impl RecordArgs {
+    /// What to tap.
+    pub fn options(&self) -> Options {
+        Options {
+            selection: self.selection.selection.clone(),
+            payloads: self.payload != KeptPayload::None,
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
+    }
+
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(self.follow, &self.node)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.selection.check()?;
+        self.privileges.check(self.follow)
+    }
+}
+
+/// What stands in for a node.
+#[derive(Debug, Args)]
+#[command(next_help_heading = NODE_HEADING)]
+pub struct ReplayArgs {
+    /// In place of a node, the recording FILE of one, as `bitcointap record` makes it.
+    #[arg(long = "replay", value_name = "FILE", conflicts_with_all = ["NodeArgs", "drop_capabilities"])]
+    pub file: Option<PathBuf>,
+    /// How fast it is replayed: so many times its own pace, or `max`.
+    #[arg(long, value_name = "N|max", default_value = "1", requires = "file", value_parser = speed)]
+    pub speed: Speed,
+}
+
+/// How fast a recording is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    Times(f64),
+    Max,
+}
+
 /// Which node.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-#[command(next_help_heading = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node")]
+#[command(next_help_heading = NODE_HEADING)]
 pub struct NodeArgs {
     /// The node's process id.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
@@ -400,6 +480,15 @@ impl PrivilegeArgs {
         let default = if has_next_run { DropCapabilities::KeepForReattach } else { DropCapabilities::All };
         self.drop_capabilities.unwrap_or(default)
     }
+
+    fn check(&self, follows: bool) -> Result<(), String> {
+        match self.drop_capabilities {
+            Some(DropCapabilities::All) if follows => {
+                Err("--drop-capabilities all leaves none for the next run, which --follow is to attach to".into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -466,6 +555,14 @@ impl JsonArgs {
         let style = Style { bytes: self.bytes, pretty, raw: self.payload == PayloadStyle::Raw };
         JsonLines { style, without_payload: self.payload == PayloadStyle::None }
     }
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    let times = text.parse().ok().filter(|times: &f64| times.is_finite() && *times > 0.0);
+    times.map(Speed::Times).ok_or_else(|| "give a number above 0, or max".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -589,6 +686,7 @@ mod tests {
                 None => tap.drop_capabilities(),
                 Some(Command::Tap(args)) => args.drop_capabilities(),
                 Some(Command::Export(args)) => args.drop_capabilities(),
+                Some(Command::Record(args)) => args.drop_capabilities(),
                 Some(Command::Probes(_) | Command::Doctor(_)) => panic!(),
             }
         };

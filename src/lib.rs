@@ -28,6 +28,7 @@ pub mod privileges;
 pub mod probes;
 pub mod process;
 mod record;
+pub mod recording;
 pub mod selection;
 pub mod tap;
 pub mod tracepoint;

@@ -3,6 +3,8 @@
 mod address_lists;
 mod cli;
 mod follow;
+mod recorder;
+mod replay;
 mod run;
 mod stop;
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         None => run::tap(&cli.tap),
         Some(Command::Tap(args)) => run::tap(args),
         Some(Command::Export(args)) => run::export(args),
+        Some(Command::Record(args)) => run::record(args),
         Some(Command::Probes(args)) => run::probes(args),
         Some(Command::Doctor(args)) => match run::doctor(args) {
             // It has said why.

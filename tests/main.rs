@@ -11,5 +11,6 @@ mod overload;
 mod privileges;
 mod prometheus;
 mod real_node;
+mod recording;
 mod simulated_node;
 mod tool;
