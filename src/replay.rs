@@ -49,13 +49,13 @@ impl Replay {
         let mut last = None;
         let end = loop {
             match self.reader.next() {
-                Ok(Some(Entry::Run(run))) => {
+                Some(Ok(Entry::Run(run))) => {
                     let (pid, program, attached) = (run.pid, run.program.display(), run.attached.len());
                     tracing::info!("replaying {attached} tracepoints of pid {pid} {program}, of the recording");
                     sink.attached(&run)?;
                     last = Some(Counted::default());
                 }
-                Ok(Some(Entry::Batch(batch))) => {
+                Some(Ok(Entry::Batch(batch))) => {
                     let due = self.pace.due(batch.drained().1);
                     if !wait_until(due, stop, sink) {
                         break Ok(End::Requested);
@@ -65,14 +65,14 @@ impl Replay {
                         break Ok(End::Done);
                     }
                 }
-                Ok(Some(Entry::End(counted))) => {
+                Some(Ok(Entry::End(counted))) => {
                     last = None;
                     sink.ended(&counted, End::NodeEnded)?;
                     log_end(&counted, End::NodeEnded, 0);
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => break Ok(End::Done),
-                Err(error) => break Err(words(&self.path, &error).into()),
+                Some(Ok(_)) => {}
+                None => break Ok(End::Done),
+                Some(Err(error)) => break Err(words(&self.path, &error).into()),
             }
             if stop.requested() {
                 break Ok(End::Requested);

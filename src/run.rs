@@ -66,7 +66,7 @@ pub fn tap(args: &TapArgs) -> Result<()> {
 /// Where events come from.
 enum Source {
     Node(Which),
-    Recording(Replay),
+    Recording(Box<Replay>),
 }
 
 impl Source {
@@ -76,7 +76,7 @@ impl Source {
             Some(path) => {
                 let recording = Replay::open(path, replay.speed, &options.selection)?;
                 privileges::drop_all()?;
-                Ok(Self::Recording(recording))
+                Ok(Self::Recording(Box::new(recording)))
             }
             None => {
                 privileges::keep_for_attaching()?;

@@ -118,16 +118,15 @@ fn a_replayed_recording_gives_the_same_lines_and_metrics() {
         let events: u64 = simnode.tally().tracepoints().values().sum();
 
         let mut replayed = Sinks::new();
-        let mut reader = Reader::new(&recording[..], &selection).unwrap();
-        while let Some(entry) = reader.next().unwrap() {
-            match entry {
+        for entry in Reader::new(&recording[..], &selection).unwrap() {
+            match entry.unwrap() {
                 Entry::Run(again) => {
                     assert_eq!(again, run);
                     replayed.run(&again);
                 }
                 Entry::Batch(batch) => replayed.batch(&batch),
                 Entry::End(again) => {
-                    assert_eq!(again, counted);
+                    assert_eq!(*again, counted);
                     replayed.end(&again);
                 }
                 entry => panic!("{entry:?}"),

@@ -50,7 +50,7 @@ pub enum Entry {
     /// What was drained of it.
     Batch(Arc<Batch>),
     /// It has ended, or was let go.
-    End(Counted),
+    End(Box<Counted>),
 }
 
 /// Reads a recording.
@@ -92,16 +92,6 @@ impl<R: Read> Reader<R> {
             counters: Default::default(),
             ended: false,
         })
-    }
-
-    /// The next entry; `None` at the end.
-    ///
-    /// # Errors
-    /// Where it is cut off or damaged; after that it has ended.
-    pub fn next(&mut self) -> Result<Option<Entry>, Error> {
-        let result = self.read();
-        self.ended |= !matches!(result, Ok(Some(_)));
-        result
     }
 
     fn read(&mut self) -> Result<Option<Entry>, Error> {
@@ -198,7 +188,7 @@ impl<R: Read> Reader<R> {
                     Some(Lost { tracepoint, reason, count })
                 };
                 let untold = untold.into_iter().map(lost).collect::<Option<_>>()?;
-                Entry::End(Counted { counters: self.counters(), untold })
+                Entry::End(Box::new(Counted { counters: self.counters(), untold }))
             }
         })
     }
@@ -217,6 +207,17 @@ impl<R: Read> Reader<R> {
             counters.filtered = counters.filtered.saturating_add(*filtered);
         }
         counters
+    }
+}
+
+/// Its entries; an error where it is cut off or damaged is the last.
+impl<R: Read> Iterator for Reader<R> {
+    type Item = Result<Entry, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let result = self.read();
+        self.ended |= !matches!(result, Ok(Some(_)));
+        result.transpose()
     }
 }
 

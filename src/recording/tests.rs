@@ -92,12 +92,12 @@ fn read(bytes: &[u8], words: &[(&str, &str)]) -> (Vec<String>, Result<(), Error>
     };
     let result = loop {
         match reader.next() {
-            Ok(Some(entry)) => entries.push(told(entry)),
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
+            Some(Ok(entry)) => entries.push(told(entry)),
+            None => break Ok(()),
+            Some(Err(error)) => break Err(error),
         }
     };
-    assert!(reader.next().unwrap().is_none(), "it has ended");
+    assert!(reader.next().is_none(), "it has ended");
     (entries, result)
 }
 
@@ -124,10 +124,10 @@ fn what_is_recorded_is_read_again() {
         Entry::Run(run("default")),
         Entry::Batch(batch(1, &records).into()),
         Entry::Batch(batch(2, &[message("tx", &vec![2; 1 << 20])]).into()),
-        Entry::End(end()),
+        Entry::End(end().into()),
         Entry::Run(run("net")),
         Entry::Batch(batch(3, &[message("pong", &[3; 8])]).into()),
-        Entry::End(end()),
+        Entry::End(end().into()),
     ];
     let (entries, result) = read(&recording(), &[]);
     result.unwrap();
