@@ -106,7 +106,8 @@ fn a_third_one_follows_a_node_of_root() {
     let nobody = Nobody::new();
     let program = nobody.copy_of("simnode-v31");
     let start = |arguments: &str| nobody.bitcointap(&format!("{TRACING_OTHERS},+net_admin"), arguments);
-    let exporter = Exporter::start_by(start, &format!("--bitcoind {}", program.display()), "waiting for a node");
+    let exporter =
+        Exporter::start_by(start, &format!("--bitcoind {} --events all", program.display()), "waiting for a node");
     for run in [1.0, 2.0] {
         let mut node = Simnode::start_program(&program, "--count 1000 --rate max --linger");
         eventually("an attachment", || (attachments(&exporter) == run).then_some(()));
