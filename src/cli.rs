@@ -23,12 +23,17 @@ use clap::{
     Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
     parser::ValueSource,
 };
+use clap_complete::Shell;
 
 use crate::address_lists::AddressListFile;
 
 const NODE_HEADING: &str = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node";
 
 /// Sees what a running Bitcoin Core does, through its USDT tracepoints.
+///
+/// Attaches small eBPF programs to an unmodified bitcoind, and gives messages, connections, and events of mempool, blocks,
+/// UTXO cache and coin selection as JSON lines, or as metrics for Prometheus. Takes Linux 6.1 or later, and Bitcoin Core v23
+/// or later with tracepoints, as its release binaries for Linux have them.
 ///
 /// Without a command, events are printed as JSON lines, as by `bitcointap tap`.
 #[derive(Debug, Parser)]
@@ -73,7 +78,7 @@ impl Cli {
             Some(Command::Record(args)) => {
                 args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
             }
-            Some(Command::Probes(_) | Command::Doctor(_)) => {}
+            Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => {}
         }
         Ok(cli)
     }
@@ -93,6 +98,16 @@ pub enum Command {
     ///
     /// Attaches one tracepoint of the node for a moment.
     Doctor(DoctorArgs),
+    /// Print a script by which a shell completes the commands and options of bitcointap.
+    ///
+    /// For bash it belongs into ~/.local/share/bash-completion/completions/bitcointap, for zsh into a file _bitcointap in a
+    /// directory of $fpath, for fish into ~/.config/fish/completions/bitcointap.fish.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page bitcointap(1), which describes all commands; `bitcointap man | man -l -` shows it.
+    Man,
 }
 
 #[derive(Debug, Args)]
@@ -190,15 +205,16 @@ pub struct ExportArgs {
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
-    /// Measure from getdata to tx as well, for which each transaction is hashed.
+    /// Measure the time from getdata to tx as well, for which each transaction is hashed.
     #[arg(long, help_heading = "Metrics")]
     pub tx_response: bool,
     /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values: in the kernel,
     /// so that they cost the node less than events. Single events of them go to `--json` only, if `--events` lists them.
     #[arg(long, help_heading = "Metrics")]
     pub utxocache_coins: bool,
-    /// Count peers apart whose address is in FILE, which has an IP address or a network (192.0.2.0/24, 2001:db8::/32) on each
-    /// line and `#` before comments. NAME is the label `list`. SIGHUP reads the file again. Can be given 8 times.
+    /// Count connections and messages of peers apart whose address is in FILE, which has an IP address or a network
+    /// (192.0.2.0/24, 2001:db8::/32) on each line and `#` before comments. NAME is the label `list`. SIGHUP reads the file
+    /// again. Can be given 8 times.
     #[arg(long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
     pub address_lists: Vec<AddressListFile>,
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
@@ -347,7 +363,7 @@ pub struct NodeArgs {
     /// A file that holds the node's process id, as `bitcoind -pid=FILE` writes it.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// The node's program.
+    /// The node's program; `probes` and `doctor` look at it even if it does not run.
     #[arg(long, value_name = "PATH")]
     bitcoind: Option<PathBuf>,
 }
@@ -438,7 +454,7 @@ impl FromArgMatches for SelectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Events")]
 pub struct RingBufferArgs {
-    /// Memory between the kernel and bitcointap, a power of two from 8MiB to 1GiB. Twice of it counts as resident.
+    /// Memory for events on their way from the kernel, a power of two from 8MiB to 1GiB. Twice as much counts as resident.
     #[arg(long = "ring-buffer-size", value_name = "BYTES", default_value = "16MiB", value_parser = ring_buffer_size)]
     pub size: u32,
 }
@@ -505,7 +521,7 @@ pub struct LogArgs {
     /// How much is logged.
     #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, global = true)]
     pub level: LogLevel,
-    /// How it is written.
+    /// How the log is written.
     #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, global = true)]
     pub format: LogFormat,
 }
@@ -687,7 +703,7 @@ mod tests {
                 Some(Command::Tap(args)) => args.drop_capabilities(),
                 Some(Command::Export(args)) => args.drop_capabilities(),
                 Some(Command::Record(args)) => args.drop_capabilities(),
-                Some(Command::Probes(_) | Command::Doctor(_)) => panic!(),
+                Some(_) => panic!(),
             }
         };
         for all in ["", "tap --bitcoind p", "tap --follow --pid 1", "export --pid 1", "export --drop-capabilities all"]

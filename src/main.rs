@@ -3,6 +3,7 @@
 mod address_lists;
 mod cli;
 mod follow;
+mod manual;
 mod recorder;
 mod replay;
 mod run;
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             result => result.map(drop),
         },
+        Some(Command::Completions { shell }) => manual::completions(*shell),
+        Some(Command::Man) => manual::page(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ mod doctor;
 mod exposition;
 mod follow;
 mod golden;
+mod manual;
 mod node;
 mod overload;
 mod privileges;
