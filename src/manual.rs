@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use bitcointap::tracepoint::Tracepoint;
+use bitcointap::selection::WORDS;
 use clap::{
     Arg, Command, CommandFactory, ValueHint,
     builder::{PossibleValue, PossibleValuesParser},
@@ -87,11 +87,13 @@ fn print(text: &[u8]) -> Result<()> {
     }
 }
 
-/// With what completions take beside the definition: numbers and addresses are no files, and events have groups.
+/// With what completions take beside the definition: numbers and addresses are no files, and conditions have names.
 fn hinted(command: Command) -> Command {
     let hinted_arguments = command.mut_args(|argument| {
-        if argument.get_id() == "events" {
-            return argument.value_parser(PossibleValuesParser::new(groups()));
+        let name = argument.get_id().as_str();
+        let word = WORDS.iter().find(|word| name.strip_prefix("not-").unwrap_or(name) == word.name);
+        if let Some(suggested) = word.map(|word| (word.suggested)()).filter(|suggested| !suggested.is_empty()) {
+            return argument.value_parser(PossibleValuesParser::new(suggested));
         }
         let is_of_unknown_kind = argument.get_action().takes_values()
             && argument.get_value_hint() == ValueHint::Unknown
@@ -99,13 +101,6 @@ fn hinted(command: Command) -> Command {
         if is_of_unknown_kind { argument.value_hint(ValueHint::Other) } else { argument }
     });
     hinted_arguments.mut_subcommands(hinted)
-}
-
-fn groups() -> Vec<&'static str> {
-    let mut groups = vec!["all", "default"];
-    groups.extend(Tracepoint::all().map(Tracepoint::context));
-    groups.dedup();
-    groups
 }
 
 /// The page; `command` as defined, to which clap has not yet added help and version, and to the commands what is global.
@@ -343,12 +338,12 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_events_are_each_once() {
-        let groups = groups();
-        assert_eq!(groups.len(), groups.iter().collect::<BTreeSet<_>>().len());
-        assert_eq!(groups[..3], ["all", "default", "net"]);
-        for group in groups {
-            assert!(Cli::parse_arguments(["bitcointap", "--events", group]).is_ok(), "{group}");
+    fn what_is_suggested_is_accepted() {
+        for word in &WORDS {
+            for suggested in (word.suggested)() {
+                let arguments = ["bitcointap", &format!("--{}", word.name), suggested];
+                assert!(Cli::parse_arguments(arguments).is_ok(), "{arguments:?}");
+            }
         }
     }
 
