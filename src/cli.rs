@@ -144,7 +144,7 @@ impl TapArgs {
     pub fn options(&self) -> Options {
         Options {
             selection: self.selection.selection.clone(),
-            payloads: self.json.payload != PayloadStyle::None,
+            payloads: self.json.payload.payload != PayloadStyle::None,
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -290,9 +290,8 @@ pub struct RecordArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
-    /// What is kept of the payloads of messages.
-    #[arg(long, help_heading = "Output", value_enum, value_name = "WHICH", default_value_t = KeptPayload::Raw)]
-    pub payload: KeptPayload,
+    #[command(flatten)]
+    pub payload: PayloadArgs,
     /// When the node ends, wait for it to be started again and go on; start before it.
     #[arg(long, help_heading = NODE_HEADING)]
     pub follow: bool,
@@ -303,20 +302,12 @@ pub struct RecordArgs {
     pub privileges: PrivilegeArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KeptPayload {
-    /// Nothing: it is not copied from the node
-    None,
-    /// All of it
-    Raw,
-}
-
 impl RecordArgs {
     /// What to tap.
     pub fn options(&self) -> Options {
         Options {
             selection: self.selection.selection.clone(),
-            payloads: self.payload != KeptPayload::None,
+            payloads: self.payload.payload != PayloadStyle::None,
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -465,16 +456,23 @@ pub struct JsonArgs {
     /// How hashes and byte strings are written in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
     bytes: BytesStyle,
+    #[command(flatten)]
+    pub payload: PayloadArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct PayloadArgs {
     /// What is written of the payloads of messages.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = PayloadStyle::Decoded)]
-    pub payload: PayloadStyle,
+    payload: PayloadStyle,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PayloadStyle {
-    /// Nothing: `tap` does not copy it from the node, either
+    /// Nothing: `tap` and `record` do not even copy it from the node
     None,
-    /// What it says
+    /// What it says; a recording always keeps its bytes
     Decoded,
     /// What it says, and as `raw` its bytes in hex
     Raw,
@@ -568,8 +566,8 @@ impl NodeArgs {
 
 impl JsonArgs {
     pub fn lines(&self, pretty: bool) -> JsonLines {
-        let style = Style { bytes: self.bytes, pretty, raw: self.payload == PayloadStyle::Raw };
-        JsonLines { style, without_payload: self.payload == PayloadStyle::None }
+        let style = Style { bytes: self.bytes, pretty, raw: self.payload.payload == PayloadStyle::Raw };
+        JsonLines { style, without_payload: self.payload.payload == PayloadStyle::None }
     }
 }
 
