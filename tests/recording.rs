@@ -184,6 +184,8 @@ fn the_tool_replays_what_it_recorded() {
     }
     let messages: f64 = tally.rows("messages").iter().map(|row| row["count"].as_f64().unwrap()).sum();
     assert_eq!(metrics.sum("p2p_messages_total", &[]), messages);
+    let written = || exporter.scrape().sum("json_lines_total", &[]);
+    eventually("all lines", || (written() == fired as f64).then_some(()));
     exporter.stop();
     assert_eq!(fs::read_to_string(json).unwrap().lines().collect::<Vec<_>>(), all);
 }

@@ -75,7 +75,7 @@ pub static WORDS: [Word; 9] = [
         name: "address",
         value: "LIST",
         help: "Only messages and connections of peers at these IP addresses, networks (10.0.0.0/8, 2001:db8::/32) and hosts \
-               (….onion, ….b32.i2p), each perhaps with a port",
+               (NAME.onion, NAME.b32.i2p), each perhaps with a port",
         not: Some("None of these addresses"),
         suggested: Vec::new,
     },
