@@ -24,6 +24,7 @@ pub mod network;
 pub mod networks;
 pub mod output;
 pub mod p2p;
+pub mod pcap;
 pub mod privileges;
 pub mod probes;
 pub mod process;

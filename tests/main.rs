@@ -9,6 +9,7 @@ mod golden;
 mod manual;
 mod node;
 mod overload;
+mod pcap;
 mod privileges;
 mod prometheus;
 mod real_node;
