@@ -43,7 +43,8 @@ use crate::{
     tracepoint::{LossReason, Tracepoint},
 };
 
-/// Writes packets for events. After an error of the stream, what was written is of no use for more.
+/// Writes packets for events, of one node after another. After an error of the stream the file is broken off, and nothing
+/// can be added to it.
 #[derive(Debug, Default)]
 pub struct Writer {
     conversations: Conversations,

@@ -216,7 +216,7 @@ fn wireshark_reads_all_that_a_node_says_and_hears() {
         ("v31", "--scenario mix --rate 50000 --count 20000"),
         ("v23", "--scenario mix --rate 50000 --count 10000"),
         ("v29", "--scenario churn --rate 50000 --count 5000"),
-        ("v31", "--scenario blocks --rate 400 --count 150"),
+        ("v31", "--scenario blocks --rate 400 --count 250"),
     ] {
         println!("{layout} {arguments}");
         let capture = Capture::of(tshark.clone(), layout, arguments);
@@ -227,8 +227,12 @@ fn wireshark_reads_all_that_a_node_says_and_hears() {
 }
 
 fn message<'a>(peer_id: i64, command: &'a str, size: u64, payload: Option<&'a [u8]>) -> Kind<'a> {
+    message_from("1.2.3.4:5000", peer_id, command, size, payload)
+}
+
+fn message_from<'a>(addr: &'a str, peer_id: i64, command: &'a str, size: u64, payload: Option<&'a [u8]>) -> Kind<'a> {
     let conn_type = ConnectionType::Inbound;
-    let meta = Meta { peer_id, addr: "1.2.3.4:5000".into(), conn_type, command, inbound: true, size };
+    let meta = Meta { peer_id, addr: addr.into(), conn_type, command, inbound: true, size };
     let msg = match payload {
         Some(payload) => p2p::decode(command, payload),
         None => Message::Unavailable { command, reason: "unreadable" },
@@ -241,7 +245,7 @@ fn closed(peer_id: i64) -> Kind<'static> {
     Kind::Conn { event: Connection::Closed { conn, time_established: 1 } }
 }
 
-fn written(events: impl IntoIterator<Item = Kind<'static>>) -> NamedTempFile {
+fn written<'a>(events: impl IntoIterator<Item = Kind<'a>>) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     let mut out = file.reopen().unwrap();
     let mut writer = Writer::start(&mut out).unwrap();
@@ -303,4 +307,17 @@ fn wireshark_tells_peers_apart_that_have_the_same_address_and_port() {
     let filter = "tcp.analysis.flags && !tcp.analysis.reused_ports";
     assert_eq!(fields(&tshark, file.path(), filter, ["frame.number"]), [[""; 1]; 0]);
     assert_eq!(fields(&tshark, file.path(), "tcp.analysis.reused_ports", ["tcp.stream"]), [["1"], ["2"]]);
+}
+
+#[test]
+fn wireshark_takes_any_text_for_an_address_and_any_port_for_bitcoins() {
+    let Some(tshark) = tshark() else { return };
+    let long = "x".repeat(263);
+    // The ports are those of EtherNet/IP and of IRC, by which Wireshark would go.
+    let addresses = ["", ":", "\u{1b}[1m\u{202e}é:1", &long, "[::]:9", "0.0.0.0:44818", "1.2.3.4:57000", "1.2.3.4:0"];
+    let file =
+        written(addresses.iter().zip(0..).map(|(addr, number)| message_from(addr, number, "ping", 8, Some(&[7; 8]))));
+    let said = fields(&tshark, file.path(), "bitcoin", ["tcp.stream", "bitcoin.command"]);
+    let expected: Vec<_> = (0..addresses.len()).map(|stream| [stream.to_string(), "ping".to_owned()]).collect();
+    assert_eq!(said, expected);
 }

@@ -58,8 +58,12 @@ pub(super) fn write_header(out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     write_block(out, INTERFACE_DESCRIPTION, &[&fixed], &options)
 }
 
-/// What an address stands for. A name ends at a zero byte.
+/// What an address stands for, if that has a name. It ends at a zero byte.
 pub(super) fn write_name(out: &mut (impl Write + ?Sized), address: IpAddr, name: &str) -> io::Result<()> {
+    let name = name.split('\0').next().unwrap_or_default();
+    if name.is_empty() {
+        return Ok(());
+    }
     let (kind, mut record) = match address {
         IpAddr::V4(address) => (1, address.octets().to_vec()),
         IpAddr::V6(address) => (2, address.octets().to_vec()),

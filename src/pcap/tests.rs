@@ -412,6 +412,17 @@ fn names_are_told_before_their_first_packet() {
 }
 
 #[test]
+fn nobody_has_an_empty_name() {
+    let mut file = File::new();
+    for (peer_id, addr, expected) in [(1, ":8333", 0), (2, "\0:8333", 0), (3, "a\0b:8333", 1)] {
+        let length = file.bytes.len();
+        file.tell(opened(peer_id, addr, OUTBOUND));
+        let names = blocks(&file.bytes[length..]).iter().filter(|(kind, _)| *kind == 4).count();
+        assert_eq!(names, expected, "{addr:?}");
+    }
+}
+
+#[test]
 fn other_events_write_nothing() {
     let mut file = File::new();
     let length = file.bytes.len();
