@@ -14,6 +14,7 @@ use bitcointap::{
     json::{BytesStyle, Style},
     metrics,
     output::JsonLines,
+    pcap,
     process::Which,
     selection::{Selection, WORDS, Word},
     tap::Options,
@@ -126,6 +127,11 @@ pub struct TapArgs {
     /// Indent the JSON, over several lines for each event.
     #[arg(long, help_heading = "Output")]
     pub pretty: bool,
+    /// Instead of JSON, write P2P messages as packets that Wireshark reads (pcapng): to FILE, which must not be there yet, to
+    /// a named pipe, or to standard output if it is `-`. What is not told is made up: the node's address, 192.0.2.1 or
+    /// 2001:db8::1, and addresses of names.
+    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["pretty", "bytes", "payload"])]
+    pub pcap: Option<PathBuf>,
     /// When the node ends, wait for it to be started again and go on; start before it.
     #[arg(long, help_heading = NODE_HEADING, conflicts_with = "file")]
     pub follow: bool,
@@ -143,7 +149,7 @@ impl TapArgs {
     /// What to tap.
     pub fn options(&self) -> Options {
         Options {
-            selection: self.selection.selection.clone(),
+            selection: self.selection(),
             payloads: self.json.payload.payload != PayloadStyle::None,
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
@@ -155,8 +161,16 @@ impl TapArgs {
         self.privileges.or_by_default(self.follow, &self.node)
     }
 
+    fn selection(&self) -> Selection {
+        let selection = self.selection.selection.clone();
+        if self.pcap.is_some() { selection.within(pcap::Writer::tracepoints()) } else { selection }
+    }
+
     fn check(&self) -> Result<(), String> {
-        self.selection.check()?;
+        if self.selection().tracepoints().is_empty() {
+            self.selection.check()?;
+            return Err("--pcap is of P2P messages and connections, and --events chooses none of them".into());
+        }
         self.privileges.check(self.follow)
     }
 }

@@ -39,8 +39,9 @@ use crate::{
         Event, Kind, Lost, Time,
         net::{Conn, Connection, ConnectionType, Message},
     },
+    output::Format,
     p2p,
-    tracepoint::{LossReason, Tracepoint},
+    tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 
 /// Writes packets for events, of one node after another. After an error of the stream the file is broken off, and nothing
@@ -53,7 +54,39 @@ pub struct Writer {
     segment: Vec<u8>,
 }
 
+impl Format for Writer {
+    fn decodes(&self) -> bool {
+        false
+    }
+
+    fn begin(&mut self, out: &mut impl Write) -> io::Result<()> {
+        *self = Self::start(out)?;
+        Ok(())
+    }
+
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
+        Self::event(self, out, event).map(drop)
+    }
+
+    fn next_run(&mut self) {
+        self.node_gone();
+    }
+
+    fn end(&mut self, out: &mut impl Write, time: Time) -> io::Result<()> {
+        std::mem::take(self).finish(out, time)
+    }
+}
+
 impl Writer {
+    /// Of what it makes packets.
+    pub fn tracepoints() -> Tracepoints {
+        use Tracepoint::*;
+        let messages = [NetInboundMessage, NetOutboundMessage];
+        let connections =
+            [NetInboundConnection, NetOutboundConnection, NetEvictedInboundConnection, NetClosedConnection];
+        messages.into_iter().chain(connections).collect()
+    }
+
     /// Writes what a file begins with.
     pub fn start(out: &mut (impl Write + ?Sized)) -> io::Result<Self> {
         blocks::write_header(out)?;

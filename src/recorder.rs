@@ -1,24 +1,25 @@
 //! What `record` feeds. In: runs of a node, batches, ends. Out: a recording in a file, or on standard output.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Seek, Write},
     ops::ControlFlow,
-    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use bitcointap::{
     recording::Writer,
     tap::{Batch, Counted, Run},
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 
 use crate::{
     follow::{End, Sink},
-    run::Result,
+    run::{Result, new_file},
     stop::Stop,
 };
 
@@ -26,23 +27,18 @@ use crate::{
 pub struct Recorder<'a> {
     path: PathBuf,
     writer: Writer<Target<'a>>,
-    /// A copy of its file's handle, to take back what is half written.
+    /// A copy of its file's handle, to take back what is half written; none of a pipe.
     file: Option<File>,
 }
 
 impl<'a> Recorder<'a> {
     /// `-` is standard output. A file that is there already is left alone.
     pub fn create(path: &Path, stop: &'a Stop) -> Result<Self> {
-        let cannot = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists => format!("{} is there already: remove it, or name another", path.display()),
-            _ => format!("cannot create the recording {}: {error}", path.display()),
-        };
-        let (target, file) = if path == Path::new("-") {
-            (Target::Stdout(io::stdout(), stop), None)
-        } else {
-            let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(cannot)?;
-            (Target::File(file.try_clone().map_err(cannot)?), Some(file))
-        };
+        let cannot = |error| failure(path, &error);
+        let target = new_file(path)?;
+        let is_file = target.metadata().map_err(cannot)?.is_file();
+        let file = is_file.then(|| target.try_clone()).transpose().map_err(cannot)?;
+        let target = Target { file: target, waits: (!is_file).then_some(stop) };
         Ok(Self { path: path.to_owned(), writer: Writer::new(target).map_err(cannot)?, file })
     }
 
@@ -63,9 +59,9 @@ impl<'a> Recorder<'a> {
         if let Err(error) = ended {
             tracing::warn!("{}", failure(&self.path, &error));
         }
-        // A reader that has gone wants no more.
         match error.downcast_ref::<io::Error>() {
-            Some(error) if error.kind() == io::ErrorKind::BrokenPipe && self.file.is_none() => Ok(()),
+            // A reader that has gone wants no more.
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Some(error) => Err(failure(&self.path, error).into()),
             None => Err(error),
         }
@@ -100,32 +96,31 @@ impl Sink for Recorder<'_> {
 }
 
 /// Where a recording goes.
-enum Target<'a> {
-    File(File),
-    /// Whose reader may stand still, which must not hold up the end.
-    Stdout(io::Stdout, &'a Stop),
+struct Target<'a> {
+    file: File,
+    /// The reader of a pipe may stand still, which must not hold up the end.
+    waits: Option<&'a Stop>,
 }
 
 /// What is still given to a reader that stands still when it is time to stop.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 400_000_000 };
 /// What a pipe that is ready to be written to takes without blocking.
 const PIPE_PIECE: usize = 4096;
 
 impl Write for Target<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::File(file) => file.write(bytes),
-            Self::Stdout(stdout, stop) => {
-                let timeout = Timespec { tv_sec: 0, tv_nsec: PATIENCE.subsec_nanos().into() };
-                while poll(&mut [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::OUT)], Some(&timeout)) == Ok(0) {
-                    if stop.requested() {
-                        return Err(io::Error::new(io::ErrorKind::TimedOut, "its reader stands still"));
-                    }
+        let Some(stop) = self.waits else { return self.file.write(bytes) };
+        loop {
+            match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&PATIENCE)) {
+                Ok(0) if stop.requested() => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "its reader stands still"));
                 }
-                // Not by way of its buffer, which would wait for a whole line.
-                Ok(rustix::io::write(stdout.as_fd(), &bytes[..bytes.len().min(PIPE_PIECE)])?)
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => break,
+                Err(error) => return Err(error.into()),
             }
         }
+        self.file.write(&bytes[..bytes.len().min(PIPE_PIECE)])
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -2,10 +2,10 @@
 
 use std::{
     error::Error as StdError,
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, Write},
     ops::ControlFlow,
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -17,7 +17,7 @@ use bitcointap::{
     http::{self, Readiness, Site},
     metrics::{self, Metrics},
     output::{Outcome, Output},
-    privileges,
+    pcap, privileges,
     probes::{self, Probe},
     process::Which,
     tap::{Batch, Counted, Options, Run},
@@ -49,7 +49,11 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     let options = args.options();
     let source = Source::open(&args.replay, &args.node, &options)?;
     let stop = Stop::on_signals(args.duration)?;
-    let output = Output::start(io::stdout(), args.json.lines(args.pretty), &options.selection, args.count)?;
+    let (wanted, count) = (&options.selection, args.count);
+    let output = match &args.pcap {
+        None => Output::start(io::stdout(), args.json.lines(args.pretty), wanted, count)?,
+        Some(path) => Output::start(new_file(path)?, pcap::Writer::default(), wanted, count)?,
+    };
     let mut lines = Lines { output, stop: &stop };
     let result = source.feed(&options, &stop, args.follow, args.drop_capabilities(), &mut lines);
     // What was given before it failed is written all the same.
@@ -57,7 +61,9 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     log_lines(&outcome);
     match outcome.failure {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}").into())
+            let target = args.pcap.as_deref().filter(|path| *path != Path::new("-"));
+            let target = target.map_or("to standard output".into(), |path| path.display().to_string());
+            Err(format!("cannot write {target}: {error}").into())
         }
         _ => result,
     }
@@ -136,7 +142,7 @@ impl Sink for Lines<'_> {
     }
 
     fn ended(&mut self, counted: &Counted, _: End) -> Result<()> {
-        self.output.miss(&counted.untold);
+        self.output.run_ended(&counted.untold);
         Ok(())
     }
 
@@ -253,7 +259,7 @@ impl Sink for Sinks<'_> {
         // The last drain may have ended before the last counts.
         self.metrics.kernel_counters(&counted.counters);
         if let Some(output) = &mut self.output {
-            output.miss(&counted.untold);
+            output.run_ended(&counted.untold);
         }
         self.metrics.node_gone();
         self.readiness.not_attached(match end {
@@ -333,6 +339,26 @@ fn log_lines(outcome: &Outcome) {
         let Outcome { written, lost, .. } = outcome;
         tracing::warn!(written, lost, "some events were not written as JSON lines");
     }
+}
+
+/// A file that is not there yet, or a pipe or device, which does not block; `-` is standard output.
+pub fn new_file(path: &Path) -> Result<File> {
+    if path == Path::new("-") {
+        return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    }
+    let is_file = path.metadata().map_or(true, |it| it.is_file());
+    let nonblocking = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().write(true).create_new(is_file).custom_flags(nonblocking).open(path);
+    file.map_err(|error| {
+        let name = path.display();
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => format!("{name} is there already: remove it, or name another").into(),
+            _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+                format!("cannot write {name}: nobody reads this pipe yet").into()
+            }
+            _ => format!("cannot create {name}: {error}").into(),
+        }
+    })
 }
 
 fn json_file(path: &Path) -> Result<Box<dyn Write + Send>> {

@@ -24,7 +24,10 @@ use bitcointap::{
 };
 use tempfile::NamedTempFile;
 
-use crate::node::{Simnode, Tally};
+use crate::{
+    node::{Simnode, Tally},
+    tool::{Attached, bitcointap, output},
+};
 
 fn tshark() -> Option<PathBuf> {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/tshark");
@@ -320,4 +323,51 @@ fn wireshark_takes_any_text_for_an_address_and_any_port_for_bitcoins() {
     let said = fields(&tshark, file.path(), "bitcoin", ["tcp.stream", "bitcoin.command"]);
     let expected: Vec<_> = (0..addresses.len()).map(|stream| [stream.to_string(), "ping".to_owned()]).collect();
     assert_eq!(said, expected);
+}
+
+#[test]
+fn the_tool_writes_packets_of_a_node_over_a_restart_and_of_its_recording() {
+    let Some(tshark) = tshark() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (program, packets, recording) = (file("bitcoind"), file("live.pcapng"), file("recording"));
+    std::fs::copy(crate::node::program("simnode-v31"), &program).unwrap();
+    let tap = bitcointap(&format!("tap --follow --bitcoind {program} --pcap {packets}"));
+    let mut tap = Attached::spawn_until(tap, "waiting for a node");
+    let mut record = Attached::spawn_until(
+        bitcointap(&format!("record {recording} --follow --bitcoind {program}")),
+        "waiting for a node",
+    );
+    let mut expected = BTreeMap::new();
+    for run in 1..=2 {
+        let arguments = format!("--scenario churn --seed {run} --rate 20000 --count 2000");
+        let mut node = Simnode::start_program(Path::new(&program), &arguments);
+        tap.read_log_until("attached to", run);
+        record.read_log_until("attached to", run);
+        node.fire();
+        for row in node.tally().rows("messages") {
+            *expected.entry(row["command"].as_str().unwrap().to_owned()).or_default() += row["count"].as_u64().unwrap();
+        }
+        tap.read_log_until("the node has ended", run);
+        record.read_log_until("the node has ended", run);
+    }
+    for mut tool in [tap, record] {
+        tool.terminate();
+        assert!(tool.wait().0.success(), "{}", tool.log);
+    }
+    let replayed = file("replayed.pcapng");
+    assert!(output(&format!("tap --replay {recording} --speed max --pcap {replayed}")).status.success());
+    let piped = output(&format!("tap --replay {recording} --speed max --pcap -"));
+    assert!(piped.status.success() && piped.stdout == std::fs::read(&replayed).unwrap());
+    for packets in [&packets, &replayed] {
+        let packets = Path::new(packets);
+        assert_eq!(counts(fields(&tshark, packets, "bitcoin", ["bitcoin.command"])), expected);
+        assert!(
+            fields(&tshark, packets, "tcp.analysis.flags && !tcp.analysis.reused_ports", ["frame.number"]).is_empty()
+        );
+    }
+    let again = output(&format!("tap --replay {recording} --pcap {replayed}"));
+    assert!(!again.status.success() && String::from_utf8(again.stderr).unwrap().contains("is there already"));
+    let wrong = output("tap --events mempool --pcap -");
+    assert_eq!(wrong.status.code(), Some(2));
 }

@@ -74,7 +74,7 @@ impl Sinks {
 
     fn end(&mut self, counted: &Counted) {
         self.metrics.kernel_counters(&counted.counters);
-        self.output.miss(&counted.untold);
+        self.output.run_ended(&counted.untold);
         self.metrics.node_gone();
     }
 

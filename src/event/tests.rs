@@ -101,7 +101,7 @@ fn messages() {
             (&without(payload_state::PAYLOAD_TOO_LARGE), None),
         ] {
             let mut given = Vec::new();
-            DECODER.decode(record, |event| given.extend(payload(&event)));
+            DECODER.decode(record, true, |event| given.extend(payload(&event)));
             assert_eq!(given, expected.into_iter().collect::<Vec<_>>());
         }
     }
