@@ -15,5 +15,6 @@ mod privileges;
 mod prometheus;
 mod real_node;
 mod recording;
+mod rules;
 mod simulated_node;
 mod tool;

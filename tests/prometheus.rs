@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A program of Prometheus'.
-fn program(name: &str) -> Option<PathBuf> {
+pub fn program(name: &str) -> Option<PathBuf> {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
     let path = if fetched.exists() { fetched } else { name.into() };
     let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -35,8 +35,8 @@ fn program(name: &str) -> Option<PathBuf> {
     }
 }
 
-/// Scrapes each second.
-struct Prometheus {
+/// Scrapes each second, and evaluates its rules.
+pub struct Prometheus {
     child: Child,
     address: String,
     _directory: TempDir,
@@ -44,13 +44,19 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(program: &Path, target: &str) -> Self {
+        Self::start_with_rules(program, target, None)
+    }
+
+    pub fn start_with_rules(program: &Path, target: &str, rules: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = free_address();
         let config = format!(
-            "global: {{scrape_interval: 1s}}\n\
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
+             rule_files: [{}]\n\
              scrape_configs:\n\
              - {{job_name: bitcointap, static_configs: [{{targets: ['{target}']}}]}}\n\
-             - {{job_name: prometheus, static_configs: [{{targets: ['{address}']}}]}}\n"
+             - {{job_name: prometheus, static_configs: [{{targets: ['{address}']}}]}}\n",
+            rules.map_or_else(String::new, |path| path.display().to_string()),
         );
         let file = directory.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
@@ -67,12 +73,17 @@ impl Prometheus {
     }
 
     /// The value of each series, by its labels.
-    fn query(&self, promql: &str) -> Vec<(Value, f64)> {
+    pub fn query(&self, promql: &str) -> Vec<(Value, f64)> {
         let encoded: String = promql.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let answer = get(&self.address, &format!("/api/v1/query?query={encoded}")).expect("the query is valid");
-        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let answer = self.api(&format!("query?query={encoded}"));
         let series = answer["data"]["result"].as_array().unwrap().iter();
         series.map(|it| (it["metric"].clone(), it["value"][1].as_str().unwrap().parse().unwrap())).collect()
+    }
+
+    /// What its API answers to a request that is valid.
+    pub fn api(&self, request: &str) -> Value {
+        let answer = get(&self.address, &format!("/api/v1/{request}")).expect("the request is valid");
+        serde_json::from_str(&answer).unwrap()
     }
 
     /// The one value of a query.
