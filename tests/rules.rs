@@ -145,7 +145,7 @@ fn each_alert_says_what_it_means_and_has_a_section_in_the_runbook() {
         assert!(["critical", "warning", "info"].contains(&severity), "{alert} is {severity}");
         let anchor = alert.to_lowercase();
         assert_eq!(rule.annotations["runbook_url"], format!("docs/alerts.md#{anchor}"));
-        assert!(rule.annotations["description"].contains("Look first at") || alert == "BitcointapNotAttached");
+        assert!(rule.annotations["description"].contains("Look first "), "{alert} does not say what to look at");
         assert!(rule.annotations["summary"].contains("$labels.instance"), "{alert} does not say whose");
         let row = page.lines().find(|line| line.starts_with(&format!("| [{alert}](#{anchor}) | ")));
         assert!(row.is_some_and(|row| row.contains(severity)), "the table has {alert} as {severity}");
