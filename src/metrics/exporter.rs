@@ -87,8 +87,9 @@ families! {
         /// Lines of JSON written, by sink.
         json_lines_total: Counters<1> = [sink(options)], from ALWAYS;
 
-        /// Events that a JSON sink did not write because it was too slow or had failed, by sink. Those in
-        /// bitcointap_events_lost_total, which reach no sink, are not among them.
+        /// Events that a JSON sink did not write because it was too slow or failed, by sink. Those in
+        /// bitcointap_events_lost_total, which reach no sink, are not among them; nor what the reader of a socket or a pipe
+        /// had not read when it ended.
         json_lines_lost_total: Counters<1> = [sink(options)], from ALWAYS;
 
         /// HTTP requests answered, by what was asked for and status. Not connections that ended without a whole request.

@@ -29,7 +29,7 @@ use crate::{
 pub(crate) const OPTIONS: Options = Options {
     max_free_form_values: 3,
     tx_response: true,
-    json_sinks: &["file", "stdout"],
+    json_sinks: &["file", "socket", "stdout"],
     utxocache_coins: true,
     address_lists: Vec::new(),
 };
