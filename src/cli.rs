@@ -13,7 +13,7 @@ use bitcointap::{
     http::{self, Address, Gate, Listener},
     json::{BytesStyle, Style},
     metrics,
-    output::JsonLines,
+    output::{JsonLines, Limits, Place, Rotation},
     pcap,
     process::Which,
     selection::{Selection, WORDS, Word},
@@ -21,7 +21,9 @@ use bitcointap::{
     tracepoint::Tracepoints,
 };
 use clap::{
-    Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
+    Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{OsStringValueParser, TypedValueParser},
+    error::ErrorKind,
     parser::ValueSource,
 };
 use clap_complete::Shell;
@@ -87,7 +89,7 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Print events as JSON lines on standard output.
+    /// Print events as JSON lines, or write them to a file or a socket.
     Tap(TapArgs),
     /// Serve Prometheus metrics over HTTP until a signal ends it.
     Export(ExportArgs),
@@ -124,13 +126,15 @@ pub struct TapArgs {
     pub ring_buffer: RingBufferArgs,
     #[command(flatten)]
     pub json: JsonArgs,
+    #[command(flatten)]
+    pub destination: DestinationArgs,
     /// Indent the JSON, over several lines for each event.
     #[arg(long, help_heading = "Output")]
     pub pretty: bool,
     /// Instead of JSON, write P2P messages as packets that Wireshark reads (pcapng): to FILE, which must not be there yet, to
     /// a named pipe, or to standard output if it is `-`. What is not told is made up: the node's address, 192.0.2.1 or
     /// 2001:db8::1, and addresses of names.
-    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["pretty", "bytes", "payload"])]
+    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload"])]
     pub pcap: Option<PathBuf>,
     /// When the node ends, wait for it to be started again and go on; start before it.
     #[arg(long, help_heading = NODE_HEADING, conflicts_with = "file")]
@@ -167,6 +171,7 @@ impl TapArgs {
     }
 
     fn check(&self) -> Result<(), String> {
+        self.destination.check()?;
         if self.selection().tracepoints().is_empty() {
             self.selection.check()?;
             return Err("--pcap is of P2P messages and connections, and --events chooses none of them".into());
@@ -231,9 +236,8 @@ pub struct ExportArgs {
     /// again. Can be given 8 times.
     #[arg(long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
     pub address_lists: Vec<AddressListFile>,
-    /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
-    #[arg(long, help_heading = "Output", value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub destination: DestinationArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
 }
@@ -248,7 +252,7 @@ impl ExportArgs {
     pub fn options(&self) -> Options {
         let coins = Tracepoints::coins();
         let events = self.selection.selection.chosen_tracepoints();
-        let streamed = |tracepoint| self.json.is_some() && events.contains(tracepoint);
+        let streamed = |tracepoint| self.destination.json.is_some() && events.contains(tracepoint);
         let coins_too = if self.utxocache_coins { coins } else { Tracepoints::default() };
         let tracepoints: Tracepoints = events.iter().chain(coins_too.iter()).collect();
         let summed = coins.iter().filter(|&coin| tracepoints.contains(coin) && !streamed(coin)).collect();
@@ -262,7 +266,8 @@ impl ExportArgs {
 
     fn check(&self) -> Result<(), String> {
         self.selection.check()?;
-        if self.json.is_none() && self.selection.selection.has_conditions() {
+        self.destination.check()?;
+        if self.destination.json.is_none() && self.selection.selection.has_conditions() {
             return Err(
                 "conditions but --events and --not-events choose what --json writes, which is not given: metrics \
                         count all that is attached"
@@ -482,6 +487,51 @@ pub struct PayloadArgs {
     payload: PayloadStyle,
 }
 
+/// Where JSON lines go, and what becomes of a file that grows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct DestinationArgs {
+    /// Write the events as JSON lines to FILE, at its end, to `-` for standard output (as `tap` does by default), or to
+    /// unix:PATH, a Unix stream socket that somebody listens on, now or later. What fails is tried again every second, without
+    /// capabilities; only standard output ends with its first failure.
+    #[arg(long, value_name = "DEST", value_parser = place(), value_hint = ValueHint::AnyPath)]
+    json: Option<Place>,
+    /// Rename the FILE of --json to FILE.1, and begin a new one, before the line that follows a size (KiB, MiB, GiB), an age
+    /// since its first line (s, m, h, d) or the first of both: 100MiB,1d. An age is looked at every second. The user must be
+    /// allowed to write to FILE's directory without capabilities, even root.
+    #[arg(long = "json-rotate", value_name = "SIZE,AGE")]
+    limits: Option<Limits>,
+    /// How many old files are kept, of which FILE.1 is the latest.
+    #[arg(
+        long = "json-keep",
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        requires = "limits"
+    )]
+    keep: u32,
+}
+
+impl DestinationArgs {
+    /// What was named.
+    pub fn place(&self) -> Option<&Place> {
+        self.json.as_ref()
+    }
+
+    pub fn rotation(&self) -> Option<Rotation> {
+        self.limits.map(|limits| Rotation { limits, keep: self.keep })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match (&self.json, self.limits) {
+            (_, None) | (Some(Place::File(_)), Some(_)) => Ok(()),
+            (None | Some(Place::Stdout | Place::Socket(_)), Some(_)) => {
+                Err("--json-rotate takes a file, named by --json FILE".into())
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PayloadStyle {
     /// Nothing: `tap` and `record` do not even copy it from the node
@@ -583,6 +633,10 @@ impl JsonArgs {
         let style = Style { bytes: self.bytes, pretty, raw: self.payload.payload == PayloadStyle::Raw };
         JsonLines { style, without_payload: self.payload.payload == PayloadStyle::None }
     }
+}
+
+fn place() -> impl TypedValueParser<Value = Place> {
+    OsStringValueParser::new().try_map(Place::try_from)
 }
 
 fn speed(text: &str) -> Result<Speed, String> {
@@ -693,6 +747,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_lines_may_be_rotated() {
+        let tap = |arguments: &str| {
+            let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
+            let Cli { tap, .. } = Cli::parse_arguments(arguments).unwrap();
+            (tap.destination.place().cloned(), tap.destination.rotation())
+        };
+        assert_eq!(tap(""), (None, None));
+        assert_eq!(tap("--json unix:s"), (Some(Place::Socket("s".into())), None));
+        let rotation = |keep| Rotation { limits: "100MiB,1d".parse().unwrap(), keep };
+        assert_eq!(tap("--json f --json-rotate 100MiB,1d"), (Some(Place::File("f".into())), Some(rotation(10))));
+        assert_eq!(tap("--json f --json-rotate 1d,100MiB --json-keep 3").1, Some(rotation(3)));
+        let export = ["bitcointap", "export", "--json", "f", "--json-rotate", "100MiB,1d", "--json-keep", "7"];
+        let Some(Command::Export(export)) = Cli::parse_arguments(export).unwrap().command else { panic!() };
+        assert_eq!(export.destination.place(), Some(&Place::File("f".into())));
+        assert_eq!(export.destination.rotation(), Some(rotation(7)));
+    }
+
+    #[test]
     fn a_report_has_a_format_beside_the_log() {
         let format = |arguments: &str| {
             let arguments = ["bitcointap", "doctor"].into_iter().chain(arguments.split_whitespace());
@@ -763,6 +835,19 @@ mod tests {
             "--follow --drop-capabilities all",
             "export --drop-capabilities none",
             "--drop-capabilities all export",
+            "--json",
+            "--json unix:",
+            "--json-rotate 1MiB",
+            "--json - --json-rotate 1MiB",
+            "--json unix:s --json-rotate 1MiB",
+            "--json f --json-rotate 1MB",
+            "--json f --json-rotate 1d,1h",
+            "--json f --json-rotate 1d --json-keep 0",
+            "--json f --json-keep 3",
+            "--json f --pcap g",
+            "export --json-rotate 1MiB",
+            "export --json - --json-rotate 1MiB",
+            "export --json f --json-keep 3",
             "export --address-list file",
             "export --address-list =file",
             "export --address-list name=",

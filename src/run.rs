@@ -16,17 +16,14 @@ use bitcointap::{
     event::Kind,
     http::{self, Readiness, Site},
     metrics::{self, Metrics},
-    output::{Outcome, Output},
+    output::{Outcome, Output, Place},
     pcap, privileges,
     probes::{self, Probe},
     process::Which,
     tap::{Batch, Counted, Options, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
-use rustix::{
-    fs::{OFlags, fcntl_setfl},
-    io::Errno,
-};
+use rustix::{fs::OFlags, io::Errno};
 
 use crate::{
     address_lists::AddressLists,
@@ -44,28 +41,37 @@ const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
 /// How often outputs and lists are looked after when no events come any more.
 const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// `tap`: events as JSON lines on standard output.
+/// `tap`: events as JSON lines.
 pub fn tap(args: &TapArgs) -> Result<()> {
     let options = args.options();
+    let place = args.destination.place().unwrap_or(&Place::Stdout);
+    // A file is opened with the capabilities that are about to go. With --pcap it is standard output, left alone.
+    let destination = place.open(args.destination.rotation())?;
     let source = Source::open(&args.replay, &args.node, &options)?;
+    let replays = matches!(source, Source::Recording(_));
     let stop = Stop::on_signals(args.duration)?;
     let (wanted, count) = (&options.selection, args.count);
     let output = match &args.pcap {
-        None => Output::start(io::stdout(), args.json.lines(args.pretty), wanted, count)?,
+        None => Output::start_to(destination, args.json.lines(args.pretty), wanted, count)?,
         Some(path) => Output::start(new_file(path)?, pcap::Writer::default(), wanted, count)?,
     };
-    let mut lines = Lines { output, stop: &stop };
+    // Others may work again.
+    let ends_for_good = args.pcap.is_some() || *place == Place::Stdout;
+    let mut lines = Lines { output, stop: &stop, replays };
     let result = source.feed(&options, &stop, args.follow, args.drop_capabilities(), &mut lines);
     // What was given before it failed is written all the same.
     let outcome = lines.output.finish(|output| stop.over(output));
     log_lines(&outcome);
     match outcome.failure {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let target = args.pcap.as_deref().filter(|path| *path != Path::new("-"));
-            let target = target.map_or("to standard output".into(), |path| path.display().to_string());
-            Err(format!("cannot write {target}: {error}").into())
+        // A reader that has closed, and a destination that did not work again in time for nothing.
+        Some(error) if ends_for_good && error.kind() == io::ErrorKind::BrokenPipe => result,
+        Some(_) if !ends_for_good && outcome.lost == 0 => result,
+        Some(error) => {
+            let pcap = args.pcap.as_deref().filter(|path| *path != Path::new("-"));
+            let place = pcap.map_or(place.to_string(), |path| path.display().to_string());
+            Err(format!("cannot write to {place}: {error}").into())
         }
-        _ => result,
+        None => result,
     }
 }
 
@@ -122,6 +128,8 @@ pub fn record(args: &RecordArgs) -> Result<()> {
 struct Lines<'a> {
     output: Output,
     stop: &'a Stop,
+    /// A recording, unlike a node, waits as long as the output fails.
+    replays: bool,
 }
 
 impl Sink for Lines<'_> {
@@ -130,9 +138,10 @@ impl Sink for Lines<'_> {
     }
 
     fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
-        let Self { output, stop } = self;
-        // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
-        wait_for_room(output, batch, stop);
+        let Self { output, stop, replays } = self;
+        // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place. But nobody knows how long
+        // a destination fails, and a node must be looked after.
+        wait_for_room(output, batch, stop, *replays);
         output.push(batch);
         Ok(if output.has_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
@@ -151,8 +160,9 @@ impl Sink for Lines<'_> {
     }
 }
 
-fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop) {
-    while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.over(output) {
+fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop, also_while_it_fails: bool) {
+    let may_come = |output: &Output| !output.has_ended() && (also_while_it_fails || !output.is_interrupted());
+    while !output.has_room(batch.bytes()) && may_come(output) && !stop.over(output) {
         std::thread::sleep(QUEUE_INTERVAL);
     }
 }
@@ -161,7 +171,7 @@ fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop) {
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
-    let json = args.json.as_deref().map(json_file).transpose()?;
+    let json = args.destination.place().map(|place| place.open(args.destination.rotation())).transpose()?;
     let options = args.options();
     let source = Source::open(&args.replay, &args.node, &options)?;
     let replays = matches!(source, Source::Recording(_));
@@ -171,12 +181,13 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let (gate, address_lists) = privileges::without_any(|| (args.gate(), lists.read()))?;
     let (gate, address_lists) = (gate?, address_lists?);
     let output = json
-        .map(|file| Output::start(file, args.json_style.lines(false), &args.selection.selection, None))
+        .map(|destination| Output::start_to(destination, args.json_style.lines(false), &args.selection.selection, None))
         .transpose()?;
-    let json_sinks: &[_] = match args.json.as_deref() {
+    let json_sinks: &[_] = match args.destination.place() {
         None => &[],
-        Some(path) if path == Path::new("-") => &["stdout"],
-        Some(_) => &["file"],
+        Some(Place::Stdout) => &["stdout"],
+        Some(Place::File(_)) => &["file"],
+        Some(Place::Socket(_)) => &["socket"],
     };
     if !replays {
         privileges::check()?;
@@ -241,7 +252,7 @@ impl Sink for Sinks<'_> {
         self.metrics.kernel_counters(batch.counters());
         if let Some(output) = &mut self.output {
             if let Some(stop) = self.waits {
-                wait_for_room(output, batch, stop);
+                wait_for_room(output, batch, stop, true);
             }
             output.push(batch);
         }
@@ -359,21 +370,4 @@ pub fn new_file(path: &Path) -> Result<File> {
             _ => format!("cannot create {name}: {error}").into(),
         }
     })
-}
-
-fn json_file(path: &Path) -> Result<Box<dyn Write + Send>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    // A named pipe that nobody reads would hold up the start for ever; so it is opened without waiting.
-    let nonblocking = OFlags::NONBLOCK.bits() as i32;
-    let file = match OpenOptions::new().create(true).append(true).custom_flags(nonblocking).open(path) {
-        Ok(file) => file,
-        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-            return Err(format!("cannot open {} for JSON lines: nobody reads this pipe yet", path.display()).into());
-        }
-        Err(error) => return Err(format!("cannot open {} for JSON lines: {error}", path.display()).into()),
-    };
-    fcntl_setfl(&file, OFlags::APPEND)?;
-    Ok(Box::new(file))
 }

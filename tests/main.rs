@@ -9,6 +9,7 @@ mod golden;
 mod library;
 mod manual;
 mod node;
+mod outputs;
 mod overload;
 mod pcap;
 mod privileges;
