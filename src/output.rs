@@ -298,7 +298,7 @@ impl Untold {
     fn add(&mut self, filter: &Filter, batch: &Batch, reason: LossReason) -> u64 {
         let mut events = 0;
         batch.as_lost(filter, reason, |lost| {
-            events += u64::from(lost.reason == reason);
+            events += if lost.reason == reason { lost.count } else { 0 };
             self.add_gap(lost);
         });
         events
