@@ -21,6 +21,18 @@ pub enum BytesStyle {
     Hex,
 }
 
+/// What is written of the payloads of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PayloadStyle {
+    /// Nothing: `tap` does not copy it from the node, either
+    None,
+    /// What it says
+    #[default]
+    Decoded,
+    /// What it says, and as `raw` its bytes in hex
+    Raw,
+}
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {

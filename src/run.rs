@@ -14,7 +14,7 @@ use std::{
 use bitcointap::{
     Error, doctor,
     event::Kind,
-    http::{self, Readiness, Site},
+    http::{self, Readiness, Site, Streams},
     metrics::{self, Metrics},
     output::{Outcome, Output},
     privileges,
@@ -95,7 +95,7 @@ impl Sink for Lines<'_> {
     }
 }
 
-/// `export`: metrics over HTTP, and JSON lines if wanted.
+/// `export`: metrics and streams of events over HTTP, and JSON lines if wanted.
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
@@ -110,22 +110,25 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         .map(|file| Output::start(file, args.json_style.lines(false), &args.selection.selection, None))
         .transpose()?;
     let json_sinks: &[_] = match args.json.as_deref() {
-        None => &[],
-        Some(path) if path == Path::new("-") => &["stdout"],
-        Some(_) => &["file"],
+        None => &["http"],
+        Some(path) if path == Path::new("-") => &["stdout", "http"],
+        Some(_) => &["file", "http"],
     };
+    let json_sinks = if args.max_streams > 0 { json_sinks } else { &json_sinks[..json_sinks.len() - 1] };
     privileges::check()?;
 
     let &ExportArgs { max_free_form_values, tx_response, utxocache_coins, .. } = args;
     let options = metrics::Options { json_sinks, max_free_form_values, tx_response, utxocache_coins, address_lists };
     let metrics = Metrics::new(Tracepoints::default(), &options);
-    let readiness = Readiness::default();
+    let (readiness, options) = (Readiness::default(), args.options());
     let (path, requests) = (args.telemetry_path.clone(), metrics.http_requests());
-    let site = Site::new(path, metrics.registry(), requests, readiness.clone(), args.max_requests);
+    let streams = Streams::new(options.sent(), args.max_streams.into());
+    let site = Site::new(path, metrics.registry(), requests, readiness.clone(), streams.clone(), args.max_requests);
     let _server = http::serve(listeners, gate, site)?;
 
-    let mut sinks = Sinks { metrics, readiness, lists, output, sink: json_sinks.first().copied().unwrap_or_default() };
-    follow::run(&args.node.which(), &args.options(), &stop, true, args.drop_capabilities(), &mut sinks)?;
+    let sink = json_sinks.first().copied().unwrap_or_default();
+    let mut sinks = Sinks { metrics, readiness, lists, output, sink, streams };
+    follow::run(&args.node.which(), &options, &stop, true, args.drop_capabilities(), &mut sinks)?;
     // Where no next run is followed, what the last one was can be scraped on.
     while !stop.wait(IDLE_INTERVAL) {
         sinks.look_after();
@@ -133,6 +136,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     if let Some(output) = sinks.output {
         log_lines(&output.finish(|output| stop.over(output)));
     }
+    sinks.streams.finish(|| stop.late());
     Ok(())
 }
 
@@ -144,6 +148,7 @@ struct Sinks<'a> {
     output: Option<Output>,
     /// The name of the output in metrics and logs.
     sink: &'static str,
+    streams: Streams,
 }
 
 impl Sink for Sinks<'_> {
@@ -173,6 +178,7 @@ impl Sink for Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.push(batch);
         }
+        self.streams.push(batch);
         self.look_after();
         Ok(ControlFlow::Continue(()))
     }
@@ -181,6 +187,7 @@ impl Sink for Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.lose(batch, LossReason::Stopped);
         }
+        self.streams.lose(batch, LossReason::Stopped);
     }
 
     fn ended(&mut self, counted: &Counted, end: End) -> Result<()> {
@@ -189,6 +196,7 @@ impl Sink for Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.miss(&counted.untold);
         }
+        self.streams.miss(&counted.untold);
         self.metrics.node_gone();
         self.readiness.not_attached(match end {
             End::NodeEnded => "the node has ended",
@@ -206,6 +214,9 @@ impl Sink for Sinks<'_> {
 impl Sinks<'_> {
     fn look_after(&mut self) {
         self.lists.look_after(&mut self.metrics);
+        let streams = self.streams.told();
+        self.metrics.http_streams(streams.open);
+        self.metrics.json_lines("http", streams.lines, streams.lost);
         let Some(output) = &self.output else { return };
         self.metrics.json_lines(self.sink, output.lines_written(), output.lines_lost());
         if let Some(error) = output.take_failure() {
