@@ -46,7 +46,7 @@ pub use self::{
     streams::{Streams, Told},
 };
 use self::{
-    gate::Refusal,
+    gate::{Refusal, Version},
     listen::{Socket, SocketFile},
     streams::Place,
 };
@@ -65,6 +65,8 @@ struct Limits {
     connection: Duration,
     /// For that last answer, but for a stream, which has as long as it likes.
     last_answer: Duration,
+    /// How often it is made sure that who reads a stream would be let in by the same rules still.
+    review: Duration,
 }
 
 /// How many connections there are at most at once; further ones wait.
@@ -78,6 +80,7 @@ const LIMITS: Limits = Limits {
     head_bytes: 16 << 10,
     connection: Duration::from_secs(60),
     last_answer: Duration::from_secs(10),
+    review: Duration::from_secs(10),
 };
 
 /// After the system refused a connection, as when there are no file descriptors left.
@@ -272,10 +275,11 @@ enum Secured {
 
 async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured) {
     let (House { gate, site, limits }, secured) = (house, &secured);
-    let stream_place = &OnceLock::<Place>::new();
+    let streaming = &OnceLock::<(Place, Version)>::new();
     let service = service_fn(|request: Request<Incoming>| async move {
         // Who sends many requests at once lets others go first after each.
         yield_now().await;
+        let version = (request.uri().path() == EVENTS_PATH).then(|| gate.version());
         let (admission, fields) = match secured {
             Secured::Lacking => (Err(Refusal::PlainText), Vec::new()),
             // Who was let in by other files is not by that. Clients ask again, by another connection.
@@ -285,8 +289,9 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
         let mut response = site.respond(&request, admission);
         response.headers_mut().extend(fields);
         if let Some(place) = response.extensions_mut().remove() {
+            let Some(Ok(version)) = version else { return Err("the web configuration has changed") };
             // A stream is the last answer of its connection.
-            let _ = stream_place.set(place);
+            let _ = streaming.set((place, version));
         }
         Ok(response)
     });
@@ -297,11 +302,13 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
         Ok(ended) => ended,
         Err(_) => {
             connection.as_mut().graceful_shutdown();
-            match timeout(limits.last_answer, connection.as_mut()).await {
-                Ok(ended) => ended,
-                Err(_) if stream_place.get().is_some() => connection.await,
-                Err(_) => Ok(()),
+            let mut ended = timeout(limits.last_answer, connection.as_mut()).await;
+            while let (Err(_), Some((_, version))) = (&ended, streaming.get())
+                && gate.is_still(version)
+            {
+                ended = timeout(limits.review, connection.as_mut()).await;
             }
+            ended.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

@@ -12,4 +12,5 @@ mod privileges;
 mod prometheus;
 mod real_node;
 mod simulated_node;
+mod streams;
 mod tool;
