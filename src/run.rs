@@ -114,6 +114,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         Some(path) if path == Path::new("-") => &["stdout", "http"],
         Some(_) => &["file", "http"],
     };
+    // The last is that of streams.
     let json_sinks = if args.max_streams > 0 { json_sinks } else { &json_sinks[..json_sinks.len() - 1] };
     privileges::check()?;
 

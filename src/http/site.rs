@@ -192,11 +192,15 @@ impl Site {
 
     fn landing_page(&self) -> String {
         let path = self.telemetry_path.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+        let events = if self.streams.are_on() {
+            format!("<p>Its events, as they come: <a href=\"{EVENTS_PATH}\">{EVENTS_PATH}</a></p>\n")
+        } else {
+            String::new()
+        };
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>bitcointap</title></head>\n\
              <body>\n<h1>bitcointap</h1>\n<p>Metrics of a Bitcoin Core node: <a href=\"{path}\">{path}</a></p>\n\
-             <p>Its events, as they come: <a href=\"{EVENTS_PATH}\">{EVENTS_PATH}</a></p>\n\
-             <p>Of bitcointap: <a href=\"{HEALTHY_PATH}\">healthy</a>, <a href=\"{READY_PATH}\">ready</a></p>\n\
+             {events}<p>Of bitcointap: <a href=\"{HEALTHY_PATH}\">healthy</a>, <a href=\"{READY_PATH}\">ready</a></p>\n\
              </body>\n</html>\n"
         )
     }

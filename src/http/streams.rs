@@ -3,7 +3,7 @@
 //!
 //! Each reader has an [`Output`] of its own, and so a slow one loses its own oldest events, which it is told, and holds up nobody.
 //! What waits for readers is shared by them: 8 MiB of batches, however many there are. A reader that has stopped holds the batch
-//! besides that was being written for it, of 1 MiB, or 5 MB with a message of the largest size, and 300 KiB of text.
+//! besides that was being written for it, of up to 2 MiB, or 5 MB with a message of the largest size, and 350 KiB of text.
 
 mod body;
 mod query;
@@ -154,6 +154,11 @@ impl Streams {
         wait_at_most(LAST_CHUNKS_PATIENCE, || self.0.places.available_permits() == self.0.most);
     }
 
+    /// Whether anybody gets one.
+    pub(super) fn are_on(&self) -> bool {
+        self.0.most > 0
+    }
+
     /// What a reader gets who asks for this.
     pub(super) fn open(&self, query: &str, framing: Framing) -> Result<(Events, Place), Refusal> {
         let wanted = self.wanted(query)?;
@@ -181,7 +186,7 @@ impl Streams {
     }
 
     fn wanted(&self, query: &str) -> Result<Wanted, Refusal> {
-        if self.0.most == 0 {
+        if !self.are_on() {
             return Err(Refusal::Off);
         }
         query::parse(query, self.0.tapped).map_err(Refusal::Wrong)

@@ -111,7 +111,7 @@ fn serves_metrics_and_a_landing_page_and_counts_requests() {
 
     let (head, page) = ask(address, "GET /");
     assert!(head.starts_with("http/1.1 200 ok") && head.contains("text/html"), "{head}");
-    assert!(page.contains("<a href=\"/metrics\">"));
+    assert!(page.contains("<a href=\"/metrics\">") && page.contains("<a href=\"/events\">"));
 
     let (head, _) = ask(address, "POST /metrics");
     assert!(head.starts_with("http/1.1 405") && head.contains("allow: get, head"), "{head}");

@@ -114,9 +114,10 @@ impl Batch {
             match tracepoint_of(record) {
                 Some(tracepoint) => tally.events[tracepoint.index()] += 1,
                 None => {
-                    self.decoder.decode(record, false, |event| match event.kind {
-                        Kind::Lost(lost) => tally.gaps.push(lost),
-                        _ => {}
+                    self.decoder.decode(record, false, |event| {
+                        if let Kind::Lost(lost) = event.kind {
+                            tally.gaps.push(lost);
+                        }
                     });
                 }
             }

@@ -157,6 +157,7 @@ fn streams_can_be_turned_off() {
     let (requests, streams) = (metrics.http_requests(), Streams::new(Tracepoints::default_set(), 0));
     let site = Site::new("/metrics".into(), metrics.registry(), requests, Readiness::default(), streams, 40);
     let _server = start(vec![listener], Gate::open(), site, LIMITS).unwrap();
+    assert!(!assert_status(address, "GET /", 200).contains("/events"));
     for query in ["", "?comand=inv"] {
         assert_eq!(
             assert_status(address, &format!("GET /events{query}"), 404),

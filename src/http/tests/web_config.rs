@@ -653,12 +653,15 @@ fn a_stream_ends_when_its_reader_would_have_to_be_asked_again() {
     assert_eq!(ask("wrong").0, 401);
     assert_eq!(streams.told().open, 0);
 
+    let write = |config: &str| {
+        files.write("web.yml", config);
+    };
     for change in [
         // Another password, another certificate, a file that is wrong for a while.
-        &(|| drop(files.write("web.yml", &format!("{TLS}{}", users(&[("alice", "other")]))))) as &dyn Fn(),
-        &(|| drop(files.write("web.yml", &format!("{TLS}{alice}")))),
+        &(|| write(&format!("{TLS}{}", users(&[("alice", "other")])))) as &dyn Fn(),
+        &(|| write(&format!("{TLS}{alice}"))),
         &(|| files.renew(&authority)),
-        &(|| drop(files.write("web.yml", "x"))),
+        &(|| write("x")),
     ] {
         let (status, mut stream) = match ask("secret") {
             (401, _) => ask("other"),
