@@ -14,6 +14,7 @@ use bitcointap::{
     json::{BytesStyle, PayloadStyle},
     metrics,
     output::JsonLines,
+    pcap,
     process::Which,
     selection::{Selection, WORDS, Word},
     tap::Options,
@@ -23,10 +24,17 @@ use clap::{
     Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
     parser::ValueSource,
 };
+use clap_complete::Shell;
 
 use crate::address_lists::AddressListFile;
 
+const NODE_HEADING: &str = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node";
+
 /// Sees what a running Bitcoin Core does, through its USDT tracepoints.
+///
+/// Attaches small eBPF programs to an unmodified bitcoind, and gives messages, connections, and events of mempool, blocks,
+/// UTXO cache and coin selection as JSON lines, or as metrics for Prometheus. Takes Linux 6.1 or later, and Bitcoin Core v23
+/// or later with tracepoints, as its release binaries for Linux have them.
 ///
 /// Without a command, events are printed as JSON lines, as by `bitcointap tap`.
 #[derive(Debug, Parser)]
@@ -68,7 +76,10 @@ impl Cli {
                 args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
             }
             None => cli.tap.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?,
-            Some(Command::Probes(_) | Command::Doctor(_)) => {}
+            Some(Command::Record(args)) => {
+                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
+            }
+            Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => {}
         }
         Ok(cli)
     }
@@ -80,12 +91,24 @@ pub enum Command {
     Tap(TapArgs),
     /// Serve Prometheus metrics over HTTP until a signal ends it.
     Export(ExportArgs),
+    /// Keep events in a file, as they are: `tap` and `export` take it in place of a node, by --replay.
+    Record(RecordArgs),
     /// List the tracepoints of the node's program, with their arguments and whether they are supported.
     Probes(NodeArgs),
     /// Check whether the other commands would work here, and say what to do if not: then the status is 1.
     ///
     /// Attaches one tracepoint of the node for a moment.
     Doctor(DoctorArgs),
+    /// Print a script by which a shell completes the commands and options of bitcointap.
+    ///
+    /// For bash it belongs into ~/.local/share/bash-completion/completions/bitcointap, for zsh into a file _bitcointap in a
+    /// directory of $fpath, for fish into ~/.config/fish/completions/bitcointap.fish.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page bitcointap(1), which describes all commands; `bitcointap man | man -l -` shows it.
+    Man,
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +116,8 @@ pub enum Command {
 pub struct TapArgs {
     #[command(flatten)]
     pub node: NodeArgs,
+    #[command(flatten)]
+    pub replay: ReplayArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -102,8 +127,13 @@ pub struct TapArgs {
     /// Indent the JSON, over several lines for each event.
     #[arg(long, help_heading = "Output")]
     pub pretty: bool,
+    /// Instead of JSON, write P2P messages as packets that Wireshark reads (pcapng): to FILE, which must not be there yet, to
+    /// a named pipe, or to standard output if it is `-`. What is not told is made up: the node's address, 192.0.2.1 or
+    /// 2001:db8::1, and addresses of names.
+    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["pretty", "bytes", "payload"])]
+    pub pcap: Option<PathBuf>,
     /// When the node ends, wait for it to be started again and go on; start before it.
-    #[arg(long, help_heading = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node")]
+    #[arg(long, help_heading = NODE_HEADING, conflicts_with = "file")]
     pub follow: bool,
     /// End after so many events.
     #[arg(long, help_heading = "Events", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -119,8 +149,8 @@ impl TapArgs {
     /// What to tap.
     pub fn options(&self) -> Options {
         Options {
-            selection: self.selection.selection.clone(),
-            payloads: self.json.payload != PayloadStyle::None,
+            selection: self.selection(),
+            payloads: self.json.payload.payload != PayloadStyle::None,
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -131,14 +161,17 @@ impl TapArgs {
         self.privileges.or_by_default(self.follow, &self.node)
     }
 
+    fn selection(&self) -> Selection {
+        let selection = self.selection.selection.clone();
+        if self.pcap.is_some() { selection.within(pcap::Writer::tracepoints()) } else { selection }
+    }
+
     fn check(&self) -> Result<(), String> {
-        self.selection.check()?;
-        match self.privileges.drop_capabilities {
-            Some(DropCapabilities::All) if self.follow => {
-                Err("--drop-capabilities all leaves none for the next run, which --follow is to attach to".into())
-            }
-            _ => Ok(()),
+        if self.selection().tracepoints().is_empty() {
+            self.selection.check()?;
+            return Err("--pcap is of P2P messages and connections, and --events chooses none of them".into());
         }
+        self.privileges.check(self.follow)
     }
 }
 
@@ -147,6 +180,8 @@ impl TapArgs {
 pub struct ExportArgs {
     #[command(flatten)]
     pub node: NodeArgs,
+    #[command(flatten)]
+    pub replay: ReplayArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -194,7 +229,7 @@ pub struct ExportArgs {
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
-    /// Measure from getdata to tx as well, for which each transaction is hashed.
+    /// Measure the time from getdata to tx as well, for which each transaction is hashed.
     #[arg(long, help_heading = "Metrics")]
     pub tx_response: bool,
     /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values: in the kernel,
@@ -202,8 +237,9 @@ pub struct ExportArgs {
     /// lists them.
     #[arg(long, help_heading = "Metrics")]
     pub utxocache_coins: bool,
-    /// Count peers apart whose address is in FILE, which has an IP address or a network (192.0.2.0/24, 2001:db8::/32) on each
-    /// line and `#` before comments. NAME is the label `list`. SIGHUP reads the file again. Can be given 8 times.
+    /// Count connections and messages of peers apart whose address is in FILE, which has an IP address or a network
+    /// (192.0.2.0/24, 2001:db8::/32) on each line and `#` before comments. NAME is the label `list`. SIGHUP reads the file
+    /// again. Can be given 8 times.
     #[arg(long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
     pub address_lists: Vec<AddressListFile>,
     /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
@@ -269,10 +305,75 @@ impl ExportArgs {
     }
 }
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct RecordArgs {
+    /// The recording, which must not be there yet; `-` is standard output.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
+    #[command(flatten)]
+    pub payload: PayloadArgs,
+    /// When the node ends, wait for it to be started again and go on; start before it.
+    #[arg(long, help_heading = NODE_HEADING)]
+    pub follow: bool,
+    /// End after so many seconds.
+    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+}
+
+impl RecordArgs {
+    /// What to tap.
+    pub fn options(&self) -> Options {
+        Options {
+            selection: self.selection.selection.clone(),
+            payloads: self.payload.payload != PayloadStyle::None,
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
+    }
+
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(self.follow, &self.node)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.selection.check()?;
+        self.privileges.check(self.follow)
+    }
+}
+
+/// What stands in for a node.
+#[derive(Debug, Args)]
+#[command(next_help_heading = NODE_HEADING)]
+pub struct ReplayArgs {
+    /// In place of a node, the recording FILE of one, as `bitcointap record` makes it.
+    #[arg(long = "replay", value_name = "FILE", conflicts_with_all = ["NodeArgs", "drop_capabilities"])]
+    pub file: Option<PathBuf>,
+    /// How fast it is replayed: so many times its own pace, or `max`.
+    #[arg(long, value_name = "N|max", default_value = "1", requires = "file", value_parser = speed)]
+    pub speed: Speed,
+}
+
+/// How fast a recording is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    Times(f64),
+    Max,
+}
+
 /// Which node.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-#[command(next_help_heading = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node")]
+#[command(next_help_heading = NODE_HEADING)]
 pub struct NodeArgs {
     /// The node's process id.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
@@ -280,7 +381,7 @@ pub struct NodeArgs {
     /// A file that holds the node's process id, as `bitcoind -pid=FILE` writes it.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// The node's program.
+    /// The node's program; `probes` and `doctor` look at it even if it does not run.
     #[arg(long, value_name = "PATH")]
     bitcoind: Option<PathBuf>,
 }
@@ -371,7 +472,7 @@ impl FromArgMatches for SelectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Events")]
 pub struct RingBufferArgs {
-    /// Memory between the kernel and bitcointap, a power of two from 8MiB to 1GiB. Twice of it counts as resident.
+    /// Memory for events on their way from the kernel, a power of two from 8MiB to 1GiB. Twice as much counts as resident.
     #[arg(long = "ring-buffer-size", value_name = "BYTES", default_value = "16MiB", value_parser = ring_buffer_size)]
     pub size: u32,
 }
@@ -382,9 +483,16 @@ pub struct JsonArgs {
     /// How hashes and byte strings are written in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
     bytes: BytesStyle,
+    #[command(flatten)]
+    pub payload: PayloadArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct PayloadArgs {
     /// What is written of the payloads of messages.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = PayloadStyle::Decoded)]
-    pub payload: PayloadStyle,
+    payload: PayloadStyle,
 }
 
 #[derive(Debug, Args)]
@@ -403,6 +511,15 @@ impl PrivilegeArgs {
         let default = if has_next_run { DropCapabilities::KeepForReattach } else { DropCapabilities::All };
         self.drop_capabilities.unwrap_or(default)
     }
+
+    fn check(&self, follows: bool) -> Result<(), String> {
+        match self.drop_capabilities {
+            Some(DropCapabilities::All) if follows => {
+                Err("--drop-capabilities all leaves none for the next run, which --follow is to attach to".into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -419,7 +536,7 @@ pub struct LogArgs {
     /// How much is logged.
     #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, global = true)]
     pub level: LogLevel,
-    /// How it is written.
+    /// How the log is written.
     #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, global = true)]
     pub format: LogFormat,
 }
@@ -466,10 +583,18 @@ impl NodeArgs {
 
 impl JsonArgs {
     pub fn lines(&self, pretty: bool) -> JsonLines {
-        let mut lines = JsonLines::new(self.bytes, self.payload);
+        let mut lines = JsonLines::new(self.bytes, self.payload.payload);
         lines.style.pretty = pretty;
         lines
     }
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    let times = text.parse().ok().filter(|times: &f64| times.is_finite() && *times > 0.0);
+    times.map(Speed::Times).ok_or_else(|| "give a number above 0, or max".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -597,7 +722,8 @@ mod tests {
                 None => tap.drop_capabilities(),
                 Some(Command::Tap(args)) => args.drop_capabilities(),
                 Some(Command::Export(args)) => args.drop_capabilities(),
-                Some(Command::Probes(_) | Command::Doctor(_)) => panic!(),
+                Some(Command::Record(args)) => args.drop_capabilities(),
+                Some(_) => panic!(),
             }
         };
         for all in ["", "tap --bitcoind p", "tap --follow --pid 1", "export --pid 1", "export --drop-capabilities all"]

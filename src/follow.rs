@@ -294,7 +294,7 @@ fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     }
 }
 
-fn log_end(counted: &Counted, end: End, unread: usize) {
+pub fn log_end(counted: &Counted, end: End, unread: usize) {
     let (mut fired, mut filtered, mut lost) = (0, 0, 0);
     for counters in &counted.counters {
         fired += counters.fired;

@@ -24,9 +24,9 @@ pub enum BytesStyle {
 /// What is written of the payloads of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum PayloadStyle {
-    /// Nothing: `tap` does not copy it from the node, either
+    /// Nothing: `tap` and `record` do not even copy it from the node
     None,
-    /// What it says
+    /// What it says; a recording always keeps its bytes
     #[default]
     Decoded,
     /// What it says, and as `raw` its bytes in hex

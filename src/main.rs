@@ -3,6 +3,9 @@
 mod address_lists;
 mod cli;
 mod follow;
+mod manual;
+mod recorder;
+mod replay;
 mod run;
 mod stop;
 
@@ -24,12 +27,15 @@ fn main() -> ExitCode {
         None => run::tap(&cli.tap),
         Some(Command::Tap(args)) => run::tap(args),
         Some(Command::Export(args)) => run::export(args),
+        Some(Command::Record(args)) => run::record(args),
         Some(Command::Probes(args)) => run::probes(args),
         Some(Command::Doctor(args)) => match run::doctor(args) {
             // It has said why.
             Ok(false) => return ExitCode::FAILURE,
             result => result.map(drop),
         },
+        Some(Command::Completions { shell }) => manual::completions(*shell),
+        Some(Command::Man) => manual::page(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

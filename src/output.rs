@@ -46,6 +46,14 @@ pub trait Format: Send + 'static {
 
     /// Writes an event, or a gap.
     fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()>;
+
+    /// What comes next is of another run of the node, whose numbers of peers start anew.
+    fn next_run(&mut self) {}
+
+    /// Writes what comes after all events.
+    fn end(&mut self, _out: &mut impl Write, _time: Time) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A line of JSON for each event.
@@ -114,11 +122,15 @@ struct Queue {
     bytes: usize,
     /// What is missing after the last item.
     untold: Untold,
+    /// Whether a run has ended after the last item.
+    run_ended: bool,
     closed: bool,
 }
 
 #[derive(Debug)]
 struct Item {
+    /// Whether it is the first of its run.
+    next_run: bool,
     lost: Untold,
     batch: Arc<Batch>,
 }
@@ -196,10 +208,15 @@ impl Output {
             let mut missing = oldest.lost;
             self.shared.lose(&mut missing, &oldest.batch, LossReason::QueueFull);
             queue.gap_at_front().merge(missing);
+            match queue.items.front_mut() {
+                Some(next) => next.next_run |= oldest.next_run,
+                None => queue.run_ended |= oldest.next_run,
+            }
         }
         let lost = std::mem::take(&mut queue.untold);
+        let next_run = std::mem::take(&mut queue.run_ended);
         queue.bytes += bytes;
-        queue.items.push_back(Item { lost, batch: Arc::clone(batch) });
+        queue.items.push_back(Item { next_run, lost, batch: Arc::clone(batch) });
         drop(queue);
         self.shared.queued.notify_one();
     }
@@ -211,11 +228,12 @@ impl Output {
         }
     }
 
-    /// Tells before the next event that is written what the kernel side has lost.
-    pub fn miss(&self, gaps: &[Lost]) {
+    /// A run of the node has ended. Tells before the next event that is written what the kernel side has lost at its end.
+    pub fn run_ended(&self, gaps: &[Lost]) {
         let wanted = gaps.iter().filter(|gap| self.shared.filter.wants(gap.tracepoint));
         let mut queue = self.shared.queue();
         wanted.for_each(|&gap| queue.untold.add_gap(gap));
+        queue.run_ended = true;
     }
 
     /// Lines or packets written so far.
@@ -379,7 +397,10 @@ impl<W: Write, F: Format> Writing<W, F> {
 
     fn write_all(&mut self) -> io::Result<()> {
         self.format.begin(&mut self.out)?;
-        while let Some(Item { lost, batch }) = self.next()? {
+        while let Some(Item { next_run, lost, batch }) = self.next()? {
+            if next_run {
+                self.format.next_run();
+            }
             self.untold.merge(lost);
             if self.shared.abandoned.load(Relaxed) {
                 self.shared.lose(&mut self.untold, &batch, LossReason::QueueFull);
@@ -391,10 +412,14 @@ impl<W: Write, F: Format> Writing<W, F> {
             self.shared.queue().bytes -= batch.bytes();
             result?;
             if self.left == 0 {
-                return self.flush();
+                break;
             }
         }
-        self.gaps(tap::now())?;
+        let (time, moment) = tap::now();
+        if self.left > 0 {
+            self.gaps((time, moment))?;
+        }
+        self.format.end(&mut self.out, time)?;
         self.flush()
     }
 

@@ -2,10 +2,10 @@
 
 use std::{
     error::Error as StdError,
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, Write},
     ops::ControlFlow,
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -17,9 +17,10 @@ use bitcointap::{
     http::{self, Readiness, Site, Streams},
     metrics::{self, Metrics},
     output::{Outcome, Output},
-    privileges,
+    pcap, privileges,
     probes::{self, Probe},
-    tap::{Batch, Counted, Run},
+    process::Which,
+    tap::{Batch, Counted, Options, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 use rustix::{
@@ -29,8 +30,10 @@ use rustix::{
 
 use crate::{
     address_lists::AddressLists,
-    cli::{DoctorArgs, ExportArgs, NodeArgs, ReportFormat, TapArgs},
+    cli::{DoctorArgs, DropCapabilities, ExportArgs, NodeArgs, RecordArgs, ReplayArgs, ReportFormat, TapArgs},
     follow::{self, End, Sink},
+    recorder::Recorder,
+    replay::Replay,
     stop::Stop,
 };
 
@@ -43,21 +46,76 @@ const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `tap`: events as JSON lines on standard output.
 pub fn tap(args: &TapArgs) -> Result<()> {
-    privileges::keep_for_attaching()?;
-    let stop = Stop::on_signals(args.duration)?;
     let options = args.options();
-    let output = Output::start(io::stdout(), args.json.lines(args.pretty), &options.selection, args.count)?;
+    let source = Source::open(&args.replay, &args.node, &options)?;
+    let stop = Stop::on_signals(args.duration)?;
+    let (wanted, count) = (&options.selection, args.count);
+    let output = match &args.pcap {
+        None => Output::start(io::stdout(), args.json.lines(args.pretty), wanted, count)?,
+        Some(path) => Output::start(new_file(path)?, pcap::Writer::default(), wanted, count)?,
+    };
     let mut lines = Lines { output, stop: &stop };
-    let which = args.node.which();
-    follow::run(&which, &options, &stop, args.follow, args.drop_capabilities(), &mut lines)?;
+    let result = source.feed(&options, &stop, args.follow, args.drop_capabilities(), &mut lines);
+    // What was given before it failed is written all the same.
     let outcome = lines.output.finish(|output| stop.over(output));
     log_lines(&outcome);
     match outcome.failure {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}").into())
+            let target = args.pcap.as_deref().filter(|path| *path != Path::new("-"));
+            let target = target.map_or("to standard output".into(), |path| path.display().to_string());
+            Err(format!("cannot write {target}: {error}").into())
         }
-        _ => Ok(()),
+        _ => result,
     }
+}
+
+/// Where events come from.
+enum Source {
+    Node(Which),
+    Recording(Box<Replay>),
+}
+
+impl Source {
+    /// Opens a recording, if there is to be one; else lets go of the capabilities that no node takes.
+    fn open(replay: &ReplayArgs, node: &NodeArgs, options: &Options) -> Result<Self> {
+        match &replay.file {
+            Some(path) => {
+                let recording = Replay::open(path, replay.speed, &options.selection)?;
+                privileges::drop_all()?;
+                Ok(Self::Recording(Box::new(recording)))
+            }
+            None => {
+                privileges::keep_for_attaching()?;
+                Ok(Self::Node(node.which()))
+            }
+        }
+    }
+
+    /// Gives all to `sink`, until it is time to stop or nothing more comes.
+    fn feed(
+        self,
+        options: &Options,
+        stop: &Stop,
+        follows: bool,
+        drops: DropCapabilities,
+        sink: &mut impl Sink,
+    ) -> Result<()> {
+        match self {
+            Self::Node(which) => follow::run(&which, options, stop, follows, drops, sink),
+            Self::Recording(replay) => replay.run(stop, sink),
+        }
+    }
+}
+
+/// `record`: events as they are, to a file.
+pub fn record(args: &RecordArgs) -> Result<()> {
+    privileges::keep_for_attaching()?;
+    privileges::check()?;
+    let stop = Stop::on_signals(args.duration)?;
+    let mut recorder = Recorder::create(&args.file, &stop)?;
+    let result =
+        follow::run(&args.node.which(), &args.options(), &stop, args.follow, args.drop_capabilities(), &mut recorder);
+    recorder.finish(result)
 }
 
 /// What `tap` feeds.
@@ -74,9 +132,7 @@ impl Sink for Lines<'_> {
     fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
         let Self { output, stop } = self;
         // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
-        while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.over(output) {
-            std::thread::sleep(QUEUE_INTERVAL);
-        }
+        wait_for_room(output, batch, stop);
         output.push(batch);
         Ok(if output.has_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
@@ -86,7 +142,7 @@ impl Sink for Lines<'_> {
     }
 
     fn ended(&mut self, counted: &Counted, _: End) -> Result<()> {
-        self.output.miss(&counted.untold);
+        self.output.run_ended(&counted.untold);
         Ok(())
     }
 
@@ -95,12 +151,20 @@ impl Sink for Lines<'_> {
     }
 }
 
+fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop) {
+    while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.over(output) {
+        std::thread::sleep(QUEUE_INTERVAL);
+    }
+}
+
 /// `export`: metrics and streams of events over HTTP, and JSON lines if wanted.
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
     let json = args.json.as_deref().map(json_file).transpose()?;
-    privileges::keep_for_attaching()?;
+    let options = args.options();
+    let source = Source::open(&args.replay, &args.node, &options)?;
+    let replays = matches!(source, Source::Recording(_));
     let stop = Stop::on_signals(None)?;
     let lists = AddressLists::on_sighup(&args.address_lists)?;
     // The threads that will read these files again have no capabilities.
@@ -116,29 +180,31 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     };
     // The last is that of streams.
     let json_sinks = if args.max_streams > 0 { json_sinks } else { &json_sinks[..json_sinks.len() - 1] };
-    privileges::check()?;
+    if !replays {
+        privileges::check()?;
+    }
 
     let &ExportArgs { max_free_form_values, tx_response, utxocache_coins, .. } = args;
-    let options = metrics::Options { json_sinks, max_free_form_values, tx_response, utxocache_coins, address_lists };
-    let metrics = Metrics::new(Tracepoints::default(), &options);
-    let (readiness, options) = (Readiness::default(), args.options());
+    let chosen = metrics::Options { json_sinks, max_free_form_values, tx_response, utxocache_coins, address_lists };
+    let metrics = Metrics::new(Tracepoints::default(), &chosen);
+    let readiness = Readiness::default();
     let (path, requests) = (args.telemetry_path.clone(), metrics.http_requests());
     let streams = Streams::new(options.sent(), args.max_streams.into());
     let site = Site::new(path, metrics.registry(), requests, readiness.clone(), streams.clone(), args.max_requests);
     let _server = http::serve(listeners, gate, site)?;
 
     let sink = json_sinks.first().copied().unwrap_or_default();
-    let mut sinks = Sinks { metrics, readiness, lists, output, sink, streams };
-    follow::run(&args.node.which(), &options, &stop, true, args.drop_capabilities(), &mut sinks)?;
+    let mut sinks = Sinks { metrics, readiness, lists, output, sink, streams, waits: replays.then_some(&stop) };
+    let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut sinks);
     // Where no next run is followed, what the last one was can be scraped on.
-    while !stop.wait(IDLE_INTERVAL) {
+    while result.is_ok() && !stop.wait(IDLE_INTERVAL) {
         sinks.look_after();
     }
     if let Some(output) = sinks.output {
         log_lines(&output.finish(|output| stop.over(output)));
     }
     sinks.streams.finish(|| stop.late());
-    Ok(())
+    result
 }
 
 /// What `export` feeds.
@@ -150,6 +216,8 @@ struct Sinks<'a> {
     /// The name of the output in metrics and logs.
     sink: &'static str,
     streams: Streams,
+    /// A recording, unlike a node, waits for the output.
+    waits: Option<&'a Stop>,
 }
 
 impl Sink for Sinks<'_> {
@@ -177,6 +245,9 @@ impl Sink for Sinks<'_> {
         });
         self.metrics.kernel_counters(batch.counters());
         if let Some(output) = &mut self.output {
+            if let Some(stop) = self.waits {
+                wait_for_room(output, batch, stop);
+            }
             output.push(batch);
         }
         self.streams.push(batch);
@@ -195,9 +266,9 @@ impl Sink for Sinks<'_> {
         // The last drain may have ended before the last counts.
         self.metrics.kernel_counters(&counted.counters);
         if let Some(output) = &mut self.output {
-            output.miss(&counted.untold);
+            output.run_ended(&counted.untold);
         }
-        self.streams.miss(&counted.untold);
+        self.streams.run_ended(&counted.untold);
         self.metrics.node_gone();
         self.readiness.not_attached(match end {
             End::NodeEnded => "the node has ended",
@@ -279,6 +350,26 @@ fn log_lines(outcome: &Outcome) {
         let Outcome { written, lost, .. } = outcome;
         tracing::warn!(written, lost, "some events were not written as JSON lines");
     }
+}
+
+/// A file that is not there yet, or a pipe or device, which does not block; `-` is standard output.
+pub fn new_file(path: &Path) -> Result<File> {
+    if path == Path::new("-") {
+        return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    }
+    let is_file = path.metadata().map_or(true, |it| it.is_file());
+    let nonblocking = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().write(true).create_new(is_file).custom_flags(nonblocking).open(path);
+    file.map_err(|error| {
+        let name = path.display();
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => format!("{name} is there already: remove it, or name another").into(),
+            _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+                format!("cannot write {name}: nobody reads this pipe yet").into()
+            }
+            _ => format!("cannot create {name}: {error}").into(),
+        }
+    })
 }
 
 fn json_file(path: &Path) -> Result<Box<dyn Write + Send>> {

@@ -114,6 +114,13 @@ impl Selection {
         self
     }
 
+    /// Only events of these tracepoints, of those that were chosen.
+    #[must_use]
+    pub fn within(mut self, tracepoints: Tracepoints) -> Self {
+        self.events = Some(self.chosen_tracepoints().iter().filter(|&it| tracepoints.contains(it)).collect());
+        self
+    }
+
     /// Those that were chosen, whatever the conditions.
     pub fn chosen_tracepoints(&self) -> Tracepoints {
         let events = self.events.unwrap_or_else(Tracepoints::default_set);

@@ -23,6 +23,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
     time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic},
 };
+use serde::{Deserialize, Serialize};
 
 use attachment::{Attachment, load_maps, load_program, route_libbpf_messages};
 pub use batch::Batch;
@@ -85,7 +86,7 @@ impl Default for Options {
 }
 
 /// How often a tracepoint fired, and what became of that: fired = delivered + filtered + lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Hits, counted in the kernel.
     pub fired: u64,
@@ -126,13 +127,20 @@ pub struct Run {
 }
 
 /// What was counted of a run by its end.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Counted {
     /// Since it was attached to, by [`Tracepoint::index`].
     pub counters: [Counters; Tracepoint::COUNT],
     /// Losses after the last event that got through: no later event tells them.
     pub untold: Vec<Lost>,
+}
+
+impl Counted {
+    /// Of a run that goes on, or whose end is not known.
+    pub fn of(counters: [Counters; Tracepoint::COUNT]) -> Self {
+        Self { counters, untold: Vec::new() }
+    }
 }
 
 /// What ended [`Tap::wait`].

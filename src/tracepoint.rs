@@ -184,6 +184,11 @@ impl Tracepoints {
         self.0
     }
 
+    /// Bits that stand for none are passed over.
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Tracepoint::all().filter(|tracepoint| bits >> tracepoint.index() & 1 == 1).collect()
+    }
+
     /// Whether `tracepoint` is in it.
     pub fn contains(self, tracepoint: Tracepoint) -> bool {
         self.0 & (1 << tracepoint.index()) != 0

@@ -168,7 +168,7 @@ fn two_nodes_of_one_file_are_told_apart_and_one_left_is_followed() {
         [(); 2].map(|()| Simnode::start_program(&program, "--count 1000 --rate max --linger"));
     let words = output(&format!("export --web.listen-address 127.0.0.1:0 --bitcoind {}", program.display()));
     assert!(String::from_utf8_lossy(&words.stderr).contains("2 nodes are running, choose one by --pid"));
-    let exporter = Exporter::start(&format!("--pid {}", first.pid()));
+    let exporter = Exporter::start(&format!("--pid {} --events all", first.pid()));
     second.fire();
     second.read_tally();
     first.fire();

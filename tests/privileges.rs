@@ -85,7 +85,7 @@ fn two_capabilities_follow_a_node_of_the_same_user() {
     let start = |arguments: &str| nobody.bitcointap(TRACING, arguments);
     let exporter = Exporter::start_by(start, &arguments, "waiting for a node");
     let pid = exporter.process.pid();
-    let others = ["address lists", "http", "json"];
+    let others = ["address lists", "http", "output"];
     assert_eq!(assert_held(pid, BPF | PERFMON), others);
     let mut fired = 0;
     for run in [1.0, 2.0] {
@@ -106,7 +106,8 @@ fn a_third_one_follows_a_node_of_root() {
     let nobody = Nobody::new();
     let program = nobody.copy_of("simnode-v31");
     let start = |arguments: &str| nobody.bitcointap(&format!("{TRACING_OTHERS},+net_admin"), arguments);
-    let exporter = Exporter::start_by(start, &format!("--bitcoind {}", program.display()), "waiting for a node");
+    let exporter =
+        Exporter::start_by(start, &format!("--bitcoind {} --events all", program.display()), "waiting for a node");
     for run in [1.0, 2.0] {
         let mut node = Simnode::start_program(&program, "--count 1000 --rate max --linger");
         eventually("an attachment", || (attachments(&exporter) == run).then_some(()));
@@ -162,7 +163,7 @@ fn a_tap_of_one_run_holds_none_while_it_reads() {
         let mut command = nobody.bitcointap(capabilities, &format!("tap --events all --pid {} {drops}", node.pid()));
         command.stdout(fs::File::create(&lines).unwrap());
         let mut tap = Attached::spawn(command);
-        assert_eq!(assert_held(tap.pid(), held), ["json"]);
+        assert_eq!(assert_held(tap.pid(), held), ["output"]);
         node.fire();
         let fired: u64 = node.tally().tracepoints().values().sum();
         assert!(tap.wait().0.success(), "{}", tap.log);

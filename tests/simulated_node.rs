@@ -16,7 +16,7 @@ use bitcointap::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     exposition::Exposition,
@@ -491,16 +491,6 @@ fn tracepoint(event: &Value) -> String {
 
 #[test]
 fn json_lines_equal_the_tally_in_each_layout() {
-    const TYPES: [&str; 8] = [
-        "unknown",
-        "inbound",
-        "outbound-full-relay",
-        "block-relay-only",
-        "feeler",
-        "manual",
-        "addr-fetch",
-        "private-broadcast",
-    ];
     for layout in LAYOUTS {
         println!("{layout}");
         let (tally, events) = tapped(layout, arguments("mix"), "--events all");
@@ -514,7 +504,7 @@ fn json_lines_equal_the_tally_in_each_layout() {
             let key = (
                 if meta["inbound"] == true { "inbound" } else { "outbound" },
                 meta["command"].as_str().unwrap(),
-                TYPES[meta["conn_type"].as_u64().unwrap() as usize],
+                CONNECTION_TYPES[meta["conn_type"].as_u64().unwrap() as usize],
             );
             let row = messages.entry(key).or_default();
             row.0 += 1;
@@ -552,20 +542,68 @@ fn json_lines_equal_the_tally_in_each_layout() {
     }
 }
 
+/// By their numbers.
+const CONNECTION_TYPES: [&str; 8] = [
+    "unknown",
+    "inbound",
+    "outbound-full-relay",
+    "block-relay-only",
+    "feeler",
+    "manual",
+    "addr-fetch",
+    "private-broadcast",
+];
+const NETWORKS: [&str; 7] = ["unroutable", "ipv4", "ipv6", "onion", "i2p", "cjdns", "internal"];
+
+/// What an event says of its peer and message, as the simulated node's trace names it.
+fn attributes(event: &Value) -> Value {
+    let number = |of: &Value, name: &str| of[name].as_u64().unwrap() as usize;
+    if let Some(meta) = event.pointer("/event/Msg/meta") {
+        return json!({
+            "peer": meta["peer_id"],
+            "address": meta["addr"],
+            "connection_type": CONNECTION_TYPES[number(meta, "conn_type")],
+            "direction": if meta["inbound"] == true { "inbound" } else { "outbound" },
+            "command": meta["command"],
+            "size": meta["size"],
+        });
+    }
+    let Some(event) = event.pointer("/event/Conn/event") else { return json!({}) };
+    let (_, event) = event.as_object().unwrap().iter().next().unwrap();
+    let Some(conn) = event.get("conn") else { return json!({ "peer": event["id"] }) };
+    let connection_type = CONNECTION_TYPES[number(conn, "conn_type")];
+    json!({
+        "peer": conn["peer_id"],
+        "address": conn["addr"],
+        "connection_type": connection_type,
+        "network": NETWORKS[number(conn, "network")],
+        "direction": if connection_type == "inbound" { "inbound" } else { "outbound" },
+        "command": null,
+        "size": null,
+    })
+}
+
 #[test]
-fn timestamps_lie_between_the_instants_before_and_after_firing() {
+fn events_tell_when_and_of_whom_they_were_fired() {
     let trace = tempfile::NamedTempFile::new().unwrap();
     let simnode = format!("--count 3000 --rate 3000 --trace {}", trace.path().display());
     let (_, events) = tapped("v31", &simnode, "--events all");
     let fired = read_lines(trace.path());
     assert_eq!(events.len(), fired.len());
+    let mut named = 0;
     for (event, fired) in events.iter().zip(&fired) {
         assert_eq!(tracepoint(event), fired["tracepoint"]);
+        let attributes = attributes(event);
+        for (name, value) in attributes.as_object().unwrap() {
+            assert_eq!(*value, fired[name], "{name} of {event}");
+        }
+        named += usize::from(!attributes["peer"].is_null());
         let micros =
             event["timestamp"].as_u64().unwrap() * 1_000_000 + event["timestamp_subsec_micros"].as_u64().unwrap();
         let (before, after) = (fired["before"].as_u64().unwrap() / 1000, fired["after"].as_u64().unwrap() / 1000);
         assert!((before..=after).contains(&micros), "{micros} is not from {before} to {after}");
     }
+    assert_eq!(named, fired.iter().filter(|fired| !fired["peer"].is_null()).count());
 }
 
 #[test]

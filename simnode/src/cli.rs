@@ -38,7 +38,7 @@ pub struct Options {
     /// After the last event print the tally and stay until SIGINT or SIGTERM
     #[arg(long)]
     pub linger: bool,
-    /// Write a line of JSON for each event, with the clock before and after it, to FILE; slow
+    /// Write a line of JSON for each event, with the clock before and after it and its peer and message, to FILE; slow
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Take this UNIX time for now in all that is fired, so that all of it depends on the seed alone

@@ -1,14 +1,13 @@
 //! Firing: the one place that calls the tracepoints. Takes what an event carries; calls the tracepoint when the pace
 //! allows, and tallies it. A tracepoint that the layout lacks is passed over in silence.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, Write},
-    path::Path,
-    ptr,
-    sync::Mutex,
-    time::{SystemTime, UNIX_EPOCH},
-};
+mod trace;
+mod wallet;
+
+use std::ptr;
+
+use trace::About;
+pub use trace::Trace;
 
 use crate::{
     mempool::Entry,
@@ -67,9 +66,20 @@ impl<'a> Emitter<'a> {
         self.tally.events
     }
 
-    // Inlined, as all on the way of a message: a flood at full speed feels each call.
-    #[inline(always)]
+    /// Fires an event of no peer.
     fn fire(&mut self, tracepoint: Tracepoint, call: impl FnOnce()) -> Result<(), Stop> {
+        self.fire_about(tracepoint, || About::NoPeer {}, call)
+    }
+
+    // Inlined, as all on the way of a message: a flood at full speed feels each call. What it is about is asked for a trace
+    // only.
+    #[inline(always)]
+    fn fire_about<'b>(
+        &mut self,
+        tracepoint: Tracepoint,
+        about: impl FnOnce() -> About<'b>,
+        call: impl FnOnce(),
+    ) -> Result<(), Stop> {
         if self.budget == 0 {
             self.budget = self.pacer.grant()?;
             self.now = self.clock.now();
@@ -77,7 +87,7 @@ impl<'a> Emitter<'a> {
         self.budget -= 1;
         match self.trace {
             None => call(),
-            Some(trace) => trace.around(tracepoint, call),
+            Some(trace) => trace.around(tracepoint, about(), call),
         }
         self.tally.hit(tracepoint);
         Ok(())
@@ -128,7 +138,8 @@ impl<'a> Emitter<'a> {
         let Some(probe) = probe else { return Ok(false) };
         // An empty std::vector has no data.
         let data = if payload.is_empty() { ptr::null() } else { payload.as_ptr() };
-        self.fire(tracepoint, || {
+        let about = || About::message(direction, peer, command, payload.len());
+        self.fire_about(tracepoint, about, || {
             // SAFETY: the texts end with a zero byte, `data` has `payload.len()` bytes, and all outlive the call.
             unsafe {
                 probe(
@@ -169,7 +180,8 @@ impl<'a> Emitter<'a> {
             Direction::Outbound => (Tracepoint::OutboundConnection, self.probes.outbound_connection),
         };
         let Some(probe) = probe else { return Ok(()) };
-        self.fire(tracepoint, || {
+        let about = || About::connection(peer);
+        self.fire_about(tracepoint, about, || {
             // SAFETY: the texts end with a zero byte and outlive the call.
             unsafe {
                 probe(
@@ -208,7 +220,8 @@ impl<'a> Emitter<'a> {
         peer: &Peer,
     ) -> Result<(), Stop> {
         let Some(probe) = probe else { return Ok(()) };
-        self.fire(tracepoint, || {
+        let about = || About::connection(peer);
+        self.fire_about(tracepoint, about, || {
             // SAFETY: the texts end with a zero byte and outlive the call.
             unsafe {
                 probe(
@@ -229,7 +242,8 @@ impl<'a> Emitter<'a> {
         let Some(probe) = self.probes.misbehaving_connection else {
             return Ok(());
         };
-        self.fire(Tracepoint::MisbehavingConnection, || {
+        let about = || About::misbehaviour(peer);
+        self.fire_about(Tracepoint::MisbehavingConnection, about, || {
             // SAFETY: the text ends with a zero byte and outlives the call.
             unsafe { probe(peer.id, 0, 100, reason.c_name().as_ptr(), true) }
         })?;
@@ -372,36 +386,4 @@ impl<'a> Emitter<'a> {
         self.tally.rejections[reason as usize] += 1;
         Ok(())
     }
-}
-
-/// The wallet's events.
-mod wallet;
-
-/// Writes a line of JSON for each event: `{"tracepoint":"net:inbound_message","before":N,"after":N}`, UNIX nanoseconds
-/// right before and after the call.
-pub struct Trace(Mutex<BufWriter<File>>);
-
-impl Trace {
-    /// Writes to a new file at `path`.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self(Mutex::new(BufWriter::new(File::create(path)?))))
-    }
-
-    fn around(&self, tracepoint: Tracepoint, call: impl FnOnce()) {
-        let before = unix_nanoseconds();
-        call();
-        let after = unix_nanoseconds();
-        let mut file = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // A failed write fails again when the rest is flushed, and is reported then.
-        let _ = writeln!(file, r#"{{"tracepoint":"{}","before":{before},"after":{after}}}"#, tracepoint.name());
-    }
-
-    /// Writes out what is left.
-    pub fn finish(&self) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).flush()
-    }
-}
-
-fn unix_nanoseconds() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }

@@ -62,6 +62,13 @@ fn array<const N: usize>(text: &str) -> [u8; N] {
     array
 }
 
+fn payload<'a>(event: &Event<'a>) -> Option<&'a [u8]> {
+    match &event.kind {
+        Kind::Msg(message) => message.payload,
+        other => panic!("{other:?} is no message"),
+    }
+}
+
 #[test]
 fn messages() {
     for (tracepoint, inbound) in [(Tracepoint::NetInboundMessage, true), (Tracepoint::NetOutboundMessage, false)] {
@@ -88,6 +95,15 @@ fn messages() {
         let too_large = event(r#"{"Unavailable":{"command":"ping","reason":"too_large"}}"#);
         assert_event(&without(payload_state::PAYLOAD_TOO_LARGE), &too_large);
         assert!(events(&DECODER, &record(fixed, &[0; 7])).is_empty(), "a payload is whole or is not there");
+        for (record, expected) in [
+            (&whole, Some(7u64.to_le_bytes().as_slice())),
+            (&without(payload_state::PAYLOAD_UNREADABLE), None),
+            (&without(payload_state::PAYLOAD_TOO_LARGE), None),
+        ] {
+            let mut given = Vec::new();
+            DECODER.decode(record, true, |event| given.extend(payload(&event)));
+            assert_eq!(given, expected.into_iter().collect::<Vec<_>>());
+        }
     }
 }
 

@@ -122,9 +122,9 @@ impl Streams {
         self.0.readers().outputs.values().for_each(|output| output.lose(batch, reason));
     }
 
-    /// Tells them what the kernel side has lost.
-    pub fn miss(&self, gaps: &[Lost]) {
-        self.0.readers().outputs.values().for_each(|output| output.miss(gaps));
+    /// A run of the node has ended, and the kernel side has lost these at its end.
+    pub fn run_ended(&self, gaps: &[Lost]) {
+        self.0.readers().outputs.values().for_each(|output| output.run_ended(gaps));
     }
 
     /// How they go.

@@ -51,7 +51,7 @@ impl Exchanges {
         self.relay.families.attach(attached, registered);
     }
 
-    pub(super) fn message(&mut self, now: Moment, Message { meta, msg, payload: _ }: &Message<'_>, state: &State) {
+    pub(super) fn message(&mut self, now: Moment, Message { meta, msg, .. }: &Message<'_>, state: &State) {
         if now.since(self.swept) >= SWEEP_INTERVAL {
             self.sweep(now, state);
         }

@@ -4,7 +4,8 @@ use super::{Condition, Selection};
 use crate::{
     event::net::{ConnectionType, Direction},
     network::Network,
-    tracepoint::Tracepoints,
+    p2p::COMMANDS,
+    tracepoint::{Tracepoint, Tracepoints},
 };
 
 /// A word that takes a list of values.
@@ -18,6 +19,8 @@ pub struct Word {
     pub help: &'static str,
     /// What is left out by the word with `not-` before it; `None` if there is no such word.
     pub not: Option<&'static str>,
+    /// Values to suggest; of commands, numbers and addresses there are more.
+    pub suggested: fn() -> Vec<&'static str>,
 }
 
 /// All of them.
@@ -29,18 +32,21 @@ pub static WORDS: [Word; 9] = [
                (mempool:added), separated by commas. The default leaves out utxocache:add, spent and uncache, which fire \
                thousands of times for a block",
         not: Some("Not these groups and tracepoints"),
+        suggested: groups,
     },
     Word {
         name: "command",
         value: "LIST",
         help: "Only P2P messages of these commands (inv,tx)",
         not: Some("No messages of these commands"),
+        suggested: || COMMANDS.to_vec(),
     },
     Word {
         name: "direction",
         value: "LIST",
         help: "Only messages that went this way, and connections that were opened so: inbound or outbound",
         not: Some("None of this direction"),
+        suggested: || Direction::ALL.map(Direction::name).to_vec(),
     },
     Word {
         name: "connection-type",
@@ -48,6 +54,7 @@ pub static WORDS: [Word; 9] = [
         help: "Only messages and connections of these types: inbound, outbound-full-relay, block-relay-only, manual, feeler, \
                addr-fetch, private-broadcast, unknown",
         not: Some("None of these types"),
+        suggested: || ConnectionType::ALL.map(ConnectionType::name).to_vec(),
     },
     Word {
         name: "network",
@@ -55,23 +62,45 @@ pub static WORDS: [Word; 9] = [
         help: "Only messages and connections of peers in these networks: ipv4, ipv6, onion, i2p, cjdns, unroutable, internal, \
                unknown",
         not: Some("None of these networks"),
+        suggested: || Network::ALL.map(Network::name).to_vec(),
     },
     Word {
         name: "peer",
         value: "LIST",
         help: "Only messages, connections and misbehaviour of the peers with these numbers",
         not: Some("None of these peers"),
+        suggested: Vec::new,
     },
     Word {
         name: "address",
         value: "LIST",
         help: "Only messages and connections of peers at these IP addresses, networks (10.0.0.0/8, 2001:db8::/32) and hosts \
-               (….onion, ….b32.i2p), each perhaps with a port",
+               (NAME.onion, NAME.b32.i2p), each perhaps with a port",
         not: Some("None of these addresses"),
+        suggested: Vec::new,
     },
-    Word { name: "min-size", value: "BYTES", help: "Only messages with at least so much payload", not: None },
-    Word { name: "max-size", value: "BYTES", help: "Only messages with at most so much payload", not: None },
+    Word {
+        name: "min-size",
+        value: "BYTES",
+        help: "Only messages with at least so much payload",
+        not: None,
+        suggested: Vec::new,
+    },
+    Word {
+        name: "max-size",
+        value: "BYTES",
+        help: "Only messages with at most so much payload",
+        not: None,
+        suggested: Vec::new,
+    },
 ];
+
+fn groups() -> Vec<&'static str> {
+    let mut groups = vec!["all", "default"];
+    groups.extend(Tracepoint::all().map(Tracepoint::context));
+    groups.dedup();
+    groups
+}
 
 /// Bitcoin Core's limit, of the transport.
 const LONGEST_COMMAND: usize = 12;

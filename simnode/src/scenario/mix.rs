@@ -21,6 +21,9 @@ const OUTBOUND: [ConnectionType; 10] = {
 };
 /// Inbound peers at the start; half as many stay at least.
 const INBOUND: usize = 40;
+/// Where the first inbound peers come from, so that with every seed each network soon has one; the others come as they do.
+const FIRST_INBOUND: [Network; 6] =
+    [Network::Onion, Network::Ipv4, Network::Ipv6, Network::I2p, Network::Cjdns, Network::Unroutable];
 /// Events to each of the first blocks, which show the ways in which blocks arrive; then on average from block to block.
 const FIRST_BLOCKS: u64 = 400;
 const BLOCK_EVERY: u64 = 5_000;
@@ -36,8 +39,8 @@ pub(super) fn play(node: &mut Node, blocks: bool) -> Result<Infallible, Stop> {
     loop {
         node.do_what_is_due()?;
         if inbound < INBOUND {
+            node.inbound_connects(FIRST_INBOUND.get(inbound).copied())?;
             inbound += 1;
-            node.inbound_connects()?;
         }
         let fired = node.emitter.fired();
         if blocks && fired >= next_block.0 && node.arriving.is_none() {
@@ -67,8 +70,11 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    fn inbound_connects(&mut self) -> Step {
-        let place = self.visiting_place();
+    fn inbound_connects(&mut self, network: Option<Network>) -> Step {
+        let place = match network {
+            Some(network) => Place::random(&mut self.rng, network),
+            None => self.visiting_place(),
+        };
         let peer = self.open(ConnectionType::Inbound, place)?;
         self.meet(peer)
     }

@@ -1,6 +1,7 @@
 //! The executables as a user runs them: arguments, signals, standard streams.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Write},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -208,4 +209,63 @@ fn the_trace_has_a_line_for_each_event() {
     assert_eq!(tally["tracepoints"]["net:inbound_message"], messages);
     let output = run(&["--trace", "/nonexistent/file", "--count", "1"]);
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_trace_says_of_whom_the_tally_speaks() {
+    let path = std::env::temp_dir().join(format!("simnode-trace-of-peers-{}", std::process::id()));
+    let name = path.to_str().unwrap();
+    let tally = tally(&["--count", "20000", "--rate", "max", "--trace", name]);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+
+    let of_line = |line: &Value| {
+        let fields =
+            line.as_object().unwrap().keys().filter(|key| !["tracepoint", "before", "after"].contains(&&***key));
+        fields.cloned().collect::<Vec<_>>().join(" ")
+    };
+    // Sorted by name.
+    for line in &lines {
+        let expected = match line["tracepoint"].as_str().unwrap() {
+            "net:inbound_message" | "net:outbound_message" => {
+                "address command connection_type direction network peer size"
+            }
+            "net:misbehaving_connection" => "peer",
+            tracepoint if tracepoint.starts_with("net:") => "address connection_type direction network peer",
+            _ => "",
+        };
+        assert_eq!(of_line(line), expected, "{line}");
+    }
+
+    // The tally's rows, from the trace.
+    let rows = |names: &[&str], of: &dyn Fn(&Value) -> bool| {
+        let mut rows: BTreeMap<Vec<String>, (u64, u64)> = BTreeMap::new();
+        for line in lines.iter().filter(|line| of(line)) {
+            let key = names.iter().map(|&name| line[name].as_str().unwrap().to_owned()).collect();
+            let row = rows.entry(key).or_default();
+            *row = (row.0 + 1, row.1 + line["size"].as_u64().unwrap_or(0));
+        }
+        rows
+    };
+    let told = |names: &[&str], table: &str, of: &dyn Fn(&Value) -> bool| {
+        let table = tally[table].as_array().unwrap().iter().filter(|row| of(row));
+        let row = |row: &Value| {
+            let key: Vec<_> = names.iter().map(|&name| row[name].as_str().unwrap().to_owned()).collect();
+            (key, (row["count"].as_u64().unwrap(), row["bytes"].as_u64().unwrap_or(0)))
+        };
+        table.map(row).collect::<BTreeMap<_, _>>()
+    };
+    let message = ["direction", "command", "connection_type"];
+    assert_eq!(rows(&message, &|line| !line["command"].is_null()), told(&message, "messages", &|_| true));
+    let connection = ["direction", "connection_type", "network"];
+    for (event, tracepoints) in [
+        ("opened", &["net:inbound_connection", "net:outbound_connection"][..]),
+        ("closed", &["net:closed_connection"]),
+        ("evicted", &["net:evicted_inbound_connection"]),
+    ] {
+        let fired = rows(&connection, &|line| tracepoints.contains(&line["tracepoint"].as_str().unwrap()));
+        assert!(!fired.is_empty(), "{event}");
+        assert_eq!(fired, told(&connection, "connections", &|row| row["event"] == event), "{event}");
+    }
 }

@@ -40,6 +40,35 @@ fn events_belong_to_open_connections_which_are_counted_right() {
 }
 
 #[test]
+fn peers_come_by_every_network_and_by_onion_from_a_local_proxy() {
+    const NETWORKS: [&str; 6] = ["unroutable", "ipv4", "ipv6", "onion", "i2p", "cjdns"];
+    for seed in 1..=10 {
+        let (events, _) = play("mix", seed, 1_000);
+        let mut come = BTreeSet::new();
+        for event in &events {
+            let Event::Opened { inbound, address, network, .. } = event else { continue };
+            let network = NETWORKS[*network as usize];
+            let looks_so = match (network, inbound) {
+                ("unroutable", _) => address.starts_with("127.0.0.1:") || address.starts_with("192.168.1."),
+                ("ipv4", _) => address.starts_with("24") || address.starts_with("25") || address.starts_with("a-node-"),
+                ("ipv6", _) => address.starts_with("[3fff:"),
+                // As behind a Tor on the same machine: the address alone does not say it.
+                ("onion", true) => address.starts_with("127.0.0.1:"),
+                ("onion", false) => address.ends_with(".onion:8333"),
+                ("i2p", _) => address.ends_with(".b32.i2p:0"),
+                ("cjdns", _) => address.starts_with("[fc"),
+                other => panic!("{other:?}"),
+            };
+            assert!(looks_so, "{address} is on {network}");
+            if *inbound {
+                come.insert(network);
+            }
+        }
+        assert_eq!(come, NETWORKS.into(), "seed {seed}");
+    }
+}
+
+#[test]
 fn pings_have_their_pongs() {
     let (events, _) = play("mix", 4, 20_000);
     let mut asked = BTreeMap::new();

@@ -90,7 +90,7 @@ fn each_reader_gets_what_it_asks_for_as_lines() {
 
     // The kernel side has lost some, of which the second wants to know too, since it may have wanted them.
     let lost = Lost { tracepoint: Tracepoint::NetInboundMessage, reason: LossReason::RingFull, count: 9 };
-    streams.miss(&[lost, Lost { tracepoint: Tracepoint::MempoolAdded, ..lost }]);
+    streams.run_ended(&[lost, Lost { tracepoint: Tracepoint::MempoolAdded, ..lost }]);
     streams.push(&batch(&["tx"]));
     let gap = |tracepoint: &str| format!("{{\"tracepoint\":\"{tracepoint}\",\"reason\":\"ring_full\",\"count\":9}}");
     assert!(all.line().contains(&gap("net:inbound_message")));

@@ -1,0 +1,154 @@
+//! The trace: a line of JSON for each event, as ground truth for what is said of events elsewhere. Takes an event and the
+//! call that fires it; writes when it fired and what it is about.
+//!
+//! ```text
+//! {"tracepoint":"net:inbound_message","before":N,"after":N,"peer":7,"address":"127.0.0.1:40000",
+//!  "connection_type":"inbound","network":"onion","direction":"inbound","command":"ping","size":8}
+//! ```
+//!
+//! `before` and `after` are UNIX nanoseconds right before and after the call. Messages have all of the others, connections
+//! all but `command` and `size`, misbehaviour only `peer`, which is all that its tracepoint tells of it, and events of no
+//! peer none. `network` is the peer's, which the tracepoints of messages do not carry.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+
+use crate::{
+    names::{Command, Direction, Tracepoint},
+    peers::Peer,
+};
+
+/// Writes a line for each event to a file.
+pub struct Trace(Mutex<BufWriter<File>>);
+
+impl Trace {
+    /// Writes to a new file at `path`.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self(Mutex::new(BufWriter::new(File::create(path)?))))
+    }
+
+    pub(super) fn around(&self, tracepoint: Tracepoint, about: About<'_>, call: impl FnOnce()) {
+        let before = unix_nanoseconds();
+        call();
+        let after = unix_nanoseconds();
+        let line = Line { tracepoint: tracepoint.name(), before, after, about }.to_json();
+        let mut file = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // A failed write fails again when the rest is flushed, and is reported then.
+        let _ = writeln!(file, "{line}");
+    }
+
+    /// Writes out what is left.
+    pub fn finish(&self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).flush()
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    tracepoint: &'static str,
+    before: u128,
+    after: u128,
+    #[serde(flatten)]
+    about: About<'a>,
+}
+
+impl Line<'_> {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and texts are JSON")
+    }
+}
+
+/// What an event is about.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum About<'a> {
+    Message {
+        #[serde(flatten)]
+        peer: PeerAttributes<'a>,
+        direction: &'static str,
+        command: &'static str,
+        size: usize,
+    },
+    Connection {
+        #[serde(flatten)]
+        peer: PeerAttributes<'a>,
+        /// Who opened it.
+        direction: &'static str,
+    },
+    Misbehaviour {
+        peer: i64,
+    },
+    NoPeer {},
+}
+
+#[derive(Serialize)]
+pub(super) struct PeerAttributes<'a> {
+    peer: i64,
+    address: &'a str,
+    connection_type: &'static str,
+    network: &'static str,
+}
+
+impl<'a> About<'a> {
+    pub(super) fn message(direction: Direction, peer: &'a Peer, command: Command, size: usize) -> Self {
+        Self::Message { peer: peer.into(), direction: direction.name(), command: command.name(), size }
+    }
+
+    pub(super) fn connection(peer: &'a Peer) -> Self {
+        Self::Connection { peer: peer.into(), direction: peer.connection_type.direction().name() }
+    }
+
+    pub(super) fn misbehaviour(peer: &Peer) -> Self {
+        Self::Misbehaviour { peer: peer.id }
+    }
+}
+
+impl<'a> From<&'a Peer> for PeerAttributes<'a> {
+    fn from(peer: &'a Peer) -> Self {
+        Self {
+            peer: peer.id,
+            address: peer.address.to_str().expect("addresses are ASCII"),
+            connection_type: peer.connection_type.name(),
+            network: peer.network.name(),
+        }
+    }
+}
+
+fn unix_nanoseconds() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_what_it_is_about_and_nothing_else() {
+        let line = |about| Line { tracepoint: "net:inbound_message", before: 1, after: 2, about }.to_json();
+        let start = r#"{"tracepoint":"net:inbound_message","before":1,"after":2"#;
+        let attributes = || PeerAttributes {
+            peer: 7,
+            address: "[fc00::1]:8333",
+            connection_type: "outbound-full-relay",
+            network: "cjdns",
+        };
+        let peer = r#""peer":7,"address":"[fc00::1]:8333","connection_type":"outbound-full-relay","network":"cjdns""#;
+        assert_eq!(
+            line(About::Message { peer: attributes(), direction: "inbound", command: "ping", size: 8 }),
+            format!(r#"{start},{peer},"direction":"inbound","command":"ping","size":8}}"#)
+        );
+        assert_eq!(
+            line(About::Connection { peer: attributes(), direction: "outbound" }),
+            format!(r#"{start},{peer},"direction":"outbound"}}"#)
+        );
+        assert_eq!(line(About::Misbehaviour { peer: 7 }), format!(r#"{start},"peer":7}}"#));
+        assert_eq!(line(About::NoPeer {}), format!("{start}}}"));
+    }
+}

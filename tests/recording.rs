@@ -1,0 +1,283 @@
+//! A recording stands in for the node: it gives the same lines of JSON and the same metrics, up to where it is damaged.
+
+use std::{
+    fs,
+    io::{self, Write},
+    process::Stdio,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bitcointap::{
+    metrics::{self, Metrics},
+    output::{JsonLines, Output},
+    process::Which,
+    recording::{Entry, Reader, Writer},
+    selection::Selection,
+    tap::{Batch, Counted, Options, Run, Tap},
+    tracepoint::{Tracepoint, Tracepoints},
+};
+use prometheus::TextEncoder;
+use tempfile::TempDir;
+
+use crate::{
+    node::{Simnode, Tally},
+    tool::{Attached, Exporter, bitcointap, eventually, output},
+};
+
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a node, or a recording of it, is fed to.
+struct Sinks {
+    metrics: Metrics,
+    lines: Buffer,
+    output: Output,
+}
+
+impl Sinks {
+    fn new() -> Self {
+        let lines = Buffer::default();
+        let all = Selection::of(Tracepoint::all().collect());
+        let output = Output::start(lines.clone(), JsonLines::default(), &all, None).unwrap();
+        let options = metrics::Options { tx_response: true, ..metrics::Options::default() };
+        Self { metrics: Metrics::new(Tracepoints::default(), &options), lines, output }
+    }
+
+    fn run(&mut self, run: &Run) {
+        self.metrics.tapped(run.attached);
+        self.metrics.attached(run.start_time);
+    }
+
+    fn batch(&mut self, batch: &Arc<Batch>) {
+        batch.each(|event| {
+            self.metrics.observe_delay(batch.drained().1.since(event.moment));
+            self.metrics.observe(&event);
+        });
+        self.metrics.kernel_counters(batch.counters());
+        while !self.output.has_room(batch.bytes()) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.output.push(batch);
+    }
+
+    fn end(&mut self, counted: &Counted) {
+        self.metrics.kernel_counters(&counted.counters);
+        self.output.run_ended(&counted.untold);
+        self.metrics.node_gone();
+    }
+
+    /// The lines, and the metrics but those of the process.
+    fn finish(self) -> (Vec<u8>, String) {
+        let outcome = self.output.finish(|_| false);
+        assert!(outcome.failure.is_none() && outcome.lost == 0);
+        let text = TextEncoder::new().encode_to_string(&self.metrics.registry().gather()).unwrap();
+        let own = text.lines().filter(|line| !line.contains("process_"));
+        (std::mem::take(&mut self.lines.0.lock().unwrap()), own.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+#[test]
+fn a_replayed_recording_gives_the_same_lines_and_metrics() {
+    for (layout, scenario) in [("v31", "mix"), ("v25", "mix"), ("v29", "churn"), ("v31", "blocks")] {
+        let rate = if scenario == "blocks" { 100 } else { 20_000 };
+        let mut simnode = Simnode::start(layout, &format!("--scenario {scenario} --rate {rate} --count {rate}"));
+        let node = Which::Pid(simnode.pid() as i32).find().unwrap();
+        let selection = Selection::of(Tracepoint::all().collect());
+        let mut tap = Tap::attach(&node, &Options { selection: selection.clone(), ..Options::default() }).unwrap();
+        let (mut sinks, mut recording) = (Sinks::new(), Vec::new());
+        let mut writer = Writer::new(&mut recording).unwrap();
+        let run = tap.run(&node);
+        sinks.run(&run);
+        writer.run(&run).unwrap();
+        simnode.fire();
+        let (mut more, mut ended) = (false, false);
+        while more || !ended {
+            ended |= tap.wait(Duration::from_millis(20)).unwrap().node_ended;
+            let mut batch = Batch::default();
+            more = tap.drain(&mut batch).unwrap();
+            writer.batch(&batch).unwrap();
+            sinks.batch(&Arc::new(batch));
+        }
+        let counted = tap.counted().unwrap();
+        sinks.end(&counted);
+        writer.end(&counted).unwrap();
+        writer.finish().unwrap();
+        let live = sinks.finish();
+        let events: u64 = simnode.tally().tracepoints().values().sum();
+
+        let mut replayed = Sinks::new();
+        for entry in Reader::new(&recording[..], &selection).unwrap() {
+            match entry.unwrap() {
+                Entry::Run(again) => {
+                    assert_eq!(again, run);
+                    replayed.run(&again);
+                }
+                Entry::Batch(batch) => replayed.batch(&batch),
+                Entry::End(again) => {
+                    assert_eq!(*again, counted);
+                    replayed.end(&again);
+                }
+                entry => panic!("{entry:?}"),
+            }
+        }
+        let replayed = replayed.finish();
+        assert_eq!(live.0.iter().filter(|&&byte| byte == b'\n').count() as u64, events, "{layout} {scenario}");
+        assert!(live.0 == replayed.0, "{layout} {scenario}: the lines differ");
+        assert_eq!(live.1, replayed.1, "{layout} {scenario}");
+    }
+}
+
+/// A recording of a seeded run, made by the tool.
+fn recorded(directory: &TempDir, arguments: &str) -> (String, Tally) {
+    let path = directory.path().join("recording").to_str().unwrap().to_owned();
+    let mut node = Simnode::start("v31", "--scenario mix --rate 20000 --count 20000");
+    let mut recorder =
+        Attached::spawn(bitcointap(&format!("record {path} --events all --pid {} {arguments}", node.pid())));
+    node.fire();
+    let tally = node.tally();
+    let (status, _) = recorder.wait();
+    assert!(status.success(), "{}", recorder.log);
+    (path, tally)
+}
+
+fn lines(arguments: &str) -> (Vec<String>, String, bool) {
+    let output = output(arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    (text.lines().map(str::to_owned).collect(), String::from_utf8(output.stderr).unwrap(), output.status.success())
+}
+
+#[test]
+fn the_tool_replays_what_it_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, tally) = recorded(&directory, "");
+    let fired: u64 = tally.tracepoints().values().sum();
+    let (all, log, success) = lines(&format!("tap --replay {path} --speed max --events all"));
+    assert!(success && log.contains("replaying 20 tracepoints"), "{log}");
+    assert_eq!(all.len() as u64, fired);
+    // At its own pace it takes as long as it did, which was a second.
+    let start = Instant::now();
+    assert_eq!(lines(&format!("tap --replay {path} --events all")).0, all);
+    assert!(start.elapsed() > Duration::from_millis(900), "{:?}", start.elapsed());
+
+    let (pings, ..) = lines(&format!("tap --replay {path} --speed max --command ping"));
+    let of_all: Vec<_> = all.iter().filter(|line| line.contains(r#""command":"ping""#)).cloned().collect();
+    assert!(!pings.is_empty() && pings == of_all);
+
+    let json = directory.path().join("lines").to_str().unwrap().to_owned();
+    let arguments = format!("--replay {path} --speed max --events all --json {json} --utxocache-coins");
+    let exporter = Exporter::start_by(bitcointap, &arguments, "the node has ended");
+    let metrics = exporter.last_scrape();
+    for (tracepoint, fired) in tally.tracepoints() {
+        assert_eq!(metrics.sum("events_total", &[("tracepoint", &tracepoint)]), fired as f64, "{tracepoint}");
+    }
+    let messages: f64 = tally.rows("messages").iter().map(|row| row["count"].as_f64().unwrap()).sum();
+    assert_eq!(metrics.sum("p2p_messages_total", &[]), messages);
+    let written = || exporter.scrape().sum("json_lines_total", &[]);
+    eventually("all lines", || (written() == fired as f64).then_some(()));
+    exporter.stop();
+    assert_eq!(fs::read_to_string(json).unwrap().lines().collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn a_damaged_recording_gives_what_comes_before_and_one_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, _) = recorded(&directory, "");
+    let whole = fs::read(&path).unwrap();
+    let (all, ..) = lines(&format!("tap --replay {path} --speed max --events all"));
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for (bytes, words) in [
+        (&whole[..whole.len() / 2], "breaks off"),
+        (&whole[..whole.len() - 1], "breaks off"),
+        (&flipped, "is damaged in the block at byte"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        for command in ["tap", "export --web.listen-address 127.0.0.1:0"] {
+            let (before, log, success) = lines(&format!("{command} --replay {path} --speed max --events all"));
+            assert!(!success, "{log}");
+            assert_eq!(log.lines().filter(|line| line.starts_with("bitcointap: ")).count(), 1, "{log}");
+            assert!(log.contains(words), "{log}");
+            assert!(before[..] == all[..before.len()] && (command != "tap" || !before.is_empty()), "{log}");
+        }
+    }
+    for (bytes, words) in [
+        (&b""[..], "no recording"),
+        (b"{\"timestamp\":1}\n", "no recording"),
+        (b"bitcointap recording\0\x63\0\0\0", "version 99"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let (none, log, success) = lines(&format!("tap --replay {path}"));
+        assert!(!success && none.is_empty() && log.contains(words), "{log}");
+    }
+}
+
+#[test]
+fn a_recording_goes_through_pipes_and_over_restarts_and_overwrites_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, _) = recorded(&directory, "--payload none");
+    let before = fs::read(&path).unwrap();
+    let (_, log, success) = lines(&format!("record {path} --pid 1"));
+    assert!(!success && log.contains("is there already"), "{log}");
+    assert!(fs::read(&path).unwrap() == before);
+    let (inv, ..) = lines(&format!("tap --replay {path} --speed max --command inv"));
+    assert!(inv.iter().all(|line| line.contains(r#""msg":{"Unavailable":{"command":"inv","reason":"not_wanted"}}"#)));
+
+    let mut node = Simnode::start("v31", "--rate 20000 --count 20000");
+    let mut command = bitcointap(&format!("record - --pid {}", node.pid()));
+    let mut recorder = Attached::spawn({
+        command.stdout(Stdio::piped());
+        command
+    });
+    let mut replay = bitcointap("tap --replay - --speed max");
+    let replay = replay.stdin(recorder.child.stdout.take().unwrap()).stdout(Stdio::piped()).spawn().unwrap();
+    node.fire();
+    let tally = node.tally();
+    let lines = replay.wait_with_output().unwrap();
+    assert!(lines.status.success() && recorder.wait().0.success());
+    let fired: u64 = tally
+        .tracepoints()
+        .iter()
+        .filter(|(name, _)| !["utxocache:add", "utxocache:spent", "utxocache:uncache"].contains(&name.as_str()))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(lines.stdout.iter().filter(|&&byte| byte == b'\n').count() as u64, fired);
+}
+
+#[test]
+fn a_recorder_ends_at_a_signal_with_a_whole_recording_even_if_its_reader_stands_still() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("recording");
+    let mut node = Simnode::start("v31", "--rate 5000");
+    let mut recorder = Attached::spawn(bitcointap(&format!("record {} --pid {}", path.display(), node.pid())));
+    let mut stuck = bitcointap(&format!("record - --pid {}", node.pid()));
+    stuck.stdout(Stdio::piped());
+    let mut stuck = Attached::spawn(stuck);
+    node.fire();
+    // Blocks of a second each are written meanwhile.
+    eventually("some blocks", || (fs::metadata(&path).unwrap().len() > 200_000).then_some(()));
+    let so_far = fs::read(&path).unwrap();
+    recorder.terminate();
+    stuck.terminate();
+    let (status, _) = recorder.wait();
+    assert!(status.success(), "{}", recorder.log);
+    let (status, _) = stuck.wait();
+    assert!(!status.success() && stuck.log.contains("stands still"), "{}", stuck.log);
+    let (all, log, success) = lines(&format!("tap --replay {} --speed max", path.display()));
+    assert!(success && !all.is_empty(), "{log}");
+    fs::write(&path, so_far).unwrap();
+    let (some, log, success) = lines(&format!("tap --replay {} --speed max", path.display()));
+    assert!(!success && log.contains("breaks off"), "{log}");
+    assert!(!some.is_empty() && some[..] == all[..some.len()], "what was written while it ran can be read");
+}
