@@ -10,7 +10,7 @@ use std::{
 use bitcointap::{
     Error, privileges,
     process::{Node, Which},
-    tap::{Batch, Counted, Options, Run, Tap},
+    tap::{Batch, Counted, Options, Run, Tap, unshared},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -270,14 +270,6 @@ fn drain_unread(tap: &mut Tap, sink: &mut impl Sink) -> Result<usize> {
         sink.unread(&batch);
     }
     Ok(unread)
-}
-
-/// The batch itself, or a new one if a sink still holds it.
-fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
-    if Arc::get_mut(batch).is_none() {
-        *batch = Arc::default();
-    }
-    Arc::get_mut(batch).expect("a new Arc is not shared")
 }
 
 fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {

@@ -82,7 +82,7 @@ impl Network {
     }
 
     /// Of an address in a message, whatever its form.
-    pub(crate) fn of(address: &Address<'_>) -> Self {
+    pub fn of(address: &Address<'_>) -> Self {
         match *address {
             Address::Ipv4(address) if is_routable(address) => Network::Ipv4,
             Address::Ipv4(_) => Network::Unroutable,

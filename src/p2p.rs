@@ -30,6 +30,7 @@ pub use self::commands::{COMMANDS, command_index};
 pub use self::message::Message;
 use self::reader::{Error, Reader, Result};
 pub use self::serialize::True;
+#[cfg(feature = "metrics")]
 pub(crate) use self::serialize::reject_place;
 pub use self::transaction::{PrefilledTx, Tx};
 use crate::json::Bytes;

@@ -3,10 +3,12 @@
 
 mod attachment;
 mod batch;
+mod builder;
+mod events;
 mod intake;
 
 use std::{
-    array, io,
+    array, fmt, io,
     mem::offset_of,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -18,7 +20,7 @@ use std::{
 use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, MapHandle, Object, RingBuffer, RingBufferBuilder, libbpf_sys};
 use rustix::{
     buffer::spare_capacity,
-    event::{Timespec, epoll},
+    event::{EventfdFlags, Timespec, epoll, eventfd},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
     time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic},
@@ -27,6 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use attachment::{Attachment, load_maps, load_program, route_libbpf_messages};
 pub use batch::Batch;
+pub use builder::Builder;
+pub use events::{Captured, EventStream, Events};
 pub(crate) use intake::Intake;
 
 use crate::{
@@ -100,7 +104,7 @@ pub struct Counters {
 
 impl Counters {
     /// What was added to them since `before`. A counter that is less than before adds nothing.
-    pub(crate) fn since(&self, before: &Self) -> Self {
+    pub fn since(&self, before: &Self) -> Self {
         Self {
             fired: self.fired.saturating_sub(before.fired),
             filtered: self.filtered.saturating_sub(before.filtered),
@@ -145,9 +149,24 @@ impl Counted {
 
 /// What ended [`Tap::wait`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Woken {
     /// The node's process has ended. What it had sent before can still be drained.
     pub node_ended: bool,
+    /// A [`Stopper`] says that it is time to stop.
+    pub stopped: bool,
+}
+
+/// Stops a [`Tap`] from elsewhere, such as a handler of signals. Its clones are one.
+#[derive(Clone, Debug)]
+pub struct Stopper(Arc<OwnedFd>);
+
+impl Stopper {
+    /// Ends the waiting of the tap, now and ever after. Safe to be called from a signal's handler.
+    pub fn stop(&self) {
+        // It fails only where it was called 2^64 times before.
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
 }
 
 /// Attached to the tracepoints of a running node. Detaches when dropped.
@@ -160,18 +179,55 @@ pub struct Tap {
     ring_size: u32,
     block_duration_unit_ns: u64,
     epoll: OwnedFd,
+    stopper: Stopper,
     _node: OwnedFd,
     _shared: Object,
 }
 
 const WAKE_RING: u64 = 0;
 const WAKE_NODE: u64 = 1;
-const WAKE_OTHER: u64 = 2;
+const WAKE_STOP: u64 = 2;
+const WAKE_OTHER: u64 = 3;
 
 /// What the callback ends a drain with when the batch is full; no error of libbpf's own while consuming.
 const BATCH_FULL: i32 = -105;
 
 impl Tap {
+    /// Says which node to attach to, and how.
+    ///
+    /// ```no_run
+    /// use bitcointap::{event::Kind, process::Which, tap::Tap};
+    ///
+    /// let tap = Tap::builder().node(Which::PidFile("/run/bitcoind/bitcoind.pid".into())).attach()?;
+    /// for captured in tap.events() {
+    ///     if let Kind::Msg(message) = captured?.event().kind {
+    ///         println!("{} {}", message.meta.peer_id, message.meta.command);
+    ///     }
+    /// }
+    /// # Ok::<(), bitcointap::Error>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Its events one by one; waits for them.
+    pub fn events(self) -> Events {
+        Events::new(self)
+    }
+
+    /// Its events one by one, without waiting in the caller's thread. Starts a thread, which has no capabilities.
+    ///
+    /// # Errors
+    /// Where the system has no thread left.
+    pub fn stream(self) -> Result<EventStream, Error> {
+        EventStream::start(self)
+    }
+
+    /// What ends [`Tap::events`] and [`Tap::stream`] from elsewhere.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
     /// Attaches to `node`. Takes Linux 6.1, CAP_BPF and CAP_PERFMON, and for another user's process CAP_SYS_PTRACE.
     ///
     /// # Errors
@@ -234,6 +290,9 @@ impl Tap {
         // Edge-triggered: a ring that is not empty must not end the sleep, only the kernel side's wake-up does.
         watch(&epoll, &ring_map, WAKE_RING, epoll::EventFlags::ET)?;
         watch(&epoll, &process, WAKE_NODE, epoll::EventFlags::empty())?;
+        let stopper =
+            Stopper(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).trying(wait_action)?));
+        watch(&epoll, &*stopper.0, WAKE_STOP, epoll::EventFlags::empty())?;
 
         // Before v25 the duration was given in µs; v25 also brought the mempool's tracepoints.
         let since_v25 = probes.iter().any(|probe| probe.tracepoint() == Some(Tracepoint::MempoolAdded));
@@ -246,6 +305,7 @@ impl Tap {
             ring_size: size,
             block_duration_unit_ns: if since_v25 { 1 } else { 1000 },
             epoll,
+            stopper,
             _node: process,
             _shared: shared,
         })
@@ -285,13 +345,14 @@ impl Tap {
     /// Sleeps until the ring is filled past a mark, the node ends, what [`Tap::wake_on`] was given is
     /// readable, or `timeout` passes.
     pub fn wait(&self, timeout: Duration) -> Result<Woken, Error> {
-        let mut events = Vec::with_capacity(3);
+        let mut events = Vec::with_capacity(4);
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).trying(wait_action),
         }
-        Ok(Woken { node_ended: events.iter().any(|event| event.data.u64() == WAKE_NODE) })
+        let woken_by = |what| events.iter().any(|event| event.data.u64() == what);
+        Ok(Woken { node_ended: woken_by(WAKE_NODE), stopped: woken_by(WAKE_STOP) })
     }
 
     /// Fills `batch` with the oldest events, about 1 MiB or one large message. True if more may wait.
@@ -369,6 +430,15 @@ impl Tap {
     }
 }
 
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { failures, ring_size, .. } = self;
+        let tap = &mut f.debug_struct("Tap");
+        tap.field("attached", &self.attached()).field("failures", failures).field("ring_size", ring_size);
+        tap.finish_non_exhaustive()
+    }
+}
+
 impl Drop for Tap {
     fn drop(&mut self) {
         self.detach();
@@ -413,6 +483,14 @@ fn wait_action() -> String {
 
 fn watch(epoll: &OwnedFd, fd: impl AsFd, data: u64, flags: epoll::EventFlags) -> Result<(), Error> {
     epoll::add(epoll, fd, epoll::EventData::new_u64(data), flags | epoll::EventFlags::IN).trying(wait_action)
+}
+
+/// The batch itself, or a new one if somebody else still holds it.
+pub fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
+    if Arc::get_mut(batch).is_none() {
+        *batch = Arc::default();
+    }
+    Arc::get_mut(batch).expect("a new Arc is not shared")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

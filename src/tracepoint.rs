@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 /// A tracepoint that Bitcoin Core documents, named `context:event`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Tracepoint {
     /// A message was taken up for processing, which may be later than it arrived.
     NetInboundMessage,
@@ -256,6 +257,7 @@ impl FromStr for Tracepoints {
 /// Why an event that fired was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum LossReason {
     /// The ring buffer between kernel and reader had no room.
     RingFull,

@@ -82,6 +82,7 @@ impl Direction {
 /// What a connection is for (ConnectionType in Bitcoin Core). In JSON its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum ConnectionType {
     /// A name that we do not know.
     Unknown,

@@ -39,6 +39,7 @@ pub struct NetAddress<'a> {
 
 /// An address in one of the networks of BIP 155.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub enum Address<'a> {
     /// IPv4
     Ipv4(Ipv4Addr),

@@ -49,13 +49,22 @@ impl Batch {
             _ => give(event),
         };
         for record in self.records() {
-            if tracepoint_of(record).is_some_and(|tracepoint| !filter.admits(tracepoint, record)) {
-                continue;
+            if tracepoint_of(record).is_none_or(|tracepoint| filter.admits(tracepoint, record)) {
+                self.decode(record, decodes, &mut give);
             }
-            if !self.decoder.decode(record, decodes, &mut give) {
-                // Cannot happen: kernel side and decoder come from one source. If it does, it must be seen.
-                tracing::error!(bytes = record.len(), "a record of the kernel side was not understood");
-            }
+        }
+    }
+
+    /// Gives the event, or the gaps, of one of its [`Batch::len`].
+    pub(super) fn event_or_gaps<'a>(&'a self, index: usize, decodes: bool, give: impl FnMut(Event<'a>)) {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        self.decode(&self.bytes[start..self.ends[index]], decodes, give);
+    }
+
+    fn decode<'a>(&'a self, record: &'a [u8], decodes: bool, give: impl FnMut(Event<'a>)) {
+        if !self.decoder.decode(record, decodes, give) {
+            // Cannot happen: kernel side and decoder come from one source. If it does, it must be seen.
+            tracing::error!(bytes = record.len(), "a record of the kernel side was not understood");
         }
     }
 

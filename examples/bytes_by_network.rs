@@ -1,0 +1,35 @@
+//! A Prometheus counter of one's own on the asynchronous stream, without tokio: bytes that peers of each network send and get.
+//! `sudo target/debug/examples/bytes_by_network [PID]` prints it as Prometheus scrapes it when the node has ended.
+
+use std::error::Error;
+
+use bitcointap::{event::Kind, network::Network, process::Which, tap::Tap};
+use futures_lite::{StreamExt, future};
+use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let node = match std::env::args().nth(1) {
+        Some(pid) => Which::Pid(pid.parse()?),
+        None => Which::TheOne,
+    };
+    let registry = Registry::new();
+    let options = Opts::new("my_message_bytes_total", "Bytes of payload by network and direction.");
+    let bytes = IntCounterVec::new(options, &["network", "direction"])?;
+    registry.register(Box::new(bytes.clone()))?;
+
+    // Sizes are told without the payloads, which need not be copied.
+    let mut stream = Tap::builder().node(node).payloads(false).attach()?.stream()?;
+    future::block_on(async {
+        while let Some(captured) = stream.next().await {
+            if let Kind::Msg(message) = &captured?.event().kind {
+                let meta = &message.meta;
+                let network = Network::from_address(&meta.addr, meta.conn_type);
+                let direction = if meta.inbound { "inbound" } else { "outbound" };
+                bytes.with_label_values(&[network.name(), direction]).inc_by(meta.size);
+            }
+        }
+        Ok::<(), bitcointap::Error>(())
+    })?;
+    print!("{}", TextEncoder::new().encode_to_string(&registry.gather())?);
+    Ok(())
+}

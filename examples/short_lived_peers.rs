@@ -1,0 +1,40 @@
+//! Alerts on peers that leave within a minute: `sudo target/debug/examples/short_lived_peers [PID]`, until the node ends.
+
+use std::{error::Error, time::Duration};
+
+use bitcointap::{
+    event::{Kind, Time, net::Connection},
+    privileges,
+    process::Which,
+    tap::Tap,
+    tracepoint::{Tracepoint, Tracepoints},
+};
+
+const SHORT: Duration = Duration::from_secs(60);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let node = match std::env::args().nth(1) {
+        Some(pid) => Which::Pid(pid.parse()?),
+        None => Which::TheOne,
+    };
+    let closings = Tracepoints::from_iter([Tracepoint::NetClosedConnection]);
+    let tap = Tap::builder().node(node).tracepoints(closings).attach()?;
+    // Reading takes none.
+    privileges::drop_all()?;
+    for captured in tap.events() {
+        let captured = captured?;
+        let event = captured.event();
+        if let Kind::Conn { event: Connection::Closed { conn, time_established } } = &event.kind {
+            let lasted = lasted(event.time, *time_established);
+            if lasted < SHORT {
+                println!("ALERT: peer {} at {} left after {} s", conn.peer_id, conn.addr, lasted.as_secs());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How long a connection was there that was established at a UNIX time in seconds.
+fn lasted(now: Time, established: u64) -> Duration {
+    Duration::from_nanos(now.0).saturating_sub(Duration::from_secs(established))
+}
