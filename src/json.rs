@@ -23,7 +23,8 @@ pub enum BytesStyle {
 }
 
 /// What is written of the payloads of messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum PayloadStyle {
     /// Nothing: `tap` and `record` do not even copy it from the node
     None,
