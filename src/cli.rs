@@ -11,7 +11,7 @@ use std::{
 use bitcointap::{
     Error,
     http::{self, Address, Gate, Listener},
-    json::{BytesStyle, Style},
+    json::{BytesStyle, PayloadStyle},
     metrics,
     output::{JsonLines, Limits, Place, Rotation},
     pcap,
@@ -221,6 +221,16 @@ pub struct ExportArgs {
     /// connections in any case.
     #[arg(long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40)]
     pub max_requests: u32,
+    /// How many readers /events can have at once, further ones get status 503; 0 turns it off. At most 32, so that there is
+    /// room for scrapes.
+    #[arg(
+        long = "web.max-streams",
+        help_heading = "Metrics",
+        value_name = "N",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u16).range(..=http::MAX_STREAMS as i64)
+    )]
+    pub max_streams: u16,
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
@@ -228,7 +238,8 @@ pub struct ExportArgs {
     #[arg(long, help_heading = "Metrics")]
     pub tx_response: bool,
     /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values: in the kernel,
-    /// so that they cost the node less than events. Single events of them go to `--json` only, if `--events` lists them.
+    /// so that they cost the node less than events. Single events of them go to `--json` and /events only, if `--events`
+    /// lists them.
     #[arg(long, help_heading = "Metrics")]
     pub utxocache_coins: bool,
     /// Count connections and messages of peers apart whose address is in FILE, which has an IP address or a network
@@ -248,11 +259,13 @@ impl ExportArgs {
         self.privileges.or_by_default(true, &self.node)
     }
 
-    /// What to tap. Events of single coins feed no metric but what the kernel side sums up, so that only JSON wants them.
+    /// What to tap. Events of single coins feed no metric but what the kernel side sums up, so that only JSON wants them, in
+    /// a file or in streams.
     pub fn options(&self) -> Options {
         let coins = Tracepoints::coins();
         let events = self.selection.selection.chosen_tracepoints();
-        let streamed = |tracepoint| self.destination.json.is_some() && events.contains(tracepoint);
+        let has_json = self.destination.json.is_some() || self.max_streams > 0;
+        let streamed = |tracepoint| has_json && events.contains(tracepoint);
         let coins_too = if self.utxocache_coins { coins } else { Tracepoints::default() };
         let tracepoints: Tracepoints = events.iter().chain(coins_too.iter()).collect();
         let summed = coins.iter().filter(|&coin| tracepoints.contains(coin) && !streamed(coin)).collect();
@@ -532,16 +545,6 @@ impl DestinationArgs {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PayloadStyle {
-    /// Nothing: `tap` and `record` do not even copy it from the node
-    None,
-    /// What it says; a recording always keeps its bytes
-    Decoded,
-    /// What it says, and as `raw` its bytes in hex
-    Raw,
-}
-
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Privileges")]
 pub struct PrivilegeArgs {
@@ -630,8 +633,9 @@ impl NodeArgs {
 
 impl JsonArgs {
     pub fn lines(&self, pretty: bool) -> JsonLines {
-        let style = Style { bytes: self.bytes, pretty, raw: self.payload.payload == PayloadStyle::Raw };
-        JsonLines { style, without_payload: self.payload.payload == PayloadStyle::None }
+        let mut lines = JsonLines::new(self.bytes, self.payload.payload);
+        lines.style.pretty = pretty;
+        lines
     }
 }
 
@@ -656,7 +660,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn path(text: &str) -> Result<String, String> {
-    if [http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
+    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
         return Err("is taken by another page".into());
     }
     // What clients would write otherwise, RFC 3986 has as %XX, as in /%C3%BC.
@@ -737,8 +741,12 @@ mod tests {
             export("--utxocache-coins --json f --events utxocache:add"),
             (coins, set("utxocache:spent,utxocache:uncache"))
         );
-        assert_eq!(export("--events utxocache"), (set("utxocache"), coins));
-        assert_eq!(export("--events utxocache:add,net"), (set("net,utxocache:add"), set("utxocache:add")));
+        assert_eq!(export("--events utxocache --web.max-streams 0"), (set("utxocache"), coins));
+        assert_eq!(export("--events utxocache"), (set("utxocache"), none), "a stream may want them");
+        assert_eq!(
+            export("--events utxocache:add,net --web.max-streams 0"),
+            (set("net,utxocache:add"), set("utxocache:add"))
+        );
         assert_eq!(export("--events all --json f"), (set("all"), none));
 
         let Cli { tap, .. } = Cli::parse_arguments(["bitcointap", "--events", "utxocache:add"]).unwrap();
@@ -823,11 +831,13 @@ mod tests {
             "export --web.telemetry-path /m\u{fc}",
             "export --web.telemetry-path /a|b",
             "export --web.telemetry-path /-/ready",
+            "export --web.telemetry-path /events",
             "export --web.listen-address nonsense",
             "export --web.listen-address ::1:10833",
             "export --web.listen-address :1,:2",
             "export --web.listen-address :1 --web.systemd-socket",
             "export --web.max-requests -1",
+            "export --web.max-streams 33",
             "export --web.config.file",
             "export --web.config.file a --web.config.file b",
             "tap --utxocache-coins",

@@ -242,6 +242,11 @@ impl Metrics {
         }
     }
 
+    /// How many readers the HTTP server's stream of events has.
+    pub fn http_streams(&mut self, open: usize) {
+        self.exporter.http_streams(open);
+    }
+
     /// Where the HTTP server counts its requests, by path and code.
     pub fn http_requests(&self) -> IntCounterVec {
         self.exporter.families.http_requests_total.vec()

@@ -27,7 +27,7 @@ pub use rotation::{Limits, Rotation};
 
 use crate::{
     event::{Event, Kind, Lost, Moment, Time},
-    json::{self, Style},
+    json::{self, BytesStyle, PayloadStyle, Style},
     privileges,
     selection::{Filter, Selection},
     tap::{self, Batch},
@@ -38,13 +38,13 @@ use crate::{
 const QUEUE_BYTES: usize = 8 << 20;
 const BUFFER_BYTES: usize = 64 << 10;
 /// How often the end of the thread is looked for.
-const FINISH_INTERVAL: Duration = Duration::from_millis(1);
+pub(crate) const FINISH_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a writer that does not block is left alone when it can take no more.
 const WRITER_INTERVAL: Duration = Duration::from_millis(1);
 /// How often a destination is flushed and looked after, and how long one that fails is left alone.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What an abandoned thread that can still write takes to write what is missing.
-const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How events are written.
 pub trait Format: Send + 'static {
@@ -71,12 +71,20 @@ pub trait Format: Send + 'static {
 }
 
 /// A line of JSON for each event.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JsonLines {
     /// How they are written.
     pub style: Style,
     /// Whether messages are written without their payload, which is then not decoded.
     pub without_payload: bool,
+}
+
+impl JsonLines {
+    /// Not indented.
+    pub fn new(bytes: BytesStyle, payload: PayloadStyle) -> Self {
+        let style = Style { bytes, pretty: false, raw: payload == PayloadStyle::Raw };
+        Self { style, without_payload: payload == PayloadStyle::None }
+    }
 }
 
 impl Format for JsonLines {
@@ -89,7 +97,7 @@ impl Format for JsonLines {
     }
 }
 
-/// Where events go.
+/// Where events go. Dropped, it writes nothing more, and its thread ends as soon as the writer lets it.
 #[derive(Debug)]
 pub struct Output {
     shared: Arc<Shared>,
@@ -306,15 +314,13 @@ impl Output {
     /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
     /// then is counted as lost: a reader that has stopped reading cannot hold up the end.
     pub fn finish(mut self, hurry: impl Fn(&mut Output) -> bool) -> Outcome {
-        self.shared.queue().closed = true;
-        self.shared.queued.notify_one();
-        while !self.thread.is_finished() && !hurry(&mut self) {
+        self.close();
+        while !self.is_done() && !hurry(&mut self) {
             thread::sleep(FINISH_INTERVAL);
         }
-        // A thread that can still write ends with a whole line.
-        self.shared.abandoned.store(true, Relaxed);
+        self.abandon();
         let deadline = Instant::now() + LAST_LINE_PATIENCE;
-        while !self.thread.is_finished() && Instant::now() < deadline {
+        while !self.is_done() && Instant::now() < deadline {
             thread::sleep(FINISH_INTERVAL);
         }
         // A thread that is stuck has not counted what is still queued.
@@ -323,6 +329,29 @@ impl Output {
         let lost = events.load(Relaxed) + queued as u64 - written_events.load(Relaxed);
         let satisfied = self.shared.satisfied.load(Relaxed);
         Outcome { written: self.lines_written(), lost: if satisfied { 0 } else { lost }, failure: self.take_failure() }
+    }
+
+    /// Nothing more will be handed over: the thread ends when it has written what is queued.
+    pub(crate) fn close(&self) {
+        self.shared.queue().closed = true;
+        self.shared.queued.notify_one();
+    }
+
+    /// What is not written by now is lost; a thread that can still write ends with a whole line.
+    pub(crate) fn abandon(&self) {
+        self.shared.abandoned.store(true, Relaxed);
+    }
+
+    /// Whether the thread has ended.
+    pub(crate) fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.abandon();
+        self.close();
     }
 }
 
@@ -366,7 +395,7 @@ impl Untold {
     fn add(&mut self, filter: &Filter, batch: &Batch, reason: LossReason) -> u64 {
         let mut events = 0;
         batch.as_lost(filter, reason, |lost| {
-            events += u64::from(lost.reason == reason);
+            events += if lost.reason == reason { lost.count } else { 0 };
             self.add_gap(lost);
         });
         events

@@ -14,7 +14,7 @@ use std::{
 use bitcointap::{
     Error, doctor,
     event::Kind,
-    http::{self, Readiness, Site},
+    http::{self, Readiness, Site, Streams},
     metrics::{self, Metrics},
     output::{Outcome, Output, Place},
     pcap, privileges,
@@ -167,7 +167,7 @@ fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop, also_while_it_
     }
 }
 
-/// `export`: metrics over HTTP, and JSON lines if wanted.
+/// `export`: metrics and streams of events over HTTP, and JSON lines if wanted.
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
@@ -184,11 +184,13 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         .map(|destination| Output::start_to(destination, args.json_style.lines(false), &args.selection.selection, None))
         .transpose()?;
     let json_sinks: &[_] = match args.destination.place() {
-        None => &[],
-        Some(Place::Stdout) => &["stdout"],
-        Some(Place::File(_)) => &["file"],
-        Some(Place::Socket(_)) => &["socket"],
+        None => &["http"],
+        Some(Place::Stdout) => &["stdout", "http"],
+        Some(Place::File(_)) => &["file", "http"],
+        Some(Place::Socket(_)) => &["socket", "http"],
     };
+    // The last is that of streams.
+    let json_sinks = if args.max_streams > 0 { json_sinks } else { &json_sinks[..json_sinks.len() - 1] };
     if !replays {
         privileges::check()?;
     }
@@ -198,11 +200,12 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let metrics = Metrics::new(Tracepoints::default(), &chosen);
     let readiness = Readiness::default();
     let (path, requests) = (args.telemetry_path.clone(), metrics.http_requests());
-    let site = Site::new(path, metrics.registry(), requests, readiness.clone(), args.max_requests);
+    let streams = Streams::new(options.sent(), args.max_streams.into());
+    let site = Site::new(path, metrics.registry(), requests, readiness.clone(), streams.clone(), args.max_requests);
     let _server = http::serve(listeners, gate, site)?;
 
     let sink = json_sinks.first().copied().unwrap_or_default();
-    let mut sinks = Sinks { metrics, readiness, lists, output, sink, waits: replays.then_some(&stop) };
+    let mut sinks = Sinks { metrics, readiness, lists, output, sink, streams, waits: replays.then_some(&stop) };
     let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut sinks);
     // Where no next run is followed, what the last one was can be scraped on.
     while result.is_ok() && !stop.wait(IDLE_INTERVAL) {
@@ -211,6 +214,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     if let Some(output) = sinks.output {
         log_lines(&output.finish(|output| stop.over(output)));
     }
+    sinks.streams.finish(|| stop.late());
     result
 }
 
@@ -222,6 +226,7 @@ struct Sinks<'a> {
     output: Option<Output>,
     /// The name of the output in metrics and logs.
     sink: &'static str,
+    streams: Streams,
     /// A recording, unlike a node, waits for the output.
     waits: Option<&'a Stop>,
 }
@@ -256,6 +261,7 @@ impl Sink for Sinks<'_> {
             }
             output.push(batch);
         }
+        self.streams.push(batch);
         self.look_after();
         Ok(ControlFlow::Continue(()))
     }
@@ -264,6 +270,7 @@ impl Sink for Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.lose(batch, LossReason::Stopped);
         }
+        self.streams.lose(batch, LossReason::Stopped);
     }
 
     fn ended(&mut self, counted: &Counted, end: End) -> Result<()> {
@@ -272,6 +279,7 @@ impl Sink for Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.run_ended(&counted.untold);
         }
+        self.streams.run_ended(&counted.untold);
         self.metrics.node_gone();
         self.readiness.not_attached(match end {
             End::NodeEnded => "the node has ended",
@@ -289,6 +297,9 @@ impl Sink for Sinks<'_> {
 impl Sinks<'_> {
     fn look_after(&mut self) {
         self.lists.look_after(&mut self.metrics);
+        let streams = self.streams.told();
+        self.metrics.http_streams(streams.open);
+        self.metrics.json_lines("http", streams.lines, streams.lost);
         let Some(output) = &self.output else { return };
         self.metrics.json_lines(self.sink, output.lines_written(), output.lines_lost());
         if let Some(error) = output.take_failure() {

@@ -285,6 +285,11 @@ impl Filter {
         self.tracepoints.contains(tracepoint)
     }
 
+    /// Whether more than its tracepoint decides on a record.
+    pub(crate) fn has_conditions(&self) -> bool {
+        self.conditions.is_some()
+    }
+
     /// Whether a record of this tracepoint is wanted.
     pub(crate) fn admits(&self, tracepoint: Tracepoint, record: &[u8]) -> bool {
         let meets = |conditions: &Selection| {

@@ -67,6 +67,11 @@ impl Options {
     /// What the kernel allocates in one piece of addresses without trouble.
     pub const MAX_RING_BUFFER_SIZE: u32 = 1 << 30;
 
+    /// Those whose events are sent.
+    pub fn sent(&self) -> Tracepoints {
+        self.selection.tracepoints().iter().filter(|&tracepoint| !self.summed.contains(tracepoint)).collect()
+    }
+
     /// Whether the ring buffer can have this size.
     pub fn accepts_ring_buffer_size(bytes: u32) -> bool {
         bytes.is_power_of_two() && (Self::MIN_RING_BUFFER_SIZE..=Self::MAX_RING_BUFFER_SIZE).contains(&bytes)

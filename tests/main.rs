@@ -17,4 +17,5 @@ mod prometheus;
 mod real_node;
 mod recording;
 mod simulated_node;
+mod streams;
 mod tool;

@@ -1,6 +1,8 @@
 //! What is drained at once: the bytes of records, and what it takes to decode them. In: records, from the ring buffer.
 //! Out: events that borrow from it.
 
+use std::sync::OnceLock;
+
 use super::Counters;
 use crate::{
     event::{Decoder, Event, Kind, Lost, Moment, Time, tracepoint_of},
@@ -18,6 +20,16 @@ pub struct Batch {
     pub(crate) drained: (Time, Moment),
     pub(crate) counters: [Counters; Tracepoint::COUNT],
     pub(crate) ring_buffer: (u64, u64),
+    /// Made when it is first asked for, after the last record was put in.
+    tally: OnceLock<Tally>,
+}
+
+/// What is in a batch.
+#[derive(Debug, Default)]
+struct Tally {
+    /// By [`Tracepoint::index`].
+    events: [u64; Tracepoint::COUNT],
+    gaps: Vec<Lost>,
 }
 
 impl Batch {
@@ -93,18 +105,33 @@ impl Batch {
 
     /// What is missing for those who never see this batch: the events that they want, for `reason`, and the gaps among them.
     pub(crate) fn as_lost(&self, filter: &Filter, reason: LossReason, mut give: impl FnMut(Lost)) {
+        // Many outputs may lose the same batches, in the hands of the thread that drains.
+        let tally = self.tally.get_or_init(|| self.tallied());
+        let counted = |tracepoint: Tracepoint| tally.events[tracepoint.index()];
+        let present = Tracepoint::all().filter(|&it| filter.wants(it) && counted(it) > 0);
+        if !filter.has_conditions() {
+            present.for_each(|tracepoint| give(Lost { tracepoint, reason, count: counted(tracepoint) }));
+        } else if present.count() > 0 {
+            self.tracepoints(filter).for_each(|tracepoint| give(Lost { tracepoint, reason, count: 1 }));
+        }
+        tally.gaps.iter().filter(|gap| filter.wants(gap.tracepoint)).for_each(|&gap| give(gap));
+    }
+
+    fn tallied(&self) -> Tally {
+        let mut tally = Tally::default();
         for record in self.records() {
             match tracepoint_of(record) {
-                Some(tracepoint) if filter.admits(tracepoint, record) => give(Lost { tracepoint, reason, count: 1 }),
-                Some(_) => {}
+                Some(tracepoint) => tally.events[tracepoint.index()] += 1,
                 None => {
-                    self.decoder.decode(record, false, |event| match event.kind {
-                        Kind::Lost(lost) if filter.wants(lost.tracepoint) => give(lost),
-                        _ => {}
+                    self.decoder.decode(record, false, |event| {
+                        if let Kind::Lost(lost) = event.kind {
+                            tally.gaps.push(lost);
+                        }
                     });
                 }
             }
         }
+        tally
     }
 
     /// The records as the kernel side wrote them, in order.
@@ -116,6 +143,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.tally.take();
         // One message of 4 MB must not be paid for ever after.
         self.bytes.shrink_to(Self::FULL);
     }
@@ -151,6 +179,7 @@ impl Default for Batch {
             drained: Default::default(),
             counters: Default::default(),
             ring_buffer: Default::default(),
+            tally: OnceLock::new(),
         }
     }
 }
@@ -175,5 +204,45 @@ mod tests {
         assert!(batch.is_full());
         batch.clear();
         assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn what_is_lost_with_it_is_summed_up_for_each_filter() {
+        use crate::{
+            record::{
+                types::{added_record, event_header, message_record},
+                write,
+            },
+            selection::{Condition, Selection},
+        };
+        let header =
+            |tracepoint: Tracepoint| event_header { tracepoint: tracepoint.index() as u8, ..Default::default() };
+        let ping = |peer_id| {
+            let header = header(Tracepoint::NetInboundMessage);
+            write(message_record { header, peer_id, ..Default::default() }, b"")
+        };
+        let added = || write(added_record { header: header(Tracepoint::MempoolAdded), ..Default::default() }, b"");
+        let lost = |batch: &Batch, selection: Selection| {
+            let mut counts = std::collections::BTreeMap::new();
+            batch.as_lost(&selection.compile(), LossReason::QueueFull, |lost| {
+                assert_eq!(lost.reason, LossReason::QueueFull);
+                *counts.entry(lost.tracepoint.name()).or_insert(0) += lost.count;
+            });
+            counts.into_iter().collect::<Vec<_>>()
+        };
+        let mut batch = Batch::default();
+        for record in [ping(7), added(), ping(8), ping(7), added()] {
+            batch.push(&record);
+        }
+        let all = || Selection::of(Tracepoint::all().collect());
+        let (messages, mempool) = ("net:inbound_message", "mempool:added");
+        assert_eq!(lost(&batch, all()), [(mempool, 2), (messages, 3)]);
+        assert_eq!(lost(&batch, Selection::of("mempool".parse().unwrap())), [(mempool, 2)]);
+        assert_eq!(lost(&batch, all().only(Condition::Peer(7))), [(messages, 2)]);
+        assert_eq!(lost(&batch, all().not(Condition::Peer(7))), [(mempool, 2), (messages, 1)]);
+        // It is used again.
+        batch.clear();
+        batch.push(&ping(7));
+        assert_eq!(lost(&batch, all()), [(messages, 1)]);
     }
 }
