@@ -150,8 +150,8 @@ impl Selection {
                 let peer = value.parse().ok().filter(|&peer: &i64| peer >= 0);
                 Condition::Peer(peer.ok_or_else(|| format!("'{value}' is no number of a peer"))?)
             }
-            // All others.
-            _ => Condition::Address(value.parse()?),
+            "address" => Condition::Address(value.parse()?),
+            _ => return Err(format!("there is no such condition as '{name}'")),
         };
         let selection = std::mem::take(self);
         *self = if negated { selection.not(condition) } else { selection.only(condition) };
