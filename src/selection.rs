@@ -59,8 +59,8 @@ pub enum Condition {
     Direction(Direction),
     /// What the connection is for, of messages and connections.
     ConnectionType(ConnectionType),
-    /// How the peer is reached, of messages and connections. That an inbound peer came by the operator's own Tor is known only
-    /// if its opening was seen; else an address such as 127.0.0.1 is [`Network::Unknown`].
+    /// How the peer is reached, of messages and connections. That an inbound peer came by the operator's own Tor, and where one
+    /// is that was added by a host's name, is known only if its opening was seen; else both are [`Network::Unknown`].
     Network(Network),
     /// The node's number of the peer, of messages, connections and misbehaviour.
     Peer(i64),
@@ -178,9 +178,10 @@ impl Selection {
             || max_size.is_some()
     }
 
-    /// The commands that are asked for.
+    /// The commands that conditions are about, in order.
     pub fn commands(&self) -> impl Iterator<Item = &str> {
-        self.commands.only.iter().flatten().chain(&self.commands.not).map(String::as_str)
+        let commands: BTreeSet<_> = self.commands.only.iter().flatten().chain(&self.commands.not).collect();
+        commands.into_iter().map(String::as_str)
     }
 
     /// For use with many records.
