@@ -14,5 +14,6 @@ mod privileges;
 mod prometheus;
 mod real_node;
 mod recording;
+mod selection;
 mod simulated_node;
 mod tool;
