@@ -123,8 +123,6 @@ pub struct TapArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
-    pub ring_buffer: RingBufferArgs,
-    #[command(flatten)]
     pub json: JsonArgs,
     #[command(flatten)]
     pub destination: DestinationArgs,
@@ -145,6 +143,8 @@ pub struct TapArgs {
     /// End after so many seconds.
     #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
 }
@@ -321,8 +321,6 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
-    pub ring_buffer: RingBufferArgs,
-    #[command(flatten)]
     pub payload: PayloadArgs,
     /// When the node ends, wait for it to be started again and go on; start before it.
     #[arg(long, help_heading = NODE_HEADING)]
@@ -330,6 +328,8 @@ pub struct RecordArgs {
     /// End after so many seconds.
     #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
 }

@@ -234,7 +234,7 @@ impl Output {
     /// Hands a batch over. If the queue is full, the events that wait longest in it are counted as lost, and if the writer has
     /// failed, those of the batch.
     pub fn push(&self, batch: &Arc<Batch>) {
-        if batch.is_empty() || self.shared.satisfied.load(Relaxed) {
+        if !batch.concerns(&self.shared.filter) || self.shared.satisfied.load(Relaxed) {
             return;
         }
         let bytes = batch.bytes();

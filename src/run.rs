@@ -17,9 +17,10 @@ use bitcointap::{
     http::{self, Readiness, Site, Streams},
     metrics::{self, Metrics},
     output::{Outcome, Output, Place},
-    pcap, privileges,
+    p2p, pcap, privileges,
     probes::{self, Probe},
     process::Which,
+    selection::Selection,
     tap::{Batch, Counted, Options, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
@@ -38,12 +39,15 @@ pub type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
 
 /// How long a full queue of the output is left alone before looking again.
 const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
+/// How many commands the log tells to be unknown.
+const COMMANDS_TOLD: usize = 5;
 /// How often outputs and lists are looked after when no events come any more.
 const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `tap`: events as JSON lines.
 pub fn tap(args: &TapArgs) -> Result<()> {
     let options = args.options();
+    warn_of_commands(&options.selection);
     let place = args.destination.place().unwrap_or(&Place::Stdout);
     // A file is opened with the capabilities that are about to go. With --pcap it is standard output, left alone.
     let destination = place.open(args.destination.rotation())?;
@@ -72,6 +76,14 @@ pub fn tap(args: &TapArgs) -> Result<()> {
             Err(format!("cannot write to {place}: {error}").into())
         }
         None => result,
+    }
+}
+
+/// Tells which commands may be misspelled. They are taken all the same: newer nodes and other peers have their own.
+fn warn_of_commands(selection: &Selection) {
+    let unknown = selection.commands().filter(|command| p2p::command_index(command).is_none());
+    for command in unknown.take(COMMANDS_TOLD) {
+        tracing::warn!("Bitcoin Core has no message called {command}: is it spelled as meant?");
     }
 }
 
@@ -115,6 +127,7 @@ impl Source {
 
 /// `record`: events as they are, to a file.
 pub fn record(args: &RecordArgs) -> Result<()> {
+    warn_of_commands(&args.selection.selection);
     privileges::keep_for_attaching()?;
     privileges::check()?;
     let stop = Stop::on_signals(args.duration)?;
@@ -172,6 +185,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
     let json = args.destination.place().map(|place| place.open(args.destination.rotation())).transpose()?;
+    warn_of_commands(&args.selection.selection);
     let options = args.options();
     let source = Source::open(&args.replay, &args.node, &options)?;
     let replays = matches!(source, Source::Recording(_));

@@ -313,11 +313,14 @@ impl Tap {
 
     /// The run of `node`, which this was attached to.
     pub fn run(&self, node: &Node) -> Run {
-        let (mut attached, mut failed) =
-            (self.attached(), self.failures.iter().map(|&(tracepoint, _)| tracepoint).collect());
+        // Not those that only tell of peers what messages do not: whoever sees the run sees none of their events.
+        let intake = lock(&self.intake);
+        let wanted = |tracepoint: &Tracepoint| intake.wants(*tracepoint);
+        let mut attached: Tracepoints = self.attached().iter().filter(wanted).collect();
+        let mut failed: Tracepoints = self.failures.iter().map(|&(tracepoint, _)| tracepoint).filter(wanted).collect();
         if !node.still_runs() {
             // What failed because the node has ended meanwhile was not refused.
-            attached = attached.iter().chain(std::mem::take::<Tracepoints>(&mut failed).iter()).collect();
+            attached = attached.iter().chain(std::mem::take(&mut failed).iter()).collect();
         }
         Run { pid: node.pid, program: node.program.clone(), start_time: node.start_time, attached, failed }
     }

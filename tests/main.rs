@@ -16,6 +16,7 @@ mod privileges;
 mod prometheus;
 mod real_node;
 mod recording;
+mod selection;
 mod simulated_node;
 mod streams;
 mod tool;

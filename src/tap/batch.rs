@@ -103,6 +103,14 @@ impl Batch {
         self.records().filter_map(|record| tracepoint_of(record).filter(|&it| filter.admits(it, record)))
     }
 
+    /// Whether a filter may admit something of it, or is to be told of a gap.
+    pub(crate) fn concerns(&self, filter: &Filter) -> bool {
+        let tally = self.tally.get_or_init(|| self.tallied());
+        let is_there = |tracepoint: Tracepoint| tally.events[tracepoint.index()] > 0;
+        Tracepoint::all().any(|tracepoint| filter.wants(tracepoint) && is_there(tracepoint))
+            || tally.gaps.iter().any(|gap| filter.wants(gap.tracepoint))
+    }
+
     /// What is missing for those who never see this batch: the events that they want, for `reason`, and the gaps among them.
     pub(crate) fn as_lost(&self, filter: &Filter, reason: LossReason, mut give: impl FnMut(Lost)) {
         // Many outputs may lose the same batches, in the hands of the thread that drains.
@@ -237,7 +245,9 @@ mod tests {
         let all = || Selection::of(Tracepoint::all().collect());
         let (messages, mempool) = ("net:inbound_message", "mempool:added");
         assert_eq!(lost(&batch, all()), [(mempool, 2), (messages, 3)]);
-        assert_eq!(lost(&batch, Selection::of("mempool".parse().unwrap())), [(mempool, 2)]);
+        let of = |words: &str| Selection::of(words.parse().unwrap());
+        assert_eq!(lost(&batch, of("mempool")), [(mempool, 2)]);
+        assert!(batch.concerns(&of("mempool:added").compile()) && !batch.concerns(&of("mempool:removed").compile()));
         assert_eq!(lost(&batch, all().only(Condition::Peer(7))), [(messages, 2)]);
         assert_eq!(lost(&batch, all().not(Condition::Peer(7))), [(mempool, 2), (messages, 1)]);
         // It is used again.
