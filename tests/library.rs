@@ -166,6 +166,29 @@ fn both_end_when_told_and_let_go_of_the_node() {
 }
 
 #[test]
+fn who_is_slower_than_the_node_can_stop_too() {
+    const RING: u64 = 8 << 20;
+    let mut node = Simnode::start("v31", "--scenario flood --rate max");
+    let mut events = builder(&node).ring_buffer_size(RING as u32).attach().unwrap().events();
+    let lags_behind = |tap: &Tap| (tap.ring_buffer().1 > RING / 2).then_some(());
+    node.fire();
+    events.next().unwrap().unwrap();
+    events.tap().stopper().stop();
+    let mut left = 0;
+    loop {
+        // More is there whenever it comes for more, until it is detached.
+        if !events.tap().attached().is_empty() {
+            eventually("a full ring buffer", || lags_behind(events.tap()));
+        }
+        let Some(captured) = events.next() else { break };
+        captured.unwrap();
+        left += 1;
+        assert!(left < 2 * RING / 64, "more than was there when it was told to stop");
+    }
+    assert!(events.next().is_none());
+}
+
+#[test]
 fn what_cannot_be_attached_to_is_an_error_that_says_why() {
     let error = Tap::builder().node(Which::Pid(std::process::id() as i32)).attach().unwrap_err();
     assert!(matches!(error, bitcointap::Error::NoTracepoints(_)), "{error}");
