@@ -44,6 +44,7 @@ use std::{array, time::Duration};
 
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
+#[cfg(feature = "http")]
 pub(crate) use self::exporter::HTTP_PATHS;
 pub use self::listed::AddressList;
 use self::{

@@ -1,7 +1,6 @@
 //! What a query asks for. In: the words of selections, as on the command line, with values that are percent-encoded. Out: which
 //! events, and how they are written; or a line that says what is wrong.
 
-use clap::ValueEnum;
 use percent_encoding::percent_decode_str;
 
 use super::Wanted;
@@ -16,6 +15,10 @@ use crate::{
 const LONGEST: usize = 8 << 10;
 /// Each is compared with each event.
 const MOST_VALUES: usize = 100;
+/// As on the command line.
+const BYTES: [(&str, BytesStyle); 2] = [("array", BytesStyle::Array), ("hex", BytesStyle::Hex)];
+const PAYLOADS: [(&str, PayloadStyle); 3] =
+    [("none", PayloadStyle::None), ("decoded", PayloadStyle::Decoded), ("raw", PayloadStyle::Raw)];
 
 /// Of all events, if none are named; those of the `tapped` tracepoints can come. Values in lists are separated by commas, or have
 /// the word again before them; `+` is a space, as forms send it.
@@ -43,13 +46,12 @@ fn wanted(query: &str, tapped: Tracepoints) -> Result<Wanted, String> {
     let (mut bytes, mut payload) = (None, None);
     for (word, values) in &pairs {
         match word.as_str() {
-            "bytes" => once(&mut bytes, word, one_of(values)?)?,
-            "payload" => once(&mut payload, word, one_of(values)?)?,
+            "bytes" => once(&mut bytes, word, one_of(&BYTES, values)?)?,
+            "payload" => once(&mut payload, word, one_of(&PAYLOADS, values)?)?,
             _ => selection.add(word, values)?,
         }
     }
     check(&selection, tapped)?;
-    let (bytes, payload): (Option<BytesStyle>, Option<PayloadStyle>) = (bytes, payload);
     Ok(Wanted { selection, lines: JsonLines::new(bytes.unwrap_or_default(), payload.unwrap_or_default()) })
 }
 
@@ -76,10 +78,9 @@ fn decoded(text: &str) -> Result<String, String> {
     decoded.map(Into::into).map_err(|_| format!("'{text}' is not UTF-8"))
 }
 
-fn one_of<T: ValueEnum>(text: &str) -> Result<T, String> {
-    T::from_str(text, false).map_err(|_| {
-        let names = T::value_variants().iter().filter_map(T::to_possible_value);
-        let names: Vec<_> = names.map(|value| value.get_name().to_owned()).collect();
+fn one_of<T: Copy>(values: &[(&str, T)], text: &str) -> Result<T, String> {
+    values.iter().find(|&&(name, _)| name == text).map(|&(_, value)| value).ok_or_else(|| {
+        let names: Vec<_> = values.iter().map(|&(name, _)| name).collect();
         format!("'{text}' is none of {}", names.join(", "))
     })
 }
@@ -229,6 +230,19 @@ mod tests {
         assert_eq!(parse(&"peer=1&".repeat(101), set("all")).unwrap_err(), "the query has more than 100 values");
         assert!(parse(&"&".repeat(8192), set("all")).is_ok());
         assert_eq!(parse(&"&".repeat(8193), set("all")).unwrap_err(), "the query has more than 8192 bytes");
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn styles_have_the_names_of_the_command_line() {
+        use clap::ValueEnum;
+
+        fn named<T: ValueEnum>() -> Vec<(String, T)> {
+            let name = |value: &T| value.to_possible_value().unwrap().get_name().to_owned();
+            T::value_variants().iter().map(|value| (name(value), value.clone())).collect()
+        }
+        assert_eq!(BYTES.map(|(name, value)| (name.to_owned(), value)).as_slice(), named());
+        assert_eq!(PAYLOADS.map(|(name, value)| (name.to_owned(), value)).as_slice(), named());
     }
 
     #[test]
