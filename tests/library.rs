@@ -27,11 +27,18 @@ fn example(name: &str, node: &Simnode) -> Child {
     assert!(path.exists(), "{} is not built: run `make test`, or cargo build --examples", path.display());
     let mut command = Command::new(path);
     let example = command.arg(node.pid().to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    // It reads events from when its ring buffer is mapped, which is after it has attached.
+    // After it has attached it maps its ring buffer, which is larger than other maps.
     let maps = format!("/proc/{}/maps", example.id());
-    let has_ring = || std::fs::read_to_string(&maps).unwrap().contains("anon_inode:bpf-map");
+    let has_ring = || std::fs::read_to_string(&maps).unwrap().lines().any(is_ring_buffer);
     eventually("the example's ring buffer", || has_ring().then_some(()));
     example
+}
+
+fn is_ring_buffer(mapping: &str) -> bool {
+    let (range, _) = mapping.split_once(' ').unwrap();
+    let (start, end) = range.split_once('-').unwrap();
+    let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+    mapping.contains("anon_inode:bpf-map") && end - start >= 16 << 20
 }
 
 fn printed(example: Child) -> String {
