@@ -136,6 +136,18 @@ fn what_is_recorded_is_read_again() {
 }
 
 #[test]
+fn the_end_of_a_run_is_written_at_once() {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes).unwrap();
+    writer.run(&run("net")).unwrap();
+    writer.batch(&batch(1, &[message("ping", &[1; 8])])).unwrap();
+    writer.end(&end()).unwrap();
+    drop(writer);
+    let (entries, result) = read(&bytes, &[]);
+    assert!(entries.len() == 3 && matches!(result, Err(Error::Truncated(_))), "{entries:?}");
+}
+
+#[test]
 fn what_is_not_wanted_of_it_is_counted_as_filtered() {
     let (entries, result) = read(&recording(), &[("not-command", "ping"), ("not-events", "mempool")]);
     result.unwrap();
@@ -237,4 +249,21 @@ fn any_bytes_are_read_without_a_panic() {
         let bytes = [MAGIC, &VERSION.to_le_bytes()[..], &numbers.concat(), &frame].concat();
         assert!(read(&bytes, &[]).1.is_err());
     }
+}
+
+#[test]
+fn what_a_run_gave_is_written_when_it_ends() {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes).unwrap();
+    writer.run(&run("default")).unwrap();
+    writer.batch(&batch(1, &[message("ping", &[1; 8])])).unwrap();
+    writer.end(&end()).unwrap();
+    // Killed while it waits for the node's next run.
+    drop(writer);
+    let entries: Vec<_> = Reader::new(&bytes[..], &Selection::default()).unwrap().collect();
+    let [Ok(Entry::Run(_)), Ok(Entry::Batch(_)), Ok(Entry::End(counted)), Err(Error::Truncated(_))] = &entries[..]
+    else {
+        panic!("{entries:?}")
+    };
+    assert_eq!(**counted, end());
 }
