@@ -136,18 +136,6 @@ fn what_is_recorded_is_read_again() {
 }
 
 #[test]
-fn the_end_of_a_run_is_written_at_once() {
-    let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes).unwrap();
-    writer.run(&run("net")).unwrap();
-    writer.batch(&batch(1, &[message("ping", &[1; 8])])).unwrap();
-    writer.end(&end()).unwrap();
-    drop(writer);
-    let (entries, result) = read(&bytes, &[]);
-    assert!(entries.len() == 3 && matches!(result, Err(Error::Truncated(_))), "{entries:?}");
-}
-
-#[test]
 fn what_is_not_wanted_of_it_is_counted_as_filtered() {
     let (entries, result) = read(&recording(), &[("not-command", "ping"), ("not-events", "mempool")]);
     result.unwrap();
