@@ -287,11 +287,12 @@ fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
 }
 
 pub fn log_end(counted: &Counted, end: End, unread: usize) {
-    let (mut fired, mut filtered, mut lost) = (0, 0, 0);
+    let (mut fired, mut filtered, mut lost) = (0_u64, 0_u64, 0_u64);
     for counters in &counted.counters {
-        fired += counters.fired;
-        filtered += counters.filtered;
-        lost += counters.lost.iter().sum::<u64>();
+        // A recording may say anything.
+        fired = counters.fired.saturating_add(fired);
+        filtered = counters.filtered.saturating_add(filtered);
+        lost = counters.lost.into_iter().fold(lost, u64::saturating_add);
     }
     let why = match end {
         End::Requested => "stopped",

@@ -255,3 +255,12 @@ fn what_a_run_gave_is_written_when_it_ends() {
     };
     assert_eq!(**counted, end());
 }
+
+#[test]
+fn the_largest_numbers_are_decoded_without_a_panic() {
+    let mut made_up = batch(1, &[added()]);
+    made_up.decoder.tai_offset_ns = i64::MIN;
+    let mut times = Vec::new();
+    made_up.each(|event| times.push(event.time));
+    assert_eq!(times, [Time(9 + i64::MAX as u64)]);
+}
