@@ -45,8 +45,8 @@ pub fn dashboard() -> Dashboard {
                     .leads_to("bitcointap-exporter", "Exporter"),
                     stat(
                         "Cost for the node",
-                        "Share of one core that tracepoints take from the node: an estimate, events times the 2.5 \
-                         µs that were measured.",
+                        "Share of one core that tracepoints take from the node: an estimate, events times the \
+                         2.5 µs that were measured.",
                         "percentunit",
                     )
                     .query(

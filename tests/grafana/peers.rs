@@ -38,10 +38,9 @@ pub fn dashboard() -> Dashboard {
                     )
                     .query(
                         "{{network}}",
-                        "max by (network) (bitcointap_p2p_inbound_largest_netgroup_connections / on (job, \
-                         instance, network) \
-                         (sum by (job, instance, network) (bitcointap_p2p_connections{connection_type='inbound'}) \
-                         > 0))",
+                        "max by (network) (bitcointap_p2p_inbound_largest_netgroup_connections \
+                         / on (job, instance, network) (sum by (job, instance, network) \
+                         (bitcointap_p2p_connections{connection_type='inbound'}) > 0))",
                     )
                     .warns_from(0.25, "orange")
                     .since("v29")
