@@ -6,6 +6,7 @@ mod doctor;
 mod exposition;
 mod follow;
 mod golden;
+mod grafana;
 mod library;
 mod manual;
 mod node;

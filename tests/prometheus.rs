@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A program of Prometheus'.
-fn program(name: &str) -> Option<PathBuf> {
+pub fn program(name: &str) -> Option<PathBuf> {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
     let path = if fetched.exists() { fetched } else { name.into() };
     let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -36,20 +36,21 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Scrapes each second.
-struct Prometheus {
+pub struct Prometheus {
     child: Child,
     address: String,
     _directory: TempDir,
 }
 
 impl Prometheus {
-    fn start(program: &Path, target: &str) -> Self {
+    pub fn start(program: &Path, exporters: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = free_address();
+        let targets = exporters.join("', '");
         let config = format!(
             "global: {{scrape_interval: 1s}}\n\
              scrape_configs:\n\
-             - {{job_name: bitcointap, static_configs: [{{targets: ['{target}']}}]}}\n\
+             - {{job_name: bitcointap, static_configs: [{{targets: ['{targets}']}}]}}\n\
              - {{job_name: prometheus, static_configs: [{{targets: ['{address}']}}]}}\n"
         );
         let file = directory.path().join("prometheus.yml");
@@ -67,7 +68,7 @@ impl Prometheus {
     }
 
     /// The value of each series, by its labels.
-    fn query(&self, promql: &str) -> Vec<(Value, f64)> {
+    pub fn query(&self, promql: &str) -> Vec<(Value, f64)> {
         let encoded: String = promql.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let answer = get(&self.address, &format!("/api/v1/query?query={encoded}")).expect("the query is valid");
         let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -113,7 +114,7 @@ fn a_minute_of_churn_is_stored_as_it_was_fired() {
     let Some(prometheus) = program("prometheus") else { return };
     let mut node = Simnode::start("v31", "--scenario churn --rate 2000 --duration 60");
     let exporter = Exporter::start(&format!("--pid {} --events all --tx-response", node.pid()));
-    let prometheus = Prometheus::start(&prometheus, &exporter.address);
+    let prometheus = Prometheus::start(&prometheus, &[&exporter.address]);
     node.fire();
     let up = "up{job=\"bitcointap\"}";
     eventually("a first scrape", || (prometheus.query(up).first()?.1 == 1.0).then_some(()));
