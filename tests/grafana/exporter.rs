@@ -91,7 +91,7 @@ pub fn dashboard() -> Dashboard {
                     .size(8, 8),
                     graph(
                         "JSON lines",
-                        "Written, and not written as a sink was too slow or had failed.",
+                        "Written by --json and to readers of /events, and not written as one was too slow or had failed.",
                         "suffix: lines/s",
                     )
                     .rate("", "bitcointap_json_lines_total")
@@ -99,7 +99,6 @@ pub fn dashboard() -> Dashboard {
                     .rate("", "bitcointap_json_lines_lost_total")
                     .named("lost")
                     .colours(&[("written", "green"), ("lost", "red")])
-                    .option("--json")
                     .size(8, 8),
                 ],
             ),
