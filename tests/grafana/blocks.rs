@@ -2,11 +2,22 @@
 
 use super::{
     dashboard::Dashboard,
-    panel::{bars, graph, heatmap, stat},
+    panel::{Panel, bars, graph, heatmap, stat},
 };
 
 const RESULTS: &[(&str, &str)] =
     &[("from_mempool", "green"), ("requested_transactions", "yellow"), ("full_block", "orange"), ("unfinished", "red")];
+
+pub fn height() -> Panel {
+    stat("Height", "Of the highest block connected since attaching; none before the first.", "none")
+        .query("{{instance}}", "bitcointap_validation_block_height")
+}
+
+pub fn last_block() -> Panel {
+    stat("Last block", "Time since it was connected. Every hundredth block takes more than 46 minutes.", "dtdurations")
+        .query("{{instance}}", "time() - bitcointap_validation_last_block_connected_timestamp_seconds")
+        .warns_from(3600.0, "orange")
+}
 
 pub fn dashboard() -> Dashboard {
     Dashboard {
@@ -20,21 +31,8 @@ pub fn dashboard() -> Dashboard {
             (
                 "Blocks",
                 vec![
-                    stat("Height", "Of the highest block connected since attaching; none before the first.", "none")
-                        .query("{{instance}}", "bitcointap_validation_block_height")
-                        .size(6, 4),
-                    stat(
-                        "Last block",
-                        "Time since it was connected. Every hundredth block takes more than 46 minutes.",
-                        "dtdurations",
-                    )
-                    .query(
-                        "{{instance}}",
-                        "time() - \
-                        bitcointap_validation_last_block_connected_timestamp_seconds",
-                    )
-                    .warns_from(3600.0, "orange")
-                    .size(6, 4),
+                    height().size(6, 4),
+                    last_block().size(6, 4),
                     stat("Connected", "Blocks in the time range.", "short")
                         .query("blocks", "sum(increase(bitcointap_validation_blocks_connected_total[$__range]))")
                         .size(6, 4),

@@ -1,12 +1,13 @@
 //! Is it attached, what does it cost, what is lost, and what does the node do: at one glance.
 
 use super::{
+    blocks::{height, last_block},
     dashboard::Dashboard,
     panel::{graph, heatmap, increase_with_new, stat, states},
 };
 
 /// What an event costs the node, in seconds, as README.md has measured it.
-const SECONDS_PER_EVENT: &str = "2.5e-6";
+const SECONDS_PER_EVENT: &str = "2.1e-6";
 
 pub fn dashboard() -> Dashboard {
     Dashboard {
@@ -46,7 +47,7 @@ pub fn dashboard() -> Dashboard {
                     stat(
                         "Cost for the node",
                         "Share of one core that tracepoints take from the node: an estimate, events times the \
-                         2.5 µs that were measured.",
+                         2.1 µs that were measured.",
                         "percentunit",
                     )
                     .query(
@@ -77,21 +78,8 @@ pub fn dashboard() -> Dashboard {
                     )
                     .since("v25")
                     .leads_to("bitcointap-mempool", "Mempool"),
-                    stat("Height", "Of the highest block connected since attaching; none before the first.", "none")
-                        .query("{{instance}}", "bitcointap_validation_block_height")
-                        .leads_to("bitcointap-blocks", "Blocks and relay"),
-                    stat(
-                        "Last block",
-                        "Time since it was connected. Every hundredth block takes more than 46 minutes.",
-                        "dtdurations",
-                    )
-                    .query(
-                        "{{instance}}",
-                        "time() - \
-                        bitcointap_validation_last_block_connected_timestamp_seconds",
-                    )
-                    .warns_from(3600.0, "orange")
-                    .leads_to("bitcointap-blocks", "Blocks and relay"),
+                    height().leads_to("bitcointap-blocks", "Blocks and relay"),
+                    last_block().leads_to("bitcointap-blocks", "Blocks and relay"),
                     stat("Offences", "Misbehaviour of peers in the time range.", "short")
                         .query("offences", &increase_with_new("", "bitcointap_p2p_misbehaving_total"))
                         .warns_from(1.0, "orange")
