@@ -68,21 +68,18 @@ impl Cli {
             return Err(command.clone().error(ErrorKind::ArgumentConflict, words));
         }
         let cli = Cli::from_arg_matches(&matches)?;
-        match &cli.command {
+        let checked = match &cli.command {
             Some(Command::Export(args)) => {
                 AddressListFile::check(&args.address_lists)
                     .map_err(|words| command.error(ErrorKind::ValueValidation, words))?;
-                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
+                args.check()
             }
-            Some(Command::Tap(args)) => {
-                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
-            }
-            None => cli.tap.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?,
-            Some(Command::Record(args)) => {
-                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
-            }
-            Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => {}
-        }
+            Some(Command::Tap(args)) => args.check(),
+            None => cli.tap.check(),
+            Some(Command::Record(args)) => args.check(),
+            Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => Ok(()),
+        };
+        checked.map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?;
         Ok(cli)
     }
 }

@@ -10,14 +10,12 @@ use std::{
 use bitcointap::{
     Error, privileges,
     process::{Node, Which},
-    tap::{Batch, Counted, Options, Run, Tap, unshared},
+    tap::{Batch, Counted, DRAIN_INTERVAL, Options, Run, Tap, unshared},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
 use crate::{cli::DropCapabilities, run::Result, stop::Stop};
 
-/// The longest that an event waits in the ring buffer before it is drained.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 /// How often a node is looked for while none runs; with attaching it is tapped within a second of its start.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(200);
 /// How often it is made sure that the process has not become another program.

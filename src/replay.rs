@@ -17,12 +17,9 @@ use bitcointap::{
 use crate::{
     cli::Speed,
     follow::{End, Sink, log_end},
-    run::Result,
+    run::{IDLE_INTERVAL, Result},
     stop::Stop,
 };
-
-/// How often a sink is looked after while nothing is due.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Longer than anybody waits, and short enough to be added to any time.
 const LONGEST: Duration = Duration::from_secs(1 << 32);

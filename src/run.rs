@@ -41,8 +41,8 @@ pub type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
 const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
 /// How many commands the log tells to be unknown.
 const COMMANDS_TOLD: usize = 5;
-/// How often outputs and lists are looked after when no events come any more.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often outputs and lists are looked after while no events come.
+pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `tap`: events as JSON lines.
 pub fn tap(args: &TapArgs) -> Result<()> {
@@ -54,7 +54,8 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     let source = Source::open(&args.replay, &args.node, &options)?;
     let replays = matches!(source, Source::Recording(_));
     let stop = Stop::on_signals(args.duration)?;
-    let (wanted, count) = (&options.selection, args.count);
+    // No more of the others comes from the source, which has asked each event already.
+    let (wanted, count) = (&Selection::of(options.selection.tracepoints()), args.count);
     let output = match &args.pcap {
         None => Output::start_to(destination, args.json.lines(args.pretty), wanted, count)?,
         Some(path) => Output::start(new_file(path)?, pcap::Writer::default(), wanted, count)?,

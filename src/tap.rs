@@ -184,6 +184,9 @@ pub struct Tap {
     _shared: Object,
 }
 
+/// The longest that an event should wait in the ring buffer before it is drained: a timeout for [`Tap::wait`].
+pub const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+
 const WAKE_RING: u64 = 0;
 const WAKE_NODE: u64 = 1;
 const WAKE_STOP: u64 = 2;

@@ -16,23 +16,12 @@ use tempfile::TempDir;
 use crate::{
     exposition::get,
     node::{Simnode, Tally},
-    tool::{Exporter, eventually, free_address},
+    tool::{Exporter, eventually, fetched, free_address},
 };
 
 /// A program of Prometheus'.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
-    let path = if fetched.exists() { fetched } else { name.into() };
-    let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    match runs {
-        Ok(status) if status.success() => Some(path),
-        _ => {
-            // A run that must not skip says so.
-            assert!(std::env::var_os("REQUIRE_PROMETHEUS").is_none(), "{name} is not here");
-            println!("skipped: {name} is not here");
-            None
-        }
-    }
+    fetched(name, "REQUIRE_PROMETHEUS")
 }
 
 /// Scrapes each second.

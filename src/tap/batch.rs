@@ -32,6 +32,18 @@ struct Tally {
     gaps: Vec<Lost>,
 }
 
+impl Tally {
+    /// Those of tracepoints of which a filter wants some.
+    fn events(&self, filter: &Filter) -> impl Iterator<Item = (Tracepoint, u64)> {
+        let counted = Tracepoint::all().zip(self.events);
+        counted.filter(|&(tracepoint, count)| count > 0 && filter.wants(tracepoint))
+    }
+
+    fn gaps(&self, filter: &Filter) -> impl Iterator<Item = Lost> {
+        self.gaps.iter().copied().filter(|gap| filter.wants(gap.tracepoint))
+    }
+}
+
 impl Batch {
     /// The next drain ends when a batch has this many bytes: it bounds memory, and time between looks at the clock.
     const FULL: usize = 1 << 20;
@@ -105,24 +117,25 @@ impl Batch {
 
     /// Whether a filter may admit something of it, or is to be told of a gap.
     pub(crate) fn concerns(&self, filter: &Filter) -> bool {
-        let tally = self.tally.get_or_init(|| self.tallied());
-        let is_there = |tracepoint: Tracepoint| tally.events[tracepoint.index()] > 0;
-        Tracepoint::all().any(|tracepoint| filter.wants(tracepoint) && is_there(tracepoint))
-            || tally.gaps.iter().any(|gap| filter.wants(gap.tracepoint))
+        let tally = self.tally();
+        tally.events(filter).next().is_some() || tally.gaps(filter).next().is_some()
     }
 
     /// What is missing for those who never see this batch: the events that they want, for `reason`, and the gaps among them.
     pub(crate) fn as_lost(&self, filter: &Filter, reason: LossReason, mut give: impl FnMut(Lost)) {
         // Many outputs may lose the same batches, in the hands of the thread that drains.
-        let tally = self.tally.get_or_init(|| self.tallied());
-        let counted = |tracepoint: Tracepoint| tally.events[tracepoint.index()];
-        let present = Tracepoint::all().filter(|&it| filter.wants(it) && counted(it) > 0);
+        let tally = self.tally();
+        let mut events = tally.events(filter);
         if !filter.has_conditions() {
-            present.for_each(|tracepoint| give(Lost { tracepoint, reason, count: counted(tracepoint) }));
-        } else if present.count() > 0 {
+            events.for_each(|(tracepoint, count)| give(Lost { tracepoint, reason, count }));
+        } else if events.next().is_some() {
             self.tracepoints(filter).for_each(|tracepoint| give(Lost { tracepoint, reason, count: 1 }));
         }
-        tally.gaps.iter().filter(|gap| filter.wants(gap.tracepoint)).for_each(|&gap| give(gap));
+        tally.gaps(filter).for_each(give);
+    }
+
+    fn tally(&self) -> &Tally {
+        self.tally.get_or_init(|| self.tallied())
     }
 
     fn tallied(&self) -> Tally {

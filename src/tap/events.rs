@@ -13,15 +13,13 @@ use std::{
 use async_channel::{Receiver, Sender};
 use futures_core::Stream;
 
-use super::{Batch, Stopper, Tap};
+use super::{Batch, DRAIN_INTERVAL, Stopper, Tap};
 use crate::{
     error::{Error, Trying},
     event::{Event, Kind, Lost, Moment, Time},
     privileges,
 };
 
-/// The longest that an event waits before it is taken from the ring buffer.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 /// Batches, of about 1 MiB at most each, that wait for a stream's reader; others wait in the ring buffer.
 const QUEUED_BATCHES: usize = 4;
 
