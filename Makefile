@@ -18,6 +18,7 @@ test:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --lib --no-default-features --locked -- -D warnings
+	$(CARGO) clippy --lib --no-default-features --features http --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) build --workspace --bins --locked
 	@[ -z '$(SUDO)' ] || echo 'sudo is needed to attach to tracepoints'

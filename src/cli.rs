@@ -11,9 +11,9 @@ use std::{
 use bitcointap::{
     Error,
     http::{self, Address, Gate, Listener},
-    json::{BytesStyle, Style},
+    json::{BytesStyle, PayloadStyle},
     metrics,
-    output::JsonLines,
+    output::{JsonLines, Limits, Place, Rotation},
     pcap,
     process::Which,
     selection::{Selection, WORDS, Word},
@@ -21,7 +21,9 @@ use bitcointap::{
     tracepoint::Tracepoints,
 };
 use clap::{
-    Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
+    Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{OsStringValueParser, TypedValueParser},
+    error::ErrorKind,
     parser::ValueSource,
 };
 use clap_complete::Shell;
@@ -66,28 +68,25 @@ impl Cli {
             return Err(command.clone().error(ErrorKind::ArgumentConflict, words));
         }
         let cli = Cli::from_arg_matches(&matches)?;
-        match &cli.command {
+        let checked = match &cli.command {
             Some(Command::Export(args)) => {
                 AddressListFile::check(&args.address_lists)
                     .map_err(|words| command.error(ErrorKind::ValueValidation, words))?;
-                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
+                args.check()
             }
-            Some(Command::Tap(args)) => {
-                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
-            }
-            None => cli.tap.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?,
-            Some(Command::Record(args)) => {
-                args.check().map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?
-            }
-            Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => {}
-        }
+            Some(Command::Tap(args)) => args.check(),
+            None => cli.tap.check(),
+            Some(Command::Record(args)) => args.check(),
+            Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => Ok(()),
+        };
+        checked.map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?;
         Ok(cli)
     }
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Print events as JSON lines on standard output.
+    /// Print events as JSON lines, or write them to a file or a socket.
     Tap(TapArgs),
     /// Serve Prometheus metrics over HTTP until a signal ends it.
     Export(ExportArgs),
@@ -121,16 +120,16 @@ pub struct TapArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
-    pub ring_buffer: RingBufferArgs,
-    #[command(flatten)]
     pub json: JsonArgs,
+    #[command(flatten)]
+    pub destination: DestinationArgs,
     /// Indent the JSON, over several lines for each event.
     #[arg(long, help_heading = "Output")]
     pub pretty: bool,
     /// Instead of JSON, write P2P messages as packets that Wireshark reads (pcapng): to FILE, which must not be there yet, to
     /// a named pipe, or to standard output if it is `-`. What is not told is made up: the node's address, 192.0.2.1 or
     /// 2001:db8::1, and addresses of names.
-    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["pretty", "bytes", "payload"])]
+    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload"])]
     pub pcap: Option<PathBuf>,
     /// When the node ends, wait for it to be started again and go on; start before it.
     #[arg(long, help_heading = NODE_HEADING, conflicts_with = "file")]
@@ -141,6 +140,8 @@ pub struct TapArgs {
     /// End after so many seconds.
     #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
 }
@@ -167,6 +168,7 @@ impl TapArgs {
     }
 
     fn check(&self) -> Result<(), String> {
+        self.destination.check()?;
         if self.selection().tracepoints().is_empty() {
             self.selection.check()?;
             return Err("--pcap is of P2P messages and connections, and --events chooses none of them".into());
@@ -216,6 +218,16 @@ pub struct ExportArgs {
     /// connections in any case.
     #[arg(long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40)]
     pub max_requests: u32,
+    /// How many readers /events can have at once, further ones get status 503; 0 turns it off. At most 32, so that there is
+    /// room for scrapes.
+    #[arg(
+        long = "web.max-streams",
+        help_heading = "Metrics",
+        value_name = "N",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u16).range(..=http::MAX_STREAMS as i64)
+    )]
+    pub max_streams: u16,
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
@@ -223,7 +235,8 @@ pub struct ExportArgs {
     #[arg(long, help_heading = "Metrics")]
     pub tx_response: bool,
     /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values: in the kernel,
-    /// so that they cost the node less than events. Single events of them go to `--json` only, if `--events` lists them.
+    /// so that they cost the node less than events. Single events of them go to `--json` and /events only, if `--events`
+    /// lists them.
     #[arg(long, help_heading = "Metrics")]
     pub utxocache_coins: bool,
     /// Count connections and messages of peers apart whose address is in FILE, which has an IP address or a network
@@ -231,9 +244,8 @@ pub struct ExportArgs {
     /// again. Can be given 8 times.
     #[arg(long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
     pub address_lists: Vec<AddressListFile>,
-    /// Write the events as JSON lines too: appended to FILE, or to standard output if it is `-`.
-    #[arg(long, help_heading = "Output", value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub destination: DestinationArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
 }
@@ -244,11 +256,13 @@ impl ExportArgs {
         self.privileges.or_by_default(true, &self.node)
     }
 
-    /// What to tap. Events of single coins feed no metric but what the kernel side sums up, so that only JSON wants them.
+    /// What to tap. Events of single coins feed no metric but what the kernel side sums up, so that only JSON wants them, in
+    /// a file or in streams.
     pub fn options(&self) -> Options {
         let coins = Tracepoints::coins();
         let events = self.selection.selection.chosen_tracepoints();
-        let streamed = |tracepoint| self.json.is_some() && events.contains(tracepoint);
+        let has_json = self.destination.json.is_some() || self.max_streams > 0;
+        let streamed = |tracepoint| has_json && events.contains(tracepoint);
         let coins_too = if self.utxocache_coins { coins } else { Tracepoints::default() };
         let tracepoints: Tracepoints = events.iter().chain(coins_too.iter()).collect();
         let summed = coins.iter().filter(|&coin| tracepoints.contains(coin) && !streamed(coin)).collect();
@@ -262,7 +276,8 @@ impl ExportArgs {
 
     fn check(&self) -> Result<(), String> {
         self.selection.check()?;
-        if self.json.is_none() && self.selection.selection.has_conditions() {
+        self.destination.check()?;
+        if self.destination.json.is_none() && self.selection.selection.has_conditions() {
             return Err(
                 "conditions but --events and --not-events choose what --json writes, which is not given: metrics \
                         count all that is attached"
@@ -303,8 +318,6 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
-    pub ring_buffer: RingBufferArgs,
-    #[command(flatten)]
     pub payload: PayloadArgs,
     /// When the node ends, wait for it to be started again and go on; start before it.
     #[arg(long, help_heading = NODE_HEADING)]
@@ -312,6 +325,8 @@ pub struct RecordArgs {
     /// End after so many seconds.
     #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
 }
@@ -482,14 +497,49 @@ pub struct PayloadArgs {
     payload: PayloadStyle,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PayloadStyle {
-    /// Nothing: `tap` and `record` do not even copy it from the node
-    None,
-    /// What it says; a recording always keeps its bytes
-    Decoded,
-    /// What it says, and as `raw` its bytes in hex
-    Raw,
+/// Where JSON lines go, and what becomes of a file that grows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct DestinationArgs {
+    /// Write the events as JSON lines to FILE, at its end, to `-` for standard output (as `tap` does by default), or to
+    /// unix:PATH, a Unix stream socket that somebody listens on, now or later. What fails is tried again every second, without
+    /// capabilities; only standard output ends with its first failure.
+    #[arg(long, value_name = "DEST", value_parser = place(), value_hint = ValueHint::AnyPath)]
+    json: Option<Place>,
+    /// Rename the FILE of --json to FILE.1, and begin a new one, before the line that follows a size (KiB, MiB, GiB), an age
+    /// since its first line (s, m, h, d) or the first of both: 100MiB,1d. An age is looked at every second. The user must be
+    /// allowed to write to FILE's directory without capabilities, even root.
+    #[arg(long = "json-rotate", value_name = "SIZE,AGE")]
+    limits: Option<Limits>,
+    /// How many old files are kept, of which FILE.1 is the latest.
+    #[arg(
+        long = "json-keep",
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        requires = "limits"
+    )]
+    keep: u32,
+}
+
+impl DestinationArgs {
+    /// What was named.
+    pub fn place(&self) -> Option<&Place> {
+        self.json.as_ref()
+    }
+
+    pub fn rotation(&self) -> Option<Rotation> {
+        self.limits.map(|limits| Rotation { limits, keep: self.keep })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match (&self.json, self.limits) {
+            (_, None) | (Some(Place::File(_)), Some(_)) => Ok(()),
+            (None | Some(Place::Stdout | Place::Socket(_)), Some(_)) => {
+                Err("--json-rotate takes a file, named by --json FILE".into())
+            }
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -580,9 +630,14 @@ impl NodeArgs {
 
 impl JsonArgs {
     pub fn lines(&self, pretty: bool) -> JsonLines {
-        let style = Style { bytes: self.bytes, pretty, raw: self.payload.payload == PayloadStyle::Raw };
-        JsonLines { style, without_payload: self.payload.payload == PayloadStyle::None }
+        let mut lines = JsonLines::new(self.bytes, self.payload.payload);
+        lines.style.pretty = pretty;
+        lines
     }
+}
+
+fn place() -> impl TypedValueParser<Value = Place> {
+    OsStringValueParser::new().try_map(Place::try_from)
 }
 
 fn speed(text: &str) -> Result<Speed, String> {
@@ -602,7 +657,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn path(text: &str) -> Result<String, String> {
-    if [http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
+    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
         return Err("is taken by another page".into());
     }
     // What clients would write otherwise, RFC 3986 has as %XX, as in /%C3%BC.
@@ -683,13 +738,35 @@ mod tests {
             export("--utxocache-coins --json f --events utxocache:add"),
             (coins, set("utxocache:spent,utxocache:uncache"))
         );
-        assert_eq!(export("--events utxocache"), (set("utxocache"), coins));
-        assert_eq!(export("--events utxocache:add,net"), (set("net,utxocache:add"), set("utxocache:add")));
+        assert_eq!(export("--events utxocache --web.max-streams 0"), (set("utxocache"), coins));
+        assert_eq!(export("--events utxocache"), (set("utxocache"), none), "a stream may want them");
+        assert_eq!(
+            export("--events utxocache:add,net --web.max-streams 0"),
+            (set("net,utxocache:add"), set("utxocache:add"))
+        );
         assert_eq!(export("--events all --json f"), (set("all"), none));
 
         let Cli { tap, .. } = Cli::parse_arguments(["bitcointap", "--events", "utxocache:add"]).unwrap();
         let options = tap.options();
         assert_eq!((options.selection.tracepoints(), options.summed), (set("utxocache:add"), none));
+    }
+
+    #[test]
+    fn a_file_of_lines_may_be_rotated() {
+        let tap = |arguments: &str| {
+            let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
+            let Cli { tap, .. } = Cli::parse_arguments(arguments).unwrap();
+            (tap.destination.place().cloned(), tap.destination.rotation())
+        };
+        assert_eq!(tap(""), (None, None));
+        assert_eq!(tap("--json unix:s"), (Some(Place::Socket("s".into())), None));
+        let rotation = |keep| Rotation { limits: "100MiB,1d".parse().unwrap(), keep };
+        assert_eq!(tap("--json f --json-rotate 100MiB,1d"), (Some(Place::File("f".into())), Some(rotation(10))));
+        assert_eq!(tap("--json f --json-rotate 1d,100MiB --json-keep 3").1, Some(rotation(3)));
+        let export = ["bitcointap", "export", "--json", "f", "--json-rotate", "100MiB,1d", "--json-keep", "7"];
+        let Some(Command::Export(export)) = Cli::parse_arguments(export).unwrap().command else { panic!() };
+        assert_eq!(export.destination.place(), Some(&Place::File("f".into())));
+        assert_eq!(export.destination.rotation(), Some(rotation(7)));
     }
 
     #[test]
@@ -751,11 +828,13 @@ mod tests {
             "export --web.telemetry-path /m\u{fc}",
             "export --web.telemetry-path /a|b",
             "export --web.telemetry-path /-/ready",
+            "export --web.telemetry-path /events",
             "export --web.listen-address nonsense",
             "export --web.listen-address ::1:10833",
             "export --web.listen-address :1,:2",
             "export --web.listen-address :1 --web.systemd-socket",
             "export --web.max-requests -1",
+            "export --web.max-streams 33",
             "export --web.config.file",
             "export --web.config.file a --web.config.file b",
             "tap --utxocache-coins",
@@ -763,6 +842,19 @@ mod tests {
             "--follow --drop-capabilities all",
             "export --drop-capabilities none",
             "--drop-capabilities all export",
+            "--json",
+            "--json unix:",
+            "--json-rotate 1MiB",
+            "--json - --json-rotate 1MiB",
+            "--json unix:s --json-rotate 1MiB",
+            "--json f --json-rotate 1MB",
+            "--json f --json-rotate 1d,1h",
+            "--json f --json-rotate 1d --json-keep 0",
+            "--json f --json-keep 3",
+            "--json f --pcap g",
+            "export --json-rotate 1MiB",
+            "export --json - --json-rotate 1MiB",
+            "export --json f --json-keep 3",
             "export --address-list file",
             "export --address-list =file",
             "export --address-list name=",

@@ -113,7 +113,7 @@ impl Decoder {
     /// Payloads of messages are decoded if it `decodes` them.
     pub fn decode<'a>(&self, record: &'a [u8], decodes: bool, mut give: impl FnMut(Event<'a>)) -> bool {
         let Some((header, _)) = record::split::<types::event_header>(record) else { return false };
-        let time = Time(header.time_ns.saturating_add_signed(-self.tai_offset_ns));
+        let time = Time(header.time_ns.saturating_add_signed(self.tai_offset_ns.saturating_neg()));
         let moment = Moment(header.boot_ns);
         if u32::from(header.tracepoint) == types::tracepoint::LOSSES.0 {
             let Some((losses, _)) = record::split::<types::losses_record>(record) else { return false };

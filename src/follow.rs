@@ -10,14 +10,12 @@ use std::{
 use bitcointap::{
     Error, privileges,
     process::{Node, Which},
-    tap::{Batch, Counted, Options, Run, Tap, unshared},
+    tap::{Batch, Counted, DRAIN_INTERVAL, Options, Run, Tap, unshared},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
 use crate::{cli::DropCapabilities, run::Result, stop::Stop};
 
-/// The longest that an event waits in the ring buffer before it is drained.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 /// How often a node is looked for while none runs; with attaching it is tapped within a second of its start.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(200);
 /// How often it is made sure that the process has not become another program.
@@ -287,11 +285,12 @@ fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
 }
 
 pub fn log_end(counted: &Counted, end: End, unread: usize) {
-    let (mut fired, mut filtered, mut lost) = (0, 0, 0);
+    let (mut fired, mut filtered, mut lost) = (0_u64, 0_u64, 0_u64);
     for counters in &counted.counters {
-        fired += counters.fired;
-        filtered += counters.filtered;
-        lost += counters.lost.iter().sum::<u64>();
+        // A recording may say anything.
+        fired = counters.fired.saturating_add(fired);
+        filtered = counters.filtered.saturating_add(filtered);
+        lost = counters.lost.into_iter().fold(lost, u64::saturating_add);
     }
     let why = match end {
         End::Requested => "stopped",

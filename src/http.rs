@@ -1,5 +1,5 @@
-//! Serves the metrics over HTTP, from a thread of its own. In: bound sockets, what to serve and to whom. Out: the text formats
-//! that Prometheus scrapes. However slow or hostile clients are, all that they can hold up is each other, and that not for long.
+//! Serves metrics and events over HTTP, from a thread of its own. In: bound sockets, what to serve and to whom. Out: the text
+//! formats that Prometheus scrapes, and streams of events. However slow or hostile clients are, all that they can hold up is each other, and that not for long.
 
 mod config;
 mod encoding;
@@ -9,6 +9,7 @@ mod listen;
 mod openmetrics;
 mod passwords;
 mod site;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -18,7 +19,7 @@ use std::{
     io,
     os::fd::AsFd,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     thread,
     time::Duration,
@@ -26,7 +27,10 @@ use std::{
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{
+    RecvFlags, recv,
+    sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -38,11 +42,13 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 pub use self::{
     gate::Gate,
     listen::{Address, Listener},
-    site::{HEALTHY_PATH, READY_PATH, Readiness, Site},
+    site::{EVENTS_PATH, HEALTHY_PATH, READY_PATH, Readiness, Site},
+    streams::{Streams, Told},
 };
 use self::{
-    gate::Refusal,
+    gate::{Refusal, Version},
     listen::{Socket, SocketFile},
+    streams::Place,
 };
 use crate::privileges;
 
@@ -57,12 +63,16 @@ struct Limits {
     head_bytes: usize,
     /// For a connection to be used; after it the answer in hand is the last.
     connection: Duration,
-    /// For that last answer.
+    /// For that last answer, but for a stream, which has as long as it likes.
     last_answer: Duration,
+    /// How often it is made sure that who reads a stream would be let in by the same rules still.
+    review: Duration,
 }
 
 /// How many connections there are at most at once; further ones wait.
 pub const MAX_CONNECTIONS: usize = 64;
+/// How many of them can be streams of events, so that there is room for scrapes.
+pub const MAX_STREAMS: usize = MAX_CONNECTIONS / 2;
 
 const LIMITS: Limits = Limits {
     connections: MAX_CONNECTIONS,
@@ -70,10 +80,17 @@ const LIMITS: Limits = Limits {
     head_bytes: 16 << 10,
     connection: Duration::from_secs(60),
     last_answer: Duration::from_secs(10),
+    review: Duration::from_secs(10),
 };
 
 /// After the system refused a connection, as when there are no file descriptors left.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// After this the kernel asks a silent client whether it is there still, then as often again, in this interval, before it gives
+/// it up: a reader that was cut off while no events came would be served for ever.
+const PROBED_AFTER: Duration = Duration::from_secs(30);
+const PROBES: u32 = 3;
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The thread that answers, until the process ends. Dropped, it removes the files of its sockets.
 #[derive(Debug)]
@@ -194,6 +211,9 @@ async fn accept(doors: &[Door], house: &Arc<House>) {
         });
         match next.await {
             Ok(Stream::Tcp(stream)) => {
+                if let Err(error) = probe(&stream) {
+                    tracing::debug!(%error, "an HTTP client will not be probed");
+                }
                 connections.spawn(receive(Arc::clone(house), stream));
             }
             Ok(Stream::Unix(stream)) => {
@@ -205,6 +225,14 @@ async fn accept(doors: &[Door], house: &Arc<House>) {
             }
         }
     }
+}
+
+/// Lets the kernel find out when the client has gone without a word.
+fn probe(stream: &TcpStream) -> rustix::io::Result<()> {
+    set_tcp_keepidle(stream, PROBED_AFTER)?;
+    set_tcp_keepintvl(stream, PROBE_INTERVAL)?;
+    set_tcp_keepcnt(stream, PROBES)?;
+    set_socket_keepalive(stream, true)
 }
 
 /// Speaks TLS first, if it is spoken here.
@@ -247,9 +275,11 @@ enum Secured {
 
 async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured) {
     let (House { gate, site, limits }, secured) = (house, &secured);
+    let streaming = &OnceLock::<(Place, Version)>::new();
     let service = service_fn(|request: Request<Incoming>| async move {
         // Who sends many requests at once lets others go first after each.
         yield_now().await;
+        let version = (request.uri().path() == EVENTS_PATH).then(|| gate.version());
         let (admission, fields) = match secured {
             Secured::Lacking => (Err(Refusal::PlainText), Vec::new()),
             // Who was let in by other files is not by that. Clients ask again, by another connection.
@@ -258,6 +288,11 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
         };
         let mut response = site.respond(&request, admission);
         response.headers_mut().extend(fields);
+        if let Some(place) = response.extensions_mut().remove() {
+            let Some(Ok(version)) = version else { return Err("the web configuration has changed") };
+            // A stream is the last answer of its connection.
+            let _ = streaming.set((place, version));
+        }
         Ok(response)
     });
     let mut builder = http1::Builder::new();
@@ -267,7 +302,13 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
         Ok(ended) => ended,
         Err(_) => {
             connection.as_mut().graceful_shutdown();
-            timeout(limits.last_answer, connection).await.unwrap_or(Ok(()))
+            let mut ended = timeout(limits.last_answer, connection.as_mut()).await;
+            while let (Err(_), Some((_, version))) = (&ended, streaming.get())
+                && gate.is_still(version)
+            {
+                ended = timeout(limits.review, connection.as_mut()).await;
+            }
+            ended.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

@@ -22,6 +22,19 @@ pub enum BytesStyle {
     Hex,
 }
 
+/// What is written of the payloads of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum PayloadStyle {
+    /// Nothing: `tap` and `record` do not even copy it from the node
+    None,
+    /// What it says; a recording always keeps its bytes
+    #[default]
+    Decoded,
+    /// What it says, and as `raw` its bytes in hex
+    Raw,
+}
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {

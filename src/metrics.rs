@@ -44,6 +44,7 @@ use std::{array, time::Duration};
 
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
+#[cfg(feature = "http")]
 pub(crate) use self::exporter::HTTP_PATHS;
 pub use self::listed::AddressList;
 use self::{
@@ -240,6 +241,11 @@ impl Metrics {
         if let Some(sink) = self.json_sinks.iter().position(|&known| known == sink) {
             self.exporter.json_lines(sink, lines, lost);
         }
+    }
+
+    /// How many readers the HTTP server's stream of events has.
+    pub fn http_streams(&mut self, open: usize) {
+        self.exporter.http_streams(open);
     }
 
     /// Where the HTTP server counts its requests, by path and code.

@@ -18,7 +18,7 @@ pub(crate) fn ip_of(address: &str) -> Option<IpAddr> {
 }
 
 /// Network in Bitcoin Core's netaddress.h, each at its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Network {
     /// An address that nobody can be reached by from elsewhere, such as 127.0.0.1.

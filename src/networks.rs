@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// IP networks, looked up in logarithmic time.
 #[derive(Clone, Debug, Default)]
 pub struct Networks {
-    /// In order, none within or next to another.
+    /// In order, none within another.
     ipv4: Vec<Ipv4Net>,
     ipv6: Vec<Ipv6Net>,
     given: usize,
@@ -80,17 +80,11 @@ impl Networks {
         Ok(Self { ipv4: Ipv4Net::aggregate(&ipv4), ipv6: Ipv6Net::aggregate(&ipv6), given })
     }
 
-    /// Adds one.
+    /// Adds one. So that thousands can be added after another, they are not joined.
     pub(crate) fn add(&mut self, network: IpNet) {
-        match network {
-            IpNet::V4(network) => {
-                self.ipv4.push(network);
-                self.ipv4 = Ipv4Net::aggregate(&self.ipv4);
-            }
-            IpNet::V6(network) => {
-                self.ipv6.push(network);
-                self.ipv6 = Ipv6Net::aggregate(&self.ipv6);
-            }
+        match network.trunc() {
+            IpNet::V4(network) => insert(&mut self.ipv4, network, |outer, inner| outer.contains(inner)),
+            IpNet::V6(network) => insert(&mut self.ipv6, network, |outer, inner| outer.contains(inner)),
         }
         self.given += 1;
     }
@@ -119,6 +113,17 @@ impl Networks {
     pub fn is_empty(&self) -> bool {
         self.given == 0
     }
+}
+
+/// Keeps `networks` in order, and none within another. Two of them overlap only if one is within the other.
+fn insert<N: Ord>(networks: &mut Vec<N>, network: N, contains: fn(&N, &N) -> bool) {
+    let at = networks.partition_point(|other| *other < network);
+    // The larger of two that start at the same address stands first.
+    if networks[..at].last().is_some_and(|before| contains(before, &network)) {
+        return;
+    }
+    let within = networks[at..].iter().take_while(|after| contains(&network, after)).count();
+    networks.splice(at..at + within, [network]);
 }
 
 /// An IP address, or a network in CIDR notation. IPv4 within IPv6 is IPv4.
@@ -151,6 +156,24 @@ mod tests {
             for address in addresses {
                 assert_eq!(networks.contains(address.parse().unwrap()), expected, "{address}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_added_in_any_order_is_contained() {
+        let given = ["10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/9", "9.255.255.255", "11.0.0.0", "0.0.0.1", "10.1.0.0/16"];
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..100 {
+            let mut order = given;
+            rng.shuffle(&mut order);
+            let mut networks = Networks::default();
+            order.iter().for_each(|text| networks.add(network(text).unwrap()));
+            assert_eq!((networks.ipv4.len(), networks.len()), (4, 7), "{order:?}: {networks:?}");
+            assert_contains(
+                &networks,
+                &["10.0.0.0", "10.1.2.3", "10.255.255.255", "9.255.255.255", "11.0.0.0", "0.0.0.1"],
+                &["9.255.255.254", "11.0.0.1", "0.0.0.0", "0.0.0.2", "::10.0.0.0"],
+            );
         }
     }
 

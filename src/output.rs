@@ -1,6 +1,14 @@
 //! Events to a writer, by a thread of its own, so that a slow or stopped reader holds up nothing else. In: [`Batch`]es, bounded
 //! in bytes; those that wait longest make room for new ones. Out, in some [`Format`]: each event that is wanted, and each gap
-//! before the event that it precedes.
+//! before the event that it precedes. A destination that fails may work again later: what waits is written then, as far as it
+//! still waits.
+
+mod destination;
+mod file;
+mod rotation;
+mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,9 +21,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use destination::Plain;
+pub use destination::{Destination, Place};
+pub use rotation::{Limits, Rotation};
+
 use crate::{
     event::{Event, Kind, Lost, Moment, Time},
-    json::{self, Style},
+    json::{self, BytesStyle, PayloadStyle, Style},
     privileges,
     selection::{Filter, Selection},
     tap::{self, Batch},
@@ -26,11 +38,13 @@ use crate::{
 const QUEUE_BYTES: usize = 8 << 20;
 const BUFFER_BYTES: usize = 64 << 10;
 /// How often the end of the thread is looked for.
-const FINISH_INTERVAL: Duration = Duration::from_millis(1);
+pub(crate) const FINISH_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a writer that does not block is left alone when it can take no more.
 const WRITER_INTERVAL: Duration = Duration::from_millis(1);
+/// How often a destination is flushed and looked after, and how long one that fails is left alone.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What an abandoned thread that can still write takes to write what is missing.
-const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How events are written.
 pub trait Format: Send + 'static {
@@ -57,12 +71,20 @@ pub trait Format: Send + 'static {
 }
 
 /// A line of JSON for each event.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JsonLines {
     /// How they are written.
     pub style: Style,
     /// Whether messages are written without their payload, which is then not decoded.
     pub without_payload: bool,
+}
+
+impl JsonLines {
+    /// Not indented.
+    pub fn new(bytes: BytesStyle, payload: PayloadStyle) -> Self {
+        let style = Style { bytes, pretty: false, raw: payload == PayloadStyle::Raw };
+        Self { style, without_payload: payload == PayloadStyle::None }
+    }
 }
 
 impl Format for JsonLines {
@@ -75,7 +97,7 @@ impl Format for JsonLines {
     }
 }
 
-/// Where events go.
+/// Where events go. Dropped, it writes nothing more, and its thread ends as soon as the writer lets it.
 #[derive(Debug)]
 pub struct Output {
     shared: Arc<Shared>,
@@ -97,6 +119,8 @@ struct Shared {
     events: AtomicU64,
     /// Events that found no room, or that writing failed for.
     lost: AtomicU64,
+    /// Writing fails at the moment, and is tried again.
+    interrupted: AtomicBool,
     /// Nothing more will be written.
     ended: AtomicBool,
     /// As many events as were asked for are written.
@@ -147,6 +171,26 @@ impl Output {
         wanted: &Selection,
         count: Option<u64>,
     ) -> io::Result<Output> {
+        Self::start_any(Plain(writer), format, wanted, count)
+    }
+
+    /// The same for a destination that may be able to go on after a failure, which is then tried about every second, and logged
+    /// once until it works again.
+    pub fn start_to(
+        destination: impl Destination,
+        lines: JsonLines,
+        wanted: &Selection,
+        count: Option<u64>,
+    ) -> io::Result<Output> {
+        Self::start_any(destination, lines, wanted, count)
+    }
+
+    fn start_any(
+        writer: impl Destination,
+        format: impl Format,
+        wanted: &Selection,
+        count: Option<u64>,
+    ) -> io::Result<Output> {
         let shared = Arc::new(Shared {
             filter: wanted.compile(),
             queue: Mutex::default(),
@@ -156,18 +200,23 @@ impl Output {
             written_bytes: AtomicU64::new(0),
             events: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             satisfied: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             failure: Mutex::new(None),
         });
-        let counted = Counted { writer, bytes: 0, shared: Arc::clone(&shared) };
+        let counted = Counted { writer, bytes: 0, discards: false, shared: Arc::clone(&shared) };
         let writing = Writing {
             out: BufWriter::with_capacity(BUFFER_BYTES, counted),
             format,
             left: count.unwrap_or(u64::MAX),
             untold: Untold::default(),
             unwritten: VecDeque::new(),
+            whole: 0,
+            looked_after: None,
+            lost_before: 0,
+            outage: None,
             shared: Arc::clone(&shared),
         };
         let thread = thread::Builder::new().name("output".into()).spawn(move || {
@@ -185,7 +234,7 @@ impl Output {
     /// Hands a batch over. If the queue is full, the events that wait longest in it are counted as lost, and if the writer has
     /// failed, those of the batch.
     pub fn push(&self, batch: &Arc<Batch>) {
-        if batch.is_empty() || self.shared.satisfied.load(Relaxed) {
+        if !batch.concerns(&self.shared.filter) || self.shared.satisfied.load(Relaxed) {
             return;
         }
         let bytes = batch.bytes();
@@ -243,6 +292,11 @@ impl Output {
         self.shared.ended.load(Relaxed)
     }
 
+    /// Whether writing fails at the moment, and is tried again.
+    pub fn is_interrupted(&self) -> bool {
+        self.shared.interrupted.load(Relaxed)
+    }
+
     /// How long nothing has been written, as far as this was asked before.
     pub fn stalled_for(&mut self) -> Duration {
         let written = self.shared.written_bytes.load(Relaxed);
@@ -260,15 +314,13 @@ impl Output {
     /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
     /// then is counted as lost: a reader that has stopped reading cannot hold up the end.
     pub fn finish(mut self, hurry: impl Fn(&mut Output) -> bool) -> Outcome {
-        self.shared.queue().closed = true;
-        self.shared.queued.notify_one();
-        while !self.thread.is_finished() && !hurry(&mut self) {
+        self.close();
+        while !self.is_done() && !hurry(&mut self) {
             thread::sleep(FINISH_INTERVAL);
         }
-        // A thread that can still write ends with a whole line.
-        self.shared.abandoned.store(true, Relaxed);
+        self.abandon();
         let deadline = Instant::now() + LAST_LINE_PATIENCE;
-        while !self.thread.is_finished() && Instant::now() < deadline {
+        while !self.is_done() && Instant::now() < deadline {
             thread::sleep(FINISH_INTERVAL);
         }
         // A thread that is stuck has not counted what is still queued.
@@ -278,11 +330,38 @@ impl Output {
         let satisfied = self.shared.satisfied.load(Relaxed);
         Outcome { written: self.lines_written(), lost: if satisfied { 0 } else { lost }, failure: self.take_failure() }
     }
+
+    /// Nothing more will be handed over: the thread ends when it has written what is queued.
+    pub(crate) fn close(&self) {
+        self.shared.queue().closed = true;
+        self.shared.queued.notify_one();
+    }
+
+    /// What is not written by now is lost; a thread that can still write ends with a whole line.
+    pub(crate) fn abandon(&self) {
+        self.shared.abandoned.store(true, Relaxed);
+    }
+
+    /// Whether the thread has ended.
+    pub(crate) fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.abandon();
+        self.close();
+    }
 }
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>, timeout: Duration) -> MutexGuard<'a, Queue> {
+        self.queued.wait_timeout(queue, timeout).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Counts the events of a batch as lost that was not taken from the queue.
@@ -316,7 +395,7 @@ impl Untold {
     fn add(&mut self, filter: &Filter, batch: &Batch, reason: LossReason) -> u64 {
         let mut events = 0;
         batch.as_lost(filter, reason, |lost| {
-            events += u64::from(lost.reason == reason);
+            events += if lost.reason == reason { lost.count } else { 0 };
             self.add_gap(lost);
         });
         events
@@ -330,31 +409,63 @@ impl Untold {
         other.gaps().for_each(|gap| self.add_gap(gap));
     }
 
+    fn first(&self) -> Option<Lost> {
+        self.0.first_key_value().map(|(&(tracepoint, reason), &count)| Lost { tracepoint, reason, count })
+    }
+
     fn gaps(self) -> impl Iterator<Item = Lost> {
         self.0.into_iter().map(|((tracepoint, reason), count)| Lost { tracepoint, reason, count })
     }
 }
 
 /// The thread's side.
-struct Writing<W: Write, F> {
-    out: BufWriter<Counted<W>>,
+struct Writing<D: Destination, F> {
+    out: BufWriter<Counted<D>>,
     format: F,
     /// Events until the end.
     left: u64,
     /// What is missing before the next event.
     untold: Untold,
-    /// Lines that have not left the buffer: where each ends, and whether it is an event.
-    unwritten: VecDeque<(u64, bool)>,
+    /// Lines that have not left the buffer, and where each ends.
+    unwritten: VecDeque<(u64, Line)>,
+    /// Where the last line ends that has.
+    whole: u64,
+    /// When the destination was flushed and looked after.
+    looked_after: Option<Instant>,
+    /// What was lost before the last batch that was begun.
+    lost_before: u64,
+    outage: Option<Outage>,
     shared: Arc<Shared>,
 }
 
-impl<W: Write, F: Format> Writing<W, F> {
+/// What a line tells.
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    Event(Tracepoint),
+    Gap(Lost),
+}
+
+/// A destination has failed, and it is not known for long enough that it works again.
+#[derive(Debug)]
+struct Outage {
+    /// What was lost before it.
+    lost_before: u64,
+    /// Since when it seems to work again.
+    works_since: Option<Instant>,
+}
+
+impl<D: Destination, F: Format> Writing<D, F> {
     fn run(mut self) {
-        if let Err(error) = self.write_all() {
-            self.account();
-            let unwritten = self.unwritten.iter().filter(|&&(_, is_event)| is_event).count();
-            self.shared.lost.fetch_add(unwritten as u64, Relaxed);
-            *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        // What is not there yet is told at once, and not with the first event.
+        let mut result = self.format.begin(&mut self.out).and_then(|()| self.look_after());
+        while let Err(error) = result.and_then(|()| self.write_all()) {
+            result = self.recover(error);
+            if let Err(error) = result {
+                // One that would block was waited for as long as there was time.
+                let failure = Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock);
+                *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+                break;
+            }
         }
         self.shared.satisfied.store(self.left == 0, Relaxed);
         self.shared.ended.store(true, Relaxed);
@@ -367,7 +478,6 @@ impl<W: Write, F: Format> Writing<W, F> {
     }
 
     fn write_all(&mut self) -> io::Result<()> {
-        self.format.begin(&mut self.out)?;
         while let Some(Item { next_run, lost, batch }) = self.next()? {
             if next_run {
                 self.format.next_run();
@@ -377,8 +487,10 @@ impl<W: Write, F: Format> Writing<W, F> {
                 self.shared.lose(&mut self.untold, &batch, LossReason::QueueFull);
                 continue;
             }
-            self.shared.events.fetch_add(batch.tracepoints(&self.shared.filter).count() as u64, Relaxed);
-            let result = self.write(&batch);
+            let tracepoints: Vec<_> = batch.tracepoints(&self.shared.filter).collect();
+            self.shared.events.fetch_add(tracepoints.len() as u64, Relaxed);
+            self.lost_before = self.shared.lost.load(Relaxed);
+            let result = self.write(&batch, &tracepoints);
             self.account();
             self.shared.queue().bytes -= batch.bytes();
             result?;
@@ -391,7 +503,9 @@ impl<W: Write, F: Format> Writing<W, F> {
             self.gaps((time, moment))?;
         }
         self.format.end(&mut self.out, time)?;
-        self.flush()
+        self.flush()?;
+        self.end_outage();
+        Ok(())
     }
 
     /// Flushes before it waits: a line is seen when it is there. None when the queue is closed.
@@ -400,6 +514,12 @@ impl<W: Write, F: Format> Writing<W, F> {
         let shared = Arc::clone(&self.shared);
         let mut queue = shared.queue();
         loop {
+            // Also when there is always more; and before anything is taken, which would be lost if that fails.
+            if !queue.items.is_empty() && self.looked_after.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+                drop(queue);
+                self.look_after()?;
+                queue = shared.queue();
+            }
             if let Some(item) = queue.items.pop_front() {
                 return Ok(Some(item));
             }
@@ -407,20 +527,26 @@ impl<W: Write, F: Format> Writing<W, F> {
                 self.untold.merge(std::mem::take(&mut queue.untold));
                 return Ok(None);
             }
-            if flushed {
-                queue = shared.queued.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            } else {
+            if !flushed {
                 drop(queue);
                 self.flush()?;
                 flushed = true;
                 queue = shared.queue();
+                continue;
             }
+            queue = match self.outage {
+                None => shared.queued.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(_) => shared.wait(queue, LOOK_INTERVAL),
+            };
+            self.end_outage_if_over();
         }
     }
 
-    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+    /// Writes the events of a batch, whose tracepoints are given.
+    fn write(&mut self, batch: &Batch, tracepoints: &[Tracepoint]) -> io::Result<()> {
         let mut result = Ok(());
-        let (mut lost, mut events, mut end) = (0, 0, None);
+        // Events that are written, and why those after them are not.
+        let (mut events, mut end) = (0, None);
         let shared = Arc::clone(&self.shared);
         batch.each_of(&shared.filter, self.format.decodes(), |event| {
             if let Kind::Lost(gap) = event.kind {
@@ -428,44 +554,60 @@ impl<W: Write, F: Format> Writing<W, F> {
                 self.untold.add_gap(gap);
                 return;
             }
-            // Time may be up in the middle of a batch.
-            if end.is_none() && self.shared.abandoned.load(Relaxed) {
-                end = Some(events);
+            if end.is_some() || self.left == 0 {
+                return;
             }
-            events += 1;
-            if result.is_err() {
-                lost += 1;
-            } else if self.left > 0 && end.is_none() {
-                result = self.gaps((event.time, event.moment)).and_then(|()| self.line(&event, true));
-                match result {
-                    Ok(()) => self.left -= 1,
-                    Err(_) => lost += 1,
-                }
+            // Time may be up in the middle of a batch.
+            if self.shared.abandoned.load(Relaxed) {
+                end = Some(LossReason::QueueFull);
+                return;
+            }
+            let line = Line::Event(tracepoints[events]);
+            match self.gaps((event.time, event.moment)).and_then(|()| self.line(&event, line)) {
+                Ok(()) => (events, self.left) = (events + 1, self.left - 1),
+                Err(error) => (result, end) = (Err(error), Some(LossReason::WriteFailed)),
             }
         });
-        if let (Some(end), Ok(())) = (end, &result) {
-            for tracepoint in batch.tracepoints(&shared.filter).skip(end) {
-                self.untold.add_gap(Lost { tracepoint, reason: LossReason::QueueFull, count: 1 });
-                lost += 1;
-            }
+        if let Some(reason) = end {
+            let rest = &tracepoints[events..];
+            rest.iter().for_each(|&tracepoint| self.untold.add_gap(Lost { tracepoint, reason, count: 1 }));
+            self.shared.lost.fetch_add(rest.len() as u64, Relaxed);
         }
-        self.shared.lost.fetch_add(lost, Relaxed);
         result
     }
 
     fn gaps(&mut self, (time, moment): (Time, Moment)) -> io::Result<()> {
-        if self.untold.0.is_empty() {
-            return Ok(());
+        while let Some(gap) = self.untold.first() {
+            self.line(&Event { time, moment, kind: Kind::Lost(gap) }, Line::Gap(gap))?;
+            self.untold.0.pop_first();
         }
-        let mut gaps = std::mem::take(&mut self.untold).gaps();
-        gaps.try_for_each(|gap| self.line(&Event { time, moment, kind: Kind::Lost(gap) }, false))
+        Ok(())
     }
 
-    fn line(&mut self, event: &Event<'_>, is_event: bool) -> io::Result<()> {
+    fn line(&mut self, event: &Event<'_>, line: Line) -> io::Result<()> {
+        if self.destination().is_full(self.out.buffer().len()) {
+            self.look_after()?;
+        }
         self.format.event(&mut self.out, event)?;
         let end = self.out.get_ref().bytes + self.out.buffer().len() as u64;
-        self.unwritten.push_back((end, is_event));
+        self.unwritten.push_back((end, line));
         Ok(())
+    }
+
+    fn destination(&self) -> &D {
+        &self.out.get_ref().writer
+    }
+
+    fn destination_mut(&mut self) -> &mut D {
+        &mut self.out.get_mut().writer
+    }
+
+    /// Between two lines.
+    fn look_after(&mut self) -> io::Result<()> {
+        self.looked_after = Some(Instant::now());
+        self.flush()?;
+        self.end_outage_if_over();
+        self.destination_mut().look_after()
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -477,22 +619,125 @@ impl<W: Write, F: Format> Writing<W, F> {
     /// A line counts as written when it has left the buffer.
     fn account(&mut self) {
         let written = self.unwritten.partition_point(|&(end, _)| end <= self.out.get_ref().bytes);
-        let events = self.unwritten.drain(..written).filter(|&(_, is_event)| is_event).count();
+        let mut events = 0;
+        for (end, line) in self.unwritten.drain(..written) {
+            self.whole = end;
+            events += u64::from(matches!(line, Line::Event(_)));
+        }
         self.shared.written.fetch_add(written as u64, Relaxed);
-        self.shared.written_events.fetch_add(events as u64, Relaxed);
+        self.shared.written_events.fetch_add(events, Relaxed);
+    }
+
+    /// After a failure: until it works again, or the end.
+    fn recover(&mut self, mut error: io::Error) -> io::Result<()> {
+        let mut may_work_again = self.give_up_unwritten();
+        if may_work_again && !self.shared.abandoned.load(Relaxed) {
+            self.begin_outage(&error);
+        }
+        while may_work_again && !self.shared.abandoned.load(Relaxed) {
+            let is_last = self.wait_to_retry();
+            match self.retry() {
+                Ok(()) => {
+                    self.outage.as_mut().expect("it has begun").works_since = Some(Instant::now());
+                    self.shared.interrupted.store(false, Relaxed);
+                    return Ok(());
+                }
+                Err(again) => error = again,
+            }
+            may_work_again = self.give_up_unwritten() && !is_last;
+        }
+        Err(error)
+    }
+
+    /// First of all what was lost, which shows whether it works without that anything is risked.
+    fn retry(&mut self) -> io::Result<()> {
+        self.destination_mut().reopen()?;
+        let waits_longest = self.shared.queue().items.front().map(|item| item.batch.drained());
+        self.gaps(waits_longest.unwrap_or_else(tap::now))?;
+        self.flush()
+    }
+
+    /// What has not left the buffer is lost. Gives whether the destination may ever work again.
+    fn give_up_unwritten(&mut self) -> bool {
+        self.account();
+        let torn = self.out.get_ref().bytes - self.whole;
+        self.whole = self.out.get_ref().bytes;
+        let mut events = 0;
+        for (_, line) in std::mem::take(&mut self.unwritten) {
+            match line {
+                Line::Event(tracepoint) => {
+                    events += 1;
+                    self.untold.add_gap(Lost { tracepoint, reason: LossReason::WriteFailed, count: 1 });
+                }
+                Line::Gap(gap) => self.untold.add_gap(gap),
+            }
+        }
+        self.left = self.left.saturating_add(events);
+        self.shared.lost.fetch_add(events, Relaxed);
+        self.out.get_mut().discards = true;
+        let _ = self.out.flush();
+        self.out.get_mut().discards = false;
+        self.destination_mut().has_failed(torn)
+    }
+
+    fn begin_outage(&mut self, error: &io::Error) {
+        self.shared.interrupted.store(true, Relaxed);
+        match &mut self.outage {
+            // It did not work for long.
+            Some(outage) => outage.works_since = None,
+            None => {
+                let name = self.destination().name();
+                tracing::error!(
+                    "cannot write JSON lines to {name}: {error}; it is tried again every second, and what cannot wait is lost"
+                );
+                self.outage = Some(Outage { lost_before: self.lost_before, works_since: None });
+            }
+        }
+    }
+
+    fn end_outage_if_over(&mut self) {
+        let works_since = self.outage.as_ref().and_then(|outage| outage.works_since);
+        if works_since.is_some_and(|since| since.elapsed() >= LOOK_INTERVAL) {
+            self.end_outage();
+        }
+    }
+
+    fn end_outage(&mut self) {
+        if let Some(Outage { lost_before, .. }) = self.outage.take() {
+            let lost = self.shared.lost.load(Relaxed) - lost_before;
+            tracing::info!(lost, "JSON lines are written to {} again", self.destination().name());
+        }
+    }
+
+    /// Leaves the destination alone for a while, if there is time: the end, which it tells, comes first.
+    fn wait_to_retry(&self) -> bool {
+        let deadline = Instant::now() + LOOK_INTERVAL;
+        let mut queue = self.shared.queue();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if queue.closed || left.is_zero() {
+                return queue.closed;
+            }
+            queue = self.shared.wait(queue, left);
+        }
     }
 }
 
-/// A writer that knows how much it has taken, and that waits where the one inside, set not to block, would fail.
+/// A writer that knows how much it has taken, that gives up what is in a buffer before it, and that waits where the one inside, set not to block, would fail.
 #[derive(Debug)]
 struct Counted<W> {
     writer: W,
     bytes: u64,
+    /// What comes is given up.
+    discards: bool,
     shared: Arc<Shared>,
 }
 
 impl<W: Write> Write for Counted<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.discards {
+            return Ok(buffer.len());
+        }
         loop {
             match self.writer.write(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.shared.abandoned.load(Relaxed) => {
@@ -508,6 +753,6 @@ impl<W: Write> Write for Counted<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        if self.discards { Ok(()) } else { self.writer.flush() }
     }
 }

@@ -17,12 +17,12 @@ use bitcointap::{
 use crate::{
     cli::Speed,
     follow::{End, Sink, log_end},
-    run::Result,
+    run::{IDLE_INTERVAL, Result},
     stop::Stop,
 };
 
-/// How often a sink is looked after while nothing is due.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+/// Longer than anybody waits, and short enough to be added to any time.
+const LONGEST: Duration = Duration::from_secs(1 << 32);
 
 /// A recording to be replayed.
 pub struct Replay {
@@ -123,7 +123,7 @@ impl Pace {
             _ => *self.start.insert((Instant::now(), moment)),
         };
         let after = Duration::try_from_secs_f64(moment.since(first).as_secs_f64() / times);
-        after.ok().and_then(|after| start.checked_add(after))
+        Some(start + after.map_or(LONGEST, |after| after.min(LONGEST)))
     }
 }
 
@@ -142,6 +142,9 @@ mod tests {
             let start = pace.due(seconds(7)).unwrap();
             assert_eq!(pace.due(seconds(67)), Some(start + Duration::from_secs(expected)));
         }
+        let mut slowest = Pace { speed: Speed::Times(f64::MIN_POSITIVE), start: None };
+        let start = slowest.due(seconds(100)).unwrap();
+        assert_eq!(slowest.due(Moment(100_000_000_001)), Some(start + LONGEST));
         assert_eq!(Pace { speed: Speed::Max, start: None }.due(seconds(100)), None);
     }
 }

@@ -14,19 +14,17 @@ use std::{
 use bitcointap::{
     Error, doctor,
     event::Kind,
-    http::{self, Readiness, Site},
+    http::{self, Readiness, Site, Streams},
     metrics::{self, Metrics},
-    output::{Outcome, Output},
-    pcap, privileges,
+    output::{Outcome, Output, Place},
+    p2p, pcap, privileges,
     probes::{self, Probe},
     process::Which,
+    selection::Selection,
     tap::{Batch, Counted, Options, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
-use rustix::{
-    fs::{OFlags, fcntl_setfl},
-    io::Errno,
-};
+use rustix::{fs::OFlags, io::Errno};
 
 use crate::{
     address_lists::AddressLists,
@@ -41,31 +39,52 @@ pub type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
 
 /// How long a full queue of the output is left alone before looking again.
 const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
-/// How often outputs and lists are looked after when no events come any more.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+/// How many commands the log tells to be unknown.
+const COMMANDS_TOLD: usize = 5;
+/// How often outputs and lists are looked after while no events come.
+pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// `tap`: events as JSON lines on standard output.
+/// `tap`: events as JSON lines.
 pub fn tap(args: &TapArgs) -> Result<()> {
     let options = args.options();
+    warn_of_commands(&options.selection);
+    let place = args.destination.place().unwrap_or(&Place::Stdout);
+    // A file is opened with the capabilities that are about to go. With --pcap it is standard output, left alone.
+    let destination = place.open(args.destination.rotation())?;
     let source = Source::open(&args.replay, &args.node, &options)?;
+    let replays = matches!(source, Source::Recording(_));
     let stop = Stop::on_signals(args.duration)?;
-    let (wanted, count) = (&options.selection, args.count);
+    // No more of the others comes from the source, which has asked each event already.
+    let (wanted, count) = (&Selection::of(options.selection.tracepoints()), args.count);
     let output = match &args.pcap {
-        None => Output::start(io::stdout(), args.json.lines(args.pretty), wanted, count)?,
+        None => Output::start_to(destination, args.json.lines(args.pretty), wanted, count)?,
         Some(path) => Output::start(new_file(path)?, pcap::Writer::default(), wanted, count)?,
     };
-    let mut lines = Lines { output, stop: &stop };
+    // Others may work again.
+    let ends_for_good = args.pcap.is_some() || *place == Place::Stdout;
+    let mut lines = Lines { output, stop: &stop, replays };
     let result = source.feed(&options, &stop, args.follow, args.drop_capabilities(), &mut lines);
     // What was given before it failed is written all the same.
     let outcome = lines.output.finish(|output| stop.over(output));
     log_lines(&outcome);
     match outcome.failure {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let target = args.pcap.as_deref().filter(|path| *path != Path::new("-"));
-            let target = target.map_or("to standard output".into(), |path| path.display().to_string());
-            Err(format!("cannot write {target}: {error}").into())
+        // A reader that has closed, and a destination that did not work again in time for nothing.
+        Some(error) if ends_for_good && error.kind() == io::ErrorKind::BrokenPipe => result,
+        Some(_) if !ends_for_good && outcome.lost == 0 => result,
+        Some(error) => {
+            let pcap = args.pcap.as_deref().filter(|path| *path != Path::new("-"));
+            let place = pcap.map_or(place.to_string(), |path| path.display().to_string());
+            Err(format!("cannot write to {place}: {error}").into())
         }
-        _ => result,
+        None => result,
+    }
+}
+
+/// Tells which commands may be misspelled. They are taken all the same: newer nodes and other peers have their own.
+fn warn_of_commands(selection: &Selection) {
+    let unknown = selection.commands().filter(|command| p2p::command_index(command).is_none());
+    for command in unknown.take(COMMANDS_TOLD) {
+        tracing::warn!("Bitcoin Core has no message called {command}: is it spelled as meant?");
     }
 }
 
@@ -109,6 +128,7 @@ impl Source {
 
 /// `record`: events as they are, to a file.
 pub fn record(args: &RecordArgs) -> Result<()> {
+    warn_of_commands(&args.selection.selection);
     privileges::keep_for_attaching()?;
     privileges::check()?;
     let stop = Stop::on_signals(args.duration)?;
@@ -122,6 +142,8 @@ pub fn record(args: &RecordArgs) -> Result<()> {
 struct Lines<'a> {
     output: Output,
     stop: &'a Stop,
+    /// A recording, unlike a node, waits as long as the output fails.
+    replays: bool,
 }
 
 impl Sink for Lines<'_> {
@@ -130,9 +152,10 @@ impl Sink for Lines<'_> {
     }
 
     fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
-        let Self { output, stop } = self;
-        // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
-        wait_for_room(output, batch, stop);
+        let Self { output, stop, replays } = self;
+        // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place. But nobody knows how long
+        // a destination fails, and a node must be looked after.
+        wait_for_room(output, batch, stop, *replays);
         output.push(batch);
         Ok(if output.has_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
@@ -151,17 +174,19 @@ impl Sink for Lines<'_> {
     }
 }
 
-fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop) {
-    while !output.has_room(batch.bytes()) && !output.has_ended() && !stop.over(output) {
+fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop, also_while_it_fails: bool) {
+    let may_come = |output: &Output| !output.has_ended() && (also_while_it_fails || !output.is_interrupted());
+    while !output.has_room(batch.bytes()) && may_come(output) && !stop.over(output) {
         std::thread::sleep(QUEUE_INTERVAL);
     }
 }
 
-/// `export`: metrics over HTTP, and JSON lines if wanted.
+/// `export`: metrics and streams of events over HTTP, and JSON lines if wanted.
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
-    let json = args.json.as_deref().map(json_file).transpose()?;
+    let json = args.destination.place().map(|place| place.open(args.destination.rotation())).transpose()?;
+    warn_of_commands(&args.selection.selection);
     let options = args.options();
     let source = Source::open(&args.replay, &args.node, &options)?;
     let replays = matches!(source, Source::Recording(_));
@@ -171,13 +196,16 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let (gate, address_lists) = privileges::without_any(|| (args.gate(), lists.read()))?;
     let (gate, address_lists) = (gate?, address_lists?);
     let output = json
-        .map(|file| Output::start(file, args.json_style.lines(false), &args.selection.selection, None))
+        .map(|destination| Output::start_to(destination, args.json_style.lines(false), &args.selection.selection, None))
         .transpose()?;
-    let json_sinks: &[_] = match args.json.as_deref() {
-        None => &[],
-        Some(path) if path == Path::new("-") => &["stdout"],
-        Some(_) => &["file"],
+    let json_sinks: &[_] = match args.destination.place() {
+        None => &["http"],
+        Some(Place::Stdout) => &["stdout", "http"],
+        Some(Place::File(_)) => &["file", "http"],
+        Some(Place::Socket(_)) => &["socket", "http"],
     };
+    // The last is that of streams.
+    let json_sinks = if args.max_streams > 0 { json_sinks } else { &json_sinks[..json_sinks.len() - 1] };
     if !replays {
         privileges::check()?;
     }
@@ -187,11 +215,12 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let metrics = Metrics::new(Tracepoints::default(), &chosen);
     let readiness = Readiness::default();
     let (path, requests) = (args.telemetry_path.clone(), metrics.http_requests());
-    let site = Site::new(path, metrics.registry(), requests, readiness.clone(), args.max_requests);
+    let streams = Streams::new(options.sent(), args.max_streams.into());
+    let site = Site::new(path, metrics.registry(), requests, readiness.clone(), streams.clone(), args.max_requests);
     let _server = http::serve(listeners, gate, site)?;
 
     let sink = json_sinks.first().copied().unwrap_or_default();
-    let mut sinks = Sinks { metrics, readiness, lists, output, sink, waits: replays.then_some(&stop) };
+    let mut sinks = Sinks { metrics, readiness, lists, output, sink, streams, waits: replays.then_some(&stop) };
     let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut sinks);
     // Where no next run is followed, what the last one was can be scraped on.
     while result.is_ok() && !stop.wait(IDLE_INTERVAL) {
@@ -200,6 +229,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     if let Some(output) = sinks.output {
         log_lines(&output.finish(|output| stop.over(output)));
     }
+    sinks.streams.finish(|| stop.late());
     result
 }
 
@@ -211,6 +241,7 @@ struct Sinks<'a> {
     output: Option<Output>,
     /// The name of the output in metrics and logs.
     sink: &'static str,
+    streams: Streams,
     /// A recording, unlike a node, waits for the output.
     waits: Option<&'a Stop>,
 }
@@ -241,10 +272,11 @@ impl Sink for Sinks<'_> {
         self.metrics.kernel_counters(batch.counters());
         if let Some(output) = &mut self.output {
             if let Some(stop) = self.waits {
-                wait_for_room(output, batch, stop);
+                wait_for_room(output, batch, stop, true);
             }
             output.push(batch);
         }
+        self.streams.push(batch);
         self.look_after();
         Ok(ControlFlow::Continue(()))
     }
@@ -253,6 +285,7 @@ impl Sink for Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.lose(batch, LossReason::Stopped);
         }
+        self.streams.lose(batch, LossReason::Stopped);
     }
 
     fn ended(&mut self, counted: &Counted, end: End) -> Result<()> {
@@ -261,6 +294,7 @@ impl Sink for Sinks<'_> {
         if let Some(output) = &mut self.output {
             output.run_ended(&counted.untold);
         }
+        self.streams.run_ended(&counted.untold);
         self.metrics.node_gone();
         self.readiness.not_attached(match end {
             End::NodeEnded => "the node has ended",
@@ -278,6 +312,9 @@ impl Sink for Sinks<'_> {
 impl Sinks<'_> {
     fn look_after(&mut self) {
         self.lists.look_after(&mut self.metrics);
+        let streams = self.streams.told();
+        self.metrics.http_streams(streams.open);
+        self.metrics.json_lines("http", streams.lines, streams.lost);
         let Some(output) = &self.output else { return };
         self.metrics.json_lines(self.sink, output.lines_written(), output.lines_lost());
         if let Some(error) = output.take_failure() {
@@ -359,21 +396,4 @@ pub fn new_file(path: &Path) -> Result<File> {
             _ => format!("cannot create {name}: {error}").into(),
         }
     })
-}
-
-fn json_file(path: &Path) -> Result<Box<dyn Write + Send>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    // A named pipe that nobody reads would hold up the start for ever; so it is opened without waiting.
-    let nonblocking = OFlags::NONBLOCK.bits() as i32;
-    let file = match OpenOptions::new().create(true).append(true).custom_flags(nonblocking).open(path) {
-        Ok(file) => file,
-        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-            return Err(format!("cannot open {} for JSON lines: nobody reads this pipe yet", path.display()).into());
-        }
-        Err(error) => return Err(format!("cannot open {} for JSON lines: {error}", path.display()).into()),
-    };
-    fcntl_setfl(&file, OFlags::APPEND)?;
-    Ok(Box::new(file))
 }

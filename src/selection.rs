@@ -6,6 +6,8 @@ mod addresses;
 mod tests;
 mod words;
 
+use std::{borrow::Borrow, collections::BTreeSet};
+
 use self::addresses::Addresses;
 pub use self::{
     addresses::Address,
@@ -57,8 +59,8 @@ pub enum Condition {
     Direction(Direction),
     /// What the connection is for, of messages and connections.
     ConnectionType(ConnectionType),
-    /// How the peer is reached, of messages and connections. That an inbound peer came by the operator's own Tor is known only
-    /// if its opening was seen; else an address such as 127.0.0.1 is [`Network::Unknown`].
+    /// How the peer is reached, of messages and connections. That an inbound peer came by the operator's own Tor, and where one
+    /// is that was added by a host's name, is known only if its opening was seen; else both are [`Network::Unknown`].
     Network(Network),
     /// The node's number of the peer, of messages, connections and misbehaviour.
     Peer(i64),
@@ -136,15 +138,18 @@ impl Selection {
     pub(crate) fn to_attach(&self) -> Tracepoints {
         use Tracepoint::*;
         let wanted = self.tracepoints();
-        let helpers: &[Tracepoint] = if wanted.contains_any(&[NetInboundMessage, NetOutboundMessage])
-            && !self.networks.is_empty()
-            && self.connection_types.admits(Some(&ConnectionType::Inbound))
-        {
-            &[NetInboundConnection, NetClosedConnection]
-        } else {
-            &[]
+        if self.networks.is_empty() || !wanted.contains_any(&[NetInboundMessage, NetOutboundMessage]) {
+            return wanted;
+        }
+        // Inbound peers may come by the operator's own Tor, others may be added by the names of hosts.
+        let admits = |direction| {
+            let mut opened = ConnectionType::ALL.iter().filter(|it| it.opened_by() == Some(direction));
+            opened.any(|it| self.connection_types.admits(Some(it)))
         };
-        wanted.iter().chain(helpers.iter().copied()).collect()
+        let inbound = admits(Direction::Inbound).then_some(NetInboundConnection);
+        let outbound = admits(Direction::Outbound).then_some(NetOutboundConnection);
+        let closed = inbound.or(outbound).map(|_| NetClosedConnection);
+        wanted.iter().chain(inbound).chain(outbound).chain(closed).collect()
     }
 
     /// Whether there are conditions beside the choice of tracepoints.
@@ -173,9 +178,10 @@ impl Selection {
             || max_size.is_some()
     }
 
-    /// The commands that are asked for.
+    /// The commands that conditions are about, in order.
     pub fn commands(&self) -> impl Iterator<Item = &str> {
-        self.commands.only.iter().flatten().chain(&self.commands.not).map(String::as_str)
+        let commands: BTreeSet<_> = self.commands.only.iter().flatten().chain(&self.commands.not).collect();
+        commands.into_iter().map(String::as_str)
     }
 
     /// For use with many records.
@@ -198,6 +204,9 @@ impl Selection {
     /// Whether some event of this tracepoint may be wanted, as far as it can be told beforehand.
     fn can_be_met_by(&self, tracepoint: Tracepoint) -> bool {
         use Tracepoint::*;
+        if self.is_contradictory() {
+            return false;
+        }
         let is_inbound = |it: &ConnectionType| matches!(it, ConnectionType::Inbound | ConnectionType::Unknown);
         let is_outbound = |it: &ConnectionType| *it != ConnectionType::Inbound;
         let is_any = |_: &ConnectionType| true;
@@ -206,7 +215,7 @@ impl Selection {
             NetOutboundMessage => (Some(Direction::Outbound), &is_any),
             NetInboundConnection | NetEvictedInboundConnection => (Some(Direction::Inbound), &is_inbound),
             NetOutboundConnection => (Some(Direction::Outbound), &is_outbound),
-            // Of either direction.
+            // Of that of its type.
             NetClosedConnection => (None, &is_any),
             NetMisbehavingConnection => {
                 return self.commands.only.is_none()
@@ -232,9 +241,22 @@ impl Selection {
         };
         let is_message = matches!(tracepoint, NetInboundMessage | NetOutboundMessage);
         let is_of_messages = self.commands.only.is_some() || self.has_sizes();
-        (is_message || !is_of_messages)
-            && direction.is_none_or(|direction| self.directions.admits(Some(&direction)))
-            && ConnectionType::ALL.iter().any(|it| has_type(it) && self.connection_types.admits(Some(it)))
+        let admits = |it: &ConnectionType| {
+            let direction = direction.or(it.opened_by());
+            self.connection_types.admits(Some(it)) && self.directions.admits(direction.as_ref())
+        };
+        (is_message || !is_of_messages) && ConnectionType::ALL.iter().any(|it| has_type(it) && admits(it))
+    }
+
+    /// Whether what is asked for is what is left out.
+    fn is_contradictory(&self) -> bool {
+        let Self { commands, directions, connection_types, networks, peers, min_size, max_size, .. } = self;
+        commands.admits_nothing()
+            || directions.admits_nothing()
+            || connection_types.admits_nothing()
+            || networks.admits_nothing()
+            || peers.admits_nothing()
+            || min_size.zip(*max_size).is_some_and(|(min, max)| min > max)
     }
 
     /// Whether there is a condition that is no negation.
@@ -285,6 +307,11 @@ impl Filter {
         self.tracepoints.contains(tracepoint)
     }
 
+    /// Whether more than its tracepoint decides on a record.
+    pub(crate) fn has_conditions(&self) -> bool {
+        self.conditions.is_some()
+    }
+
     /// Whether a record of this tracepoint is wanted.
     pub(crate) fn admits(&self, tracepoint: Tracepoint, record: &[u8]) -> bool {
         let meets = |conditions: &Selection| {
@@ -317,23 +344,23 @@ pub(crate) enum Listed<'a, T> {
 /// Some values of a kind, or all but some.
 #[derive(Clone, Debug)]
 struct Choice<T> {
-    only: Option<Vec<T>>,
-    not: Vec<T>,
+    only: Option<BTreeSet<T>>,
+    not: BTreeSet<T>,
 }
 
 impl<T> Default for Choice<T> {
     fn default() -> Self {
-        Self { only: None, not: Vec::new() }
+        Self { only: None, not: BTreeSet::new() }
     }
 }
 
-impl<T: PartialEq> Choice<T> {
+impl<T: Ord> Choice<T> {
     fn only(&mut self, value: T) {
-        insert(self.only.get_or_insert_default(), value);
+        self.only.get_or_insert_default().insert(value);
     }
 
     fn not(&mut self, value: T) {
-        insert(&mut self.not, value);
+        self.not.insert(value);
     }
 
     fn is_empty(&self) -> bool {
@@ -341,23 +368,24 @@ impl<T: PartialEq> Choice<T> {
     }
 
     /// Whether what has this value, or none, is wanted.
-    fn admits<V: PartialEq<T> + ?Sized>(&self, value: Option<&V>) -> bool {
+    fn admits<V: Ord + ?Sized>(&self, value: Option<&V>) -> bool
+    where
+        T: Borrow<V>,
+    {
         let Some(value) = value else { return self.only.is_none() };
-        let is_in = |list: &Vec<T>| list.iter().any(|listed| value == listed);
-        self.only.as_ref().is_none_or(is_in) && !is_in(&self.not)
+        self.only.as_ref().is_none_or(|only| only.contains(value)) && !self.not.contains(value)
+    }
+
+    /// Whether all values that are asked for are left out, too.
+    fn admits_nothing(&self) -> bool {
+        self.only.as_ref().is_some_and(|only| only.is_subset(&self.not))
     }
 
     fn listed(&self) -> Listed<'_, T> {
         match &self.only {
-            Some(only) => Listed::Only(only.iter().filter(|value| !self.not.contains(value)).collect()),
+            Some(only) => Listed::Only(only.difference(&self.not).collect()),
             None if self.not.is_empty() => Listed::All,
             None => Listed::Not(self.not.iter().collect()),
         }
-    }
-}
-
-fn insert<T: PartialEq>(list: &mut Vec<T>, value: T) {
-    if !list.contains(&value) {
-        list.push(value);
     }
 }

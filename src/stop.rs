@@ -61,8 +61,13 @@ impl Stop {
     /// Whether to wait no longer for the reader of an output: some time after a signal, and after the given time when it
     /// has read nothing for a while.
     pub fn over(&self, output: &mut Output) -> bool {
-        let late = self.deadline.is_some_and(|deadline| deadline.elapsed() >= OUTPUT_PATIENCE);
-        self.signalled_for(OUTPUT_PATIENCE) || output.stalled_for() >= OUTPUT_PATIENCE && late
+        let is_overdue = self.deadline.is_some_and(|deadline| deadline.elapsed() >= OUTPUT_PATIENCE);
+        self.late() || output.stalled_for() >= OUTPUT_PATIENCE && is_overdue
+    }
+
+    /// Whether a signal came some time ago.
+    pub fn late(&self) -> bool {
+        self.signalled_for(OUTPUT_PATIENCE)
     }
 
     /// What is left of the time, up to `limit`.

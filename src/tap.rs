@@ -67,6 +67,11 @@ impl Options {
     /// What the kernel allocates in one piece of addresses without trouble.
     pub const MAX_RING_BUFFER_SIZE: u32 = 1 << 30;
 
+    /// Those whose events are sent.
+    pub fn sent(&self) -> Tracepoints {
+        self.selection.tracepoints().iter().filter(|&tracepoint| !self.summed.contains(tracepoint)).collect()
+    }
+
     /// Whether the ring buffer can have this size.
     pub fn accepts_ring_buffer_size(bytes: u32) -> bool {
         bytes.is_power_of_two() && (Self::MIN_RING_BUFFER_SIZE..=Self::MAX_RING_BUFFER_SIZE).contains(&bytes)
@@ -178,6 +183,9 @@ pub struct Tap {
     _node: OwnedFd,
     _shared: Object,
 }
+
+/// The longest that an event should wait in the ring buffer before it is drained: a timeout for [`Tap::wait`].
+pub const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 const WAKE_RING: u64 = 0;
 const WAKE_NODE: u64 = 1;
@@ -308,11 +316,14 @@ impl Tap {
 
     /// The run of `node`, which this was attached to.
     pub fn run(&self, node: &Node) -> Run {
-        let (mut attached, mut failed) =
-            (self.attached(), self.failures.iter().map(|&(tracepoint, _)| tracepoint).collect());
+        // Not those that only tell of peers what messages do not: whoever sees the run sees none of their events.
+        let intake = lock(&self.intake);
+        let wanted = |tracepoint: &Tracepoint| intake.wants(*tracepoint);
+        let mut attached: Tracepoints = self.attached().iter().filter(wanted).collect();
+        let mut failed: Tracepoints = self.failures.iter().map(|&(tracepoint, _)| tracepoint).filter(wanted).collect();
         if !node.still_runs() {
             // What failed because the node has ended meanwhile was not refused.
-            attached = attached.iter().chain(std::mem::take::<Tracepoints>(&mut failed).iter()).collect();
+            attached = attached.iter().chain(std::mem::take(&mut failed).iter()).collect();
         }
         Run { pid: node.pid, program: node.program.clone(), start_time: node.start_time, attached, failed }
     }

@@ -265,6 +265,8 @@ pub enum LossReason {
     Unreadable,
     /// The queue to a sink was full.
     QueueFull,
+    /// Writing them to a sink failed.
+    WriteFailed,
     /// The end came before they were read.
     Stopped,
 }
@@ -279,6 +281,7 @@ impl LossReason {
             LossReason::RingFull => "ring_full",
             LossReason::Unreadable => "unreadable",
             LossReason::QueueFull => "queue_full",
+            LossReason::WriteFailed => "write_failed",
             LossReason::Stopped => "stopped",
         }
     }

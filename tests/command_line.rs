@@ -248,6 +248,60 @@ fn wrong_usage_has_status_2() {
 }
 
 #[test]
+fn conditions_that_select_nothing_are_wrong_usage() {
+    for (arguments, words) in [
+        ("tap --events mempool --command inv", "no event can meet all of these conditions"),
+        ("record f --command inv --not-command inv", "no event can meet all of these conditions"),
+        ("export --json f --min-size 9 --max-size 8", "no event can meet all of these conditions"),
+        ("export --command inv", "choose what --json writes, which is not given"),
+        ("export --not-peer 3 --events net", "choose what --json writes, which is not given"),
+        ("tap --peer=-1", "'-1' is no number of a peer"),
+        ("tap --command inv,", "'' is no command"),
+        ("tap --not-min-size 3", "unexpected argument '--not-min-size'"),
+        ("--network tor", "'tor' is none of unroutable, ipv4"),
+        ("--command inv export", "the options of a command come after its name"),
+    ] {
+        let output = output(arguments);
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {log}");
+        assert!(output.stdout.is_empty() && log.contains(words), "{arguments}: {log}");
+    }
+}
+
+#[test]
+fn a_command_that_may_be_misspelled_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Simnode::start("v31", "--count 100");
+    let path = directory.path().join("recording").display().to_string();
+    let record = format!("record {path} --command pign,ping --not-command verak --pid {}", node.pid());
+    let mut recorder = Attached::spawn(bitcointap(&record));
+    node.fire();
+    assert!(recorder.wait().0.success(), "{}", recorder.log);
+    let told = |log: &str| {
+        let told = log.lines().filter(|line| line.contains("level=warn")).map(|line| {
+            assert!(line.contains("is it spelled as meant?"), "{log}");
+            line.split_once("no message called ").unwrap().1.split_once(':').unwrap().0.to_owned()
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&recorder.log), ["pign", "verak"]);
+    for (command, expected) in
+        [("tap --command pign,ping --not-command pign", vec!["pign"]), ("tap --not-command ping", vec![])]
+    {
+        let output = output(&format!("{command} --replay {path} --speed max"));
+        assert!(output.status.success());
+        assert_eq!(told(&String::from_utf8(output.stderr).unwrap()), expected, "{command}");
+    }
+    let json = directory.path().join("json").display().to_string();
+    let exporter = crate::tool::Exporter::start_by(
+        bitcointap,
+        &format!("--replay {path} --speed max --json {json} --command pign"),
+        "the node has ended",
+    );
+    assert_eq!(told(&exporter.stop()), ["pign"]);
+}
+
+#[test]
 fn a_full_disk() {
     let mut node = Simnode::start("v31", "--rate 2000");
     node.fire();

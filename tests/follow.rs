@@ -88,9 +88,11 @@ fn a_hundred_restarts_are_followed_and_nothing_leaks() {
     assert_eq!(delivered.iter().map(|family| metrics.sum(family, &[])).sum::<f64>(), fired as f64);
     assert_eq!(metrics.sum("attach_failures_total", &[]), 0.0);
     println!("slowest from the node's start to being attached and scraped: {} ms", slowest.as_millis());
-    let (open, resident) = (descriptors(pid), memory(pid));
+    // The last run may be let go of for a while yet.
+    let open = eventually("no more descriptors", || Some(descriptors(pid)).filter(|&open| open <= after_first.0));
+    let resident = memory(pid);
     println!("descriptors {} then {open}, resident {} KiB then {resident} KiB", after_first.0, after_first.1);
-    assert!(open <= after_first.0 && resident < after_first.1 + (4 << 10));
+    assert!(resident < after_first.1 + (4 << 10));
     exporter.stop();
 }
 

@@ -52,7 +52,10 @@ fn a_seeded_run_gives_the_same_metrics() {
         "v31",
         &format!("--scenario mix --seed 7 --count 30000 --rate 20000 --fixed-time {now} --linger"),
     );
-    let exporter = Exporter::start(&format!("--pid {} --events all --tx-response --utxocache-coins", node.pid()));
+    let exporter = Exporter::start(&format!(
+        "--pid {} --events all --tx-response --utxocache-coins --web.max-streams 0",
+        node.pid()
+    ));
     node.fire();
     let metrics = exporter.settled(&node.read_tally());
     exporter.stop();
@@ -98,6 +101,7 @@ fn the_simulated_node_fills_every_family() {
     let may_be_empty = [
         "attach_failures_total",
         "events_lost_total",
+        "http_streams",
         "json_lines_lost_total",
         "ring_buffer_used_bytes",
         "state_dropped_total",

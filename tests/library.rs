@@ -27,11 +27,18 @@ fn example(name: &str, node: &Simnode) -> Child {
     assert!(path.exists(), "{} is not built: run `make test`, or cargo build --examples", path.display());
     let mut command = Command::new(path);
     let example = command.arg(node.pid().to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    // It reads events from when its ring buffer is mapped, which is after it has attached.
+    // After it has attached it maps its ring buffer, which is larger than other maps.
     let maps = format!("/proc/{}/maps", example.id());
-    let has_ring = || std::fs::read_to_string(&maps).unwrap().contains("anon_inode:bpf-map");
+    let has_ring = || std::fs::read_to_string(&maps).unwrap().lines().any(is_ring_buffer);
     eventually("the example's ring buffer", || has_ring().then_some(()));
     example
+}
+
+fn is_ring_buffer(mapping: &str) -> bool {
+    let (range, _) = mapping.split_once(' ').unwrap();
+    let (start, end) = range.split_once('-').unwrap();
+    let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+    mapping.contains("anon_inode:bpf-map") && end - start >= 16 << 20
 }
 
 fn printed(example: Child) -> String {
@@ -163,6 +170,29 @@ fn both_end_when_told_and_let_go_of_the_node() {
     assert!(is_listened_to(), "by the stream");
     drop(stream);
     eventually("the stream's detaching", || (!is_listened_to()).then_some(()));
+}
+
+#[test]
+fn who_is_slower_than_the_node_can_stop_too() {
+    const RING: u64 = 8 << 20;
+    let mut node = Simnode::start("v31", "--scenario flood --rate max");
+    let mut events = builder(&node).ring_buffer_size(RING as u32).attach().unwrap().events();
+    let lags_behind = |tap: &Tap| (tap.ring_buffer().1 > RING / 2).then_some(());
+    node.fire();
+    events.next().unwrap().unwrap();
+    events.tap().stopper().stop();
+    let mut left = 0;
+    loop {
+        // More is there whenever it comes for more, until it is detached.
+        if !events.tap().attached().is_empty() {
+            eventually("a full ring buffer", || lags_behind(events.tap()));
+        }
+        let Some(captured) = events.next() else { break };
+        captured.unwrap();
+        left += 1;
+        assert!(left < 2 * RING / 64, "more than was there when it was told to stop");
+    }
+    assert!(events.next().is_none());
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn bash_completes_commands_options_and_values() {
         "--web.telemetry-path",
         "--web.config.file",
         "--web.max-requests",
+        "--web.max-streams",
     ];
     assert_eq!(offered("bitcointap export --web."), web);
     assert_eq!(offered("bitcointap tap --bytes ''"), ["array", "hex"]);

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Losses that the JSON stream tells, by tracepoint, and the events in it.
-fn told(json: &str) -> (BTreeMap<String, f64>, f64) {
+pub fn told(json: &str) -> (BTreeMap<String, f64>, f64) {
     let (mut lost, mut events) = (BTreeMap::new(), 0.0);
     for line in json.lines() {
         let line: Value =

@@ -7,7 +7,7 @@ use std::{
     io::{BufWriter, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
@@ -26,22 +26,11 @@ use tempfile::NamedTempFile;
 
 use crate::{
     node::{Simnode, Tally},
-    tool::{Attached, bitcointap, output},
+    tool::{Attached, bitcointap, fetched, output},
 };
 
 fn tshark() -> Option<PathBuf> {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/tshark");
-    let path = if fetched.exists() { fetched } else { "tshark".into() };
-    let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    match runs {
-        Ok(status) if status.success() => Some(path),
-        _ => {
-            // A run that must not skip says so.
-            assert!(std::env::var_os("REQUIRE_TSHARK").is_none(), "tshark is not here");
-            println!("skipped: tshark is not here");
-            None
-        }
-    }
+    fetched("tshark", "REQUIRE_TSHARK")
 }
 
 /// What the tap has given, as far as it must be found in the file.

@@ -16,23 +16,12 @@ use tempfile::TempDir;
 use crate::{
     exposition::get,
     node::{Simnode, Tally},
-    tool::{Exporter, eventually, free_address},
+    tool::{Exporter, eventually, fetched, free_address},
 };
 
 /// A program of Prometheus'.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
-    let path = if fetched.exists() { fetched } else { name.into() };
-    let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    match runs {
-        Ok(status) if status.success() => Some(path),
-        _ => {
-            // A run that must not skip says so.
-            assert!(std::env::var_os("REQUIRE_PROMETHEUS").is_none(), "{name} is not here");
-            println!("skipped: {name} is not here");
-            None
-        }
-    }
+    fetched(name, "REQUIRE_PROMETHEUS")
 }
 
 /// Scrapes each second, and evaluates its rules.
@@ -43,18 +32,19 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    fn start(program: &Path, target: &str) -> Self {
-        Self::start_with_rules(program, target, None)
+    pub fn start(program: &Path, exporters: &[&str]) -> Self {
+        Self::start_with_rules(program, exporters, None)
     }
 
-    pub fn start_with_rules(program: &Path, target: &str, rules: Option<&Path>) -> Self {
+    pub fn start_with_rules(program: &Path, exporters: &[&str], rules: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = free_address();
+        let targets = exporters.join("', '");
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
              rule_files: [{}]\n\
              scrape_configs:\n\
-             - {{job_name: bitcointap, static_configs: [{{targets: ['{target}']}}]}}\n\
+             - {{job_name: bitcointap, static_configs: [{{targets: ['{targets}']}}]}}\n\
              - {{job_name: prometheus, static_configs: [{{targets: ['{address}']}}]}}\n",
             rules.map_or_else(String::new, |path| path.display().to_string()),
         );
@@ -124,7 +114,7 @@ fn a_minute_of_churn_is_stored_as_it_was_fired() {
     let Some(prometheus) = program("prometheus") else { return };
     let mut node = Simnode::start("v31", "--scenario churn --rate 2000 --duration 60");
     let exporter = Exporter::start(&format!("--pid {} --events all --tx-response", node.pid()));
-    let prometheus = Prometheus::start(&prometheus, &exporter.address);
+    let prometheus = Prometheus::start(&prometheus, &[&exporter.address]);
     node.fire();
     let up = "up{job=\"bitcointap\"}";
     eventually("a first scrape", || (prometheus.query(up).first()?.1 == 1.0).then_some(()));

@@ -1,6 +1,7 @@
 //! A recording stands in for the node: it gives the same lines of JSON and the same metrics, up to where it is damaged.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Write},
     process::Stdio,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use bitcointap::{
+    bitcoin::hashes::{Hash, sha256},
     metrics::{self, Metrics},
     output::{JsonLines, Output},
     process::Which,
@@ -19,6 +21,7 @@ use bitcointap::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 use prometheus::TextEncoder;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
@@ -280,4 +283,28 @@ fn a_recorder_ends_at_a_signal_with_a_whole_recording_even_if_its_reader_stands_
     let (some, log, success) = lines(&format!("tap --replay {} --speed max", path.display()));
     assert!(!success && log.contains("breaks off"), "{log}");
     assert!(!some.is_empty() && some[..] == all[..some.len()], "what was written while it ran can be read");
+}
+
+/// A change of a record's struct, or of what is stored beside it, takes a new version of the format.
+#[test]
+fn a_recording_of_version_1_is_read_as_when_it_was_made() {
+    let path = format!("{}/tests/golden/version-1.recording", env!("CARGO_MANIFEST_DIR"));
+    let printed = output(&format!("tap --replay {path} --speed max --events all --bytes hex"));
+    assert!(printed.status.success());
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert_eq!(text.lines().count(), 3267);
+    let kinds: BTreeSet<String> = text.lines().map(kind).collect();
+    assert_eq!(kinds.len(), 18, "{kinds:?}");
+    let hash = sha256::Hash::hash(text.as_bytes()).to_string();
+    assert_eq!(hash, "72a59f65f699eaf6b14429d09dbf726c1f2506709a9fe06fe68e8f3cafce3212");
+}
+
+/// A line's group, and its event or the direction of its message.
+fn kind(line: &str) -> String {
+    let line: Value = serde_json::from_str(line).unwrap();
+    let (group, inner) = line["event"].as_object().unwrap().iter().next().unwrap();
+    match inner.get("event") {
+        Some(event) => format!("{group} {}", event.as_object().unwrap().keys().next().unwrap()),
+        None => format!("{group} {}", inner["meta"]["inbound"]),
+    }
 }

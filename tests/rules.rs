@@ -185,7 +185,7 @@ fn every_query_finds_what_a_simulated_node_gave() {
     let mut node = Simnode::start("v31", "--scenario mix --rate 5000 --count 20000 --linger");
     let exporter = Exporter::start(&format!("--pid {}", node.pid()));
     let rules_file = path("prometheus/bitcointap.rules.yml");
-    let prometheus = Prometheus::start_with_rules(&prometheus, &exporter.address, Some(&rules_file));
+    let prometheus = Prometheus::start_with_rules(&prometheus, &[&exporter.address], Some(&rules_file));
     node.fire();
     node.read_tally();
 

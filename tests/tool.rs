@@ -78,6 +78,23 @@ impl Nobody {
     }
 }
 
+/// A program that `make test` puts into target/tools, or that is installed. Without it a test is skipped, but not in a run in
+/// whose environment `required` stands.
+pub fn fetched(name: &str, required: &str) -> Option<PathBuf> {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
+    let path = if fetched.exists() { fetched } else { name.into() };
+    let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match runs {
+        Ok(status) if status.success() => Some(path),
+        _ => {
+            // A run that must not skip says so.
+            assert!(std::env::var_os(required).is_none(), "{name} is not here");
+            println!("skipped: {name} is not here");
+            None
+        }
+    }
+}
+
 pub fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid as i32).expect("a pid is not 0");
     kill_process(pid, signal).expect("the process is there");

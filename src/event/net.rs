@@ -58,7 +58,7 @@ pub struct Meta<'a> {
 }
 
 /// Which way a message went, or who opened a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// From the peer to the node; by the peer.
     Inbound,
@@ -80,7 +80,7 @@ impl Direction {
 }
 
 /// What a connection is for (ConnectionType in Bitcoin Core). In JSON its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum ConnectionType {
@@ -130,7 +130,7 @@ impl ConnectionType {
     }
 
     /// Who opens connections of this type.
-    fn opened_by(self) -> Option<Direction> {
+    pub(crate) fn opened_by(self) -> Option<Direction> {
         match self {
             ConnectionType::Unknown => None,
             ConnectionType::Inbound => Some(Direction::Inbound),
@@ -233,10 +233,11 @@ impl<'a> Traits<'a> {
         match tracepoint {
             Tracepoint::NetInboundMessage => Self::of_message(record, Direction::Inbound),
             Tracepoint::NetOutboundMessage => Self::of_message(record, Direction::Outbound),
-            Tracepoint::NetInboundConnection
-            | Tracepoint::NetOutboundConnection
-            | Tracepoint::NetEvictedInboundConnection
-            | Tracepoint::NetClosedConnection => Self::of_connection(record),
+            Tracepoint::NetInboundConnection | Tracepoint::NetEvictedInboundConnection => {
+                Self::of_connection(record, Some(Direction::Inbound))
+            }
+            Tracepoint::NetOutboundConnection => Self::of_connection(record, Some(Direction::Outbound)),
+            Tracepoint::NetClosedConnection => Self::of_connection(record, None),
             Tracepoint::NetMisbehavingConnection => {
                 let (fixed, ..) = parts::<misbehaving_record>(record)?;
                 Some(Self { peer: Some(fixed.peer_id), ..Self::default() })
@@ -253,25 +254,29 @@ impl<'a> Traits<'a> {
 
     fn of_message(record: &'a [u8], direction: Direction) -> Option<Self> {
         let (fixed, address, _) = parts::<message_record>(record)?;
+        let command = command(record, &fixed)?;
+        // What is cut, since it is no text, is not selected by the rest: the kernel side compares all bytes.
+        let is_whole = fixed.command.get(command.len()).is_none_or(|&next| next == 0);
         Some(Self {
             peer: Some(fixed.peer_id),
             address: Some(address),
             connection_type: Some(ConnectionType::from_number(fixed.connection_type)),
             direction: Some(direction),
-            command: Some(command(record, &fixed)?),
+            command: is_whole.then_some(command),
             size: Some(fixed.size),
             told_network: fixed.peer_network.checked_sub(1).map(|number| Network::from_number(number.into())),
         })
     }
 
-    fn of_connection(record: &'a [u8]) -> Option<Self> {
+    /// By its type, unless the tracepoint says who opened it.
+    fn of_connection(record: &'a [u8], direction: Option<Direction>) -> Option<Self> {
         let (fixed, address, _) = parts::<connection_record>(record)?;
         let connection_type = ConnectionType::from_number(fixed.connection_type);
         Some(Self {
             peer: Some(fixed.peer_id),
             address: Some(address),
             connection_type: Some(connection_type),
-            direction: connection_type.opened_by(),
+            direction: direction.or(connection_type.opened_by()),
             told_network: Some(Network::from_number(fixed.network)),
             ..Self::default()
         })

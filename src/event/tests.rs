@@ -296,13 +296,8 @@ fn losses_are_one_event_for_each_tracepoint_and_reason() {
 
 #[test]
 fn any_bytes_are_an_event_or_none() {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = fastrand::Rng::with_seed(0x9e37_79b9_7f4a_7c15);
+    let mut next = || random.u64(..);
     for _ in 0..20_000 {
         let mut record: Vec<u8> = (0..next() % 200).map(|_| next() as u8).collect();
         if let Some(tracepoint) = record.get_mut(std::mem::offset_of!(event_header, tracepoint)) {

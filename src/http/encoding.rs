@@ -59,6 +59,34 @@ pub(super) fn wants_openmetrics(headers: &HeaderMap) -> bool {
     openmetrics > 0.0 && openmetrics >= classic
 }
 
+/// Whether server-sent events are wanted rather than lines of JSON: more, or as much if they are named.
+pub(super) fn wants_server_sent_events(headers: &HeaderMap) -> bool {
+    // By name, by the type alone, by any: the most exact counts.
+    let (mut events, mut lines) = ([None, None, None], [None, None, None]);
+    for element in elements(headers, ACCEPT) {
+        let (range, parameters) = element.split_once(';').unwrap_or((element, ""));
+        let is_weight = |parameter: &&str| parameter.trim_start().to_ascii_lowercase().starts_with('q');
+        let wanted = parameters.split(';').find(is_weight).map_or(1.0, weight);
+        let note = |weights: &mut [Option<f32>; 3], exactness: usize| {
+            weights[exactness] = Some(weights[exactness].map_or(wanted, |other| other.max(wanted)));
+        };
+        match range.trim().to_ascii_lowercase().as_str() {
+            "text/event-stream" => note(&mut events, 0),
+            "text/*" => note(&mut events, 1),
+            "application/x-ndjson" => note(&mut lines, 0),
+            "application/*" => note(&mut lines, 1),
+            "*/*" => {
+                note(&mut events, 2);
+                note(&mut lines, 2);
+            }
+            _ => {}
+        }
+    }
+    let is_named = events[0].is_some();
+    let [events, lines] = [events, lines].map(|weights| weights.into_iter().flatten().next().unwrap_or(0.0));
+    events > lines || is_named && events > 0.0 && events == lines
+}
+
 /// Those of all fields of a name.
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers.get_all(name).iter().filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','))
@@ -120,6 +148,37 @@ mod tests {
             &["gzipped"],
         ] {
             assert!(!wants(fields), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn server_sent_events_are_for_who_prefers_them() {
+        let wants = |field: &str| wants_server_sent_events(&[(ACCEPT, field.parse().unwrap())].into_iter().collect());
+        for field in [
+            "text/event-stream",
+            "Text/Event-Stream; charset=utf-8 ; Q=0.1",
+            "text/event-stream, */*",
+            "text/event-stream;q=0.5, application/x-ndjson;q=0.5",
+            "text/event-stream;q=0.2, application/*;q=0.1, */*",
+            "text/*",
+            "text/*, application/x-ndjson;q=0.9",
+        ] {
+            assert!(wants(field), "{field}");
+        }
+        for field in [
+            "",
+            "*/*",
+            "text/html,application/xhtml+xml,*/*;q=0.8",
+            "application/x-ndjson",
+            "text/event-stream;q=0.4, application/x-ndjson;q=0.5",
+            "text/event-stream;q=0.4, */*",
+            "text/event-stream;q=0, */*",
+            "text/event-stream;q=0",
+            "text/event-stream;q=x",
+            "text/event-streams",
+            ";;,=;,",
+        ] {
+            assert!(!wants(field), "{field}");
         }
     }
 

@@ -45,6 +45,13 @@ pub(super) enum Refusal {
     Misconfigured,
 }
 
+/// By what somebody was let in.
+#[derive(Clone)]
+pub(super) struct Version {
+    rules: Option<Arc<Rules>>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
 /// A file that must be right whenever it is looked at.
 struct Watched {
     path: PathBuf,
@@ -118,6 +125,23 @@ impl Gate {
     /// Whether TLS is spoken by this configuration still.
     pub(super) fn is_in_force(&self, config: &Arc<ServerConfig>) -> bool {
         self.tls().is_ok_and(|now| now.is_some_and(|now| Arc::ptr_eq(&now, config)))
+    }
+
+    /// By what somebody is let in now.
+    ///
+    /// # Errors
+    /// When nobody is.
+    pub(super) fn version(&self) -> Result<Version, Refusal> {
+        let rules = self.0.as_ref().map(Watched::rules).transpose()?;
+        Ok(Version { rules, tls: self.tls()? })
+    }
+
+    /// Whether who was let in by this `version` would be by the same now.
+    pub(super) fn is_still(&self, version: &Version) -> bool {
+        fn are_same<T>(a: &Option<Arc<T>>, b: &Option<Arc<T>>) -> bool {
+            a.as_ref().map(Arc::as_ptr) == b.as_ref().map(Arc::as_ptr)
+        }
+        self.version().is_ok_and(|now| are_same(&now.rules, &version.rules) && are_same(&now.tls, &version.tls))
     }
 
     /// Whether a request with these fields may be answered, and fields to add to the answer.

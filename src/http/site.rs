@@ -1,20 +1,30 @@
-//! What the HTTP server answers. In: requests, whether they are let in, a registry, and whether the node is attached to. Out:
-//! responses, counted by path and code.
+//! What the HTTP server answers. In: requests, whether they are let in, a registry, streams of events, and whether the node is
+//! attached to. Out: responses, counted by path and code.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Body, Bytes},
-    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY, WWW_AUTHENTICATE},
+    header::{
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+        WWW_AUTHENTICATE,
+    },
 };
 use prometheus::{IntCounterVec, Registry, TextEncoder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{encoding, gate::Refusal, openmetrics};
+use super::{
+    encoding,
+    gate::Refusal,
+    openmetrics,
+    streams::{self, Events, Framing, Streams},
+};
 use crate::metrics::HTTP_PATHS;
 
+/// Streams events.
+pub const EVENTS_PATH: &str = "/events";
 /// Says that the server answers.
 pub const HEALTHY_PATH: &str = "/-/healthy";
 /// Says whether the node is attached to.
@@ -23,6 +33,11 @@ pub const READY_PATH: &str = "/-/ready";
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
+const NDJSON: &str = "application/x-ndjson";
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// A whole page, or one that goes on.
+pub(super) type Page = Either<Full<Bytes>, Events>;
 
 /// Whether the node is attached to, as told at [`READY_PATH`]. Its clones are one.
 #[derive(Clone, Debug)]
@@ -61,37 +76,36 @@ pub struct Site {
     registry: Registry,
     requests: IntCounterVec,
     readiness: Readiness,
+    streams: Streams,
     scrapes: Arc<Semaphore>,
     max_scrapes: u32,
 }
 
 impl Site {
-    /// Serves `registry` at `telemetry_path`, to at most `max_scrapes` requests at once; 0 is no limit. `requests` counts by
-    /// path and code.
+    /// Serves `registry` at `telemetry_path`, to at most `max_scrapes` requests at once; 0 is no limit; and `streams` at
+    /// [`EVENTS_PATH`]. `requests` counts by path and code.
     pub fn new(
         telemetry_path: String,
         registry: Registry,
         requests: IntCounterVec,
         readiness: Readiness,
+        streams: Streams,
         max_scrapes: u32,
     ) -> Self {
         let permits = if max_scrapes == 0 { Semaphore::MAX_PERMITS } else { max_scrapes as usize };
         let scrapes = Arc::new(Semaphore::new(permits));
-        Self { telemetry_path, registry, requests, readiness, scrapes, max_scrapes }
+        Self { telemetry_path, registry, requests, readiness, streams, scrapes, max_scrapes }
     }
 
     pub(super) fn telemetry_path(&self) -> &str {
         &self.telemetry_path
     }
 
-    pub(super) fn respond(
-        &self,
-        request: &Request<impl Body>,
-        admission: Result<(), Refusal>,
-    ) -> Response<Full<Bytes>> {
-        let [metrics, landing, healthy, ready, other] = HTTP_PATHS;
+    pub(super) fn respond(&self, request: &Request<impl Body>, admission: Result<(), Refusal>) -> Response<Page> {
+        let [metrics, events, landing, healthy, ready, other] = HTTP_PATHS;
         let path = match request.uri().path() {
             path if path == self.telemetry_path => metrics,
+            EVENTS_PATH => events,
             "/" => landing,
             HEALTHY_PATH => healthy,
             READY_PATH => ready,
@@ -106,6 +120,8 @@ impl Site {
             with_header(response, ALLOW, "GET, HEAD")
         } else if path == metrics {
             self.metrics(request.headers())
+        } else if path == events {
+            self.events(request)
         } else if path == healthy {
             response(StatusCode::OK, PLAIN, "ok\n")
         } else if path == ready {
@@ -120,7 +136,36 @@ impl Site {
         response
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn events(&self, request: &Request<impl Body>) -> Response<Page> {
+        let query = request.uri().query().unwrap_or_default();
+        let (framing, content_type) = if encoding::wants_server_sent_events(request.headers()) {
+            (Framing::ServerSentEvents, EVENT_STREAM)
+        } else {
+            (Framing::Lines, NDJSON)
+        };
+        let mut response = response(StatusCode::OK, content_type, "");
+        if request.method() == Method::HEAD {
+            if let Err(refusal) = self.streams.check(query) {
+                return no_stream(refusal);
+            }
+        } else {
+            match self.streams.open(query, framing) {
+                Ok((events, place)) => {
+                    *response.body_mut() = Either::Right(events);
+                    response.extensions_mut().insert(place);
+                }
+                Err(refusal) => return no_stream(refusal),
+            }
+        }
+        let response = with_header(response, VARY, "Accept");
+        let response = with_header(response, CACHE_CONTROL, "no-store");
+        // For nginx, which would keep lines back until it has many.
+        let response = with_header(response, HeaderName::from_static("x-accel-buffering"), "no");
+        // When it ends, the process does.
+        with_header(response, CONNECTION, "close")
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Response<Page> {
         let Ok(permit) = Arc::clone(&self.scrapes).try_acquire_owned() else {
             let words = format!("the limit of scrapes at once, {}, is reached: try again later\n", self.max_scrapes);
             return response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, words);
@@ -147,10 +192,15 @@ impl Site {
 
     fn landing_page(&self) -> String {
         let path = self.telemetry_path.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+        let events = if self.streams.are_on() {
+            format!("<p>Its events, as they come: <a href=\"{EVENTS_PATH}\">{EVENTS_PATH}</a></p>\n")
+        } else {
+            String::new()
+        };
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>bitcointap</title></head>\n\
              <body>\n<h1>bitcointap</h1>\n<p>Metrics of a Bitcoin Core node: <a href=\"{path}\">{path}</a></p>\n\
-             <p>Of bitcointap: <a href=\"{HEALTHY_PATH}\">healthy</a>, <a href=\"{READY_PATH}\">ready</a></p>\n\
+             {events}<p>Of bitcointap: <a href=\"{HEALTHY_PATH}\">healthy</a>, <a href=\"{READY_PATH}\">ready</a></p>\n\
              </body>\n</html>\n"
         )
     }
@@ -168,7 +218,25 @@ impl AsRef<[u8]> for Scrape {
     }
 }
 
-fn refused(refusal: Refusal) -> Response<Full<Bytes>> {
+fn no_stream(refusal: streams::Refusal) -> Response<Page> {
+    match refusal {
+        streams::Refusal::Off => {
+            let words = "events are not streamed: start export with --web.max-streams above 0\n";
+            response(StatusCode::NOT_FOUND, PLAIN, words)
+        }
+        streams::Refusal::Wrong(words) => response(StatusCode::BAD_REQUEST, PLAIN, format!("{words}\n")),
+        streams::Refusal::Full(most) => {
+            let words = format!("the limit of streams at once, {most}, is reached: try again later\n");
+            response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, words)
+        }
+        streams::Refusal::Ending => response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping\n"),
+        streams::Refusal::Failed => {
+            response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "cannot start a stream, see the log\n")
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Response<Page> {
     match refusal {
         Refusal::PlainText => {
             let words = "this is an HTTPS server, and the request came by HTTP: ask for https://\n";
@@ -192,8 +260,8 @@ fn refused(refusal: Refusal) -> Response<Full<Bytes>> {
     }
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Page> {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
     with_header(response, CONTENT_TYPE, content_type)
 }

@@ -1,5 +1,6 @@
 //! A server that is asked over real sockets.
 
+mod streams;
 mod web_config;
 
 use std::{
@@ -23,6 +24,7 @@ struct Running {
     address: SocketAddr,
     registry: Registry,
     readiness: Readiness,
+    streams: Streams,
     server: Server,
 }
 
@@ -36,9 +38,11 @@ fn server_at(addresses: &[Address], gate: Gate, limits: Limits, max_scrapes: u32
     let listeners: Vec<Listener> = addresses.iter().map(|address| Listener::bind(address).unwrap()).collect();
     let address = listeners[0].tcp_address().unwrap();
     let (registry, readiness) = (metrics.registry(), Readiness::default());
-    let site = Site::new("/metrics".into(), registry.clone(), metrics.http_requests(), readiness.clone(), max_scrapes);
+    let (requests, streams) = (metrics.http_requests(), Streams::new(Tracepoints::default_set(), 2));
+    let site =
+        Site::new("/metrics".into(), registry.clone(), requests, readiness.clone(), streams.clone(), max_scrapes);
     let server = start(listeners, gate, site, limits).unwrap();
-    Running { address, registry, readiness, server }
+    Running { address, registry, readiness, streams, server }
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -107,7 +111,7 @@ fn serves_metrics_and_a_landing_page_and_counts_requests() {
 
     let (head, page) = ask(address, "GET /");
     assert!(head.starts_with("http/1.1 200 ok") && head.contains("text/html"), "{head}");
-    assert!(page.contains("<a href=\"/metrics\">"));
+    assert!(page.contains("<a href=\"/metrics\">") && page.contains("<a href=\"/events\">"));
 
     let (head, _) = ask(address, "POST /metrics");
     assert!(head.starts_with("http/1.1 405") && head.contains("allow: get, head"), "{head}");
@@ -282,7 +286,8 @@ fn keeps_a_connection_for_several_requests() {
 #[test]
 fn who_sends_many_requests_at_once_lets_others_go_first() {
     let metrics = Metrics::new(Tracepoints::default_set(), &Options::default());
-    let site = Site::new("/metrics".into(), metrics.registry(), metrics.http_requests(), Readiness::default(), 0);
+    let (requests, streams) = (metrics.http_requests(), Streams::new(Tracepoints::default(), 0));
+    let site = Site::new("/metrics".into(), metrics.registry(), requests, Readiness::default(), streams, 0);
     let house = Arc::new(House { gate: Gate::open(), site, limits: LIMITS });
     let many = "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     let one = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";

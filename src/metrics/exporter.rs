@@ -35,7 +35,7 @@ const fn or_unknown(text: Option<&'static str>) -> &'static str {
 }
 
 /// What HTTP requests ask for: places in the label `path`.
-pub(crate) const HTTP_PATHS: [&str; 5] = ["metrics", "landing", "healthy", "ready", "other"];
+pub(crate) const HTTP_PATHS: [&str; 6] = ["metrics", "events", "landing", "healthy", "ready", "other"];
 /// What HTTP requests are answered with.
 const HTTP_CODES: [&str; 8] = ["200", "400", "401", "404", "405", "429", "500", "503"];
 
@@ -84,12 +84,16 @@ families! {
         /// Bytes that waited in the ring buffer when it was last looked at. Absent before the first attachment.
         ring_buffer_used_bytes: Gauges<0> = [], from ALWAYS;
 
-        /// Lines of JSON written, by sink.
+        /// Lines of JSON written, by sink; those to all readers of /events together (http).
         json_lines_total: Counters<1> = [sink(options)], from ALWAYS;
 
-        /// Events that a JSON sink did not write because it was too slow or had failed, by sink. Those in
-        /// bitcointap_events_lost_total, which reach no sink, are not among them.
+        /// Events that a JSON sink did not write because it was too slow or failed, by sink. Those in
+        /// bitcointap_events_lost_total, which reach no sink, are not among them; nor what the reader of a socket or a pipe
+        /// had not read when it ended.
         json_lines_lost_total: Counters<1> = [sink(options)], from ALWAYS;
+
+        /// Readers of /events that are there now.
+        http_streams: Gauge = (), from ALWAYS;
 
         /// HTTP requests answered, by what was asked for and status. Not connections that ended without a whole request.
         http_requests_total: Counters<2> = [Label::new("path", HTTP_PATHS), Label::new("code", HTTP_CODES)], from ALWAYS;
@@ -159,6 +163,10 @@ impl Exporter {
         {
             self.families.node_info.set(user_agent);
         }
+    }
+
+    pub(super) fn http_streams(&self, open: usize) {
+        self.families.http_streams.set(open as f64);
     }
 
     pub(super) fn json_lines(&self, sink: usize, lines: u64, lost: u64) {
@@ -272,8 +280,10 @@ mod tests {
         told.metrics.ring_buffer(16 << 20, 4_096);
         told.metrics.json_lines("stdout", 7, 2);
         told.metrics.json_lines("stdout", 9, 2);
+        told.metrics.http_streams(3);
         told.assert("ring_buffer_bytes", &["16777216"])
             .assert("ring_buffer_used_bytes", &["4096"])
+            .assert("http_streams", &["3"])
             .assert("json_lines_total", &["{sink=\"stdout\"} 9"])
             .assert("json_lines_lost_total", &["{sink=\"stdout\"} 2"]);
         assert_histogram_of_one(&told, "event_delay_seconds", "", &["1", "2.5", "5", "10", "+Inf"], 0.6);

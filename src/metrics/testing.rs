@@ -29,7 +29,7 @@ use crate::{
 pub(crate) const OPTIONS: Options = Options {
     max_free_form_values: 3,
     tx_response: true,
-    json_sinks: &["file", "stdout"],
+    json_sinks: &["file", "socket", "stdout"],
     utxocache_coins: true,
     address_lists: Vec::new(),
 };
@@ -38,7 +38,7 @@ pub(crate) const OPTIONS: Options = Options {
 pub(crate) const EVERYTHING: Options = Options {
     max_free_form_values: 100,
     tx_response: true,
-    json_sinks: &["file"],
+    json_sinks: &["file", "http"],
     utxocache_coins: true,
     address_lists: Vec::new(),
 };

@@ -220,13 +220,8 @@ fn entries_that_make_no_sense_are_damage() {
 
 #[test]
 fn any_bytes_are_read_without_a_panic() {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = fastrand::Rng::with_seed(0x2545_f491_4f6c_dd1d);
+    let mut next = || random.u64(..);
     for _ in 0..2_000 {
         let mut entries: Vec<u8> = (0..next() % 300).map(|_| next() as u8).collect();
         if let Some(kind) = entries.first_mut() {
@@ -237,4 +232,30 @@ fn any_bytes_are_read_without_a_panic() {
         let bytes = [MAGIC, &VERSION.to_le_bytes()[..], &numbers.concat(), &frame].concat();
         assert!(read(&bytes, &[]).1.is_err());
     }
+}
+
+#[test]
+fn what_a_run_gave_is_written_when_it_ends() {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes).unwrap();
+    writer.run(&run("default")).unwrap();
+    writer.batch(&batch(1, &[message("ping", &[1; 8])])).unwrap();
+    writer.end(&end()).unwrap();
+    // Killed while it waits for the node's next run.
+    drop(writer);
+    let entries: Vec<_> = Reader::new(&bytes[..], &Selection::default()).unwrap().collect();
+    let [Ok(Entry::Run(_)), Ok(Entry::Batch(_)), Ok(Entry::End(counted)), Err(Error::Truncated(_))] = &entries[..]
+    else {
+        panic!("{entries:?}")
+    };
+    assert_eq!(**counted, end());
+}
+
+#[test]
+fn the_largest_numbers_are_decoded_without_a_panic() {
+    let mut made_up = batch(1, &[added()]);
+    made_up.decoder.tai_offset_ns = i64::MIN;
+    let mut times = Vec::new();
+    made_up.each(|event| times.push(event.time));
+    assert_eq!(times, [Time(9 + i64::MAX as u64)]);
 }

@@ -89,12 +89,13 @@ impl<W: Write> Writer<W> {
         self.flush_in_time()
     }
 
-    /// The run has ended, or is let go.
+    /// The run has ended, or is let go. Writes it at once: nothing may come for a long time then.
     pub fn end(&mut self, counted: &Counted) -> io::Result<()> {
         let changed = self.changed(&counted.counters);
         let untold = counted.untold.iter();
         let untold = untold.map(|lost| (lost.tracepoint as u8, lost.reason as u8, lost.count)).collect();
-        self.entry(&Stored::End { changed, untold })
+        self.entry(&Stored::End { changed, untold })?;
+        self.flush()
     }
 
     /// Writes all, and the end.

@@ -2,6 +2,7 @@
 //! address, as the node writes it, is one of them.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     str::FromStr,
@@ -78,8 +79,8 @@ impl Addresses {
     /// Whether `address`, as the node writes it, is one of them.
     pub(super) fn contain(&self, address: &str) -> bool {
         let Some(ip) = ip_of(address) else {
-            let has = |name: &str| self.hosts.contains(&name.to_ascii_lowercase());
-            return !self.hosts.is_empty() && (has(host_of(address)) || has(address));
+            let address = lower_case(address);
+            return self.hosts.contains(host_of(&address)) || self.hosts.contains(&*address);
         };
         self.networks.contains(ip) || !self.sockets.is_empty() && self.has_socket(ip, address)
     }
@@ -87,6 +88,14 @@ impl Addresses {
     fn has_socket(&self, ip: IpAddr, address: &str) -> bool {
         let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         port.is_some_and(|port| self.sockets.contains(&SocketAddr::new(ip, port)))
+    }
+}
+
+/// Without an allocation for what is so already, as all but names that an operator gave.
+fn lower_case(text: &str) -> Cow<'_, str> {
+    match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => text.to_ascii_lowercase().into(),
+        false => text.into(),
     }
 }
 
@@ -121,7 +130,7 @@ mod tests {
         assert_contains(ONION, &[&format!("{ONION}:8333"), ONION], &["x.onion:8333"]);
         assert_contains(&ONION.to_uppercase(), &[&format!("{ONION}:8333")], &[]);
         assert_contains(&format!("{ONION}:8333"), &[&format!("{ONION}:8333")], &[&format!("{ONION}:1"), ONION]);
-        assert_contains("localhost,10.0.0.1", &["localhost:8333", "10.0.0.1:9"], &["127.0.0.1:8333"]);
+        assert_contains("localhost,10.0.0.1", &["localhost:8333", "LocalHost:1", "10.0.0.1:9"], &["127.0.0.1:8333"]);
     }
 
     #[test]

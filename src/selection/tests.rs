@@ -1,5 +1,7 @@
 //! What is selected, of records with a value of its own in each field, as the kernel side would write them.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::{
     event::net::PeerNetworks,
@@ -118,6 +120,31 @@ fn conditions_select_what_meets_them() {
 }
 
 #[test]
+fn a_command_that_is_no_text_is_none_that_can_be_named() {
+    let (tracepoint, mut record) = message(Tracepoint::NetInboundMessage, 1, "1.2.3.4:5", 1, "inv", 37);
+    let after_name = std::mem::offset_of!(message_record, command) + "inv".len();
+    for (next, is_inv) in [(0, true), (0xff, false), (b'x', false)] {
+        record[after_name] = next;
+        let admits = |words| selection(words).compile().admits(tracepoint, &record);
+        assert_eq!((admits("command=inv"), admits("not-command=inv")), (is_inv, !is_inv), "{next}");
+    }
+}
+
+#[test]
+fn a_connection_of_an_unknown_type_has_the_direction_of_its_tracepoint() {
+    for (tracepoint, inbound, outbound) in [
+        (Tracepoint::NetInboundConnection, true, false),
+        (Tracepoint::NetEvictedInboundConnection, true, false),
+        (Tracepoint::NetOutboundConnection, false, true),
+        (Tracepoint::NetClosedConnection, false, false),
+    ] {
+        let (_, record) = connection(tracepoint, 1, "1.2.3.4:5", 0, 1);
+        let admits = |words| selection(words).compile().admits(tracepoint, &record);
+        assert_eq!((admits("direction=inbound"), admits("direction=outbound")), (inbound, outbound), "{tracepoint}");
+    }
+}
+
+#[test]
 fn what_cannot_meet_the_conditions_is_not_attached() {
     for (words, expected) in [
         ("events=all", "all"),
@@ -133,16 +160,38 @@ fn what_cannot_meet_the_conditions_is_not_attached() {
             "net:inbound_message,net:outbound_message,net:inbound_connection,\
            net:evicted_inbound_connection,net:closed_connection",
         ),
+        // An outbound message to an inbound peer; such a connection was not opened outbound.
+        ("direction=outbound connection-type=inbound", "net:outbound_message"),
         ("connection-type=feeler events=net:inbound_connection,net:outbound_connection", "net:outbound_connection"),
         ("peer=1", "net"),
         ("not-peer=1 not-command=inv not-address=::1 not-network=ipv4 not-connection-type=manual", "default"),
     ] {
         assert_eq!(selection(words).tracepoints(), expected.parse().unwrap(), "{words}");
     }
-    assert!(selection("events=mempool command=inv").tracepoints().is_empty());
+    for contradiction in [
+        "events=mempool command=inv",
+        "not-events=all",
+        "command=inv not-command=inv",
+        "direction=inbound not-direction=inbound,outbound",
+        "connection-type=manual not-connection-type=manual",
+        "network=onion,i2p not-network=i2p,onion",
+        "peer=7 not-peer=8,7",
+        "min-size=2 max-size=1",
+    ] {
+        assert!(selection(contradiction).tracepoints().is_empty(), "{contradiction}");
+    }
     // What tells which peers came by Tor is attached beside it.
-    let onion = selection("network=onion events=net:inbound_message");
-    assert_eq!(onion.to_attach(), "net:inbound_message,net:inbound_connection,net:closed_connection".parse().unwrap());
+    for (words, expected) in [
+        ("network=onion", "net:inbound_connection,net:outbound_connection,net:closed_connection,net:inbound_message"),
+        ("not-network=onion connection-type=inbound direction=inbound", "net:inbound_connection,net:closed_connection"),
+        ("network=ipv4 connection-type=manual", "net:outbound_connection,net:closed_connection"),
+        ("network=ipv4 connection-type=unknown", ""),
+    ] {
+        let selection = selection(&format!("events=net:inbound_message {words}"));
+        let tracepoints: Vec<_> = selection.to_attach().iter().map(Tracepoint::name).collect();
+        let expected = expected.split(',').chain(["net:inbound_message"]).filter(|name| !name.is_empty());
+        assert_eq!(tracepoints.into_iter().collect::<BTreeSet<_>>(), expected.collect(), "{words}");
+    }
     assert_eq!(selection("events=mempool not-network=onion").to_attach(), "mempool".parse().unwrap());
 }
 

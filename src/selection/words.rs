@@ -37,8 +37,9 @@ pub static WORDS: [Word; 9] = [
     Word {
         name: "command",
         value: "LIST",
-        help: "Only P2P messages of these commands (inv,tx)",
-        not: Some("No messages of these commands"),
+        help: "Only P2P messages of these commands (inv,tx). Of conditions such as this all must be met, each by any of its \
+               values; an event without what one is about, such as a mempool's here, does not meet it",
+        not: Some("No messages of these commands; all other events stay"),
         suggested: || COMMANDS.to_vec(),
     },
     Word {
@@ -82,14 +83,14 @@ pub static WORDS: [Word; 9] = [
     Word {
         name: "min-size",
         value: "BYTES",
-        help: "Only messages with at least so much payload",
+        help: "Only messages with at least so many bytes of payload",
         not: None,
         suggested: Vec::new,
     },
     Word {
         name: "max-size",
         value: "BYTES",
-        help: "Only messages with at most so much payload",
+        help: "Only messages with at most so many bytes of payload",
         not: None,
         suggested: Vec::new,
     },
@@ -150,8 +151,8 @@ impl Selection {
                 let peer = value.parse().ok().filter(|&peer: &i64| peer >= 0);
                 Condition::Peer(peer.ok_or_else(|| format!("'{value}' is no number of a peer"))?)
             }
-            // All others.
-            _ => Condition::Address(value.parse()?),
+            "address" => Condition::Address(value.parse()?),
+            _ => return Err(format!("there is no such condition as '{name}'")),
         };
         let selection = std::mem::take(self);
         *self = if negated { selection.not(condition) } else { selection.only(condition) };

@@ -1,6 +1,8 @@
 //! What is drained at once: the bytes of records, and what it takes to decode them. In: records, from the ring buffer.
 //! Out: events that borrow from it.
 
+use std::sync::OnceLock;
+
 use super::Counters;
 use crate::{
     event::{Decoder, Event, Kind, Lost, Moment, Time, tracepoint_of},
@@ -18,6 +20,28 @@ pub struct Batch {
     pub(crate) drained: (Time, Moment),
     pub(crate) counters: [Counters; Tracepoint::COUNT],
     pub(crate) ring_buffer: (u64, u64),
+    /// Made when it is first asked for, after the last record was put in.
+    tally: OnceLock<Tally>,
+}
+
+/// What is in a batch.
+#[derive(Debug, Default)]
+struct Tally {
+    /// By [`Tracepoint::index`].
+    events: [u64; Tracepoint::COUNT],
+    gaps: Vec<Lost>,
+}
+
+impl Tally {
+    /// Those of tracepoints of which a filter wants some.
+    fn events(&self, filter: &Filter) -> impl Iterator<Item = (Tracepoint, u64)> {
+        let counted = Tracepoint::all().zip(self.events);
+        counted.filter(|&(tracepoint, count)| count > 0 && filter.wants(tracepoint))
+    }
+
+    fn gaps(&self, filter: &Filter) -> impl Iterator<Item = Lost> {
+        self.gaps.iter().copied().filter(|gap| filter.wants(gap.tracepoint))
+    }
 }
 
 impl Batch {
@@ -91,20 +115,44 @@ impl Batch {
         self.records().filter_map(|record| tracepoint_of(record).filter(|&it| filter.admits(it, record)))
     }
 
+    /// Whether a filter may admit something of it, or is to be told of a gap.
+    pub(crate) fn concerns(&self, filter: &Filter) -> bool {
+        let tally = self.tally();
+        tally.events(filter).next().is_some() || tally.gaps(filter).next().is_some()
+    }
+
     /// What is missing for those who never see this batch: the events that they want, for `reason`, and the gaps among them.
     pub(crate) fn as_lost(&self, filter: &Filter, reason: LossReason, mut give: impl FnMut(Lost)) {
+        // Many outputs may lose the same batches, in the hands of the thread that drains.
+        let tally = self.tally();
+        let mut events = tally.events(filter);
+        if !filter.has_conditions() {
+            events.for_each(|(tracepoint, count)| give(Lost { tracepoint, reason, count }));
+        } else if events.next().is_some() {
+            self.tracepoints(filter).for_each(|tracepoint| give(Lost { tracepoint, reason, count: 1 }));
+        }
+        tally.gaps(filter).for_each(give);
+    }
+
+    fn tally(&self) -> &Tally {
+        self.tally.get_or_init(|| self.tallied())
+    }
+
+    fn tallied(&self) -> Tally {
+        let mut tally = Tally::default();
         for record in self.records() {
             match tracepoint_of(record) {
-                Some(tracepoint) if filter.admits(tracepoint, record) => give(Lost { tracepoint, reason, count: 1 }),
-                Some(_) => {}
+                Some(tracepoint) => tally.events[tracepoint.index()] += 1,
                 None => {
-                    self.decoder.decode(record, false, |event| match event.kind {
-                        Kind::Lost(lost) if filter.wants(lost.tracepoint) => give(lost),
-                        _ => {}
+                    self.decoder.decode(record, false, |event| {
+                        if let Kind::Lost(lost) = event.kind {
+                            tally.gaps.push(lost);
+                        }
                     });
                 }
             }
         }
+        tally
     }
 
     /// The records as the kernel side wrote them, in order.
@@ -116,6 +164,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.tally.take();
         // One message of 4 MB must not be paid for ever after.
         self.bytes.shrink_to(Self::FULL);
     }
@@ -151,6 +200,7 @@ impl Default for Batch {
             drained: Default::default(),
             counters: Default::default(),
             ring_buffer: Default::default(),
+            tally: OnceLock::new(),
         }
     }
 }
@@ -175,5 +225,47 @@ mod tests {
         assert!(batch.is_full());
         batch.clear();
         assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn what_is_lost_with_it_is_summed_up_for_each_filter() {
+        use crate::{
+            record::{
+                types::{added_record, event_header, message_record},
+                write,
+            },
+            selection::{Condition, Selection},
+        };
+        let header =
+            |tracepoint: Tracepoint| event_header { tracepoint: tracepoint.index() as u8, ..Default::default() };
+        let ping = |peer_id| {
+            let header = header(Tracepoint::NetInboundMessage);
+            write(message_record { header, peer_id, ..Default::default() }, b"")
+        };
+        let added = || write(added_record { header: header(Tracepoint::MempoolAdded), ..Default::default() }, b"");
+        let lost = |batch: &Batch, selection: Selection| {
+            let mut counts = std::collections::BTreeMap::new();
+            batch.as_lost(&selection.compile(), LossReason::QueueFull, |lost| {
+                assert_eq!(lost.reason, LossReason::QueueFull);
+                *counts.entry(lost.tracepoint.name()).or_insert(0) += lost.count;
+            });
+            counts.into_iter().collect::<Vec<_>>()
+        };
+        let mut batch = Batch::default();
+        for record in [ping(7), added(), ping(8), ping(7), added()] {
+            batch.push(&record);
+        }
+        let all = || Selection::of(Tracepoint::all().collect());
+        let (messages, mempool) = ("net:inbound_message", "mempool:added");
+        assert_eq!(lost(&batch, all()), [(mempool, 2), (messages, 3)]);
+        let of = |words: &str| Selection::of(words.parse().unwrap());
+        assert_eq!(lost(&batch, of("mempool")), [(mempool, 2)]);
+        assert!(batch.concerns(&of("mempool:added").compile()) && !batch.concerns(&of("mempool:removed").compile()));
+        assert_eq!(lost(&batch, all().only(Condition::Peer(7))), [(messages, 2)]);
+        assert_eq!(lost(&batch, all().not(Condition::Peer(7))), [(mempool, 2), (messages, 1)]);
+        // It is used again.
+        batch.clear();
+        batch.push(&ping(7));
+        assert_eq!(lost(&batch, all()), [(messages, 1)]);
     }
 }

@@ -13,15 +13,13 @@ use std::{
 use async_channel::{Receiver, Sender};
 use futures_core::Stream;
 
-use super::{Batch, Stopper, Tap};
+use super::{Batch, DRAIN_INTERVAL, Stopper, Tap};
 use crate::{
     error::{Error, Trying},
     event::{Event, Kind, Lost, Moment, Time},
     privileges,
 };
 
-/// The longest that an event waits before it is taken from the ring buffer.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 /// Batches, of about 1 MiB at most each, that wait for a stream's reader; others wait in the ring buffer.
 const QUEUED_BATCHES: usize = 4;
 
@@ -125,12 +123,13 @@ impl Events {
             if self.state == State::Ended {
                 return Ok(None);
             }
-            if !self.more {
-                if self.state == State::Ending {
-                    self.state = State::Ended;
-                    return Ok(Some(Walk::of_gaps(self.tap.untold_losses()?)));
-                }
-                let woken = self.tap.wait(DRAIN_INTERVAL)?;
+            if self.state == State::Ending && !self.more {
+                self.state = State::Ended;
+                return Ok(Some(Walk::of_gaps(self.tap.untold_losses()?)));
+            }
+            if self.state == State::Running {
+                // Also looked at when more is there already, which it always is for who is slower than the node.
+                let woken = self.tap.wait(if self.more { Duration::ZERO } else { DRAIN_INTERVAL })?;
                 if woken.stopped {
                     self.tap.detach();
                 }
@@ -138,7 +137,8 @@ impl Events {
                     self.state = State::Ending;
                 }
             }
-            let mut batch = std::mem::take(&mut self.walk.batch);
+            // With how far it was gone through: after an error there is nothing of it any more.
+            let Walk { mut batch, .. } = std::mem::take(&mut self.walk);
             self.more = self.tap.drain(super::unshared(&mut batch))?;
             if !batch.is_empty() {
                 return Ok(Some(Walk::of(batch)));

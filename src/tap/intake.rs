@@ -52,6 +52,11 @@ impl Intake {
         self.batch.is_full() || self.seen >= Batch::RECORDS
     }
 
+    /// Whether events of it may be wanted, and are not only noted.
+    pub(super) fn wants(&self, tracepoint: Tracepoint) -> bool {
+        self.filter.wants(tracepoint)
+    }
+
     /// Those that were not wanted, by [`Tracepoint::index`].
     pub(crate) fn filtered(&self) -> &[u64; Tracepoint::COUNT] {
         &self.filtered

@@ -296,7 +296,7 @@ fn passwords_guard_all_pages() {
         users(&[("alice", "secret")])
     ));
     let Running { address, registry, .. } = files.serve(LIMITS);
-    for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/nothing"] {
+    for path in ["/metrics", "/events", "/", "/-/healthy", "/-/ready", "/nothing"] {
         let (head, body) = ask(address, &format!("GET {path}"));
         assert!(head.starts_with("http/1.1 401 unauthorized"), "{head}");
         assert!(
@@ -628,4 +628,53 @@ fn a_right_file_is_taken() {
     let (head, _) = exchange(secured(connect(address), &authority.client(None)), "GET /", &fields);
     assert!(head.starts_with("http/1.1 200 ok"), "{head}");
     assert!(head.contains("\r\nstrict-transport-security: max-age=31536000\r\n") && !head.contains("x-xss"), "{head}");
+}
+
+#[test]
+fn a_stream_ends_when_its_reader_would_have_to_be_asked_again() {
+    let authority = Authority::new();
+    let alice = users(&[("alice", "secret")]);
+    let files = Files::with_certificate(&format!("{TLS}{alice}"), &authority);
+    let limits = Limits {
+        connection: Duration::from_millis(50),
+        last_answer: Duration::from_millis(50),
+        review: Duration::from_millis(50),
+        ..LIMITS
+    };
+    let Running { address, streams, .. } = files.serve(limits);
+    let client = authority.client(None);
+    let ask = |password: &str| {
+        let mut stream = secured(connect(address), &client);
+        let fields = authorization("alice", password);
+        write!(stream, "GET /events HTTP/1.1\r\nHost: x\r\n{fields}\r\n").unwrap();
+        let head = read_head(&mut stream);
+        (head[9..12].parse::<u16>().unwrap(), stream)
+    };
+    assert_eq!(ask("wrong").0, 401);
+    assert_eq!(streams.told().open, 0);
+
+    let write = |config: &str| {
+        files.write("web.yml", config);
+    };
+    for change in [
+        // Another password, another certificate, a file that is wrong for a while.
+        &(|| write(&format!("{TLS}{}", users(&[("alice", "other")])))) as &dyn Fn(),
+        &(|| write(&format!("{TLS}{alice}"))),
+        &(|| files.renew(&authority)),
+        &(|| write("x")),
+    ] {
+        let (status, mut stream) = match ask("secret") {
+            (401, _) => ask("other"),
+            answer => answer,
+        };
+        assert_eq!(status, 200);
+        // As long as nothing changes, it stays.
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(streams.told().open, 1);
+        change();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert_eq!(rest, b"", "no whole body");
+        streams::eventually("its place is free", || streams.told().open == 0);
+    }
 }

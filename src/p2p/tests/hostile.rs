@@ -13,22 +13,6 @@ fn exercise(command: &str, payload: &[u8], bytes: BytesStyle) {
     write_line(&mut io::sink(), &message, Style { bytes, ..Style::default() }).expect("a sink takes all");
 }
 
-/// Xorshift: the same numbers in each run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
-
 #[test]
 fn payloads_cut_anywhere_do_not_panic() {
     for Sample { command, payload, .. } in samples() {
@@ -40,15 +24,15 @@ fn payloads_cut_anywhere_do_not_panic() {
 
 #[test]
 fn payloads_with_flipped_bits_do_not_panic() {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = fastrand::Rng::with_seed(0x9e37_79b9_7f4a_7c15);
     let samples = samples();
     for _ in 0..60_000 {
-        let Sample { command, payload, .. } = &samples[random.below(samples.len())];
+        let Sample { command, payload, .. } = &samples[random.usize(..samples.len())];
         let mut payload = payload.clone();
-        for _ in 0..=random.below(3) {
+        for _ in 0..=random.usize(..3) {
             if !payload.is_empty() {
-                let byte = random.below(payload.len());
-                payload[byte] ^= 1 << random.below(8);
+                let byte = random.usize(..payload.len());
+                payload[byte] ^= 1 << random.usize(..8);
             }
         }
         exercise(command, &payload, BytesStyle::Hex);
@@ -57,13 +41,13 @@ fn payloads_with_flipped_bits_do_not_panic() {
 
 #[test]
 fn random_payloads_do_not_panic() {
-    let mut random = Random(0xd1b5_4a32_d192_ed03);
+    let mut random = fastrand::Rng::with_seed(0xd1b5_4a32_d192_ed03);
     for _ in 0..40_000 {
-        let command = COMMANDS[random.below(COMMANDS.len())];
+        let command = COMMANDS[random.usize(..COMMANDS.len())];
         // Small numbers often: as lengths they lead further in.
-        let small = random.below(2) == 0;
-        let length = random.below(200);
-        let payload: Vec<u8> = (0..length).map(|_| random.below(if small { 4 } else { 256 }) as u8).collect();
+        let small = random.usize(..2) == 0;
+        let length = random.usize(..200);
+        let payload: Vec<u8> = (0..length).map(|_| random.usize(..if small { 4 } else { 256 }) as u8).collect();
         exercise(command, &payload, BytesStyle::Array);
     }
 }

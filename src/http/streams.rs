@@ -1,0 +1,264 @@
+//! Streams of events to many readers. In: [`Batch`]es, from the thread that drains, and what each reader asks for. Out: bodies
+//! of answers, which go on until the reader leaves.
+//!
+//! Each reader has an [`Output`] of its own, and so a slow one loses its own oldest events, which it is told, and holds up nobody.
+//! What waits for readers is shared by them: 8 MiB of batches, however many there are. A reader that has stopped holds the batch
+//! besides that was being written for it, of up to 2 MiB, or 5 MB with a message of the largest size, and 350 KiB of text.
+
+mod body;
+mod query;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(super) use self::body::Events;
+use crate::{
+    event::{Event, Lost},
+    output::{FINISH_INTERVAL, Format, JsonLines, LAST_LINE_PATIENCE, Output},
+    selection::Selection,
+    tap::Batch,
+    tracepoint::{LossReason, Tracepoints},
+};
+
+/// How long nothing comes before a reader of server-sent events is told that the stream is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What the last lines are given to get into the hands of the kernel.
+const LAST_CHUNKS_PATIENCE: Duration = Duration::from_millis(100);
+
+/// All streams. Its clones are one.
+#[derive(Clone, Debug)]
+pub struct Streams(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Those whose events can come.
+    tapped: Tracepoints,
+    most: usize,
+    /// One for each connection with a stream.
+    places: Arc<Semaphore>,
+    keep_alive: Duration,
+    readers: Mutex<Readers>,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
+    /// By number, in the order in which they came.
+    outputs: BTreeMap<u64, Output>,
+    next: u64,
+    /// Of those who have left.
+    lines: u64,
+    lost: u64,
+    ended: bool,
+}
+
+/// What [`Streams`] tell of themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Readers that are there.
+    pub open: usize,
+    /// Lines written to all of them so far, also to those who have left.
+    pub lines: u64,
+    /// Events that they missed, since they were too slow.
+    pub lost: u64,
+}
+
+/// How events are framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// [NDJSON](https://github.com/ndjson/ndjson-spec).
+    Lines,
+    /// [Server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html).
+    ServerSentEvents,
+}
+
+/// Why there is no stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There are none.
+    Off,
+    /// What is asked for is wrong, as a line says.
+    Wrong(String),
+    /// There are so many.
+    Full(usize),
+    /// The process ends.
+    Ending,
+    /// The log says why.
+    Failed,
+}
+
+/// That of a stream, until its connection has ended. Then its last bytes are out of our hands.
+#[derive(Clone, Debug)]
+pub(super) struct Place(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
+
+impl Streams {
+    /// To at most `most` readers at once; 0 turns them off. `tapped` are the tracepoints whose events are handed over.
+    ///
+    /// # Panics
+    /// If there are to be more than [`MAX_STREAMS`](super::MAX_STREAMS).
+    pub fn new(tapped: Tracepoints, most: usize) -> Self {
+        Self::with_keep_alive(tapped, most, KEEP_ALIVE)
+    }
+
+    pub(super) fn with_keep_alive(tapped: Tracepoints, most: usize, keep_alive: Duration) -> Self {
+        assert!(most <= super::MAX_STREAMS, "scrapes need connections too");
+        let places = Arc::new(Semaphore::new(most));
+        Self(Arc::new(Shared { tapped, most, places, keep_alive, readers: Mutex::default() }))
+    }
+
+    /// Hands a batch over to each reader.
+    pub fn push(&self, batch: &Arc<Batch>) {
+        self.0.readers().outputs.values().for_each(|output| output.push(batch));
+    }
+
+    /// The readers will not see the events of this batch.
+    pub fn lose(&self, batch: &Batch, reason: LossReason) {
+        self.0.readers().outputs.values().for_each(|output| output.lose(batch, reason));
+    }
+
+    /// A run of the node has ended, and the kernel side has lost these at its end.
+    pub fn run_ended(&self, gaps: &[Lost]) {
+        self.0.readers().outputs.values().for_each(|output| output.run_ended(gaps));
+    }
+
+    /// How they go.
+    pub fn told(&self) -> Told {
+        let readers = self.0.readers();
+        let told = Told { open: readers.outputs.len(), lines: readers.lines, lost: readers.lost };
+        readers.outputs.values().fold(told, |told, output| Told {
+            lines: told.lines + output.lines_written(),
+            lost: told.lost + output.lines_lost(),
+            ..told
+        })
+    }
+
+    /// Ends them: with what is queued, as far as readers take it until `hurry`.
+    pub fn finish(&self, hurry: impl Fn() -> bool) {
+        let done = || self.0.readers().outputs.values().all(Output::is_done);
+        {
+            let mut readers = self.0.readers();
+            readers.ended = true;
+            readers.outputs.values().for_each(Output::close);
+        }
+        while !done() && !hurry() {
+            thread::sleep(FINISH_INTERVAL);
+        }
+        self.0.readers().outputs.values().for_each(Output::abandon);
+        wait_at_most(LAST_LINE_PATIENCE, done);
+        wait_at_most(LAST_CHUNKS_PATIENCE, || self.0.places.available_permits() == self.0.most);
+    }
+
+    /// Whether anybody gets one.
+    pub(super) fn are_on(&self) -> bool {
+        self.0.most > 0
+    }
+
+    /// What a reader gets who asks for this.
+    pub(super) fn open(&self, query: &str, framing: Framing) -> Result<(Events, Place), Refusal> {
+        let wanted = self.wanted(query)?;
+        let Ok(place) = Arc::clone(&self.0.places).try_acquire_owned() else {
+            return Err(Refusal::Full(self.0.most));
+        };
+        let (chunks, received) = body::channel();
+        let output = match framing {
+            Framing::Lines => Output::start(chunks, wanted.lines, &wanted.selection, None),
+            Framing::ServerSentEvents => Output::start(chunks, ServerSentEvents(wanted.lines), &wanted.selection, None),
+        };
+        let output = output.map_err(|error| {
+            tracing::error!(%error, "cannot start the thread of a stream of events");
+            Refusal::Failed
+        })?;
+        let reader = Reader::enter(&self.0, output)?;
+        let keep_alive = (framing == Framing::ServerSentEvents).then_some(self.0.keep_alive);
+        Ok((Events::new(reader, received, keep_alive), Place(Arc::new(place))))
+    }
+
+    /// Whether there would be a stream for who asks for this.
+    pub(super) fn check(&self, query: &str) -> Result<(), Refusal> {
+        self.wanted(query)?;
+        if self.0.places.available_permits() == 0 { Err(Refusal::Full(self.0.most)) } else { Ok(()) }
+    }
+
+    fn wanted(&self, query: &str) -> Result<Wanted, Refusal> {
+        if !self.are_on() {
+            return Err(Refusal::Off);
+        }
+        query::parse(query, self.0.tapped).map_err(Refusal::Wrong)
+    }
+}
+
+impl Shared {
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait_at_most(patience: Duration, is_over: impl Fn() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !is_over() && Instant::now() < deadline {
+        thread::sleep(FINISH_INTERVAL);
+    }
+}
+
+/// What a reader asks for.
+#[derive(Debug)]
+struct Wanted {
+    selection: Selection,
+    lines: JsonLines,
+}
+
+/// A reader that is there, until it is dropped.
+#[derive(Debug)]
+struct Reader {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Reader {
+    fn enter(shared: &Arc<Shared>, output: Output) -> Result<Self, Refusal> {
+        let mut readers = shared.readers();
+        if readers.ended {
+            return Err(Refusal::Ending);
+        }
+        let number = readers.next;
+        readers.next += 1;
+        readers.outputs.insert(number, output);
+        Ok(Self { shared: Arc::clone(shared), number })
+    }
+}
+
+impl Drop for Reader {
+    /// What was not written yet when it left is not lost: nobody wanted it any more.
+    fn drop(&mut self) {
+        let mut readers = self.shared.readers();
+        let Some(output) = readers.outputs.remove(&self.number) else { return };
+        readers.lines += output.lines_written();
+        readers.lost += output.lines_lost();
+    }
+}
+
+/// An event of the stream for each line, of no type but the default one: so a browser gives all to `onmessage`.
+struct ServerSentEvents(JsonLines);
+
+impl Format for ServerSentEvents {
+    fn decodes(&self) -> bool {
+        self.0.decodes()
+    }
+
+    /// Milliseconds until a reader is to come again.
+    fn begin(&mut self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(b"retry: 1000\n\n")
+    }
+
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
+        out.write_all(b"data: ")?;
+        self.0.event(out, event)?;
+        out.write_all(b"\n")
+    }
+}

@@ -1,0 +1,384 @@
+//! A file of lines that others may rename, remove or cut, on a disk that may be full. In: lines. Out: whole lines only, in a file
+//! that is found by its path, and in those that it followed.
+
+use std::{
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::{
+    fs::{Access, AtFlags, CWD, OFlags, accessat},
+    io::Errno,
+};
+
+use super::{destination::Destination, rotation::Rotation};
+use crate::{files, privileges};
+
+/// How long a rotation that failed is left alone.
+const ROTATION_RETRY: Duration = Duration::from_secs(1);
+
+/// Appends to a file, or writes to a named pipe or a device.
+#[derive(Debug)]
+pub(super) struct LineFile {
+    path: PathBuf,
+    rotation: Option<Rotation>,
+    /// None while it cannot be opened.
+    file: Option<Opened>,
+    /// When rotating failed. It is told once.
+    rotation_failed: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    is_regular: bool,
+    /// Device and inode.
+    id: (u64, u64),
+    bytes: u64,
+    /// When its first line was written, as far as the file system knows.
+    begun: SystemTime,
+    /// It ends within a line that nobody will complete.
+    is_torn: bool,
+}
+
+impl LineFile {
+    /// Opens it, and makes sure that rotating it is possible.
+    pub(super) fn open(path: &Path, rotation: Option<Rotation>) -> Result<Self, String> {
+        let (path, file) = match rotation {
+            None => (path.to_owned(), Opened::open(path).map_err(words)?),
+            Some(_) => privileges::without_any(|| open_to_rotate(path)).map_err(|error| error.to_string())??,
+        };
+        Ok(Self { path, rotation, file: Some(file), rotation_failed: None })
+    }
+
+    /// Whether the path leads to another file or to none, as far as one may know.
+    fn is_elsewhere(&self) -> bool {
+        let Some(opened) = &self.file else { return true };
+        match fs::metadata(&self.path) {
+            Ok(metadata) => id(&metadata) != opened.id,
+            Err(error) => error.kind() != io::ErrorKind::PermissionDenied,
+        }
+    }
+
+    /// If that fails, the file grows on.
+    fn rotate(&mut self, rotation: Rotation) -> io::Result<()> {
+        let path = self.path.display();
+        match rotation.shift(&self.path) {
+            Ok(()) => {
+                if self.rotation_failed.take().is_some() {
+                    tracing::info!("{path} is rotated again");
+                }
+                self.file = None;
+                self.reopen()
+            }
+            Err(error) => {
+                if self.rotation_failed.replace(Instant::now()).is_none() {
+                    tracing::error!(
+                        "cannot rotate {path}: {error}; it grows on meanwhile, and it is tried again every second"
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn rotates_now(&self) -> bool {
+        self.rotation_failed.is_none_or(|at| at.elapsed() >= ROTATION_RETRY)
+    }
+}
+
+/// Opens a file whose directory must let its user rename it, with links resolved: the old files stay beside it.
+fn open_to_rotate(path: &Path) -> Result<(PathBuf, Opened), String> {
+    let opened = Opened::open(path).map_err(words)?;
+    if !opened.is_regular {
+        return Err("only a regular file can be rotated".into());
+    }
+    let path = fs::canonicalize(path).map_err(words)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        .map_err(|error| format!("its directory: {}", words(error.into())))?;
+    Ok((path, opened))
+}
+
+/// What a user can do about it.
+fn words(error: io::Error) -> String {
+    let hint = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
+        (_, Some(Errno::NXIO)) => return "nobody reads this pipe yet".into(),
+        (io::ErrorKind::PermissionDenied, _) => "; its user must have access without capabilities, even root",
+        (io::ErrorKind::NotFound, _) => "; its directory must be there",
+        _ => "",
+    };
+    format!("{error}{hint}")
+}
+
+impl Opened {
+    fn open(path: &Path) -> io::Result<Self> {
+        // A named pipe that nobody reads would hold up the opening for ever, and one whose reader has stopped the end.
+        let nonblocking = OFlags::NONBLOCK.bits() as i32;
+        let file = OpenOptions::new().create(true).append(true).custom_flags(nonblocking).open(path)?;
+        let metadata = file.metadata()?;
+        let is_regular = metadata.is_file();
+        Ok(Self {
+            file,
+            is_regular,
+            id: id(&metadata),
+            bytes: metadata.len(),
+            begun: metadata.created().unwrap_or_else(|_| SystemTime::now()),
+            // A line that was cut off by a crash, for example.
+            is_torn: is_regular && last_byte(path).is_some_and(|byte| byte != b'\n'),
+        })
+    }
+
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.is_torn {
+            self.file.write_all(b"\n")?;
+            self.bytes += 1;
+            self.is_torn = false;
+        }
+        if self.bytes == 0 {
+            self.begun = SystemTime::now();
+        }
+        let taken = self.file.write(buffer)?;
+        self.bytes += taken as u64;
+        Ok(taken)
+    }
+
+    /// Takes back what is no line. What somebody else has cut or written to is not cut, but goes on with a new line.
+    fn cut(&mut self, torn: u64) {
+        let is_ours = self.file.metadata().is_ok_and(|metadata| metadata.len() == self.bytes);
+        let whole = self.bytes.saturating_sub(torn);
+        if is_ours && self.file.set_len(whole).is_ok() {
+            self.bytes = whole;
+        } else {
+            self.is_torn = true;
+        }
+    }
+}
+
+fn id(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// None if there is none, or if it may not be read.
+fn last_byte(path: &Path) -> Option<u8> {
+    let mut file = files::open(path).ok()?;
+    let mut byte = [0];
+    file.seek(SeekFrom::End(-1)).ok()?;
+    file.read_exact(&mut byte).ok()?;
+    Some(byte[0])
+}
+
+impl Write for LineFile {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.as_mut().ok_or(io::ErrorKind::NotConnected)?.write(buffer)
+    }
+
+    /// What was written is the kernel's, which a crash of this process does not take back.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Destination for LineFile {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn is_full(&self, waiting: usize) -> bool {
+        let (Some(Rotation { limits, .. }), Some(opened)) = (self.rotation, &self.file) else { return false };
+        limits.size.is_some_and(|limit| opened.bytes + waiting as u64 >= limit) && self.rotates_now()
+    }
+
+    fn look_after(&mut self) -> io::Result<()> {
+        if self.is_elsewhere() {
+            return self.reopen();
+        }
+        let (Some(opened), Some(rotation)) = (&mut self.file, self.rotation) else { return Ok(()) };
+        // Somebody else may have emptied it.
+        opened.bytes = opened.file.metadata()?.len();
+        let age = opened.begun.elapsed().unwrap_or_default();
+        if rotation.limits.are_reached(opened.bytes, age) && self.rotates_now() {
+            self.rotate(rotation)?;
+        }
+        Ok(())
+    }
+
+    fn has_failed(&mut self, torn: u64) -> bool {
+        match &mut self.file {
+            Some(opened) if opened.is_regular => {
+                if torn > 0 {
+                    opened.cut(torn);
+                }
+            }
+            // What a pipe still holds is gone with it, so that its next reader begins with a line.
+            _ => self.file = None,
+        }
+        true
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        match Opened::open(&self.path) {
+            Ok(opened) => self.file = Some(opened),
+            // It was opened with capabilities that this thread does not have, and is still there.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !self.is_elsewhere() => {}
+            Err(error) => return Err(io::Error::other(words(error))),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::output::rotation::Limits;
+
+    fn rotation(limits: &str, keep: u32) -> Option<Rotation> {
+        Some(Rotation { limits: limits.parse::<Limits>().unwrap(), keep })
+    }
+
+    fn text(path: &Path) -> String {
+        fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
+    }
+
+    /// As an output does: looked after before a line if it is full.
+    fn line(file: &mut LineFile, text: &str) {
+        if file.is_full(0) {
+            file.look_after().unwrap();
+        }
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_full_gives_way_before_the_next_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let mut file = LineFile::open(&path, rotation("1KiB", 2)).unwrap();
+        let long = format!("{}\n", "x".repeat(1_022));
+        line(&mut file, &long);
+        assert!(!file.is_full(0) && file.is_full(1));
+        line(&mut file, "1\n");
+        line(&mut file, "2\n");
+        assert_eq!(text(&path), "2\n");
+        assert_eq!(text(&path.with_extension("1")), format!("{long}1\n"));
+        // It is appended to at the next start, and its size counts.
+        drop(file);
+        let mut file = LineFile::open(&path, rotation("1KiB", 2)).unwrap();
+        line(&mut file, &long);
+        line(&mut file, "3\n");
+        assert_eq!(text(&path), "3\n");
+        assert_eq!(text(&path.with_extension("1")), format!("2\n{long}"));
+        assert_eq!(text(&path.with_extension("2")), format!("{long}1\n"));
+    }
+
+    #[test]
+    fn a_file_of_age_gives_way_and_an_empty_one_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let mut file = LineFile::open(&path, rotation("1h", 2)).unwrap();
+        let hours_ago = |hours: u64| SystemTime::now() - Duration::from_secs(hours * 3_600);
+        file.file.as_mut().unwrap().begun = hours_ago(2);
+        file.look_after().unwrap();
+        // Its age is that of its first line.
+        file.write_all(b"1\n").unwrap();
+        file.look_after().unwrap();
+        assert_eq!(text(&path), "1\n");
+        file.file.as_mut().unwrap().begun = hours_ago(2);
+        file.look_after().unwrap();
+        file.write_all(b"2\n").unwrap();
+        assert_eq!((text(&path), text(&path.with_extension("1"))), ("2\n".into(), "1\n".into()));
+        // A clock that was put back is no age.
+        file.file.as_mut().unwrap().begun = SystemTime::now() + Duration::from_secs(7_200);
+        file.look_after().unwrap();
+        assert_eq!(text(&path), "2\n");
+    }
+
+    #[test]
+    fn a_file_that_others_rename_remove_or_empty_is_found_by_its_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let renamed = directory.path().join("renamed");
+        let mut file = LineFile::open(&path, rotation("1KiB", 1)).unwrap();
+        file.write_all(b"1\n").unwrap();
+        fs::rename(&path, &renamed).unwrap();
+        file.look_after().unwrap();
+        file.write_all(b"2\n").unwrap();
+        assert_eq!((text(&renamed), text(&path)), ("1\n".into(), "2\n".into()));
+        fs::remove_file(&path).unwrap();
+        file.look_after().unwrap();
+        file.write_all(b"3\n").unwrap();
+        assert_eq!(text(&path), "3\n");
+        File::create(&path).unwrap();
+        file.look_after().unwrap();
+        assert_eq!(file.file.as_ref().unwrap().bytes, 0);
+        file.write_all(b"4\n").unwrap();
+        assert_eq!(text(&path), "4\n");
+
+        fs::remove_dir_all(directory.path()).unwrap();
+        assert!(file.look_after().unwrap_err().to_string().starts_with("No such file or directory"));
+        fs::create_dir(directory.path()).unwrap();
+        file.look_after().unwrap();
+        file.write_all(b"5\n").unwrap();
+        assert_eq!(text(&path), "5\n");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_taken_lets_the_file_grow() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let taken = path.with_extension("1");
+        fs::create_dir(&taken).unwrap();
+        let mut file = LineFile::open(&path, rotation("1KiB", 1)).unwrap();
+        let long = format!("{}\n", "x".repeat(2_000));
+        line(&mut file, &long);
+        line(&mut file, "1\n");
+        assert!(!file.is_full(0), "it is left alone for a while");
+        line(&mut file, "2\n");
+        assert_eq!(text(&path), format!("{long}1\n2\n"));
+        fs::remove_dir(&taken).unwrap();
+        file.rotation_failed = Instant::now().checked_sub(ROTATION_RETRY);
+        line(&mut file, "3\n");
+        assert_eq!((text(&path), text(&taken)), ("3\n".into(), format!("{long}1\n2\n")));
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_or_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        fs::write(&path, "before\n{\"cra").unwrap();
+        let mut file = LineFile::open(&path, None).unwrap();
+        file.write_all(b"1\nto").unwrap();
+        assert!(file.has_failed(2));
+        assert_eq!(text(&path), "before\n{\"cra\n1\n");
+        file.write_all(b"2\nrn").unwrap();
+        // What others write into it stays.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"theirs").unwrap();
+        assert!(file.has_failed(2));
+        file.write_all(b"3\n").unwrap();
+        assert_eq!(text(&path), "before\n{\"cra\n1\n2\nrntheirs\n3\n");
+    }
+
+    #[test]
+    fn links_are_followed_to_where_the_old_files_stay() {
+        let [links, data] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let (link, path) = (links.path().join("link"), data.path().join("f"));
+        symlink(&path, &link).unwrap();
+        let mut file = LineFile::open(&link, rotation("1KiB", 1)).unwrap();
+        line(&mut file, &format!("{}\n", "x".repeat(1_023)));
+        line(&mut file, "1\n");
+        assert_eq!((text(&link), text(&path)), ("1\n".into(), "1\n".into()));
+        assert_eq!(text(&path.with_extension("1")).len(), 1_024);
+    }
+
+    #[test]
+    fn what_cannot_be_rotated_is_refused() {
+        let null = LineFile::open(Path::new("/dev/null"), rotation("1KiB", 1)).unwrap_err();
+        assert_eq!(null, "only a regular file can be rotated");
+        let directory = LineFile::open(Path::new("/"), None).unwrap_err();
+        assert!(directory.starts_with("Is a directory"), "{directory}");
+    }
+}

@@ -1,0 +1,160 @@
+//! A Unix stream socket that somebody else listens on, such as a log shipper. In: lines. Out: each connection has whole lines,
+//! but for the last one of a reader that ends.
+
+use std::{
+    io::{self, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+};
+
+use super::destination::Destination;
+use crate::privileges;
+
+/// Does not block, so that no reader that has stopped can hold up the end.
+#[derive(Debug)]
+pub(super) struct LineSocket {
+    path: PathBuf,
+    stream: Option<UnixStream>,
+}
+
+impl LineSocket {
+    /// Connects. That nobody listens yet is no error: it may be started later.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let connected = privileges::without_any(|| open(path)).map_err(|error| error.to_string())?;
+        let stream = match connected {
+            Ok(stream) => Some(stream),
+            Err(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN) => None,
+            Err(error @ (Errno::ACCESS | Errno::PERM)) => {
+                return Err(format!("{}; its user must have access without capabilities, even root", words(error)));
+            }
+            Err(error) => return Err(words(error).to_string()),
+        };
+        Ok(Self { path: path.into(), stream })
+    }
+
+    fn has_hung_up(&self) -> bool {
+        let Some(stream) = &self.stream else { return true };
+        let mut polled = [PollFd::new(stream, PollFlags::empty())];
+        // One that has only ended its own sending still reads.
+        poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// One that has too many connections waiting would block.
+fn open(path: &Path) -> Result<UnixStream, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
+}
+
+fn words(error: Errno) -> io::Error {
+    match error {
+        Errno::AGAIN => io::Error::other("its listener takes up no connections"),
+        Errno::PROTOTYPE => io::Error::other("it is no stream socket"),
+        error => error.into(),
+    }
+}
+
+impl Write for LineSocket {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Destination for LineSocket {
+    fn name(&self) -> String {
+        format!("unix:{}", self.path.display())
+    }
+
+    /// A reader that was restarted since the last line misses none.
+    fn look_after(&mut self) -> io::Result<()> {
+        if self.has_hung_up() { self.reopen() } else { Ok(()) }
+    }
+
+    fn has_failed(&mut self, _torn: u64) -> bool {
+        self.stream = None;
+        true
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.stream = None;
+        self.stream = Some(open(&self.path).map_err(words)?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        net::Shutdown,
+        os::unix::net::{UnixDatagram, UnixListener},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_listener_that_comes_later_or_again_is_connected_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let mut socket = LineSocket::open(&path).unwrap();
+        assert_eq!(socket.write(b"a").unwrap_err().kind(), io::ErrorKind::NotConnected);
+        assert_eq!(socket.look_after().unwrap_err().kind(), io::ErrorKind::NotFound);
+        let listener = UnixListener::bind(&path).unwrap();
+        for _ in 0..2 {
+            socket.look_after().unwrap();
+            let (mut reader, _) = listener.accept().unwrap();
+            socket.write_all(b"line\n").unwrap();
+            let mut read = [0; 5];
+            reader.read_exact(&mut read).unwrap();
+            assert_eq!(&read, b"line\n");
+            // That it will send nothing does not matter.
+            reader.shutdown(Shutdown::Write).unwrap();
+            assert!(!socket.has_hung_up());
+            drop(reader);
+            assert!(socket.has_hung_up());
+        }
+        drop(listener);
+        assert_eq!(socket.look_after().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_stopped_reader_blocks_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let mut socket = LineSocket::open(&path).unwrap();
+        let error = std::iter::repeat_with(|| socket.write(&[b'x'; 1 << 16])).find_map(Result::err).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        // Nor one that does not even accept.
+        let mut waiting = Vec::new();
+        let error = loop {
+            match open(&path) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(words(error).to_string(), "its listener takes up no connections");
+    }
+
+    #[test]
+    fn what_is_no_stream_socket_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let _datagrams = UnixDatagram::bind(&path).unwrap();
+        assert_eq!(LineSocket::open(&path).unwrap_err(), "it is no stream socket");
+        let long = directory.path().join("s".repeat(200));
+        assert!(LineSocket::open(&long).unwrap_err().starts_with("File name too long"));
+    }
+}

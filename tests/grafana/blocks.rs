@@ -1,0 +1,244 @@
+//! How blocks come, what is in them, what connecting them takes; and the UTXO cache.
+
+use super::{
+    dashboard::Dashboard,
+    panel::{Panel, bars, graph, heatmap, stat},
+};
+
+const RESULTS: &[(&str, &str)] =
+    &[("from_mempool", "green"), ("requested_transactions", "yellow"), ("full_block", "orange"), ("unfinished", "red")];
+
+pub fn height() -> Panel {
+    stat("Height", "Of the highest block connected since attaching; none before the first.", "none")
+        .query("{{instance}}", "bitcointap_validation_block_height")
+}
+
+pub fn last_block() -> Panel {
+    stat("Last block", "Time since it was connected. Every hundredth block takes more than 46 minutes.", "dtdurations")
+        .query("{{instance}}", "time() - bitcointap_validation_last_block_connected_timestamp_seconds")
+        .warns_from(3600.0, "orange")
+}
+
+pub fn dashboard() -> Dashboard {
+    Dashboard {
+        uid: "bitcointap-blocks",
+        title: "Blocks and relay",
+        about: "From the announcement of a block to its being connected: compact blocks, requests, validation, \
+        UTXO cache.",
+        range: "24h",
+        refresh: "1m",
+        rows: vec![
+            (
+                "Blocks",
+                vec![
+                    height().size(6, 4),
+                    last_block().size(6, 4),
+                    stat("Connected", "Blocks in the time range.", "short")
+                        .query("blocks", "sum(increase(bitcointap_validation_blocks_connected_total[$__range]))")
+                        .size(6, 4),
+                    stat(
+                        "Reorganised",
+                        "Blocks in the time range that were connected at or below the height before.",
+                        "short",
+                    )
+                    .query("blocks", "sum(increase(bitcointap_validation_reorganised_blocks_total[$__range]))")
+                    .warns_from(1.0, "orange")
+                    .size(6, 4),
+                    graph(
+                        "Height over time",
+                        "Of the highest block connected since attaching. A flat line is a node that falls behind.",
+                        "none",
+                    )
+                    .query("{{instance}}", "bitcointap_validation_block_height")
+                    .not_from_zero(),
+                    graph(
+                        "Blocks connected",
+                        "By hour, and before; the network's mean is six. Many more is a node that catches up.",
+                        "suffix: /h",
+                    )
+                    .hourly("", "bitcointap_validation_blocks_connected_total")
+                    .named("connected")
+                    .beside_before()
+                    .hourly("", "bitcointap_validation_reorganised_blocks_total")
+                    .named("reorganised")
+                    .colours(&[("reorganised", "red")]),
+                ],
+            ),
+            (
+                "Relay",
+                vec![
+                    heatmap(
+                        "From announcement to connected",
+                        "How long new blocks took from their first announcement to being connected.",
+                        "s",
+                        "bitcointap_p2p_block_announcement_to_connected_seconds",
+                    ),
+                    graph(
+                        "Connected within a second",
+                        "Share of new blocks, of their first announcement; and before.",
+                        "percentunit",
+                    )
+                    .query(
+                        "within a second",
+                        // The classic text says 1, OpenMetrics 1.0.
+                        "sum(rate(bitcointap_p2p_block_announcement_to_connected_seconds_bucket\
+                             {le=~'1|1\\\\.0'}[$__rate_interval])) / \
+                             sum(rate(bitcointap_p2p_block_announcement_to_connected_seconds_count[$__rate_interval]))",
+                    )
+                    .beside_before(),
+                    graph(
+                        "Compact blocks",
+                        "By what it took to make them whole: the mempool, a getblocktxn, or the whole block.",
+                        "suffix: /h",
+                    )
+                    .hourly("result", "bitcointap_p2p_compact_block_reconstructions_total")
+                    .colours(RESULTS)
+                    .stacked()
+                    .size(8, 9),
+                    bars("Compact blocks in total", "In the time range by what it took to make them whole.", "short")
+                        .total("result", "bitcointap_p2p_compact_block_reconstructions_total")
+                        .colours(RESULTS),
+                    graph(
+                        "Prefilled",
+                        "Share of the transactions in cmpctblock messages that are sent along, by direction.",
+                        "percentunit",
+                    )
+                    .query(
+                        "{{direction}}",
+                        "sum by (direction) \
+                             (rate(bitcointap_p2p_compact_block_transactions_total\
+                             {kind='prefilled'}[$__rate_interval])) / \
+                             sum by (direction) \
+                             (rate(bitcointap_p2p_compact_block_transactions_total[$__rate_interval]))",
+                    )
+                    .size(8, 9),
+                    graph(
+                        "Transactions asked for",
+                        "In getblocktxn messages: outbound is what the mempool of the node lacked.",
+                        "suffix: tx/h",
+                    )
+                    .hourly("direction", "bitcointap_p2p_block_transactions_requested_total")
+                    .size(8, 9),
+                    graph(
+                        "Blocks requested",
+                        "From a getdata for a block to the block, nine of ten are faster; by who responds.",
+                        "s",
+                    )
+                    .query(
+                        "{{responder}}",
+                        "histogram_quantile(0.9, sum by (responder, le) \
+                             (rate(bitcointap_p2p_response_seconds_bucket\
+                             {request='getdata_block'}[$__rate_interval])))",
+                    )
+                    .size(8, 9),
+                    graph(
+                        "Blocks in messages",
+                        "Messages that carry or announce blocks, by direction and command.",
+                        "suffix: /h",
+                    )
+                    .hourly(
+                        "direction, command",
+                        "bitcointap_p2p_messages_total\
+                             {command=~'block|cmpctblock|blocktxn|getblocktxn|headers|merkleblock'}",
+                    )
+                    .size(8, 9),
+                ],
+            ),
+            (
+                "Validation",
+                vec![
+                    heatmap(
+                        "Time to connect a block",
+                        "Neither its transfer nor the time that it waited.",
+                        "s",
+                        "bitcointap_validation_block_connection_seconds",
+                    )
+                    .size(8, 8),
+                    graph("Time to connect", "Quantiles, and before.", "s")
+                        .query(
+                            "median",
+                            "histogram_quantile(0.5, sum by (le) \
+                             (rate(bitcointap_validation_block_connection_seconds_bucket[$__rate_interval])))",
+                        )
+                        .query(
+                            "90 %",
+                            "histogram_quantile(0.9, sum by (le) \
+                             (rate(bitcointap_validation_block_connection_seconds_bucket[$__rate_interval])))",
+                        )
+                        .beside_before()
+                        .size(8, 8),
+                    heatmap(
+                        "Transactions of a block",
+                        "The coinbase included.",
+                        "short",
+                        "bitcointap_validation_block_transactions",
+                    )
+                    .size(8, 8),
+                    heatmap(
+                        "Inputs of a block",
+                        "The coinbase's one included.",
+                        "short",
+                        "bitcointap_validation_block_inputs",
+                    )
+                    .size(8, 8),
+                    heatmap(
+                        "Signature operations of a block",
+                        "As Bitcoin Core weighs them (BIP 141's cost), of at most 80,000.",
+                        "short",
+                        "bitcointap_validation_block_sigops",
+                    )
+                    .size(8, 8),
+                    graph("Time for each input", "What connecting blocks took, for each of their inputs.", "s")
+                        .query(
+                            "mean",
+                            "sum(rate(bitcointap_validation_block_connection_seconds_sum[$__rate_interval])) / \
+                             sum(rate(bitcointap_validation_block_inputs_sum[$__rate_interval]))",
+                        )
+                        .beside_before()
+                        .size(8, 8),
+                ],
+            ),
+            (
+                "UTXO cache",
+                vec![
+                    heatmap(
+                        "Time to write the cache to disk",
+                        "Whatever the mode was; the node validates nothing meanwhile.",
+                        "s",
+                        "bitcointap_utxocache_flush_seconds",
+                    )
+                    .size(8, 8),
+                    graph("Writes to disk", "By Bitcoin Core's mode, and whether pruning was the cause.", "suffix: /h")
+                        .hourly("mode, for_prune", "bitcointap_utxocache_flush_seconds_count")
+                        .size(8, 8),
+                    heatmap(
+                        "Memory before a write",
+                        "That the cache took.",
+                        "bytes",
+                        "bitcointap_utxocache_flushed_bytes",
+                    )
+                    .size(8, 8),
+                    heatmap(
+                        "Coins before a write",
+                        "In the cache; only those that changed are written.",
+                        "short",
+                        "bitcointap_utxocache_flushed_coins",
+                    )
+                    .size(8, 8),
+                    graph("Coins", "Added, spent and dropped on purpose, of any cache.", "cps")
+                        .rate("action", "bitcointap_utxocache_coins_total")
+                        .option("--utxocache-coins")
+                        .size(8, 8),
+                    graph("Value of coins", "Added, spent and dropped on purpose, of any cache.", "suffix: BTC/s")
+                        .query(
+                            "{{action}}",
+                            "sum by (action) (rate(bitcointap_utxocache_value_satoshis_total[$__rate_interval])) \
+                             / 1e8",
+                        )
+                        .option("--utxocache-coins")
+                        .size(8, 8),
+                ],
+            ),
+        ],
+    }
+}

@@ -1,0 +1,194 @@
+//! A dashboard: rows of panels, and what all dashboards have in common. In: its panels. Out: the JSON that Grafana
+//! reads, with panels laid out from left to right.
+
+use serde_json::{Value, json};
+
+use super::panel::{Panel, data_source, of_chosen_nodes};
+
+/// Every dashboard has it, and links lead to those that do.
+pub const TAG: &str = "bitcointap";
+
+/// The version of the format that Grafana 11 writes; later ones read it, too.
+const SCHEMA_VERSION: u32 = 39;
+
+const COLUMNS: u32 = 24;
+
+pub struct Dashboard {
+    /// What links and files are named by: never changes.
+    pub uid: &'static str,
+    pub title: &'static str,
+    pub about: &'static str,
+    /// Shows so much up to now, and how often anew.
+    pub range: &'static str,
+    pub refresh: &'static str,
+    pub rows: Vec<(&'static str, Vec<Panel>)>,
+}
+
+impl Dashboard {
+    pub fn json(&self) -> Value {
+        let panels = self.panels();
+        json!({
+            "uid": self.uid,
+            "title": format!("bitcointap: {}", self.title),
+            "description": self.about,
+            "tags": [TAG, "bitcoin"],
+            "schemaVersion": SCHEMA_VERSION,
+            "editable": true,
+            "graphTooltip": 1,
+            "time": { "from": format!("now-{}", self.range), "to": "now" },
+            "timepicker": {},
+            "timezone": "browser",
+            "refresh": self.refresh,
+            "links": [{
+                "type": "dashboards",
+                "title": "bitcointap",
+                "tags": [TAG],
+                "asDropdown": false,
+                "includeVars": true,
+                "keepTime": true,
+                "targetBlank": false,
+                "icon": "external link",
+                "tooltip": "",
+                "url": "",
+            }],
+            "annotations": { "list": annotations() },
+            "templating": { "list": variables(&panels) },
+            "panels": panels,
+        })
+    }
+
+    fn panels(&self) -> Vec<Value> {
+        let mut panels = Vec::new();
+        let mut y = 0;
+        for (title, row) in &self.rows {
+            let place = json!({ "h": 1, "w": COLUMNS, "x": 0, "y": y });
+            let id = panels.len() + 1;
+            panels.push(
+                json!({ "id": id, "type": "row", "title": title, "collapsed": false, "gridPos": place, "panels": [] }),
+            );
+            y += 1;
+            let (mut x, mut height) = (0, 0);
+            for panel in row {
+                let (columns, rows) = panel.columns_and_rows();
+                if x + columns > COLUMNS {
+                    y += height;
+                    (x, height) = (0, 0);
+                }
+                panels.push(panel.json(panels.len() as u32 + 1, x, y));
+                x += columns;
+                height = height.max(rows);
+            }
+            y += height;
+        }
+        panels
+    }
+}
+
+/// What the reader chooses: where from, which nodes, and what to compare with if anything is.
+fn variables(panels: &[Value]) -> Vec<Value> {
+    let of_label = |name: &str, label: &str, text: &str| {
+        json!({
+            "name": name,
+            "label": label,
+            "type": "query",
+            "datasource": data_source(),
+            "query": { "query": text, "refId": name },
+            "definition": text,
+            "multi": true,
+            "includeAll": true,
+            "allValue": ".+",
+            "current": { "text": ["All"], "value": ["$__all"] },
+            "options": [],
+            "refresh": 2,
+            "sort": 1,
+            "regex": "",
+            "hide": 0,
+        })
+    };
+    let choice =
+        |text: &str, value: &str, selected: bool| json!({ "text": text, "value": value, "selected": selected });
+    let mut variables = vec![
+        json!({
+            "name": "datasource",
+            "label": "Data source",
+            "type": "datasource",
+            "query": "prometheus",
+            "multi": false,
+            "includeAll": false,
+            "current": {},
+            "options": [],
+            "refresh": 1,
+            "regex": "",
+            "hide": 0,
+        }),
+        of_label("job", "Job", "label_values(bitcointap_build_info, job)"),
+        of_label("instance", "Instance", "label_values(bitcointap_build_info{job=~\"$job\"}, instance)"),
+    ];
+    if panels.iter().any(|panel| panel["targets"].to_string().contains("$before")) {
+        variables.push(json!({
+            "name": "before",
+            "label": "Compare with",
+            "type": "custom",
+            "query": "a day : 1d, a week : 1w, four weeks : 4w",
+            "multi": false,
+            "includeAll": false,
+            "current": choice("a day", "1d", true),
+            "options": [choice("a day", "1d", true), choice("a week", "1w", false), choice("four weeks", "4w", false)],
+            "hide": 0,
+        }));
+    }
+    variables
+}
+
+/// What explains a change wherever one looks.
+fn annotations() -> Value {
+    let annotation = |name: &str, colour: &str, promql: &str, text: &str, value_is_time: bool| {
+        let expr = of_chosen_nodes(promql);
+        json!({
+            "name": name,
+            "datasource": data_source(),
+            "enable": true,
+            "hide": false,
+            "iconColor": colour,
+            "expr": expr,
+            "target": { "expr": expr, "refId": "A", "range": true, "instant": false },
+            "titleFormat": name,
+            "textFormat": text,
+            "tagKeys": "instance",
+            "step": "30s",
+            "useValueForTime": value_is_time,
+        })
+    };
+    json!([
+        {
+            "name": "Annotations & Alerts",
+            "builtIn": 1,
+            "type": "dashboard",
+            "datasource": { "type": "grafana", "uid": "-- Grafana --" },
+            "enable": true,
+            "hide": true,
+            "iconColor": "rgba(0, 211, 255, 1)",
+        },
+        annotation(
+            "Node started",
+            "blue",
+            "1000 * bitcointap_node_start_time_seconds",
+            "The node of {{instance}} started",
+            true,
+        ),
+        annotation(
+            "Attached",
+            "green",
+            "increase(bitcointap_attachments_total[$__rate_interval]) > 0",
+            "bitcointap at {{instance}} attached to a node",
+            false,
+        ),
+        annotation(
+            "Events lost",
+            "red",
+            "sum by (instance, tracepoint, reason) (increase(bitcointap_events_lost_total[$__rate_interval])) > 0",
+            "{{instance}} lost events of {{tracepoint}} ({{reason}}): what is counted of them is too low",
+            false,
+        ),
+    ])
+}

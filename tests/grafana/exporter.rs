@@ -1,0 +1,132 @@
+//! The exporter itself: attached to what, how late and how busy it is, what it loses.
+
+use super::{
+    dashboard::Dashboard,
+    panel::{bars, graph, heatmap, increase_with_new, stat, states},
+};
+
+pub fn dashboard() -> Dashboard {
+    Dashboard {
+        uid: "bitcointap-exporter",
+        title: "Exporter",
+        about: "Whether what the other dashboards show is whole: attachments, losses, delays, and what bitcointap \
+        takes.",
+        range: "6h",
+        refresh: "30s",
+        rows: vec![
+            (
+                "Attached",
+                vec![
+                    stat("Tapped", "Whether bitcointap is attached to a running node.", "none")
+                        .query("{{instance}}", "bitcointap_up")
+                        .with_states(["no node", "tapped"]),
+                    stat("bitcointap", "Its version and the revision of its sources.", "none")
+                        .query("{{version}} {{revision}}", "count by (version, revision) (bitcointap_build_info)")
+                        .shows_name(),
+                    stat("Attachments", "To nodes, in the time range: one for each start of the node.", "short")
+                        .query("attachments", &increase_with_new("", "bitcointap_attachments_total")),
+                    stat("Failed attachments", "In the time range; the log says why.", "short")
+                        .query("failed", "sum(increase(bitcointap_attach_failures_total[$__range]))")
+                        .warns_from(1.0, "red"),
+                    stat("Lost", "Share of events in the time range that could not be delivered.", "percentunit")
+                        .query(
+                            "lost",
+                            "sum(increase(bitcointap_events_lost_total[$__range])) / \
+                             (sum(increase(bitcointap_events_total[$__range])) > 0)",
+                        )
+                        .warns_from(1e-9, "red"),
+                    stat("Delay", "From the firing of an event to its being counted: 99 of 100 are faster.", "s")
+                        .query(
+                            "99 %",
+                            "histogram_quantile(0.99, sum by (le) \
+                             (rate(bitcointap_event_delay_seconds_bucket[$__rate_interval])))",
+                        )
+                        .warns_from(1.0, "orange"),
+                    states("Tracepoints", "Which were attached to, and when.", ["not attached", "attached"])
+                        .query("{{tracepoint}}", "max by (tracepoint) (bitcointap_tracepoint_attached)")
+                        .size(24, 12),
+                ],
+            ),
+            (
+                "Events",
+                vec![
+                    graph("Events", "Hits by tracepoint: delivered, filtered and lost ones together.", "eps")
+                        .rate("tracepoint", "bitcointap_events_total")
+                        .size(8, 9),
+                    graph("All events", "Hits of all tracepoints, and before.", "eps")
+                        .rate("", "bitcointap_events_total")
+                        .named("events")
+                        .beside_before()
+                        .size(8, 9),
+                    bars("Events in total", "Hits in the time range by tracepoint.", "short")
+                        .total("tracepoint", "bitcointap_events_total"),
+                    graph(
+                        "Events lost",
+                        "By tracepoint and reason. ring_full: a larger --ring-buffer-size bridges longer pauses.",
+                        "eps",
+                    )
+                    .rate("tracepoint, reason", "bitcointap_events_lost_total")
+                    .size(8, 9),
+                    graph("Events filtered", "Hits that no output wanted, by tracepoint.", "eps")
+                        .rate("tracepoint", "bitcointap_events_filtered_total")
+                        .size(8, 9),
+                    graph("Ring buffer", "Bytes that waited in it when it was last looked at, and its size.", "bytes")
+                        .query("{{instance}} used", "bitcointap_ring_buffer_used_bytes")
+                        .query("{{instance}} size", "bitcointap_ring_buffer_bytes")
+                        .size(8, 9),
+                    heatmap(
+                        "Delays",
+                        "From the firing of an event in the node to its being counted here.",
+                        "s",
+                        "bitcointap_event_delay_seconds",
+                    )
+                    .size(8, 8),
+                    graph(
+                        "State dropped",
+                        "Entries that fell out of the exporter's tables before what they waited for came, by \
+                         table and cause.",
+                        "suffix: /h",
+                    )
+                    .hourly("table, cause", "bitcointap_state_dropped_total")
+                    .size(8, 8),
+                    graph(
+                        "JSON lines",
+                        "Written by --json and to readers of /events, and not written as one was too slow or had failed.",
+                        "suffix: lines/s",
+                    )
+                    .rate("", "bitcointap_json_lines_total")
+                    .named("written")
+                    .rate("", "bitcointap_json_lines_lost_total")
+                    .named("lost")
+                    .colours(&[("written", "green"), ("lost", "red")])
+                    .size(8, 8),
+                ],
+            ),
+            (
+                "What it takes",
+                vec![
+                    graph("CPU", "Of bitcointap, as a share of one core.", "percentunit")
+                        .rate("instance", "process_cpu_seconds_total")
+                        .size(8, 8),
+                    graph("CPU for each event", "What an event costs bitcointap.", "s")
+                        .query(
+                            "{{instance}}",
+                            "sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval])) / \
+                             (sum by (instance) (rate(bitcointap_events_total[$__rate_interval])) > 0)",
+                        )
+                        .size(8, 8),
+                    graph("Memory", "Resident; the ring buffer is in it twice.", "bytes")
+                        .query("{{instance}}", "process_resident_memory_bytes")
+                        .size(8, 8),
+                    graph("HTTP requests", "Answered, by what was asked for and status.", "reqps").query(
+                        "{{path}} {{code}}",
+                        "sum by (path, code) (rate(bitcointap_http_requests_total[$__rate_interval])) > 0",
+                    ),
+                    graph("File descriptors", "Open, and how many may be.", "short")
+                        .query("{{instance}} open", "process_open_fds")
+                        .query("{{instance}} at most", "process_max_fds"),
+                ],
+            ),
+        ],
+    }
+}

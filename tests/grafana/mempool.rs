@@ -1,0 +1,196 @@
+//! What the mempool takes, gives away and rejects, and why; and the wallets' choices of coins.
+
+use super::{
+    dashboard::Dashboard,
+    panel::{bars, graph, heatmap, stat},
+};
+
+const ACTIONS: &[(&str, &str)] =
+    &[("added", "green"), ("removed", "blue"), ("replaced", "purple"), ("rejected", "red")];
+
+pub fn dashboard() -> Dashboard {
+    Dashboard {
+        uid: "bitcointap-mempool",
+        title: "Mempool",
+        about: "Transactions added, removed, replaced and rejected, with reasons, sizes, fees and times.",
+        range: "24h",
+        refresh: "1m",
+        rows: vec![
+            (
+                "Transactions",
+                vec![
+                    stat("Grows by", "Transactions added minus removed, each hour.", "suffix: tx/h")
+                        .query(
+                            "transactions",
+                            "3600 * \
+                             (sum(rate(bitcointap_mempool_transactions_total{action='added'}[$__rate_interval])) - \
+                             sum(rate(bitcointap_mempool_transactions_total{action='removed'}[$__rate_interval])))",
+                        )
+                        .since("v25")
+                        .size(6, 4),
+                    stat(
+                        "Grows by virtual bytes",
+                        "Added minus removed, each hour. A block takes up to 1,000,000.",
+                        "suffix: vB/h",
+                    )
+                    .query(
+                        "virtual bytes",
+                        "3600 * (sum(rate(bitcointap_mempool_vbytes_total{action='added'}[$__rate_interval])) - \
+                             sum(rate(bitcointap_mempool_vbytes_total{action='removed'}[$__rate_interval])))",
+                    )
+                    .since("v25")
+                    .size(6, 4),
+                    stat(
+                        "Feerate",
+                        "Fees of added transactions for each of their virtual bytes, all together.",
+                        "suffix: sat/vB",
+                    )
+                    .query(
+                        "mean",
+                        "sum(rate(bitcointap_mempool_fees_satoshis_total{action='added'}[$__rate_interval])) / \
+                             sum(rate(bitcointap_mempool_vbytes_total{action='added'}[$__rate_interval]))",
+                    )
+                    .since("v25")
+                    .size(6, 4),
+                    stat(
+                        "Share rejected",
+                        "Share of transactions that were not let in, orphans included.",
+                        "percentunit",
+                    )
+                    .query(
+                        "rejected",
+                        "sum(rate(bitcointap_mempool_transactions_total{action='rejected'}[$__rate_interval])) / \
+                             sum(rate(bitcointap_mempool_transactions_total\
+                             {action=~'added|rejected'}[$__rate_interval]))",
+                    )
+                    .since("v25")
+                    .size(6, 4),
+                    graph(
+                        "Transactions",
+                        "By what became of them. Actions overlap: they are not to be summed.",
+                        "suffix: tx/s",
+                    )
+                    .rate("action", "bitcointap_mempool_transactions_total")
+                    .colours(ACTIONS)
+                    .since("v25")
+                    .size(8, 9),
+                    graph("Added", "Transactions, and before.", "suffix: tx/s")
+                        .rate("", "bitcointap_mempool_transactions_total{action='added'}")
+                        .named("added")
+                        .beside_before()
+                        .colours(ACTIONS)
+                        .since("v25")
+                        .size(8, 9),
+                    bars("Transactions in total", "In the time range by what became of them.", "short")
+                        .total("action", "bitcointap_mempool_transactions_total")
+                        .since("v25"),
+                    graph("Virtual bytes", "Of transactions by what became of them.", "suffix: vB/s")
+                        .rate("action", "bitcointap_mempool_vbytes_total")
+                        .colours(ACTIONS)
+                        .since("v25"),
+                    graph("Fees", "Of transactions by what became of them.", "suffix: sat/s")
+                        .rate("action", "bitcointap_mempool_fees_satoshis_total")
+                        .colours(ACTIONS)
+                        .since("v25"),
+                ],
+            ),
+            (
+                "Why",
+                vec![
+                    graph(
+                        "Rejected",
+                        "Transactions that were not let in, by Bitcoin Core's reason. The first of a reason is in \
+                         the total only.",
+                        "suffix: tx/s",
+                    )
+                    .rate("reason", "bitcointap_mempool_rejections_total")
+                    .since("v25"),
+                    bars(
+                        "Rejected in total",
+                        "In the time range by reason; those of missing inputs are orphans.",
+                        "short",
+                    )
+                    .total_with_new("reason", "bitcointap_mempool_rejections_total")
+                    .since("v25")
+                    .size(12, 8),
+                    graph("Removed", "Transactions that left the mempool, by Bitcoin Core's reason.", "suffix: tx/s")
+                        .rate("reason", "bitcointap_mempool_removals_total")
+                        .since("v25"),
+                    bars("Removed in total", "In the time range by reason.", "short")
+                        .total("reason", "bitcointap_mempool_removals_total")
+                        .since("v25")
+                        .size(12, 8),
+                ],
+            ),
+            (
+                "Sizes, feerates, times",
+                vec![
+                    heatmap(
+                        "Feerates added",
+                        "Of single transactions added, in satoshis for each virtual byte.",
+                        "suffix: sat/vB",
+                        "bitcointap_mempool_feerate_satoshis_per_vbyte{action='added'}",
+                    )
+                    .since("v25"),
+                    graph(
+                        "Feerates of added transactions",
+                        "In satoshis for each virtual byte, and the median before.",
+                        "suffix: sat/vB",
+                    )
+                    .quantiles("bitcointap_mempool_feerate_satoshis_per_vbyte{action='added'}")
+                    .query(
+                        "median ($before before)",
+                        "histogram_quantile(0.5, sum by (le) (rate(\
+                             bitcointap_mempool_feerate_satoshis_per_vbyte_bucket{action='added'}\
+                             [$__rate_interval] offset $before)))",
+                    )
+                    .since("v25"),
+                    heatmap(
+                        "Sizes added",
+                        "Virtual bytes of single transactions added.",
+                        "suffix: vB",
+                        "bitcointap_mempool_transaction_size_vbytes{action='added'}",
+                    )
+                    .since("v25"),
+                    heatmap(
+                        "Time to be mined",
+                        "How long transactions were in the mempool that a block took.",
+                        "s",
+                        "bitcointap_mempool_residence_seconds{reason='block'}",
+                    )
+                    .since("v25"),
+                    heatmap(
+                        "What replacements pay more",
+                        "Than all together that they replaced, in satoshis.",
+                        "suffix: sat",
+                        "bitcointap_mempool_replacement_fee_increase_satoshis",
+                    )
+                    .since("v25"),
+                    graph("Time in the mempool", "Medians by reason of removal.", "s")
+                        .query(
+                            "{{reason}}",
+                            "histogram_quantile(0.5, sum by (reason, le) \
+                             (rate(bitcointap_mempool_residence_seconds_bucket[$__rate_interval])))",
+                        )
+                        .since("v25"),
+                ],
+            ),
+            (
+                "Wallets",
+                vec![
+                    graph("Coins chosen", "Choices of coins by the node's wallets, by algorithm.", "suffix: /h")
+                        .hourly("algorithm", "bitcointap_coin_selection_total")
+                        .stacked()
+                        .since("v24"),
+                    graph(
+                        "Transactions created",
+                        "Attempts of the node's wallets, by attempt and result.",
+                        "suffix: /h",
+                    )
+                    .hourly("attempt, result", "bitcointap_coin_selection_transactions_total")
+                    .since("v24"),
+                ],
+            ),
+        ],
+    }
+}

@@ -1,0 +1,195 @@
+//! P2P messages: how many, how big, what is in them, and what nobody understands.
+
+use super::{
+    dashboard::Dashboard,
+    panel::{bars, graph, heatmap},
+};
+
+pub fn dashboard() -> Dashboard {
+    Dashboard {
+        uid: "bitcointap-messages",
+        title: "P2P messages",
+        about: "Messages by command, direction and connection type; inventories, addresses, requests and oddities.",
+        range: "24h",
+        refresh: "1m",
+        rows: vec![
+            (
+                "Messages",
+                vec![
+                    graph("Messages taken up", "From peers by command, when the node takes them up.", "mps")
+                        .rate("command", "bitcointap_p2p_messages_total{direction='inbound'}")
+                        .size(8, 9),
+                    graph("Messages queued", "To peers by command, when the node queues them.", "mps")
+                        .rate("command", "bitcointap_p2p_messages_total{direction='outbound'}")
+                        .size(8, 9),
+                    bars("Messages in total", "In the time range, by direction and command.", "short")
+                        .total("direction, command", "bitcointap_p2p_messages_total"),
+                    graph("Traffic in", "Payload from peers by command, without the transport's headers.", "Bps")
+                        .rate("command", "bitcointap_p2p_message_bytes_total{direction='inbound'}")
+                        .size(8, 9),
+                    graph("Traffic out", "Payload to peers by command, without the transport's headers.", "Bps")
+                        .rate("command", "bitcointap_p2p_message_bytes_total{direction='outbound'}")
+                        .size(8, 9),
+                    bars("Payload in total", "Payload in the time range, by direction and command.", "bytes")
+                        .total("direction, command", "bitcointap_p2p_message_bytes_total"),
+                    graph("Messages by connection type", "In both directions, and all together before.", "mps")
+                        .rate("connection_type", "bitcointap_p2p_messages_total")
+                        .query(
+                            "all ($before before)",
+                            "sum(rate(bitcointap_p2p_messages_total[$__rate_interval] offset $before))",
+                        )
+                        .stacked(),
+                    graph(
+                        "Compared with before",
+                        "Messages by command, each to what it was before: 1 is no change. Of those with a tenth \
+                         of a message a second, then.",
+                        "none",
+                    )
+                    .query(
+                        "{{command}}",
+                        "sum by (command) (rate(bitcointap_p2p_messages_total[$__rate_interval])) / \
+                         (sum by (command) (rate(bitcointap_p2p_messages_total[$__rate_interval] offset $before)) \
+                         > 0.1)",
+                    ),
+                ],
+            ),
+            (
+                "Sizes and contents",
+                vec![
+                    heatmap(
+                        "Sizes of messages in",
+                        "Payloads of single messages from peers, of commands whose size varies.",
+                        "bytes",
+                        "bitcointap_p2p_message_size_bytes{direction='inbound'}",
+                    ),
+                    heatmap(
+                        "Items of inv messages in",
+                        "Transactions and blocks that peers announce in a message. Bitcoin Core accepts 50000.",
+                        "short",
+                        "bitcointap_p2p_inventory_message_items{direction='inbound', message='inv'}",
+                    ),
+                    graph(
+                        "Inventory in",
+                        "Items that peers announce, ask for and do not have, by message and type.",
+                        "cps",
+                    )
+                    .rate("message, item", "bitcointap_p2p_inventory_items_total{direction='inbound'}"),
+                    graph(
+                        "Inventory out",
+                        "Items that the node announces, asks for and does not have, by message and type.",
+                        "cps",
+                    )
+                    .rate("message, item", "bitcointap_p2p_inventory_items_total{direction='outbound'}"),
+                    graph(
+                        "Mixed announcements",
+                        "Messages inv by how their items mix, in both directions. Empty ones tell other software.",
+                        "mps",
+                    )
+                    .rate("direction, mix", "bitcointap_p2p_inv_messages_total"),
+                    graph("Headers", "In headers messages, once for each peer that they come from or go to.", "cps")
+                        .rate("direction", "bitcointap_p2p_headers_total"),
+                    graph(
+                        "Fee filters of peers",
+                        "Lowest feerates that peers ask for, in satoshis for 1000 virtual bytes.",
+                        "suffix: sat/kvB",
+                    )
+                    .quantiles("bitcointap_p2p_feefilter_satoshis_per_kvbyte{direction='inbound'}"),
+                    graph(
+                        "Widths of ping nonces",
+                        "Pings of peers by the bits of their nonce: other than u64 tells other software.",
+                        "mps",
+                    )
+                    .rate("width", "bitcointap_p2p_ping_nonces_total"),
+                ],
+            ),
+            (
+                "Addresses",
+                vec![
+                    graph("Addresses told", "In addr and addrv2 messages, by direction and network.", "cps")
+                        .rate("direction, network", "bitcointap_p2p_addresses_total")
+                        .size(8, 9),
+                    graph(
+                        "Addresses by nearness",
+                        "What peers tell: their own address (self), one in their subnet, or another. A flood of \
+                         others is worth a look.",
+                        "cps",
+                    )
+                    .rate("kind", "bitcointap_p2p_address_announcements_total")
+                    .stacked()
+                    .size(8, 9),
+                    bars(
+                        "Services of addresses",
+                        "Of the nodes whose addresses peers tell, in the time range.",
+                        "short",
+                    )
+                    .total("service", "bitcointap_p2p_address_services_total{direction='inbound'}"),
+                    heatmap(
+                        "Addresses of a message",
+                        "Addresses in single addr and addrv2 messages of peers. Bitcoin Core accepts 1000.",
+                        "short",
+                        "bitcointap_p2p_address_message_addresses{direction='inbound'}",
+                    ),
+                    heatmap(
+                        "Age of addresses",
+                        "How long ago nodes were last seen whose addresses peers tell, as they say.",
+                        "s",
+                        "bitcointap_p2p_address_age_seconds{direction='inbound'}",
+                    ),
+                ],
+            ),
+            (
+                "Requests and oddities",
+                vec![
+                    graph(
+                        "Time to respond",
+                        "From a request to its response, nine of ten are faster; by request and who responds.",
+                        "s",
+                    )
+                    .query(
+                        "{{request}} {{responder}}",
+                        "histogram_quantile(0.9, sum by (request, responder, le) \
+                         (rate(bitcointap_p2p_response_seconds_bucket{request!='getdata_tx'}[$__rate_interval])))",
+                    ),
+                    graph(
+                        "Time to respond with transactions",
+                        "From a getdata for a transaction to the transaction, of the node's requests to peers.",
+                        "s",
+                    )
+                    .quantiles("bitcointap_p2p_response_seconds{request='getdata_tx', responder='peer'}")
+                    .option("--tx-response"),
+                    graph(
+                        "Requests without response",
+                        "By request, who should have responded, and what ended the waiting.",
+                        "suffix: /h",
+                    )
+                    .hourly("request, responder, cause", "bitcointap_p2p_requests_unanswered_total"),
+                    graph(
+                        "Undecodable messages",
+                        "Payloads that are not what their command says, by command.",
+                        "suffix: /h",
+                    )
+                    .query(
+                        "{{direction}} {{command}}",
+                        "3600 * sum by (direction, command) \
+                             (rate(bitcointap_p2p_undecodable_messages_total[$__rate_interval])) > 0",
+                    ),
+                    bars(
+                        "Rejects",
+                        "Messages reject (BIP 61) in the time range. Bitcoin Core no longer sends them.",
+                        "short",
+                    )
+                    .total("direction, command, code", "bitcointap_p2p_rejects_total")
+                    .size(12, 8),
+                    bars(
+                        "Messages with listed peers",
+                        "Peers in the operator's lists of addresses, in the time range.",
+                        "short",
+                    )
+                    .total("list, direction, command", "bitcointap_p2p_listed_messages_total")
+                    .size(12, 8)
+                    .option("--address-list"),
+                ],
+            ),
+        ],
+    }
+}

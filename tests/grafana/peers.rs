@@ -1,0 +1,209 @@
+//! Who is connected, who comes and goes, how far away they are, and who misbehaves.
+
+use super::{
+    dashboard::Dashboard,
+    panel::{bars, graph, heatmap, stat},
+};
+
+pub fn dashboard() -> Dashboard {
+    Dashboard {
+        uid: "bitcointap-peers",
+        title: "Peers and churn",
+        about: "Connections open, opened, closed and evicted; handshakes, round trips, what peers say of \
+        themselves, offences.",
+        range: "24h",
+        refresh: "1m",
+        rows: vec![
+            (
+                "Connected now",
+                vec![
+                    stat(
+                        "Connections",
+                        "Open now, by direction as the type tells; learnt from openings, closings and messages.",
+                        "short",
+                    )
+                    .query("inbound", "sum(bitcointap_p2p_connections{connection_type='inbound'})")
+                    .query("outbound", "sum(bitcointap_p2p_connections{connection_type!='inbound'})")
+                    .since("v29")
+                    .size(6, 4),
+                    stat("The node's own count", "As of the last opening.", "short")
+                        .query("{{direction}}", "sum by (direction) (bitcointap_p2p_node_connections)")
+                        .since("v29")
+                        .size(6, 4),
+                    stat(
+                        "Largest netgroup",
+                        "Share of inbound connections of an IP network that come from one group of addresses \
+                         (IPv4 /16, IPv6 /32).",
+                        "percentunit",
+                    )
+                    .query(
+                        "{{network}}",
+                        "max by (network) (bitcointap_p2p_inbound_largest_netgroup_connections \
+                         / on (job, instance, network) (sum by (job, instance, network) \
+                         (bitcointap_p2p_connections{connection_type='inbound'}) > 0))",
+                    )
+                    .warns_from(0.25, "orange")
+                    .since("v29")
+                    .size(6, 4),
+                    stat("Median duration", "Median duration of the connections that were closed.", "s")
+                        .query(
+                            "median",
+                            "histogram_quantile(0.5, sum by (le) \
+                             (rate(bitcointap_p2p_connection_duration_seconds_bucket[$__rate_interval])))",
+                        )
+                        .since("v29")
+                        .size(6, 4),
+                    graph("Connections by type", "Open now.", "short")
+                        .query("{{connection_type}}", "sum by (connection_type) (bitcointap_p2p_connections) > 0")
+                        .stacked()
+                        .since("v29")
+                        .size(8, 9),
+                    graph("Connections by network", "Open now, all together before.", "short")
+                        .query("{{network}}", "sum by (network) (bitcointap_p2p_connections) > 0")
+                        .query("all ($before before)", "sum(bitcointap_p2p_connections offset $before)")
+                        .stacked()
+                        .since("v29")
+                        .size(8, 9),
+                    graph(
+                        "Netgroups of inbound peers",
+                        "Groups of addresses (IPv4 /16, IPv6 /32) they come from, and connections from the largest.",
+                        "short",
+                    )
+                    .query("{{network}} groups", "sum by (network) (bitcointap_p2p_inbound_netgroups)")
+                    .query(
+                        "{{network}} largest",
+                        "max by (network) \
+                        (bitcointap_p2p_inbound_largest_netgroup_connections)",
+                    )
+                    .since("v29")
+                    .size(8, 9),
+                ],
+            ),
+            (
+                "Churn",
+                vec![
+                    graph("Opened", "Connections by type, all together before.", "suffix: /h")
+                        .hourly("connection_type", "bitcointap_p2p_connections_opened_total")
+                        .query(
+                            "all ($before before)",
+                            "3600 * sum(rate(bitcointap_p2p_connections_opened_total[$__rate_interval] offset \
+                             $before))",
+                        )
+                        .stacked()
+                        .since("v29")
+                        .size(8, 9),
+                    graph(
+                        "Closed",
+                        "Connections by type, all together before; by either side, evicted ones as well.",
+                        "suffix: /h",
+                    )
+                    .hourly("connection_type", "bitcointap_p2p_connections_closed_total")
+                    .query(
+                        "all ($before before)",
+                        "3600 * sum(rate(bitcointap_p2p_connections_closed_total[$__rate_interval] offset \
+                             $before))",
+                    )
+                    .stacked()
+                    .since("v29")
+                    .size(8, 9),
+                    bars("Opened in total", "Connections in the time range by type and network.", "short")
+                        .total("connection_type, network", "bitcointap_p2p_connections_opened_total")
+                        .since("v29"),
+                    graph("Evicted", "Inbound connections closed to make room for another, by network.", "suffix: /h")
+                        .hourly("network", "bitcointap_p2p_connections_evicted_total")
+                        .stacked()
+                        .since("v29")
+                        .size(8, 9),
+                    graph(
+                        "Returned",
+                        "Connections with a host that one was closed with less than an hour before, and \
+                         fall-backs to the v1 transport.",
+                        "suffix: /h",
+                    )
+                    .hourly("connection_type", "bitcointap_p2p_reconnections_total")
+                    .hourly("", "bitcointap_p2p_transport_retries_total")
+                    .named("transport retries")
+                    .since("v29")
+                    .size(8, 9),
+                    heatmap(
+                        "Lasted",
+                        "How long connections lasted that were closed.",
+                        "s",
+                        "bitcointap_p2p_connection_duration_seconds",
+                    )
+                    .since("v29")
+                    .size(8, 9),
+                    graph(
+                        "Offences",
+                        "Misbehaviour of peers by reason. The first of a reason is in the total only.",
+                        "suffix: /h",
+                    )
+                    .hourly("reason", "bitcointap_p2p_misbehaving_total")
+                    .since("v29"),
+                    bars("Offences in total", "In the time range by reason.", "short")
+                        .total_with_new("reason", "bitcointap_p2p_misbehaving_total")
+                        .since("v29")
+                        .size(6, 8),
+                    bars(
+                        "Listed peers",
+                        "Connections opened with peers in the operator's lists of addresses, in the time range.",
+                        "short",
+                    )
+                    .total("list", "bitcointap_p2p_listed_connections_opened_total")
+                    .since("v29")
+                    .option("--address-list")
+                    .size(6, 8),
+                ],
+            ),
+            (
+                "How far away",
+                vec![
+                    heatmap(
+                        "Round trips",
+                        "From the node's pings to the peers' pongs.",
+                        "s",
+                        "bitcointap_p2p_ping_round_trip_seconds",
+                    )
+                    .size(8, 8),
+                    graph("Round trips by type", "Medians by type of connection.", "s")
+                        .query(
+                            "{{connection_type}}",
+                            "histogram_quantile(0.5, sum by (connection_type, le) \
+                             (rate(bitcointap_p2p_ping_round_trip_seconds_bucket[$__rate_interval])))",
+                        )
+                        .size(8, 8),
+                    heatmap(
+                        "Handshakes",
+                        "From the opening of a connection to the peer's verack.",
+                        "s",
+                        "bitcointap_p2p_handshake_seconds",
+                    )
+                    .since("v29")
+                    .size(8, 8),
+                ],
+            ),
+            (
+                "What peers say of themselves",
+                vec![
+                    bars("User agents", "In version messages of the time range.", "short")
+                        .total_with_new("user_agent", "bitcointap_p2p_user_agents_total"),
+                    bars("Services", "In version messages of the time range.", "short")
+                        .total("service", "bitcointap_p2p_peer_services_total"),
+                    bars("Protocol versions", "In version messages of the time range.", "short")
+                        .total("protocol_version", "bitcointap_p2p_peer_protocol_versions_total"),
+                    heatmap(
+                        "Clocks",
+                        "Time in peers' version messages minus the time here. When most are off to one side, this \
+                         machine's clock is.",
+                        "s",
+                        "bitcointap_p2p_peer_clock_offset_seconds",
+                    ),
+                    graph("Version messages", "Taken up from peers, and before.", "suffix: /h")
+                        .hourly("", "bitcointap_p2p_messages_total{direction='inbound', command='version'}")
+                        .named("version")
+                        .beside_before(),
+                ],
+            ),
+        ],
+    }
+}
