@@ -30,7 +30,7 @@ mod relay;
 mod requests;
 mod returns;
 mod round_trips;
-mod table;
+mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -49,7 +49,7 @@ pub(crate) use self::exporter::HTTP_PATHS;
 pub use self::listed::AddressList;
 use self::{
     clock::Clock, coin_selection::CoinSelection, coins::Coins, connections::Connections, exchanges::Exchanges,
-    exporter::Exporter, family::Registered, mempool::Mempool, messages::Messages, table::State, utxocache::Utxocache,
+    exporter::Exporter, family::Registered, mempool::Mempool, messages::Messages, state::State, utxocache::Utxocache,
     validation::Validation,
 };
 use crate::{
