@@ -7,6 +7,8 @@
 mod happenings;
 mod peers;
 mod rates;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, mem};
 
