@@ -14,6 +14,7 @@ use crate::{
         Moment, Time,
         net::{Conn, ConnectionType, Message},
     },
+    metrics::cut,
     network::Network,
     p2p,
     table::Table,
@@ -114,7 +115,7 @@ impl Peers {
         traffic.count(second, meta.size);
         match (&message.msg, meta.inbound) {
             (p2p::Message::Version { user_agent, .. }, true) => {
-                peer.user_agent = Some(user_agent[..user_agent.floor_char_boundary(USER_AGENT)].to_owned());
+                peer.user_agent = Some(cut(user_agent, USER_AGENT).to_owned());
             }
             (p2p::Message::Ping { value }, false) => peer.ping_sent = Some((*value, moment)),
             (p2p::Message::Pong { value }, true) => peer.answered(*value, moment),
