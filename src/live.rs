@@ -239,6 +239,8 @@ impl Live {
     }
 
     fn counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
+        let fired = |counters: &[Counters]| counters.iter().map(|it| it.fired).sum::<u64>();
+        self.current.events_fired += fired(counters).saturating_sub(fired(&self.counted));
         let lost = |counters: &[Counters]| counters.iter().map(Counters::lost_in_all).sum::<u64>();
         self.current.events_lost += lost(counters).saturating_sub(lost(&self.counted));
         self.counted = *counters;
@@ -294,6 +296,7 @@ impl Live {
             }
             Connection::InboundEvicted { conn, time_established } => {
                 self.totals.connections_evicted += 1;
+                self.current.connections_evicted += 1;
                 let lasted = happenings::lasted(time, *time_established);
                 Happened::Evicted { connection: ConnectionRow::of(conn), lasted }
             }
@@ -318,6 +321,7 @@ impl Live {
             }
             Mempool::Replaced { .. } => {
                 self.totals.mempool_replaced += 1;
+                self.current.mempool_replaced += 1;
                 self.happenings.mempool(time, event);
             }
             Mempool::Rejected { .. } => {

@@ -77,14 +77,17 @@ pub(super) fn begun(before: u64, now: u64) -> impl Iterator<Item = u64> {
 /// What there was in a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Second {
+    pub(super) events_fired: u64,
     pub(super) inbound_messages: u32,
     pub(super) outbound_messages: u32,
     pub(super) inbound_bytes: u64,
     pub(super) outbound_bytes: u64,
     pub(super) connections_opened: u32,
     pub(super) connections_closed: u32,
+    pub(super) connections_evicted: u32,
     pub(super) mempool_added: u32,
     pub(super) mempool_removed: u32,
+    pub(super) mempool_replaced: u32,
     pub(super) mempool_rejected: u32,
     pub(super) events_lost: u64,
 }
@@ -95,14 +98,17 @@ pub(super) struct Second {
 #[expect(missing_docs, reason = "the names say it")]
 #[non_exhaustive]
 pub struct History {
+    pub events_fired: Vec<u64>,
     pub inbound_messages: Vec<u32>,
     pub outbound_messages: Vec<u32>,
     pub inbound_bytes: Vec<u64>,
     pub outbound_bytes: Vec<u64>,
     pub connections_opened: Vec<u32>,
     pub connections_closed: Vec<u32>,
+    pub connections_evicted: Vec<u32>,
     pub mempool_added: Vec<u32>,
     pub mempool_removed: Vec<u32>,
+    pub mempool_replaced: Vec<u32>,
     pub mempool_rejected: Vec<u32>,
     pub events_lost: Vec<u64>,
 }
@@ -113,14 +119,17 @@ impl History {
             seconds.iter().map(value).collect()
         }
         Self {
+            events_fired: each(seconds, |it| it.events_fired),
             inbound_messages: each(seconds, |it| it.inbound_messages),
             outbound_messages: each(seconds, |it| it.outbound_messages),
             inbound_bytes: each(seconds, |it| it.inbound_bytes),
             outbound_bytes: each(seconds, |it| it.outbound_bytes),
             connections_opened: each(seconds, |it| it.connections_opened),
             connections_closed: each(seconds, |it| it.connections_closed),
+            connections_evicted: each(seconds, |it| it.connections_evicted),
             mempool_added: each(seconds, |it| it.mempool_added),
             mempool_removed: each(seconds, |it| it.mempool_removed),
+            mempool_replaced: each(seconds, |it| it.mempool_replaced),
             mempool_rejected: each(seconds, |it| it.mempool_rejected),
             events_lost: each(seconds, |it| it.events_lost),
         }

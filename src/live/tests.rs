@@ -188,22 +188,30 @@ fn the_history_has_each_whole_second_and_no_more_than_three_minutes() {
     seen.tell(message(true, "ping", 8, p2p::Message::Ping { value: 1 }))
         .tell(message(false, "tx", 300, p2p::Message::Ping { value: 1 }))
         .tell(opened(1))
+        .tell(Kind::Conn {
+            event: Connection::InboundEvicted { conn: conn(1, ConnectionType::Inbound, 1), time_established: 1 },
+        })
         .tell(closed(1))
         .tell(added(1, 1))
         .tell(removed("block", 1))
+        .tell(replaced(1, 500, 200))
         .tell(rejected("min relay fee not met"));
+    seen.live.counters(&counters(9, 0));
     assert_eq!(seen.live.snapshot().history, History::default(), "this second is not over");
     let history = seen.at(1_003).live.snapshot().history;
     let once = || vec![1, 0, 0];
     let expected = History {
+        events_fired: vec![9 * Tracepoint::COUNT as u64, 0, 0],
         inbound_messages: once(),
         outbound_messages: once(),
         inbound_bytes: vec![8, 0, 0],
         outbound_bytes: vec![300, 0, 0],
         connections_opened: once(),
         connections_closed: once(),
+        connections_evicted: once(),
         mempool_added: once(),
         mempool_removed: once(),
+        mempool_replaced: once(),
         mempool_rejected: once(),
         events_lost: vec![0, 0, 0],
     };
