@@ -18,7 +18,7 @@ use bitcointap::{
     process::Which,
     selection::{Selection, WORDS, Word},
     tap::Options,
-    tracepoint::Tracepoints,
+    tracepoint::{Tracepoint, Tracepoints},
 };
 use clap::{
     Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
@@ -28,7 +28,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::address_lists::AddressListFile;
+use crate::{address_lists::AddressListFile, top::Column};
 
 const NODE_HEADING: &str = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node";
 
@@ -77,6 +77,7 @@ impl Cli {
             Some(Command::Tap(args)) => args.check(),
             None => cli.tap.check(),
             Some(Command::Record(args)) => args.check(),
+            Some(Command::Top(args)) => args.check(),
             Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => Ok(()),
         };
         checked.map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?;
@@ -90,8 +91,13 @@ pub enum Command {
     Tap(TapArgs),
     /// Serve Prometheus metrics over HTTP until a signal ends it.
     Export(ExportArgs),
-    /// Keep events in a file, as they are: `tap` and `export` take it in place of a node, by --replay.
+    /// Keep events in a file, as they are: `tap`, `export` and `top` take it in place of a node, by --replay.
     Record(RecordArgs),
+    /// Show what the node does in a terminal: peers, rates by command, connections, mempool and blocks, until q is pressed.
+    ///
+    /// The node is waited for, and followed when it is started again. The key h shows what other keys do. NO_COLOR in the
+    /// environment turns off colours.
+    Top(TopArgs),
     /// List the tracepoints of the node's program, with their arguments and whether they are supported.
     Probes(NodeArgs),
     /// Check whether the other commands would work here, and say what to do if not: then the status is 1.
@@ -350,6 +356,49 @@ impl RecordArgs {
     fn check(&self) -> Result<(), String> {
         self.selection.check()?;
         self.privileges.check(self.follow)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Screen")]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub replay: ReplayArgs,
+    /// The column that peers are sorted by at first.
+    #[arg(long, help_heading = "Screen", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
+    pub sort: Column,
+    /// How often the screen is drawn anew, at least 0.2 seconds.
+    #[arg(long, help_heading = "Screen", value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+    /// End after so many seconds.
+    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+}
+
+impl TopArgs {
+    /// What is shown, and no more: coins and the wallet are not.
+    pub fn options(&self) -> Options {
+        let is_shown = |it: &Tracepoint| ["net", "mempool", "validation"].contains(&it.context());
+        let shown = Selection::of(Tracepoint::all().filter(is_shown).collect());
+        Options { selection: shown, ring_buffer_size: self.ring_buffer.size, ..Options::default() }
+    }
+
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(true, &self.node)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.replay.file.as_deref() == Some(Path::new("-")) {
+            return Err("the recording must be a file: keys come from standard input".into());
+        }
+        Ok(())
     }
 }
 
@@ -656,6 +705,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a number of seconds above 0".into())
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_millis(200);
+    let interval = seconds(text)?;
+    if interval < LEAST { Err("must be at least 0.2 seconds".into()) } else { Ok(interval) }
+}
+
 fn path(text: &str) -> Result<String, String> {
     if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
         return Err("is taken by another page".into());
@@ -792,14 +847,21 @@ mod tests {
                 Some(Command::Tap(args)) => args.drop_capabilities(),
                 Some(Command::Export(args)) => args.drop_capabilities(),
                 Some(Command::Record(args)) => args.drop_capabilities(),
+                Some(Command::Top(args)) => args.drop_capabilities(),
                 Some(_) => panic!(),
             }
         };
-        for all in ["", "tap --bitcoind p", "tap --follow --pid 1", "export --pid 1", "export --drop-capabilities all"]
-        {
+        for all in [
+            "",
+            "tap --bitcoind p",
+            "tap --follow --pid 1",
+            "export --pid 1",
+            "top --pid 1",
+            "export --drop-capabilities all",
+        ] {
             assert_eq!(drops(all), DropCapabilities::All, "{all}");
         }
-        for kept in ["--follow", "export", "export --pid-file f", "tap --drop-capabilities keep-for-reattach"] {
+        for kept in ["--follow", "export", "top", "export --pid-file f", "tap --drop-capabilities keep-for-reattach"] {
             assert_eq!(drops(kept), DropCapabilities::KeepForReattach, "{kept}");
         }
     }
@@ -861,6 +923,10 @@ mod tests {
             "export --address-list a=f --address-list a=g",
             "--count 3 export",
             "--pid 3 tap",
+            "top --sort size",
+            "top --interval 0.1",
+            "top --replay -",
+            "top --replay f --pid 1",
             "doctor --format xml",
             "doctor --pid 1 --bitcoind p",
             "serve",

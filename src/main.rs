@@ -3,11 +3,13 @@
 mod address_lists;
 mod cli;
 mod follow;
+mod log;
 mod manual;
 mod recorder;
 mod replay;
 mod run;
 mod stop;
+mod top;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some(Command::Tap(args)) => run::tap(args),
         Some(Command::Export(args)) => run::export(args),
         Some(Command::Record(args)) => run::record(args),
+        Some(Command::Top(args)) => run::top(args),
         Some(Command::Probes(args)) => run::probes(args),
         Some(Command::Doctor(args)) => match run::doctor(args) {
             // It has said why.
@@ -61,11 +64,11 @@ fn log_to_stderr(args: &LogArgs) {
     match args.format {
         LogFormat::Logfmt => {
             let format = tracing_logfmt::builder().with_target(false);
-            format.subscriber_builder().with_writer(std::io::stderr).with_max_level(level).init();
+            format.subscriber_builder().with_writer(|| log::Log).with_max_level(level).init();
         }
         LogFormat::Json => {
             let format = tracing_subscriber::fmt().json().flatten_event(true).with_target(false);
-            format.with_writer(std::io::stderr).with_max_level(level).init();
+            format.with_writer(|| log::Log).with_max_level(level).init();
         }
     }
 }

@@ -28,11 +28,12 @@ use rustix::{fs::OFlags, io::Errno};
 
 use crate::{
     address_lists::AddressLists,
-    cli::{DoctorArgs, DropCapabilities, ExportArgs, NodeArgs, RecordArgs, ReplayArgs, ReportFormat, TapArgs},
+    cli::{DoctorArgs, DropCapabilities, ExportArgs, NodeArgs, RecordArgs, ReplayArgs, ReportFormat, TapArgs, TopArgs},
     follow::{self, End, Sink},
     recorder::Recorder,
     replay::Replay,
     stop::Stop,
+    top::{self, Screen},
 };
 
 pub type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
@@ -322,6 +323,29 @@ impl Sinks<'_> {
             tracing::error!("cannot write to the JSON {sink}: {error}; its lines are counted as lost from now on");
         }
     }
+}
+
+/// `top`: what the node does, in a terminal.
+pub fn top(args: &TopArgs) -> Result<()> {
+    top::check()?;
+    let options = args.options();
+    let source = Source::open(&args.replay, &args.node, &options)?;
+    let replays = matches!(source, Source::Recording(_));
+    if !replays {
+        privileges::check()?;
+    }
+    let stop = Stop::on_signals_and_hangup(args.duration)?;
+    let wanted = options.selection.tracepoints();
+    let mut screen = Screen::start(wanted, args.sort, args.interval, replays, stop.requester()?)?;
+    let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut screen);
+    if result.is_ok() {
+        screen.nothing_more();
+    }
+    // What there was last can be looked at on.
+    while result.is_ok() && !stop.requested() {
+        stop.wait(stop.at_most(IDLE_INTERVAL));
+    }
+    screen.finish(result)
 }
 
 /// `probes`: what the node's program can tell.

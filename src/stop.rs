@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    io,
+    io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     sync::{
         Arc,
@@ -13,14 +13,16 @@ use std::{
 
 use bitcointap::output::Output;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// What is still given to a reader of the output after a signal: with the rest it stays within a second.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(400);
 
-/// When to stop: at SIGINT, at SIGTERM, or when the time is over.
+/// When to stop: at SIGINT, at SIGTERM, at a request, or when the time is over.
 pub struct Stop {
+    /// A signal or a request.
     signal: Arc<AtomicBool>,
+    write: UnixStream,
     /// Readable from the signal on.
     pub signalled: UnixStream,
     /// When the signal was first seen.
@@ -30,18 +32,33 @@ pub struct Stop {
 
 impl Stop {
     pub fn on_signals(duration: Option<Duration>) -> io::Result<Stop> {
+        Self::on(&[SIGINT, SIGTERM], duration)
+    }
+
+    /// Also when the terminal is hung up.
+    pub fn on_signals_and_hangup(duration: Option<Duration>) -> io::Result<Stop> {
+        Self::on(&[SIGINT, SIGTERM, SIGHUP], duration)
+    }
+
+    fn on(signals: &[i32], duration: Option<Duration>) -> io::Result<Stop> {
         let (signalled, write) = UnixStream::pair()?;
         let signal = Arc::new(AtomicBool::new(false));
-        for number in [SIGINT, SIGTERM] {
+        for &number in signals {
             signal_hook::flag::register(number, Arc::clone(&signal))?;
             signal_hook::low_level::pipe::register(number, write.try_clone()?)?;
         }
         Ok(Stop {
             signal,
+            write,
             signalled,
             seen: Cell::new(None),
             deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
         })
+    }
+
+    /// What requests it as a signal does, from another thread.
+    pub fn requester(&self) -> io::Result<Requester> {
+        Ok(Requester { signal: Arc::clone(&self.signal), write: self.write.try_clone()? })
     }
 
     pub fn requested(&self) -> bool {
@@ -81,5 +98,19 @@ impl Stop {
         // A signal interrupts it or makes the pipe readable; either way the flag is looked at.
         let _ = poll(&mut [PollFd::from_borrowed_fd(self.signalled.as_fd(), PollFlags::IN)], Some(&timeout));
         self.signal.load(Relaxed)
+    }
+}
+
+/// Requests the stop.
+pub struct Requester {
+    signal: Arc<AtomicBool>,
+    write: UnixStream,
+}
+
+impl Requester {
+    pub fn request(&self) {
+        self.signal.store(true, Relaxed);
+        // The pipe is full of earlier ones, else.
+        let _ = (&self.write).write(&[0]);
     }
 }

@@ -1,0 +1,103 @@
+//! Where lines of the log go. In: lines. Out: standard error; while a screen is up, a list of the last, written when it is gone.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal, Write},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Lines that are held; a screen can be up for months.
+const MOST: usize = 200;
+
+static HELD: Mutex<Option<Lines>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Lines {
+    lines: VecDeque<String>,
+    /// Older ones that made room.
+    left_out: u64,
+    /// Standard error goes elsewhere than to the screen, and waits for nothing.
+    written: bool,
+}
+
+/// Standard error, or what holds its lines. A write is a line.
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut held = held();
+        let Some(lines) = held.as_mut() else { return io::stderr().write(line) };
+        if lines.written {
+            io::stderr().write_all(line)?;
+        }
+        lines.keep(String::from_utf8_lossy(line).into_owned());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn keep(&mut self, line: String) {
+        if self.lines.len() >= MOST {
+            self.lines.pop_front();
+            self.left_out += 1;
+        }
+        self.lines.push_back(line);
+    }
+}
+
+/// Holds lines until it is dropped. There is one at a time.
+pub struct Holding(());
+
+impl Holding {
+    pub fn begin() -> Self {
+        *held() = Some(Lines { written: !io::stderr().is_terminal(), ..Lines::default() });
+        Self(())
+    }
+
+    /// The last line.
+    pub fn last() -> Option<String> {
+        held().as_ref()?.lines.back().cloned()
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let Some(Lines { lines, left_out, written: false }) = held().take() else { return };
+        let mut stderr = io::stderr().lock();
+        // What cannot be written there has no other place.
+        if left_out > 0 {
+            let _ = writeln!(stderr, "({left_out} older lines are left out)");
+        }
+        let _ = lines.iter().try_for_each(|line| stderr.write_all(line.as_bytes()));
+    }
+}
+
+/// Has panics told in the log while lines are held, with which they would be lost on a screen.
+pub fn hold_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match held().as_mut() {
+        Some(lines) => lines.keep(format!("{panic}\n{}\n", std::backtrace::Backtrace::capture())),
+        None => tell(panic),
+    }));
+}
+
+fn held() -> MutexGuard<'static, Option<Lines>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_held_and_what_made_room_is_counted() {
+        let mut lines = Lines::default();
+        (0..MOST + 3).for_each(|number| lines.keep(number.to_string()));
+        assert_eq!((lines.lines.len(), lines.left_out), (MOST, 3));
+        assert_eq!((&*lines.lines[0], &*lines.lines[MOST - 1]), ("3", "202"));
+    }
+}

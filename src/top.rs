@@ -1,0 +1,252 @@
+//! What a node does, in a terminal. In: runs of a node, batches, ends; keys. Out: a screen that is drawn again and again.
+//!
+//! The thread of the events keeps the state and nothing else; a thread of its own, without capabilities, takes a snapshot of it
+//! now and then, draws that, and listens to keys. Neither a key nor a slow terminal makes events wait.
+
+mod draw;
+mod keys;
+mod peers;
+mod terminal;
+#[cfg(test)]
+mod testing;
+mod text;
+
+use std::{
+    io,
+    ops::ControlFlow,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use bitcointap::{
+    live::{Live, Snapshot},
+    privileges,
+    tap::{self, Batch, Counted, Run},
+    tracepoint::Tracepoints,
+};
+
+use crate::{
+    follow::{End, Sink},
+    log::{self, Holding},
+    run::Result,
+    stop::Requester,
+};
+
+use draw::{Shown, Theme};
+use keys::View;
+pub use peers::Column;
+use terminal::Terminal;
+pub use terminal::check;
+
+/// How often it is looked whether it is over, and the size another.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a terminal that takes nothing is waited for at the end.
+const PATIENCE: Duration = Duration::from_millis(600);
+
+/// What both threads know.
+struct Shared {
+    live: Mutex<Live>,
+    /// Why no node is attached to for good.
+    ended: Mutex<Option<&'static str>>,
+    is_over: AtomicBool,
+}
+
+/// The screen, from its start to its end. The log is held as long.
+pub struct Screen {
+    shared: Arc<Shared>,
+    drawn: Receiver<io::Result<()>>,
+    /// Of a recording, whose time is its own.
+    replays: bool,
+    /// A run of a recording that no batch has told the time of yet.
+    begun: Option<Run>,
+    /// The last run of it, which is looked at on until the next begins.
+    past: Option<Counted>,
+    _holding: Holding,
+}
+
+impl Screen {
+    /// Begins to draw; `stop` is requested when that ends.
+    pub fn start(
+        wanted: Tracepoints,
+        sort: Column,
+        interval: Duration,
+        replays: bool,
+        stop: Requester,
+    ) -> io::Result<Self> {
+        let mut live = Live::new(wanted, false);
+        if !replays {
+            let (time, moment) = tap::now();
+            live.at(time, moment);
+        }
+        let shared =
+            Arc::new(Shared { live: Mutex::new(live), ended: Mutex::new(None), is_over: AtomicBool::new(false) });
+        let (tell, drawn) = channel();
+        log::hold_panics();
+        let holding = Holding::begin();
+        let watch = Watch { shared: Arc::clone(&shared), view: View::new(sort), interval, replays };
+        thread::Builder::new().name("screen".into()).spawn(move || {
+            privileges::drop_all_of_thread();
+            // Also when it panics.
+            let _ends = Ends(stop);
+            let tell: Sender<_> = tell;
+            let result = watch.run();
+            let _ = tell.send(result);
+        })?;
+        Ok(Self { shared, drawn, replays, begun: None, past: None, _holding: holding })
+    }
+
+    /// No more comes, and that is looked at on.
+    pub fn nothing_more(&self) {
+        let why = if self.replays { "the recording has ended" } else { "the node has ended" };
+        *lock(&self.shared.ended) = Some(why);
+    }
+
+    /// Ends it, and tells how it ended.
+    pub fn finish(mut self, result: Result<()>) -> Result<()> {
+        let drawn = self.end();
+        result?;
+        drawn.map_err(|error| format!("cannot draw on the terminal: {error}").into())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.shared.is_over.store(true, Relaxed);
+        match self.drawn.recv_timeout(PATIENCE) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => {
+                terminal::give_back_mode();
+                Ok(())
+            }
+            // The log says why.
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("its thread has ended")),
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        lock(&self.shared.live)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // After `finish` it has told already, and there is nothing to wait for.
+        let _ = self.end();
+    }
+}
+
+struct Ends(Requester);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.request();
+    }
+}
+
+impl Sink for Screen {
+    fn attached(&mut self, run: &Run) -> Result<()> {
+        if let Some(counted) = self.past.take() {
+            self.live().detached(&counted.counters, "the node has ended");
+        }
+        if self.replays {
+            self.begun = Some(run.clone());
+            return Ok(());
+        }
+        let (time, moment) = tap::now();
+        let mut live = self.live();
+        live.at(time, moment);
+        live.attached(run);
+        Ok(())
+    }
+
+    fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
+        let begun = self.begun.take();
+        let mut live = self.live();
+        if let Some(run) = begun {
+            let (time, moment) = batch.drained();
+            live.at(time, moment);
+            live.attached(&run);
+        }
+        live.batch(batch);
+        batch.each(|event| live.observe(&event));
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn unread(&mut self, _: &Batch) {
+        // Time is up.
+    }
+
+    fn ended(&mut self, counted: &Counted, end: End) -> Result<()> {
+        if self.replays {
+            self.past = Some(counted.clone());
+            return Ok(());
+        }
+        let why = match end {
+            End::NodeEnded => "the node has ended",
+            End::Requested | End::Done => "stopping",
+        };
+        self.live().detached(&counted.counters, why);
+        Ok(())
+    }
+
+    fn idle(&mut self) -> ControlFlow<()> {
+        if !self.replays {
+            let (time, moment) = tap::now();
+            self.live().at(time, moment);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The thread that draws.
+struct Watch {
+    shared: Arc<Shared>,
+    view: View,
+    interval: Duration,
+    replays: bool,
+}
+
+impl Watch {
+    fn run(mut self) -> io::Result<()> {
+        let mut terminal = Terminal::take()?;
+        let theme = Theme { has_colours: terminal::has_colours() };
+        let mut snapshot = self.snapshot();
+        let mut taken = Instant::now();
+        let mut is_stale = true;
+        while !self.shared.is_over.load(Relaxed) {
+            if taken.elapsed() >= self.interval {
+                taken = Instant::now();
+                // Also when it is paused: the log, and what is waited for.
+                is_stale = true;
+                if !self.view.paused {
+                    snapshot = self.snapshot();
+                }
+            }
+            if is_stale {
+                let log = Holding::last();
+                let ended = *lock(&self.shared.ended);
+                let shown = Shown { snapshot: &snapshot, ended, replays: self.replays, log: log.as_deref(), theme };
+                let anew = std::mem::take(&mut self.view.anew);
+                terminal.draw(anew, |frame| draw::draw(frame, &shown, &mut self.view))?;
+            }
+            let left = self.interval.saturating_sub(taken.elapsed());
+            let Some(keys) = terminal.keys(left.min(LOOK_INTERVAL))? else { return Ok(()) };
+            is_stale = !keys.is_empty() || terminal.is_resized();
+            if keys.into_iter().any(|key| self.view.press(key).is_break()) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        lock(&self.shared.live).snapshot()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,160 @@
+//! Where what stands on the screen. In: a [`Snapshot`], how it is looked at. Out: cells of a frame of any size.
+
+mod footer;
+mod happenings;
+mod summary;
+mod table;
+mod traffic;
+
+use bitcointap::live::{Row, Snapshot};
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+};
+
+use super::{
+    keys::{Pane, View},
+    peers,
+};
+
+/// Columns from which on there is a left and a right side.
+const WIDE: u16 = 120;
+/// Rows from which on all three lower panes are there, if it is wide.
+const TALL: u16 = 36;
+/// Rows below which only peers are there beside the first lines.
+const LOW: u16 = 22;
+const LEFT: u16 = 58;
+
+/// What is drawn.
+pub struct Shown<'a> {
+    pub snapshot: &'a Snapshot,
+    /// Why no more comes.
+    pub ended: Option<&'static str>,
+    /// Of a recording.
+    pub replays: bool,
+    /// The last line of the log.
+    pub log: Option<&'a str>,
+    pub theme: Theme,
+}
+
+/// How things look. Without colours nothing is said by them alone.
+#[derive(Clone, Copy)]
+pub struct Theme {
+    pub has_colours: bool,
+}
+
+impl Theme {
+    fn colour(self, colour: Color) -> Style {
+        if self.has_colours { Style::new().fg(colour) } else { Style::new() }
+    }
+
+    fn alarming(self) -> Style {
+        self.colour(Color::Red).add_modifier(Modifier::BOLD)
+    }
+}
+
+const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+const DIM: Style = Style::new().add_modifier(Modifier::DIM);
+const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
+
+/// Draws all of it.
+pub fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>, view: &mut View) {
+    let area = frame.area();
+    let is_low = area.height < LOW;
+    let wanted = [
+        // The node, events, connections, mempool.
+        1,
+        u16::from(area.height > 3),
+        u16::from(area.height > 5),
+        u16::from(area.height > 9),
+        0,
+        u16::from(!is_low),
+        u16::from(area.height > 4),
+    ];
+    let mut constraints = wanted.map(Constraint::Length);
+    constraints[4] = Constraint::Fill(1);
+    let [node, events, connections, mempool, body, log, keys] = Layout::vertical(constraints).areas(area);
+    summary::node(frame, node, shown, view);
+    summary::events(frame, events, shown);
+    summary::connections(frame, connections, shown);
+    summary::mempool(frame, mempool, shown);
+    let listed = peers::listed(&shown.snapshot.peers, &view.filter, view.sort, view.reversed);
+    let count = listed.len();
+    if is_low {
+        table::peers(frame, body, shown, view, &listed);
+    } else if area.width >= WIDE {
+        draw_wide(frame, body, shown, view, &listed);
+    } else {
+        let (upper, lower) = ((body.height / 3).max(6), (body.height / 4).max(4));
+        let [upper, middle, lower] =
+            Layout::vertical([Constraint::Length(upper), Constraint::Fill(1), Constraint::Length(lower)]).areas(body);
+        let [left, right] = Layout::horizontal([Constraint::Length(36), Constraint::Fill(1)]).spacing(1).areas(upper);
+        table::commands(frame, left, shown);
+        traffic::draw(frame, right, shown);
+        table::peers(frame, middle, shown, view, &listed);
+        happenings::tabbed(frame, lower, shown, view.pane);
+    }
+    footer::log(frame, log, shown);
+    footer::keys(frame, keys, shown, view, count);
+    if view.help {
+        footer::help(frame, area, shown.theme);
+    }
+}
+
+fn draw_wide(frame: &mut Frame<'_>, body: Rect, shown: &Shown<'_>, view: &mut View, listed: &[&Row]) {
+    let is_tall = frame.area().height >= TALL;
+    let lower = if is_tall { body.height / 3 } else { (body.height / 4).max(4) };
+    let [upper, lower] = Layout::vertical([Constraint::Fill(1), Constraint::Length(lower)]).areas(body);
+    let [left, right] = Layout::horizontal([Constraint::Length(LEFT), Constraint::Fill(1)]).spacing(1).areas(upper);
+    let graphs = (left.height / 3).max(6);
+    let [commands, graphs] = Layout::vertical([Constraint::Fill(1), Constraint::Length(graphs)]).areas(left);
+    table::commands(frame, commands, shown);
+    traffic::draw(frame, graphs, shown);
+    table::peers(frame, right, shown, view, listed);
+    if is_tall {
+        let thirds = [Constraint::Fill(10), Constraint::Fill(7), Constraint::Fill(9)];
+        let areas: [Rect; 3] = Layout::horizontal(thirds).spacing(1).areas(lower);
+        for (pane, area) in Pane::ALL.into_iter().zip(areas) {
+            happenings::titled(frame, area, shown, pane);
+        }
+    } else {
+        happenings::tabbed(frame, lower, shown, view.pane);
+    }
+}
+
+/// Pieces beside each other, the important first: those for which there is no room are left out, but for what there is room of
+/// the first of them.
+fn pieces<'a>(width: u16, pieces: impl IntoIterator<Item = Vec<Span<'a>>>) -> Line<'a> {
+    const GAP: usize = 2;
+    const WORTH_CUTTING: usize = 8;
+    let mut line = Line::default();
+    for piece in pieces.into_iter().filter(|piece| piece.iter().any(|span| !span.content.is_empty())) {
+        let gap = if line.width() > 0 { GAP } else { 0 };
+        let left = usize::from(width).saturating_sub(line.width() + gap);
+        let takes: usize = piece.iter().map(Span::width).sum();
+        if takes > left && left < WORTH_CUTTING && gap > 0 {
+            break;
+        }
+        line.push_span(Span::raw(" ".repeat(gap)));
+        line.spans.extend(piece);
+        if takes > left {
+            break;
+        }
+    }
+    line
+}
+
+/// The mean of the last ten seconds, as of other rates.
+fn rate<T: Copy + Into<u64>>(history: &[T]) -> f64 {
+    lately(history, 10) as f64 / 10.0
+}
+
+/// The sum of the last seconds.
+fn lately<T: Copy + Into<u64>>(history: &[T], seconds: usize) -> u64 {
+    history[history.len().saturating_sub(seconds)..].iter().map(|&count| count.into()).sum()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! What happened last: connections, blocks, the mempool; the newest first.
+
+use bitcointap::live::{ConnectionRow, Happened, Happening};
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::{Color, Style},
+    text::{Line, Span},
+};
+
+use super::{BOLD, DIM, REVERSED, Shown, Theme, pieces};
+use crate::top::{keys::Pane, text};
+
+/// One of them, with the titles of all.
+pub fn tabbed(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, pane: Pane) {
+    let tabs = Pane::ALL.map(|it| {
+        let style = if it == pane { REVERSED.patch(BOLD) } else { DIM };
+        vec![Span::styled(format!(" {} ", it.title()), style)]
+    });
+    list(frame, area, pieces(area.width, tabs), shown, pane);
+}
+
+/// One of them, with its title.
+pub fn titled(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, pane: Pane) {
+    let title = text::plain(&format!("{:1$}", pane.title(), area.width.into()), area.width.into());
+    list(frame, area, Line::styled(title, REVERSED), shown, pane);
+}
+
+fn list(frame: &mut Frame<'_>, area: Rect, title: Line<'_>, shown: &Shown<'_>, pane: Pane) {
+    let [first, rest] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    frame.render_widget(title, first);
+    let happenings = match pane {
+        Pane::Connections => &shown.snapshot.connections,
+        Pane::Blocks => &shown.snapshot.blocks,
+        Pane::Mempool => &shown.snapshot.mempool,
+    };
+    for (row, happening) in rest.rows().zip(happenings) {
+        frame.render_widget(line(happening, shown.theme, row.width), row);
+    }
+}
+
+fn line(happening: &Happening, theme: Theme, width: u16) -> Line<'static> {
+    let what = |words: &str, colour: Color| Span::styled(format!("{words:<8}"), theme.colour(colour));
+    let mut parts = vec![vec![Span::styled(text::time_of_day(happening.time), DIM)]];
+    match &happening.what {
+        Happened::NodeAttached { pid } => {
+            parts.push(vec![Span::styled(format!("attached to the node, pid {pid}"), BOLD)]);
+        }
+        Happened::NodeDetached { why } => parts.push(vec![Span::styled((*why).to_owned(), BOLD)]),
+        Happened::Opened { connection } => {
+            parts.push(vec![what("opened", Color::Green)]);
+            parts.extend(whom(connection));
+        }
+        Happened::Closed { connection, lasted, user_agent } => {
+            parts.push(vec![what("closed", Color::Magenta)]);
+            parts.extend(whom(connection));
+            parts.push(plain(&format!("after {}", text::lasted(*lasted as f64))));
+            parts.push(plain(user_agent.as_deref().unwrap_or_default()));
+        }
+        Happened::Evicted { connection, lasted } => {
+            parts.push(vec![what("evicted", Color::Yellow)]);
+            parts.extend(whom(connection));
+            parts.push(plain(&format!("after {}", text::lasted(*lasted as f64))));
+        }
+        Happened::Misbehaving { id, address, reason } => {
+            parts.push(vec![what("misbehaves", Color::Red)]);
+            parts.push(plain(&format!("{id:>6}")));
+            parts.push(plain(address.as_deref().unwrap_or_default()));
+            parts.push(plain(reason));
+        }
+        Happened::BlockConnected { height, hash, transactions, connection_seconds } => {
+            parts.push(vec![Span::styled(text::exact((*height).max(0) as u64), BOLD)]);
+            parts.push(plain(&format!("{} txs", text::exact(*transactions))));
+            parts.push(plain(&format!("in {}", text::took(*connection_seconds))));
+            // The zeros of its work say nothing.
+            parts.push(vec![Span::styled(hash.trim_start_matches('0').to_owned(), DIM)]);
+        }
+        Happened::Replaced { txid, fee, replacement, replacement_fee } => {
+            parts.push(vec![what("replaced", Color::Yellow)]);
+            parts.push(plain(&format!("fee {fee} by {replacement_fee} sat")));
+            parts.push(vec![Span::styled(format!("{txid} by {replacement}"), DIM)]);
+        }
+        Happened::Rejected { txid, reason } => {
+            parts.push(vec![what("rejected", Color::Red)]);
+            parts.push(plain(reason));
+            parts.push(vec![Span::styled(txid.clone(), DIM)]);
+        }
+        // The library may learn to tell more.
+        _ => {}
+    }
+    cut(pieces(width, parts), width)
+}
+
+fn whom(connection: &ConnectionRow) -> [Vec<Span<'static>>; 2] {
+    let short = text::short_type(connection.connection_type);
+    [
+        plain(&format!("{short:<6} {:>6}", connection.id)),
+        plain(&format!("{:<21}", connection.address.as_deref().unwrap_or_default())),
+    ]
+}
+
+/// A text that somebody chose.
+fn plain(words: &str) -> Vec<Span<'static>> {
+    vec![Span::styled(text::plain(words, usize::MAX), Style::new())]
+}
+
+/// The last part shows that it is longer.
+fn cut(mut line: Line<'static>, width: u16) -> Line<'static> {
+    let too_much = line.width().saturating_sub(width.into());
+    if let (Some(last), true) = (line.spans.last_mut(), too_much > 0) {
+        let left = last.width().saturating_sub(too_much);
+        *last = Span::styled(text::plain(&last.content, left), last.style);
+    }
+    line
+}

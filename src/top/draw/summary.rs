@@ -1,0 +1,137 @@
+//! The first lines: the node, its events, its connections, its mempool, each in a line.
+
+use std::borrow::Cow;
+
+use bitcointap::{
+    event::net::ConnectionType,
+    live::{Happened, Snapshot},
+};
+use ratatui::{
+    Frame,
+    layout::Rect,
+    style::Color,
+    text::{Line, Span},
+};
+
+use super::{BOLD, DIM, REVERSED, Shown, lately, pieces, rate};
+use crate::top::{keys::View, text};
+
+pub fn node(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View) {
+    let Shown { snapshot, ended, replays, theme, .. } = *shown;
+    let mut line = vec![vec![Span::styled("bitcointap", BOLD)]];
+    if view.paused {
+        line.push(vec![Span::styled(" paused ", REVERSED)]);
+    }
+    if replays {
+        line.push(vec![Span::styled("recording", theme.colour(Color::Cyan))]);
+    }
+    let without = |words: String| vec![Span::styled(words, theme.colour(Color::Yellow).patch(BOLD))];
+    if let Some(node) = &snapshot.node {
+        if let Some(why) = ended {
+            line.push(without(why.to_owned()));
+        }
+        line.push(vec![Span::styled(format!("pid {}", node.pid), theme.colour(Color::Green).patch(BOLD))]);
+        line.push(vec![Span::raw(format!("up {}", text::lasted(snapshot.time - node.start_time)))]);
+        line.push(vec![Span::raw(format!("{} tracepoints", node.attached.len()))]);
+        line.push(vec![Span::raw(format!("{} UTC", text::time_of_day(snapshot.time)))]);
+        if !node.missing.is_empty() {
+            line.push(vec![Span::styled(format!("absent: {}", node.missing.join(", ")), DIM)]);
+        }
+    } else {
+        line.push(match ended {
+            Some(why) => without(why.to_owned()),
+            None => without(format!("waiting for a node: {}", snapshot.waiting.unwrap_or_default())),
+        });
+        line.push(vec![Span::raw(format!("{} UTC", text::time_of_day(snapshot.time)))]);
+    }
+    frame.render_widget(pieces(area.width, line), area);
+}
+
+pub fn events(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
+    let events = &shown.snapshot.events;
+    let lost = if events.lost > 0 { shown.theme.alarming() } else { DIM };
+    let full = match events.ring_buffer_bytes {
+        0 => 0.0,
+        size => 100.0 * events.ring_buffer_used_bytes as f64 / size as f64,
+    };
+    let losses: Vec<String> =
+        events.losses.iter().map(|it| format!("{} {} {}", it.count, it.tracepoint, it.reason)).collect();
+    let line = [
+        vec![Span::styled(text::rate(rate(&shown.snapshot.history.events_fired)), BOLD), Span::raw(" events/s")],
+        vec![Span::styled(format!("{} lost", text::exact(events.lost)), lost)],
+        vec![Span::raw(format!("ring {full:.0}%"))],
+        vec![Span::raw(format!("{} in all", text::exact(events.fired)))],
+        last_block(shown.snapshot),
+        vec![Span::styled(losses.join(", "), lost)],
+    ];
+    frame.render_widget(pieces(area.width, line), area);
+}
+
+fn last_block(snapshot: &Snapshot) -> Vec<Span<'static>> {
+    let Some(happening) = snapshot.blocks.first() else { return Vec::new() };
+    let Happened::BlockConnected { height, .. } = happening.what else { return Vec::new() };
+    let height = text::exact(height.max(0) as u64);
+    let ago = text::lasted(snapshot.time - happening.time);
+    vec![Span::raw("block "), Span::styled(height, BOLD), Span::raw(format!(" {ago} ago"))]
+}
+
+pub fn connections(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
+    let Shown { snapshot, theme, .. } = *shown;
+    let history = &snapshot.history;
+    let peers = &snapshot.peers;
+    let of_type = |wanted: ConnectionType| peers.iter().filter(|peer| peer.connection_type == wanted.name()).count();
+    let types = ConnectionType::ALL.map(|it| (it, of_type(it)));
+    let mut by_type: Vec<_> = types.into_iter().filter(|&(_, count)| count > 0).collect();
+    by_type.sort_by_key(|&(wanted, _)| wanted == ConnectionType::Unknown);
+    let by_type: Vec<String> =
+        by_type.into_iter().map(|(wanted, count)| format!("{count} {}", text::short_type(wanted.name()))).collect();
+    let types = if by_type.is_empty() { String::new() } else { format!(": {}", by_type.join(", ")) };
+    let minute = |history: &[u32]| lately(history, 60);
+    let evicted = minute(&history.connections_evicted);
+    let line = [
+        vec![Span::styled("peers ", DIM), Span::styled(peers.len().to_string(), BOLD), Span::raw(types)],
+        vec![
+            Span::styled("last minute ", DIM),
+            Span::styled(format!("+{}", minute(&history.connections_opened)), theme.colour(Color::Green)),
+            Span::raw(" "),
+            Span::styled(format!("-{}", minute(&history.connections_closed)), theme.colour(Color::Magenta)),
+            Span::styled(
+                if evicted > 0 { format!(" {evicted} evicted") } else { " 0 evicted".to_owned() },
+                if evicted > 0 { theme.colour(Color::Yellow) } else { DIM },
+            ),
+        ],
+        totals(snapshot),
+    ];
+    frame.render_widget(pieces(area.width, line), area);
+}
+
+fn totals(snapshot: &Snapshot) -> Vec<Span<'static>> {
+    let totals = &snapshot.totals;
+    let [opened, closed, evicted] =
+        [totals.connections_opened, totals.connections_closed, totals.connections_evicted].map(text::exact);
+    let mut words = format!("in all {opened} opened, {closed} closed, {evicted} evicted");
+    if snapshot.peers_dropped > 0 {
+        words.push_str(&format!(", {} not known any more", text::exact(snapshot.peers_dropped)));
+    }
+    vec![Span::styled(words, DIM)]
+}
+
+pub fn mempool(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
+    let Snapshot { history, totals, .. } = shown.snapshot;
+    // With all digits where that leaves room for the words.
+    let number = if area.width >= 110 { text::exact } else { text::count };
+    let piece = |what: &'static str, history: &[u32], total| {
+        let per_second = Span::styled(format!("{}/s", text::rate(rate(history))), BOLD);
+        let total = Span::styled(format!(" {}", number(total)), DIM);
+        vec![Span::raw(Cow::Borrowed(what)), Span::raw(" "), per_second, total]
+    };
+    let mut line = [
+        piece("added", &history.mempool_added, totals.mempool_added),
+        piece("removed", &history.mempool_removed, totals.mempool_removed),
+        piece("rejected", &history.mempool_rejected, totals.mempool_rejected),
+        piece("replaced", &history.mempool_replaced, totals.mempool_replaced),
+    ];
+    line[0].insert(0, Span::styled("mempool ", DIM));
+    let line: Line<'_> = pieces(area.width, line);
+    frame.render_widget(line, area);
+}
