@@ -81,9 +81,14 @@ impl Nobody {
 /// A program that `make test` puts into target/tools, or that is installed. Without it a test is skipped, but not in a run in
 /// whose environment `required` stands.
 pub fn fetched(name: &str, required: &str) -> Option<PathBuf> {
+    fetched_that_knows("--version", name, required)
+}
+
+/// The same of one that tells its version by another option.
+pub fn fetched_that_knows(version: &str, name: &str, required: &str) -> Option<PathBuf> {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
     let path = if fetched.exists() { fetched } else { name.into() };
-    let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let runs = Command::new(&path).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match runs {
         Ok(status) if status.success() => Some(path),
         _ => {

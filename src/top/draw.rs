@@ -16,7 +16,7 @@ use ratatui::{
 
 use super::{
     keys::{Pane, View},
-    peers,
+    peers, text,
 };
 
 /// Columns from which on there is a left and a right side.
@@ -133,17 +133,30 @@ fn pieces<'a>(width: u16, pieces: impl IntoIterator<Item = Vec<Span<'a>>>) -> Li
     for piece in pieces.into_iter().filter(|piece| piece.iter().any(|span| !span.content.is_empty())) {
         let gap = if line.width() > 0 { GAP } else { 0 };
         let left = usize::from(width).saturating_sub(line.width() + gap);
-        let takes: usize = piece.iter().map(Span::width).sum();
-        if takes > left && left < WORTH_CUTTING && gap > 0 {
+        let is_whole = piece.iter().map(Span::width).sum::<usize>() <= left;
+        if !is_whole && left < WORTH_CUTTING && gap > 0 {
             break;
         }
         line.push_span(Span::raw(" ".repeat(gap)));
-        line.spans.extend(piece);
-        if takes > left {
+        if !is_whole {
+            cut(&mut line, piece, width.into());
             break;
         }
+        line.spans.extend(piece);
     }
     line
+}
+
+/// Appends what there is room for; its end shows that it is longer.
+fn cut<'a>(line: &mut Line<'a>, piece: Vec<Span<'a>>, width: usize) {
+    for span in piece {
+        let left = width.saturating_sub(line.width());
+        if span.width() >= left {
+            line.push_span(Span::styled(text::plain(&format!("{}…", span.content), left), span.style));
+            return;
+        }
+        line.push_span(span);
+    }
 }
 
 /// The mean of the last ten seconds, as of other rates.

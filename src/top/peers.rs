@@ -100,8 +100,8 @@ impl Column {
             Column::UserAgent => 12,
             Column::Messages => 9,
             Column::Network => 8,
-            Column::Id | Column::Type | Column::Age | Column::In | Column::Out | Column::Bytes | Column::Ping => 7,
-            Column::Rate => 6,
+            Column::Type | Column::Age | Column::Bytes => 7,
+            Column::Id | Column::In | Column::Out | Column::Ping | Column::Rate => 6,
         }
     }
 
@@ -316,7 +316,7 @@ mod tests {
         };
         assert_eq!(titles(40, Column::In), "id address in/s");
         assert_eq!(titles(40, Column::Bytes), "id address bytes");
-        assert_eq!(titles(80, Column::In), "id address type age in/s out/s ping");
+        assert_eq!(titles(80, Column::In), "id address type age in/s out/s ping user agent");
         assert_eq!(titles(1, Column::In), "in/s");
         let all = Column::ALL.map(Column::title).join(" ");
         assert_eq!(titles(140, Column::In), all);

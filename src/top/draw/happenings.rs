@@ -49,17 +49,17 @@ fn line(happening: &Happening, theme: Theme, width: u16) -> Line<'static> {
         Happened::NodeDetached { why } => parts.push(vec![Span::styled((*why).to_owned(), BOLD)]),
         Happened::Opened { connection } => {
             parts.push(vec![what("opened", Color::Green)]);
-            parts.extend(whom(connection));
+            parts.extend(whom(connection, width));
         }
         Happened::Closed { connection, lasted, user_agent } => {
             parts.push(vec![what("closed", Color::Magenta)]);
-            parts.extend(whom(connection));
+            parts.extend(whom(connection, width));
             parts.push(plain(&format!("after {}", text::lasted(*lasted as f64))));
             parts.push(plain(user_agent.as_deref().unwrap_or_default()));
         }
         Happened::Evicted { connection, lasted } => {
             parts.push(vec![what("evicted", Color::Yellow)]);
-            parts.extend(whom(connection));
+            parts.extend(whom(connection, width));
             parts.push(plain(&format!("after {}", text::lasted(*lasted as f64))));
         }
         Happened::Misbehaving { id, address, reason } => {
@@ -88,28 +88,20 @@ fn line(happening: &Happening, theme: Theme, width: u16) -> Line<'static> {
         // The library may learn to tell more.
         _ => {}
     }
-    cut(pieces(width, parts), width)
+    pieces(width, parts)
 }
 
-fn whom(connection: &ConnectionRow) -> [Vec<Span<'static>>; 2] {
+fn whom(connection: &ConnectionRow, width: u16) -> [Vec<Span<'static>>; 2] {
     let short = text::short_type(connection.connection_type);
-    [
-        plain(&format!("{short:<6} {:>6}", connection.id)),
-        plain(&format!("{:<21}", connection.address.as_deref().unwrap_or_default())),
-    ]
+    // There is something after it.
+    let address = text::plain(
+        connection.address.as_deref().unwrap_or_default(),
+        usize::from(width).saturating_sub(60).clamp(21, 62),
+    );
+    [plain(&format!("{short:<6} {:>6}", connection.id)), plain(&format!("{address:<21}"))]
 }
 
 /// A text that somebody chose.
 fn plain(words: &str) -> Vec<Span<'static>> {
     vec![Span::styled(text::plain(words, usize::MAX), Style::new())]
-}
-
-/// The last part shows that it is longer.
-fn cut(mut line: Line<'static>, width: u16) -> Line<'static> {
-    let too_much = line.width().saturating_sub(width.into());
-    if let (Some(last), true) = (line.spans.last_mut(), too_much > 0) {
-        let left = last.width().saturating_sub(too_much);
-        *last = Span::styled(text::plain(&last.content, left), last.style);
-    }
-    line
 }

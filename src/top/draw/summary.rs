@@ -1,17 +1,10 @@
 //! The first lines: the node, its events, its connections, its mempool, each in a line.
 
-use std::borrow::Cow;
-
 use bitcointap::{
     event::net::ConnectionType,
     live::{Happened, Snapshot},
 };
-use ratatui::{
-    Frame,
-    layout::Rect,
-    style::Color,
-    text::{Line, Span},
-};
+use ratatui::{Frame, layout::Rect, style::Color, text::Span};
 
 use super::{BOLD, DIM, REVERSED, Shown, lately, pieces, rate};
 use crate::top::{keys::View, text};
@@ -122,16 +115,14 @@ pub fn mempool(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let number = if area.width >= 110 { text::exact } else { text::count };
     let piece = |what: &'static str, history: &[u32], total| {
         let per_second = Span::styled(format!("{}/s", text::rate(rate(history))), BOLD);
-        let total = Span::styled(format!(" {}", number(total)), DIM);
-        vec![Span::raw(Cow::Borrowed(what)), Span::raw(" "), per_second, total]
+        vec![Span::raw(what), per_second, Span::styled(format!(" {}", number(total)), DIM)]
     };
     let mut line = [
-        piece("added", &history.mempool_added, totals.mempool_added),
-        piece("removed", &history.mempool_removed, totals.mempool_removed),
-        piece("rejected", &history.mempool_rejected, totals.mempool_rejected),
-        piece("replaced", &history.mempool_replaced, totals.mempool_replaced),
+        piece("+", &history.mempool_added, totals.mempool_added),
+        piece("-", &history.mempool_removed, totals.mempool_removed),
+        piece("rejected ", &history.mempool_rejected, totals.mempool_rejected),
+        piece("replaced ", &history.mempool_replaced, totals.mempool_replaced),
     ];
     line[0].insert(0, Span::styled("mempool ", DIM));
-    let line: Line<'_> = pieces(area.width, line);
-    frame.render_widget(line, area);
+    frame.render_widget(pieces(area.width, line), area);
 }

@@ -34,7 +34,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
                 Span::raw("/s"),
             ],
             vec![Span::raw(format!("{} B/s", text::rate(rate(bytes))))],
-            vec![Span::styled(format!("peak {} in 3 min", text::count(most)), DIM)],
+            vec![Span::styled(format!("peak {}", text::count(most)), DIM)],
+            vec![Span::styled("in 3 min", DIM)],
         ];
         frame.render_widget(pieces(area.width, line), title);
         frame.render_widget(Sparkline::default().data(buckets).style(shown.theme.colour(colour)), bars);
