@@ -225,9 +225,16 @@ pub struct ExportArgs {
         help_heading = "Metrics",
         value_name = "N",
         default_value_t = 20,
+        default_value_if("hide_addresses", "true", "0"),
         value_parser = clap::value_parser!(u16).range(..=http::MAX_STREAMS as i64)
     )]
     pub max_streams: u16,
+    /// Serve no live page at /, but links only.
+    #[arg(long = "web.disable-live-page", help_heading = "Metrics")]
+    pub disable_live_page: bool,
+    /// Tell no addresses of peers: the live page shows none, and /events, which has them, is off.
+    #[arg(long = "web.hide-addresses", help_heading = "Metrics")]
+    pub hide_addresses: bool,
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
@@ -282,6 +289,11 @@ impl ExportArgs {
                 "conditions but --events and --not-events choose what --json writes, which is not given: metrics \
                         count all that is attached"
                     .into(),
+            );
+        }
+        if self.hide_addresses && self.max_streams > 0 {
+            return Err(
+                "--web.max-streams is for /events, which tells the addresses that --web.hide-addresses hides".into()
             );
         }
         Ok(())
@@ -657,7 +669,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn path(text: &str) -> Result<String, String> {
-    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
+    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) || http::is_path_of_live_page(text) {
         return Err("is taken by another page".into());
     }
     // What clients would write otherwise, RFC 3986 has as %XX, as in /%C3%BC.
@@ -752,6 +764,19 @@ mod tests {
     }
 
     #[test]
+    fn who_hides_addresses_streams_no_events() {
+        let streams = |arguments: &str| {
+            let arguments = ["bitcointap", "export"].into_iter().chain(arguments.split_whitespace());
+            let Some(Command::Export(args)) = Cli::parse_arguments(arguments).unwrap().command else { panic!() };
+            (args.hide_addresses, args.max_streams)
+        };
+        assert_eq!(streams(""), (false, 20));
+        assert_eq!(streams("--web.max-streams 3"), (false, 3));
+        assert_eq!(streams("--web.hide-addresses"), (true, 0));
+        assert_eq!(streams("--web.hide-addresses --web.max-streams 0"), (true, 0));
+    }
+
+    #[test]
     fn a_file_of_lines_may_be_rotated() {
         let tap = |arguments: &str| {
             let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
@@ -829,12 +854,15 @@ mod tests {
             "export --web.telemetry-path /a|b",
             "export --web.telemetry-path /-/ready",
             "export --web.telemetry-path /events",
+            "export --web.telemetry-path /api/live",
+            "export --web.telemetry-path /live/main.js",
             "export --web.listen-address nonsense",
             "export --web.listen-address ::1:10833",
             "export --web.listen-address :1,:2",
             "export --web.listen-address :1 --web.systemd-socket",
             "export --web.max-requests -1",
             "export --web.max-streams 33",
+            "export --web.max-streams 1 --web.hide-addresses",
             "export --web.config.file",
             "export --web.config.file a --web.config.file b",
             "tap --utxocache-coins",
