@@ -4,9 +4,6 @@
 //! Peers choose much of what it shows. So it is of no use to a peer to send markup or scripts: the page makes text of all, and
 //! its content security policy lets nothing run that is not a file of its own.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -28,14 +25,14 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
 /// The state is put into words at most so often, however many look at it.
 const MADE_EVERY: Duration = Duration::from_millis(500);
 
-const HTML: &str = include_str!("live_page/page.html");
+pub(super) const HTML: &str = include_str!("live_page/page.html");
 /// Where the page has its links to other pages.
 const LINKS: &str = "<!-- links -->";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page takes besides: path, type, text.
-const FILES: [(&str, &str, &str); 10] = [
+pub(super) const FILES: [(&str, &str, &str); 10] = [
     ("/live/style.css", "text/css; charset=utf-8", include_str!("live_page/style.css")),
     ("/live/icon.svg", "image/svg+xml", include_str!("live_page/icon.svg")),
     ("/live/main.js", SCRIPT, include_str!("live_page/main.js")),
@@ -84,15 +81,15 @@ impl Shown {
         Self { live, made: Mutex::default() }
     }
 
-    /// The state, and whether it is compressed.
+    /// The state, no older than [`MADE_EVERY`], and whether it is compressed.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub(super) fn json(&self, wants_gzip: bool) -> serde_json::Result<(Bytes, bool)> {
+    pub(super) fn json(&self, now: Instant, wants_gzip: bool) -> serde_json::Result<(Bytes, bool)> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let made = match &mut *made {
-            Some(made) if made.at.elapsed() < MADE_EVERY => made,
-            made => made.insert(self.make()?),
+            Some(made) if now.saturating_duration_since(made.at) < MADE_EVERY => made,
+            made => made.insert(self.make(now)?),
         };
         if !wants_gzip {
             return Ok((made.json.clone(), false));
@@ -103,8 +100,7 @@ impl Shown {
         Ok(made.zipped.clone().map_or((made.json.clone(), false), |zipped| (zipped, true)))
     }
 
-    fn make(&self) -> serde_json::Result<Made> {
-        let at = Instant::now();
+    fn make(&self, at: Instant) -> serde_json::Result<Made> {
         // Who feeds it waits for no more than a copy.
         let snapshot = self.live.lock().unwrap_or_else(PoisonError::into_inner).snapshot();
         Ok(Made { at, json: serde_json::to_vec(&snapshot)?.into(), zipped: None })

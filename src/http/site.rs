@@ -1,7 +1,10 @@
 //! What the HTTP server answers. In: requests, whether they are let in, a registry, streams of events, what the node does just
 //! now, and whether it is attached to. Out: responses, counted by path and code.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use http_body_util::{Either, Full};
 use hyper::{
@@ -207,7 +210,7 @@ impl Site {
             let words = "there is no live page: start export without --web.disable-live-page\n";
             return response(StatusCode::NOT_FOUND, PLAIN, words);
         };
-        let (json, is_zipped) = match shown.json(encoding::wants_gzip(headers)) {
+        let (json, is_zipped) = match shown.json(Instant::now(), encoding::wants_gzip(headers)) {
             Ok(made) => made,
             Err(error) => {
                 tracing::error!(%error, "cannot write the live state as JSON");

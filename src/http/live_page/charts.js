@@ -73,9 +73,9 @@ class Chart {
     this.#history = history;
     const values = this.#lines.map(({ key }) => history[key]);
     this.figure.hidden = Boolean(this.#what.isRare) && values.every((numbers) => numbers.every((number) => number === 0));
-    const top = round(Math.max(...values.flat(), 1));
+    const top = round(Math.max(...values.flat(), 2));
     put(this.#top, this.#format(top));
-    put(this.#half, top > 1 ? this.#format(top / 2) : "");
+    put(this.#half, this.#format(top / 2));
     for (const [n, { area, line }] of this.#lines.entries()) {
       const points = shape(values[n], top);
       set(line, "d", points.line);
@@ -121,8 +121,8 @@ function shape(numbers, top) {
   return { line, area: `${line}L${SECONDS} ${HEIGHT}L${x(numbers.length - 1).toFixed(2)} ${HEIGHT}Z` };
 }
 
-/** The next of 1, 2, 5, 10, 20, … */
+/** The next of 2, 4, 10, 20, 40, …, of which the half is whole. */
 function round(number) {
   const power = 10 ** Math.floor(Math.log10(number));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= number);
+  return [1, 2, 4, 10].map((step) => step * power).find((step) => step >= number);
 }

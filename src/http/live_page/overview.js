@@ -4,9 +4,10 @@ import { find, make, put, set } from "./dom.js";
 import { Refused } from "./poll.js";
 import { bytes, count, dateAndTime, duration, exact, percent, rate, timeOfDay, visible } from "./text.js";
 
-/** Seconds over which events are counted for their rate, and the mempool's changes are summed up. */
+/** Seconds over which events are counted for their rate, and changes are summed up. */
 const EVENTS_WINDOW = 10;
 const MEMPOOL_WINDOW = 60;
+const CONNECTIONS_WINDOW = 180;
 /** A clock that differs by more is that of a recording, or wrong. */
 const OTHER_TIME = 60;
 
@@ -91,9 +92,13 @@ export class Overview {
     const dropped = peers_dropped ? ` \u00b7 ${count(peers_dropped)} unknown` : "";
     this.#tile("Peers", exact(peers.length), `${exact(inbound)} in \u00b7 ${exact(peers.length - inbound)} out${dropped}`);
 
+    const [opened, closed] = ["opened", "closed"].map((what) => count(sum(history[`connections_${what}`], CONNECTIONS_WINDOW)));
+    const evicted = totals.connections_evicted ? `${count(totals.connections_evicted)} evicted so far` : "none evicted";
+    this.#tile("Connections, 3 min", `+${opened} \u2212${closed}`, evicted);
+
     const [added, removed, rejected] = ["added", "removed", "rejected"].map((what) =>
       count(sum(history[`mempool_${what}`], MEMPOOL_WINDOW)));
-    this.#tile("Mempool, 1 min", `+${added} \u2212${removed}`, `${rejected} rejected`);
+    this.#tile("Mempool, 1 min", `+${added}`, `\u2212${removed} \u00b7 ${rejected} rejected`);
 
     const [block] = blocks;
     if (block) {
@@ -111,8 +116,6 @@ export class Overview {
     if (events.lost === 0) this.#tile("Lost", "none", buffer, "good");
     else this.#tile("Lost", `${count(events.lost)} events`, `${share} \u00b7 ${buffer}`, lately ? "bad" : "");
     set(this.#tiles.get("Lost").tile, "title", losses(events.losses));
-    this.#tile("Connections, 3 min", `+${count(sum(history.connections_opened, 180))} \u2212${count(sum(history.connections_closed, 180))}`,
-      totals.connections_evicted ? `${count(totals.connections_evicted)} evicted in all` : "none evicted");
   }
 
   /** Events a second, by what had fired some seconds ago. */
