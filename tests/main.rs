@@ -12,6 +12,7 @@ mod manual;
 mod node;
 mod outputs;
 mod overload;
+mod page;
 mod pcap;
 mod privileges;
 mod prometheus;

@@ -123,7 +123,7 @@ export class Overview {
     const seen = this.#seen;
     const last = seen.at(-1);
     if (last && (time < last[0] || fired < last[1])) seen.length = 0;
-    if (!last || time > last[0]) seen.push([time, fired]);
+    if (seen.length === 0 || time > last[0]) seen.push([time, fired]);
     while (seen.length > 2 && time - seen[0][0] > EVENTS_WINDOW) seen.shift();
     const [[begin, before]] = seen;
     return time > begin ? (fired - before) / (time - begin) : 0;
