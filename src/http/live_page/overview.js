@@ -2,7 +2,7 @@
 
 import { find, make, put, set } from "./dom.js";
 import { Refused } from "./poll.js";
-import { bytes, count, dateAndTime, duration, exact, percent, rate, timeOfDay, visible } from "./text.js";
+import { NONE, bytes, count, dateAndTime, duration, exact, percent, rate, timeOfDay, visible } from "./text.js";
 
 /** Seconds over which events are counted for their rate, and changes are summed up. */
 const EVENTS_WINDOW = 10;
@@ -98,7 +98,7 @@ export class Overview {
 
     const [added, removed, rejected] = ["added", "removed", "rejected"].map((what) =>
       count(sum(history[`mempool_${what}`], MEMPOOL_WINDOW)));
-    this.#tile("Mempool, 1 min", `+${added}`, `\u2212${removed} \u00b7 ${rejected} rejected`);
+    this.#tile("Mempool, 1 min", `+${added}`, `\u2212${removed}, ${rejected} rejected`);
 
     const [block] = blocks;
     if (block) {
@@ -107,7 +107,8 @@ export class Overview {
       this.#tile("Last block", "none yet", "since bitcointap started");
     }
 
-    this.#tile("Events", `${rate(this.#firing(time, events.fired))} /s`, `${count(events.fired)} so far`);
+    const firing = this.#firing(time, events.fired);
+    this.#tile("Events", firing === null ? NONE : `${rate(firing)} /s`, `${count(events.fired)} so far`);
 
     const fullness = events.ring_buffer_used_bytes / Math.max(1, events.ring_buffer_bytes);
     const lately = sum(history.events_lost, history.events_lost.length);
@@ -118,7 +119,7 @@ export class Overview {
     set(this.#tiles.get("Lost").tile, "title", losses(events.losses));
   }
 
-  /** Events a second, by what had fired some seconds ago. */
+  /** Events a second, by what had fired some seconds ago; null before that is known. */
   #firing(time, fired) {
     const seen = this.#seen;
     const last = seen.at(-1);
@@ -126,7 +127,7 @@ export class Overview {
     if (seen.length === 0 || time > last[0]) seen.push([time, fired]);
     while (seen.length > 2 && time - seen[0][0] > EVENTS_WINDOW) seen.shift();
     const [[begin, before]] = seen;
-    return time > begin ? (fired - before) / (time - begin) : 0;
+    return time > begin ? (fired - before) / (time - begin) : null;
   }
 
   #tile(label, value, note, kind = "") {
@@ -139,6 +140,7 @@ export class Overview {
     }
     put(parts.value, value);
     put(parts.note, note);
+    set(parts.note, "title", note);
     set(parts.tile, "class", `tile ${kind}`);
   }
 }

@@ -44,7 +44,7 @@ class Table {
     this.#heads = columns.map((column) => {
       const button = make("button", { type: "button" }, column.label);
       button.addEventListener("click", () => this.#sort(column));
-      const head = make("th", { scope: "col", class: column.isNumber ? "number" : "" }, button);
+      const head = make("th", { scope: "col", class: this.#class(column) }, button);
       if (column.title) head.title = column.title;
       return head;
     });
@@ -170,8 +170,8 @@ export class Peers {
     });
     this.#table.show(found);
     const [shown, all] = [Math.min(found.length, MOST_ROWS), this.#peers.length];
-    const rest = found.length > shown ? `: the first ${exact(shown)} of ${exact(found.length)}, search for the others` : "";
-    put(find("peers-shown"), words.length || rest ? `${exact(found.length)} of ${exact(all)}${rest}` : `${exact(all)}`);
+    const rest = found.length > shown ? `, ${exact(shown)} of them shown: search for the others` : "";
+    put(find("peers-shown"), (words.length > 0 ? `${exact(found.length)} of ${exact(all)}` : exact(all)) + rest);
   }
 
   #age(peer) {
