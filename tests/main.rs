@@ -22,3 +22,4 @@ mod selection;
 mod simulated_node;
 mod streams;
 mod tool;
+mod top;
