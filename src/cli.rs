@@ -12,6 +12,7 @@ use bitcointap::{
     Error,
     http::{self, Address, Gate, Listener},
     json::{BytesStyle, PayloadStyle},
+    live::Live,
     metrics,
     output::{JsonLines, Limits, Place, Rotation},
     pcap,
@@ -28,7 +29,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::address_lists::AddressListFile;
+use crate::{address_lists::AddressListFile, top::Column};
 
 const NODE_HEADING: &str = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node";
 
@@ -77,6 +78,7 @@ impl Cli {
             Some(Command::Tap(args)) => args.check(),
             None => cli.tap.check(),
             Some(Command::Record(args)) => args.check(),
+            Some(Command::Top(args)) => args.privileges.check(true),
             Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => Ok(()),
         };
         checked.map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?;
@@ -92,6 +94,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Keep events in a file, as they are: `tap` and `export` take it in place of a node, by --replay.
     Record(RecordArgs),
+    /// Show what the node does just now: peers, messages, mempool and blocks, on a screen.
+    ///
+    /// Follows the node through restarts. Keys: q quits, h shows all of them.
+    Top(TopArgs),
     /// List the tracepoints of the node's program, with their arguments and whether they are supported.
     Probes(NodeArgs),
     /// Check whether the other commands would work here, and say what to do if not: then the status is 1.
@@ -362,6 +368,43 @@ impl RecordArgs {
     fn check(&self) -> Result<(), String> {
         self.selection.check()?;
         self.privileges.check(self.follow)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub replay: ReplayArgs,
+    /// By what the peers are sorted at first.
+    #[arg(long, help_heading = "Output", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
+    pub sort: Column,
+    /// Seconds from one look to the next.
+    #[arg(long, help_heading = "Output", value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+    /// End after so many seconds.
+    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+}
+
+impl TopArgs {
+    /// What to tap: what can be seen on the screen.
+    pub fn options(&self) -> Options {
+        Options {
+            selection: Selection::of(Live::tracepoints()),
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
+    }
+
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(true, &self.node)
     }
 }
 
@@ -666,6 +709,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "not a number of seconds above 0".into())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = seconds(text)?;
+    let is_sensible = (Duration::from_millis(200)..=Duration::from_secs(60)).contains(&interval);
+    is_sensible.then_some(interval).ok_or_else(|| "not from 0.2 to 60".into())
 }
 
 fn path(text: &str) -> Result<String, String> {

@@ -90,14 +90,14 @@ fn warn_of_commands(selection: &Selection) {
 }
 
 /// Where events come from.
-enum Source {
+pub enum Source {
     Node(Which),
     Recording(Box<Replay>),
 }
 
 impl Source {
     /// Opens a recording, if there is to be one; else lets go of the capabilities that no node takes.
-    fn open(replay: &ReplayArgs, node: &NodeArgs, options: &Options) -> Result<Self> {
+    pub fn open(replay: &ReplayArgs, node: &NodeArgs, options: &Options) -> Result<Self> {
         match &replay.file {
             Some(path) => {
                 let recording = Replay::open(path, replay.speed, &options.selection)?;
@@ -112,7 +112,7 @@ impl Source {
     }
 
     /// Gives all to `sink`, until it is time to stop or nothing more comes.
-    fn feed(
+    pub fn feed(
         self,
         options: &Options,
         stop: &Stop,
