@@ -12,13 +12,14 @@ use bitcointap::{
     Error,
     http::{self, Address, Gate, Listener},
     json::{BytesStyle, PayloadStyle},
+    live::Live,
     metrics,
     output::{JsonLines, Limits, Place, Rotation},
     pcap,
     process::Which,
     selection::{Selection, WORDS, Word},
     tap::Options,
-    tracepoint::{Tracepoint, Tracepoints},
+    tracepoint::Tracepoints,
 };
 use clap::{
     Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
@@ -91,12 +92,11 @@ pub enum Command {
     Tap(TapArgs),
     /// Serve Prometheus metrics over HTTP until a signal ends it.
     Export(ExportArgs),
-    /// Keep events in a file, as they are: `tap`, `export` and `top` take it in place of a node, by --replay.
+    /// Keep events in a file, as they are: `tap` and `export` take it in place of a node, by --replay.
     Record(RecordArgs),
-    /// Show what the node does in a terminal: peers, rates by command, connections, mempool and blocks, until q is pressed.
+    /// Show what the node does just now: peers, messages, mempool and blocks, on a screen.
     ///
-    /// The node is waited for, and followed when it is started again. The key h shows what other keys do. NO_COLOR in the
-    /// environment turns off colours.
+    /// Follows the node through restarts. Keys: q quits, h shows all of them. NO_COLOR in the environment turns off colours.
     Top(TopArgs),
     /// List the tracepoints of the node's program, with their arguments and whether they are supported.
     Probes(NodeArgs),
@@ -231,9 +231,16 @@ pub struct ExportArgs {
         help_heading = "Metrics",
         value_name = "N",
         default_value_t = 20,
+        default_value_if("hide_addresses", "true", "0"),
         value_parser = clap::value_parser!(u16).range(..=http::MAX_STREAMS as i64)
     )]
     pub max_streams: u16,
+    /// Serve no live page at /, but links only.
+    #[arg(long = "web.disable-live-page", help_heading = "Metrics")]
+    pub disable_live_page: bool,
+    /// Tell no addresses of peers: the live page shows none, and /events, which has them, is off.
+    #[arg(long = "web.hide-addresses", help_heading = "Metrics")]
+    pub hide_addresses: bool,
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
@@ -288,6 +295,11 @@ impl ExportArgs {
                 "conditions but --events and --not-events choose what --json writes, which is not given: metrics \
                         count all that is attached"
                     .into(),
+            );
+        }
+        if self.hide_addresses && self.max_streams > 0 {
+            return Err(
+                "--web.max-streams is for /events, which tells the addresses that --web.hide-addresses hides".into()
             );
         }
         Ok(())
@@ -360,17 +372,16 @@ impl RecordArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Screen")]
 pub struct TopArgs {
     #[command(flatten)]
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
-    /// The column that peers are sorted by at first.
-    #[arg(long, help_heading = "Screen", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
+    /// By what the peers are sorted at first.
+    #[arg(long, help_heading = "Output", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
     pub sort: Column,
-    /// How often the screen is drawn anew, at least 0.2 seconds.
-    #[arg(long, help_heading = "Screen", value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    /// Seconds from one look to the next.
+    #[arg(long, help_heading = "Output", value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub interval: Duration,
     /// End after so many seconds.
     #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
@@ -382,11 +393,13 @@ pub struct TopArgs {
 }
 
 impl TopArgs {
-    /// What is shown, and no more: coins and the wallet are not.
+    /// What to tap: what can be seen on the screen.
     pub fn options(&self) -> Options {
-        let is_shown = |it: &Tracepoint| ["net", "mempool", "validation"].contains(&it.context());
-        let shown = Selection::of(Tracepoint::all().filter(is_shown).collect());
-        Options { selection: shown, ring_buffer_size: self.ring_buffer.size, ..Options::default() }
+        Options {
+            selection: Selection::of(Live::tracepoints()),
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
     }
 
     /// When to let go of capabilities.
@@ -396,9 +409,9 @@ impl TopArgs {
 
     fn check(&self) -> Result<(), String> {
         if self.replay.file.as_deref() == Some(Path::new("-")) {
-            return Err("the recording must be a file: keys come from standard input".into());
+            return Err("--replay takes a file here: standard input is for keys".into());
         }
-        Ok(())
+        self.privileges.check(true)
     }
 }
 
@@ -706,13 +719,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    const LEAST: Duration = Duration::from_millis(200);
     let interval = seconds(text)?;
-    if interval < LEAST { Err("must be at least 0.2 seconds".into()) } else { Ok(interval) }
+    let is_sensible = (Duration::from_millis(200)..=Duration::from_secs(60)).contains(&interval);
+    is_sensible.then_some(interval).ok_or_else(|| "not from 0.2 to 60".into())
 }
 
 fn path(text: &str) -> Result<String, String> {
-    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
+    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) || http::is_path_of_live_page(text) {
         return Err("is taken by another page".into());
     }
     // What clients would write otherwise, RFC 3986 has as %XX, as in /%C3%BC.
@@ -807,6 +820,19 @@ mod tests {
     }
 
     #[test]
+    fn who_hides_addresses_streams_no_events() {
+        let streams = |arguments: &str| {
+            let arguments = ["bitcointap", "export"].into_iter().chain(arguments.split_whitespace());
+            let Some(Command::Export(args)) = Cli::parse_arguments(arguments).unwrap().command else { panic!() };
+            (args.hide_addresses, args.max_streams)
+        };
+        assert_eq!(streams(""), (false, 20));
+        assert_eq!(streams("--web.max-streams 3"), (false, 3));
+        assert_eq!(streams("--web.hide-addresses"), (true, 0));
+        assert_eq!(streams("--web.hide-addresses --web.max-streams 0"), (true, 0));
+    }
+
+    #[test]
     fn a_file_of_lines_may_be_rotated() {
         let tap = |arguments: &str| {
             let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
@@ -847,21 +873,14 @@ mod tests {
                 Some(Command::Tap(args)) => args.drop_capabilities(),
                 Some(Command::Export(args)) => args.drop_capabilities(),
                 Some(Command::Record(args)) => args.drop_capabilities(),
-                Some(Command::Top(args)) => args.drop_capabilities(),
                 Some(_) => panic!(),
             }
         };
-        for all in [
-            "",
-            "tap --bitcoind p",
-            "tap --follow --pid 1",
-            "export --pid 1",
-            "top --pid 1",
-            "export --drop-capabilities all",
-        ] {
+        for all in ["", "tap --bitcoind p", "tap --follow --pid 1", "export --pid 1", "export --drop-capabilities all"]
+        {
             assert_eq!(drops(all), DropCapabilities::All, "{all}");
         }
-        for kept in ["--follow", "export", "top", "export --pid-file f", "tap --drop-capabilities keep-for-reattach"] {
+        for kept in ["--follow", "export", "export --pid-file f", "tap --drop-capabilities keep-for-reattach"] {
             assert_eq!(drops(kept), DropCapabilities::KeepForReattach, "{kept}");
         }
     }
@@ -891,12 +910,15 @@ mod tests {
             "export --web.telemetry-path /a|b",
             "export --web.telemetry-path /-/ready",
             "export --web.telemetry-path /events",
+            "export --web.telemetry-path /api/live",
+            "export --web.telemetry-path /live/main.js",
             "export --web.listen-address nonsense",
             "export --web.listen-address ::1:10833",
             "export --web.listen-address :1,:2",
             "export --web.listen-address :1 --web.systemd-socket",
             "export --web.max-requests -1",
             "export --web.max-streams 33",
+            "export --web.max-streams 1 --web.hide-addresses",
             "export --web.config.file",
             "export --web.config.file a --web.config.file b",
             "tap --utxocache-coins",

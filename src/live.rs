@@ -184,6 +184,12 @@ impl Live {
         }
     }
 
+    /// Those whose events can be seen in it.
+    pub fn tracepoints() -> Tracepoints {
+        let is_seen = |tracepoint: &Tracepoint| matches!(tracepoint.context(), "net" | "mempool" | "validation");
+        Tracepoint::all().filter(is_seen).collect()
+    }
+
     /// The time, by both clocks. What is observed counts for the second that this is in.
     pub fn at(&mut self, time: Time, moment: Moment) {
         self.time = time;

@@ -6,6 +6,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::cli::{LogArgs, LogFormat, LogLevel};
+
 /// Lines that are held; a screen can be up for months.
 const MOST: usize = 200;
 
@@ -20,8 +24,29 @@ struct Lines {
     written: bool,
 }
 
+/// Sets the log up.
+pub fn start(args: &LogArgs) {
+    let level = match args.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    match args.format {
+        LogFormat::Logfmt => {
+            let format = tracing_logfmt::builder().with_target(false);
+            format.subscriber_builder().with_writer(|| Log).with_max_level(level).init();
+        }
+        LogFormat::Json => {
+            let format = tracing_subscriber::fmt().json().flatten_event(true).with_target(false);
+            format.with_writer(|| Log).with_max_level(level).init();
+        }
+    }
+}
+
 /// Standard error, or what holds its lines. A write is a line.
-pub struct Log;
+struct Log;
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

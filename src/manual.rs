@@ -27,8 +27,8 @@ const SECTIONS: [(&str, &str); 4] = [
     ),
     (
         "SIGNALS",
-        "`SIGINT`, `SIGTERM`\tEnd `tap` and `export`.\n\
-         `SIGHUP`\t`export` reads the address lists again.",
+        "`SIGINT`, `SIGTERM`\tEnd `tap`, `export`, `record` and `top`.\n\
+         `SIGHUP`\t`export` reads the address lists again; it ends `top`.",
     ),
     (
         "EXIT STATUS",

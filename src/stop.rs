@@ -18,13 +18,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 /// What is still given to a reader of the output after a signal: with the rest it stays within a second.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(400);
 
-/// When to stop: at SIGINT, at SIGTERM, at a request, or when the time is over.
+/// When to stop: at SIGINT, at SIGTERM, or when the time is over.
 pub struct Stop {
-    /// A signal or a request.
     signal: Arc<AtomicBool>,
-    write: UnixStream,
     /// Readable from the signal on.
     pub signalled: UnixStream,
+    signals: UnixStream,
     /// When the signal was first seen.
     seen: Cell<Option<Instant>>,
     deadline: Option<Instant>,
@@ -49,16 +48,16 @@ impl Stop {
         }
         Ok(Stop {
             signal,
-            write,
             signalled,
+            signals: write,
             seen: Cell::new(None),
             deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
         })
     }
 
-    /// What requests it as a signal does, from another thread.
+    /// Stops as a signal does, from another thread.
     pub fn requester(&self) -> io::Result<Requester> {
-        Ok(Requester { signal: Arc::clone(&self.signal), write: self.write.try_clone()? })
+        Ok(Requester { signal: Arc::clone(&self.signal), signals: self.signals.try_clone()? })
     }
 
     pub fn requested(&self) -> bool {
@@ -101,16 +100,16 @@ impl Stop {
     }
 }
 
-/// Requests the stop.
+/// Stops as a signal does, when it is dropped: so a thread that panics does too.
 pub struct Requester {
     signal: Arc<AtomicBool>,
-    write: UnixStream,
+    signals: UnixStream,
 }
 
-impl Requester {
-    pub fn request(&self) {
+impl Drop for Requester {
+    fn drop(&mut self) {
         self.signal.store(true, Relaxed);
-        // The pipe is full of earlier ones, else.
-        let _ = (&self.write).write(&[0]);
+        // It fails only where nobody waits any more.
+        let _ = (&self.signals).write(&[0]);
     }
 }

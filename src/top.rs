@@ -31,22 +31,45 @@ use bitcointap::{
 };
 
 use crate::{
+    cli::TopArgs,
     follow::{End, Sink},
     log::{self, Holding},
-    run::Result,
-    stop::Requester,
+    run::{IDLE_INTERVAL, Result, Source},
+    stop::{Requester, Stop},
 };
 
 use draw::{Shown, Theme};
 use keys::View;
 pub use peers::Column;
 use terminal::Terminal;
-pub use terminal::check;
 
 /// How often it is looked whether it is over, and the size another.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a terminal that takes nothing is waited for at the end.
 const PATIENCE: Duration = Duration::from_millis(600);
+
+/// `top`, until q, a signal, or the end of the time that was given.
+pub fn top(args: &TopArgs) -> Result<()> {
+    terminal::check()?;
+    let options = args.options();
+    let source = Source::open(&args.replay, &args.node, &options)?;
+    let replays = matches!(source, Source::Recording(_));
+    if !replays {
+        privileges::check()?;
+    }
+    let stop = Stop::on_signals_and_hangup(args.duration)?;
+    let wanted = options.selection.tracepoints();
+    let mut screen = Screen::start(wanted, args.sort, args.interval, replays, stop.requester()?)?;
+    let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut screen);
+    if result.is_ok() {
+        screen.nothing_more();
+    }
+    // What there was last can be looked at on.
+    while result.is_ok() && !stop.requested() {
+        stop.wait(stop.at_most(IDLE_INTERVAL));
+    }
+    screen.finish(result)
+}
 
 /// What both threads know.
 struct Shared {
@@ -57,7 +80,7 @@ struct Shared {
 }
 
 /// The screen, from its start to its end. The log is held as long.
-pub struct Screen {
+struct Screen {
     shared: Arc<Shared>,
     drawn: Receiver<io::Result<()>>,
     /// Of a recording, whose time is its own.
@@ -71,7 +94,7 @@ pub struct Screen {
 
 impl Screen {
     /// Begins to draw; `stop` is requested when that ends.
-    pub fn start(
+    fn start(
         wanted: Tracepoints,
         sort: Column,
         interval: Duration,
@@ -91,8 +114,8 @@ impl Screen {
         let watch = Watch { shared: Arc::clone(&shared), view: View::new(sort), interval, replays };
         thread::Builder::new().name("screen".into()).spawn(move || {
             privileges::drop_all_of_thread();
-            // Also when it panics.
-            let _ends = Ends(stop);
+            // It stops all when it is dropped, also when this panics.
+            let _stop = stop;
             let tell: Sender<_> = tell;
             let result = watch.run();
             let _ = tell.send(result);
@@ -101,13 +124,13 @@ impl Screen {
     }
 
     /// No more comes, and that is looked at on.
-    pub fn nothing_more(&self) {
+    fn nothing_more(&self) {
         let why = if self.replays { "the recording has ended" } else { "the node has ended" };
         *lock(&self.shared.ended) = Some(why);
     }
 
     /// Ends it, and tells how it ended.
-    pub fn finish(mut self, result: Result<()>) -> Result<()> {
+    fn finish(mut self, result: Result<()>) -> Result<()> {
         let drawn = self.end();
         result?;
         drawn.map_err(|error| format!("cannot draw on the terminal: {error}").into())
@@ -135,14 +158,6 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // After `finish` it has told already, and there is nothing to wait for.
         let _ = self.end();
-    }
-}
-
-struct Ends(Requester);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.request();
     }
 }
 

@@ -2,6 +2,7 @@
 //! They take root, and the programs of the workspace built (`make test` does both).
 
 mod command_line;
+mod dist;
 mod doctor;
 mod exposition;
 mod follow;
@@ -12,6 +13,7 @@ mod manual;
 mod node;
 mod outputs;
 mod overload;
+mod page;
 mod pcap;
 mod privileges;
 mod prometheus;
@@ -22,3 +24,4 @@ mod selection;
 mod simulated_node;
 mod streams;
 mod tool;
+mod top;

@@ -124,17 +124,25 @@ fn draw_wide(frame: &mut Frame<'_>, body: Rect, shown: &Shown<'_>, view: &mut Vi
     }
 }
 
-/// Pieces beside each other, the important first: those for which there is no room are left out, but for what there is room of
-/// the first of them.
+/// Pieces beside each other, the important first: from the one on for which there is no room they are left out. Only the first is
+/// cut, since half a number is a wrong one.
 fn pieces<'a>(width: u16, pieces: impl IntoIterator<Item = Vec<Span<'a>>>) -> Line<'a> {
+    beside(width, pieces, false)
+}
+
+/// The same of words, that are cut where the room ends.
+fn cut_pieces<'a>(width: u16, pieces: impl IntoIterator<Item = Vec<Span<'a>>>) -> Line<'a> {
+    beside(width, pieces, true)
+}
+
+fn beside<'a>(width: u16, pieces: impl IntoIterator<Item = Vec<Span<'a>>>, cuts: bool) -> Line<'a> {
     const GAP: usize = 2;
-    const WORTH_CUTTING: usize = 8;
     let mut line = Line::default();
     for piece in pieces.into_iter().filter(|piece| piece.iter().any(|span| !span.content.is_empty())) {
         let gap = if line.width() > 0 { GAP } else { 0 };
         let left = usize::from(width).saturating_sub(line.width() + gap);
         let is_whole = piece.iter().map(Span::width).sum::<usize>() <= left;
-        if !is_whole && left < WORTH_CUTTING && gap > 0 {
+        if !is_whole && gap > 0 && (!cuts || left == 0) {
             break;
         }
         line.push_span(Span::raw(" ".repeat(gap)));

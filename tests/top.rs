@@ -1,0 +1,214 @@
+//! `bitcointap top` in a real terminal, that of tmux, which types keys and tells what is on the screen.
+//! `make test` puts tmux into target/tools, from Debian's package; without it these tests say that they were skipped.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    node::Simnode,
+    tool::{Attached, bitcointap, eventually, fetched, signal},
+};
+
+/// A terminal, in which a shell runs the tool and then tells its status.
+struct Terminal {
+    tmux: PathBuf,
+    directory: TempDir,
+}
+
+impl Terminal {
+    fn start(tmux: PathBuf, size: (u16, u16), arguments: &str) -> Self {
+        Self::start_by("", tmux, size, arguments)
+    }
+
+    /// With words of the shell before it.
+    fn start_by(before: &str, tmux: PathBuf, size: (u16, u16), arguments: &str) -> Self {
+        let terminal = Self { tmux, directory: tempfile::tempdir().unwrap() };
+        let tool = env!("CARGO_BIN_EXE_bitcointap");
+        let (columns, rows) = size;
+        // It writes its pid; the shell stays, so that what is left on the screen can be looked at.
+        let script = format!(
+            "{before} sh -c 'echo $$ > {0}/pid; exec {tool} top {arguments}' 2>{0}/log; echo status $? mode $(stty -a | grep -o -- '-*icanon'); exec sleep 600",
+            terminal.directory.path().display()
+        );
+        let [columns, rows] = [columns, rows].map(|number| number.to_string());
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &rows, &script]);
+        terminal
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let socket = self.directory.path().join("socket");
+        let output =
+            Command::new(&self.tmux).arg("-S").arg(socket).args(arguments).env_remove("TMUX").output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    fn type_keys(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    #[track_caller]
+    fn shows(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+        eventually(what, || Some(self.screen()).filter(|screen| is_so(screen)))
+    }
+
+    fn pid(&self) -> u32 {
+        std::fs::read_to_string(self.directory.path().join("pid")).unwrap().trim().parse().unwrap()
+    }
+
+    fn signal(&self, number: Signal) {
+        signal(self.pid(), number);
+    }
+
+    /// What it wrote to standard error.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let socket = self.directory.path().join("socket");
+        let _ = Command::new(&self.tmux).arg("-S").arg(socket).arg("kill-server").output();
+    }
+}
+
+/// The numbers of the peers, from above: what stands before their addresses.
+fn ids(screen: &str) -> Vec<i64> {
+    let mut lines = screen.lines().skip_while(|line| !line.contains(" address"));
+    let Some((before, _)) = lines.next().and_then(|title| title.split_once(" address")) else { return Vec::new() };
+    let place = before.chars().count();
+    let id = |line: &str| line.chars().take(place).collect::<String>().split_whitespace().last()?.parse().ok();
+    lines.map_while(id).collect()
+}
+
+fn tmux() -> Option<PathBuf> {
+    fetched("tmux", "REQUIRE_TMUX")
+}
+
+#[test]
+fn keys_sort_and_search_the_peers_that_appear() {
+    let Some(tmux) = tmux() else { return };
+    let mut node = Simnode::start("v31", "--scenario mix --rate 500");
+    node.fire();
+    let arguments = format!("--pid {} --interval 0.2 --sort id", node.pid());
+    let terminal = Terminal::start(tmux, (80, 24), &arguments);
+    // Rates are of whole seconds, and the first has to be over.
+    let has_rates = |screen: &str| screen.lines().any(|line| line.starts_with("inv "));
+    let falls = |screen: &str| ids(screen).len() > 5 && ids(screen).is_sorted_by(|one, other| one > other);
+    let screen = terminal.shows("peers, the highest number first", |screen| falls(screen) && has_rates(screen));
+    for words in [&*format!("pid {}", node.pid()), "12 tracepoints", "0 lost", "command", "id▼", "q quit"] {
+        assert!(screen.contains(words), "{words}: {screen}");
+    }
+    terminal.type_keys(&["r"]);
+    terminal
+        .shows("the lowest first", |screen| screen.contains("id▲") && ids(screen).len() > 5 && ids(screen).is_sorted());
+    terminal.type_keys(&[">"]);
+    terminal.shows("by address", |screen| screen.contains("address▲"));
+    terminal.type_keys(&["/", "Satoshi"]);
+    terminal.shows("only Satoshi", |screen| {
+        let table = screen.lines().skip_while(|line| !line.contains(" address")).skip(1);
+        screen.contains("filter: Satoshi_")
+            && ids(screen).len() > 2
+            && table.take(ids(screen).len()).all(|line| line.contains("/Satoshi"))
+    });
+    terminal.type_keys(&["Escape"]);
+    terminal.shows("all peers", |screen| screen.contains("q quit"));
+    terminal.type_keys(&["h"]);
+    terminal.shows("help", |screen| screen.contains("Ctrl-C") && screen.contains("filter peers by a text"));
+    terminal.type_keys(&["h"]);
+    terminal.tmux(&["resize-window", "-x", "200", "-y", "50"]);
+    terminal.shows("the wide screen", |screen| {
+        screen.contains("messages out") && screen.contains("network") && ids(screen).len() > 10
+    });
+    terminal.type_keys(&["q"]);
+    let screen = terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
+    assert!(!screen.contains(" address"), "{screen}");
+    assert!(terminal.log().contains("attached to 12 tracepoints"), "{}", terminal.log());
+}
+
+#[test]
+fn a_node_that_is_restarted_is_followed_and_a_signal_ends_it() {
+    let Some(tmux) = tmux() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let arguments = format!("--pid-file {} --interval 0.2", file.display());
+    let terminal = Terminal::start(tmux, (100, 30), &arguments);
+    terminal.shows("no node yet", |screen| screen.contains("waiting for a node: not attached yet"));
+    for _ in 0..2 {
+        let mut node = Simnode::start("v31", "--scenario mix --rate 500");
+        std::fs::write(&file, node.pid().to_string()).unwrap();
+        node.fire();
+        let attached = format!("pid {} ", node.pid());
+        terminal.shows("attached", |screen| screen.contains(&attached) && ids(screen).len() > 5);
+        drop(node);
+        let waits = "waiting for a node: the node has ended";
+        terminal.shows("the node's end", |screen| screen.contains(waits) && ids(screen).is_empty());
+    }
+    terminal.signal(Signal::TERM);
+    terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
+}
+
+#[test]
+fn a_recording_is_shown_and_what_it_ends_with_stays() {
+    let Some(tmux) = tmux() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("recording");
+    let mut node = Simnode::start("v31", "--scenario mix --count 2000 --rate max");
+    let mut recorder = Attached::spawn(bitcointap(&format!("record {} --pid {}", file.display(), node.pid())));
+    node.fire();
+    node.tally();
+    assert!(recorder.wait().0.success());
+    let terminal = Terminal::start(tmux, (80, 24), &format!("--replay {} --speed max --interval 0.2", file.display()));
+    let screen = terminal.shows("the end", |screen| screen.contains("recording  the recording has ended"));
+    assert!(ids(&screen).len() > 5, "{screen}");
+    terminal.signal(Signal::HUP);
+    terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
+}
+
+#[test]
+fn it_ends_with_its_terminal_though_no_signal_tells_it() {
+    let Some(tmux) = tmux() else { return };
+    let node = Simnode::start("v31", "");
+    // In a session of its own, which the terminal is not that of.
+    let terminal = Terminal::start_by("setsid -w", tmux, (80, 24), &format!("--pid {}", node.pid()));
+    terminal.shows("it runs", |screen| screen.contains("0 lost"));
+    let process = format!("/proc/{}", terminal.pid());
+    drop(terminal);
+    eventually("its end", || (!Path::new(&process).exists()).then_some(()));
+}
+
+#[test]
+fn where_it_cannot_be_shown_it_says_so_and_colours_can_be_declined() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bitcointap")).arg("top").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("top needs a terminal on standard input and output"), "{error}");
+
+    let Some(tmux) = tmux() else { return };
+    let terminal = Terminal::start_by("TERM=dumb", tmux.clone(), (80, 24), "");
+    terminal.shows("its end", |screen| screen.contains("status 1 mode icanon"));
+    assert!(terminal.log().contains("TERM says that this one cannot"), "{}", terminal.log());
+
+    let coloured = |before: &str| {
+        let mut node = Simnode::start("v31", "--scenario mix --rate 500");
+        node.fire();
+        let terminal = Terminal::start_by(before, tmux.clone(), (80, 24), &format!("--pid {}", node.pid()));
+        terminal.shows("peers", |screen| ids(screen).len() > 5);
+        // Escape sequences of colours, among those of what is bold.
+        let screen = terminal.tmux(&["capture-pane", "-pe"]);
+        let mut sequences = screen.split("\x1b[").skip(1).filter_map(|rest| rest.split_once('m'));
+        sequences.any(|(sequence, _)| sequence.split(';').any(|it| it.starts_with('3') && it.len() == 2 && it != "39"))
+    };
+    assert!(coloured("NO_COLOR="));
+    assert!(!coloured("NO_COLOR=1"));
+}
