@@ -54,26 +54,30 @@ fn show(live: &Mutex<Live>, mut view: View, interval: Duration, until: &AtomicBo
     log::hold();
     let result = (|| {
         let mut snapshot = lock(live).snapshot();
-        let mut drawn = Instant::now();
-        loop {
-            if until.load(Relaxed) {
-                return Ok(());
+        let mut taken = Instant::now();
+        let mut is_drawn = false;
+        while !until.load(Relaxed) {
+            if !is_drawn {
+                terminal.draw(|frame| widgets::draw(frame, &snapshot, &mut view, log::last_warning().as_deref()))?;
+                is_drawn = true;
             }
-            terminal.draw(|frame| widgets::draw(frame, &snapshot, &mut view, log::last_warning().as_deref()))?;
-            let left = interval.saturating_sub(drawn.elapsed());
-            if event::poll(left.min(LOOK))?
-                && let Event::Key(key) = event::read()?
-                && view.key(key) == Asked::Quit
-            {
-                return Ok(());
+            if event::poll(interval.saturating_sub(taken.elapsed()).min(LOOK))? {
+                is_drawn = false;
+                if let Event::Key(key) = event::read()?
+                    && view.key(key) == Asked::Quit
+                {
+                    return Ok(());
+                }
             }
-            if drawn.elapsed() >= interval {
-                drawn = Instant::now();
+            if taken.elapsed() >= interval {
+                taken = Instant::now();
+                is_drawn = false;
                 if !view.paused {
                     snapshot = lock(live).snapshot();
                 }
             }
         }
+        Ok(())
     })();
     ratatui::restore();
     log::release();
