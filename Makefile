@@ -1,11 +1,11 @@
-# The two commands of README.md, and what they are made of.
+# The commands of README.md, and what they are made of.
 
 CARGO ?= cargo
 # Attaching takes privileges; as root no sudo is used. Only what runs needs it, not what builds.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: demo test build setup format
+.PHONY: demo test build install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -26,6 +26,19 @@ test:
 
 build: setup
 	$(CARGO) build --release --locked
+
+# What `make build` has made, for root or a packager: DESTDIR stands before all paths, and is in none that is written down.
+PREFIX ?= /usr/local
+BINARY ?= target/release/bitcointap
+TO = $(DESTDIR)$(PREFIX)
+install:
+	install -D -m 755 $(BINARY) $(TO)/bin/bitcointap
+	$(BINARY) man | install -D -m 644 /dev/stdin $(TO)/share/man/man1/bitcointap.1
+	$(BINARY) completions bash | install -D -m 644 /dev/stdin $(TO)/share/bash-completion/completions/bitcointap
+	$(BINARY) completions zsh | install -D -m 644 /dev/stdin $(TO)/share/zsh/site-functions/_bitcointap
+	$(BINARY) completions fish | install -D -m 644 /dev/stdin $(TO)/share/fish/vendor_completions.d/bitcointap.fish
+	install -D -m 644 dist/bitcointap.socket $(TO)/lib/systemd/system/bitcointap.socket
+	sed 's|/usr/local/|$(PREFIX)/|' dist/bitcointap.service | install -D -m 644 /dev/stdin $(TO)/lib/systemd/system/bitcointap.service
 
 setup:
 	@scripts/setup

@@ -12,6 +12,7 @@ use bitcointap::{
     Error,
     http::{self, Address, Gate, Listener},
     json::{BytesStyle, PayloadStyle},
+    live::Live,
     metrics,
     output::{JsonLines, Limits, Place, Rotation},
     pcap,
@@ -28,7 +29,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::address_lists::AddressListFile;
+use crate::{address_lists::AddressListFile, top::Column};
 
 const NODE_HEADING: &str = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node";
 
@@ -77,6 +78,7 @@ impl Cli {
             Some(Command::Tap(args)) => args.check(),
             None => cli.tap.check(),
             Some(Command::Record(args)) => args.check(),
+            Some(Command::Top(args)) => args.privileges.check(true),
             Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => Ok(()),
         };
         checked.map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?;
@@ -92,6 +94,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Keep events in a file, as they are: `tap` and `export` take it in place of a node, by --replay.
     Record(RecordArgs),
+    /// Show what the node does just now: peers, messages, mempool and blocks, on a screen.
+    ///
+    /// Follows the node through restarts. Keys: q quits, h shows all of them.
+    Top(TopArgs),
     /// List the tracepoints of the node's program, with their arguments and whether they are supported.
     Probes(NodeArgs),
     /// Check whether the other commands would work here, and say what to do if not: then the status is 1.
@@ -225,9 +231,16 @@ pub struct ExportArgs {
         help_heading = "Metrics",
         value_name = "N",
         default_value_t = 20,
+        default_value_if("hide_addresses", "true", "0"),
         value_parser = clap::value_parser!(u16).range(..=http::MAX_STREAMS as i64)
     )]
     pub max_streams: u16,
+    /// Serve no live page at /, but links only.
+    #[arg(long = "web.disable-live-page", help_heading = "Metrics")]
+    pub disable_live_page: bool,
+    /// Tell no addresses of peers: the live page shows none, and /events, which has them, is off.
+    #[arg(long = "web.hide-addresses", help_heading = "Metrics")]
+    pub hide_addresses: bool,
     /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
     pub max_free_form_values: usize,
@@ -282,6 +295,11 @@ impl ExportArgs {
                 "conditions but --events and --not-events choose what --json writes, which is not given: metrics \
                         count all that is attached"
                     .into(),
+            );
+        }
+        if self.hide_addresses && self.max_streams > 0 {
+            return Err(
+                "--web.max-streams is for /events, which tells the addresses that --web.hide-addresses hides".into()
             );
         }
         Ok(())
@@ -350,6 +368,43 @@ impl RecordArgs {
     fn check(&self) -> Result<(), String> {
         self.selection.check()?;
         self.privileges.check(self.follow)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub replay: ReplayArgs,
+    /// By what the peers are sorted at first.
+    #[arg(long, help_heading = "Output", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
+    pub sort: Column,
+    /// Seconds from one look to the next.
+    #[arg(long, help_heading = "Output", value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+    /// End after so many seconds.
+    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+}
+
+impl TopArgs {
+    /// What to tap: what can be seen on the screen.
+    pub fn options(&self) -> Options {
+        Options {
+            selection: Selection::of(Live::tracepoints()),
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
+    }
+
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(true, &self.node)
     }
 }
 
@@ -656,8 +711,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a number of seconds above 0".into())
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = seconds(text)?;
+    let is_sensible = (Duration::from_millis(200)..=Duration::from_secs(60)).contains(&interval);
+    is_sensible.then_some(interval).ok_or_else(|| "not from 0.2 to 60".into())
+}
+
 fn path(text: &str) -> Result<String, String> {
-    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) {
+    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) || http::is_path_of_live_page(text) {
         return Err("is taken by another page".into());
     }
     // What clients would write otherwise, RFC 3986 has as %XX, as in /%C3%BC.
@@ -752,6 +813,19 @@ mod tests {
     }
 
     #[test]
+    fn who_hides_addresses_streams_no_events() {
+        let streams = |arguments: &str| {
+            let arguments = ["bitcointap", "export"].into_iter().chain(arguments.split_whitespace());
+            let Some(Command::Export(args)) = Cli::parse_arguments(arguments).unwrap().command else { panic!() };
+            (args.hide_addresses, args.max_streams)
+        };
+        assert_eq!(streams(""), (false, 20));
+        assert_eq!(streams("--web.max-streams 3"), (false, 3));
+        assert_eq!(streams("--web.hide-addresses"), (true, 0));
+        assert_eq!(streams("--web.hide-addresses --web.max-streams 0"), (true, 0));
+    }
+
+    #[test]
     fn a_file_of_lines_may_be_rotated() {
         let tap = |arguments: &str| {
             let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
@@ -829,12 +903,15 @@ mod tests {
             "export --web.telemetry-path /a|b",
             "export --web.telemetry-path /-/ready",
             "export --web.telemetry-path /events",
+            "export --web.telemetry-path /api/live",
+            "export --web.telemetry-path /live/main.js",
             "export --web.listen-address nonsense",
             "export --web.listen-address ::1:10833",
             "export --web.listen-address :1,:2",
             "export --web.listen-address :1 --web.systemd-socket",
             "export --web.max-requests -1",
             "export --web.max-streams 33",
+            "export --web.max-streams 1 --web.hide-addresses",
             "export --web.config.file",
             "export --web.config.file a --web.config.file b",
             "tap --utxocache-coins",

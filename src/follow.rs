@@ -227,7 +227,7 @@ impl Losses {
         if self.at.is_some_and(|at| at.elapsed() < LOSSES_INTERVAL) {
             return;
         }
-        let lost = batch.counters().map(|counters| counters.lost.iter().sum::<u64>());
+        let lost = batch.counters().map(|counters| counters.lost_in_all());
         let new = |tracepoint: Tracepoint| lost[tracepoint.index()] - self.told[tracepoint.index()];
         let by_tracepoint: Vec<_> = Tracepoint::all()
             .filter(|&tracepoint| new(tracepoint) > 0)

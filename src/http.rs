@@ -1,11 +1,12 @@
 //! Serves metrics and events over HTTP, from a thread of its own. In: bound sockets, what to serve and to whom. Out: the text
-//! formats that Prometheus scrapes, and streams of events. However slow or hostile clients are, all that they can hold up is each other, and that not for long.
+//! formats that Prometheus scrapes, streams of events, and a page for people. However slow or hostile clients are, all that they can hold up is each other, and that not for long.
 
 mod config;
 mod encoding;
 mod files;
 mod gate;
 mod listen;
+mod live_page;
 mod openmetrics;
 mod passwords;
 mod site;
@@ -25,7 +26,13 @@ use std::{
     time::Duration,
 };
 
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    HeaderMap, Request,
+    body::Incoming,
+    header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::{
     RecvFlags, recv,
@@ -42,6 +49,7 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 pub use self::{
     gate::Gate,
     listen::{Address, Listener},
+    live_page::{LIVE_PATH, is_path_of_live_page},
     site::{EVENTS_PATH, HEALTHY_PATH, READY_PATH, Readiness, Site},
     streams::{Streams, Told},
 };
@@ -287,7 +295,7 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
             Secured::By(_) | Secured::NotAsked => gate.admit(request.headers()).await,
         };
         let mut response = site.respond(&request, admission);
-        response.headers_mut().extend(fields);
+        add(response.headers_mut(), fields);
         if let Some(place) = response.extensions_mut().remove() {
             let Some(Ok(version)) = version else { return Err("the web configuration has changed") };
             // A stream is the last answer of its connection.
@@ -313,5 +321,16 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// Those of the web configuration stand in for ours, but for a policy: browsers then keep to both.
+fn add(headers: &mut HeaderMap, fields: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in fields {
+        if name == CONTENT_SECURITY_POLICY {
+            headers.append(name, value);
+        } else {
+            headers.insert(name, value);
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! 14 MB of text, which never exist in one piece.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io::{self, Write};
 
 use data_encoding::HEXLOWER;
@@ -96,12 +97,17 @@ impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match STYLE.get().bytes {
             BytesStyle::Array => serializer.serialize_bytes(&self.0),
-            BytesStyle::Hex => {
-                let mut reversed = self.0;
-                reversed.reverse();
-                serializer.collect_str(&HEXLOWER.encode_display(&reversed))
-            }
+            BytesStyle::Hex => serializer.collect_str(self),
         }
+    }
+}
+
+/// In hex, as Bitcoin Core shows it.
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reversed = self.0;
+        reversed.reverse();
+        HEXLOWER.encode_display(&reversed).fmt(f)
     }
 }
 

@@ -64,6 +64,8 @@ mod files;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod json;
+#[cfg(feature = "http")]
+pub mod live;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod network;
@@ -77,6 +79,8 @@ pub mod process;
 mod record;
 pub mod recording;
 pub mod selection;
+#[cfg(feature = "metrics")]
+mod table;
 pub mod tap;
 pub mod tracepoint;
 

@@ -3,22 +3,23 @@
 mod address_lists;
 mod cli;
 mod follow;
+mod log;
 mod manual;
 mod recorder;
 mod replay;
 mod run;
 mod stop;
+mod top;
 
 use std::process::ExitCode;
 
 use bitcointap::privileges;
-use tracing_subscriber::filter::LevelFilter;
 
-use cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
+use cli::{Cli, Command, LogFormat};
 
 fn main() -> ExitCode {
     let cli = Cli::parse_arguments(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    log_to_stderr(&cli.log);
+    log::start(&cli.log);
     // The doctor tells whether others have done that.
     if !matches!(cli.command, Some(Command::Doctor(_))) {
         privileges::confine();
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Some(Command::Tap(args)) => run::tap(args),
         Some(Command::Export(args)) => run::export(args),
         Some(Command::Record(args)) => run::record(args),
+        Some(Command::Top(args)) => top::top(args),
         Some(Command::Probes(args)) => run::probes(args),
         Some(Command::Doctor(args)) => match run::doctor(args) {
             // It has said why.
@@ -46,26 +48,6 @@ fn main() -> ExitCode {
                 LogFormat::Json => tracing::error!("{error}"),
             }
             ExitCode::FAILURE
-        }
-    }
-}
-
-fn log_to_stderr(args: &LogArgs) {
-    let level = match args.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    match args.format {
-        LogFormat::Logfmt => {
-            let format = tracing_logfmt::builder().with_target(false);
-            format.subscriber_builder().with_writer(std::io::stderr).with_max_level(level).init();
-        }
-        LogFormat::Json => {
-            let format = tracing_subscriber::fmt().json().flatten_event(true).with_target(false);
-            format.with_writer(std::io::stderr).with_max_level(level).init();
         }
     }
 }

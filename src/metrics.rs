@@ -30,7 +30,7 @@ mod relay;
 mod requests;
 mod returns;
 mod round_trips;
-mod table;
+mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -44,14 +44,14 @@ use std::{array, time::Duration};
 
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
-#[cfg(feature = "http")]
-pub(crate) use self::exporter::HTTP_PATHS;
 pub use self::listed::AddressList;
 use self::{
     clock::Clock, coin_selection::CoinSelection, coins::Coins, connections::Connections, exchanges::Exchanges,
-    exporter::Exporter, family::Registered, mempool::Mempool, messages::Messages, table::State, utxocache::Utxocache,
+    exporter::Exporter, family::Registered, mempool::Mempool, messages::Messages, state::State, utxocache::Utxocache,
     validation::Validation,
 };
+#[cfg(feature = "http")]
+pub(crate) use self::{exporter::HTTP_PATHS, free_form::cut};
 use crate::{
     event::{Event, Kind},
     networks::Networks,

@@ -94,10 +94,10 @@ pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Whether attaching may take CAP_SYS_ADMIN beside CAP_PERFMON. The setting goes up to 2 in the kernel itself; those of Debian
-/// and Ubuntu know more.
-pub(crate) fn perf_events_may_take_sys_admin(release: &str, perf_event_paranoid: i32) -> bool {
-    perf_event_paranoid > 2 && kernel_version(release).is_some_and(|version| version < UPROBE_MULTI)
+/// Whether attaching may take CAP_SYS_ADMIN beside CAP_PERFMON: perf events on uprobes do since the fix of CVE-2025-38466, which
+/// stable kernels have too, whatever perf_event_paranoid says.
+pub(crate) fn perf_events_may_take_sys_admin(release: &str) -> bool {
+    kernel_version(release).is_some_and(|version| version < UPROBE_MULTI)
 }
 
 /// The names as a sentence begins with them.
@@ -127,9 +127,9 @@ mod tests {
         assert!(check_kernel("5.15.0-generic").is_err());
         assert!(check_kernel("6.1.0-37-amd64").is_ok());
         assert_eq!(kernel_version("odd"), None);
-        assert!(perf_events_may_take_sys_admin("6.1.0-37-amd64", 3));
-        assert!(!perf_events_may_take_sys_admin("6.1.0-37-amd64", 2));
-        assert!(!perf_events_may_take_sys_admin("6.6.1", 4));
+        assert!(perf_events_may_take_sys_admin("6.1.0-37-amd64"));
+        assert!(perf_events_may_take_sys_admin("6.5.13"));
+        assert!(!perf_events_may_take_sys_admin("6.6.1"));
     }
 
     #[test]

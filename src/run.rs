@@ -7,7 +7,7 @@ use std::{
     ops::ControlFlow,
     os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,13 +15,14 @@ use bitcointap::{
     Error, doctor,
     event::Kind,
     http::{self, Readiness, Site, Streams},
+    live::Live,
     metrics::{self, Metrics},
     output::{Outcome, Output, Place},
     p2p, pcap, privileges,
     probes::{self, Probe},
     process::Which,
     selection::Selection,
-    tap::{Batch, Counted, Options, Run},
+    tap::{self, Batch, Counted, Options, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 use rustix::{fs::OFlags, io::Errno};
@@ -89,14 +90,14 @@ fn warn_of_commands(selection: &Selection) {
 }
 
 /// Where events come from.
-enum Source {
+pub enum Source {
     Node(Which),
     Recording(Box<Replay>),
 }
 
 impl Source {
     /// Opens a recording, if there is to be one; else lets go of the capabilities that no node takes.
-    fn open(replay: &ReplayArgs, node: &NodeArgs, options: &Options) -> Result<Self> {
+    pub fn open(replay: &ReplayArgs, node: &NodeArgs, options: &Options) -> Result<Self> {
         match &replay.file {
             Some(path) => {
                 let recording = Replay::open(path, replay.speed, &options.selection)?;
@@ -111,7 +112,7 @@ impl Source {
     }
 
     /// Gives all to `sink`, until it is time to stop or nothing more comes.
-    fn feed(
+    pub fn feed(
         self,
         options: &Options,
         stop: &Stop,
@@ -181,7 +182,7 @@ fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop, also_while_it_
     }
 }
 
-/// `export`: metrics and streams of events over HTTP, and JSON lines if wanted.
+/// `export`: metrics, streams of events and a live page over HTTP, and JSON lines if wanted.
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
@@ -215,16 +216,23 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let metrics = Metrics::new(Tracepoints::default(), &chosen);
     let readiness = Readiness::default();
     let (path, requests) = (args.telemetry_path.clone(), metrics.http_requests());
-    let streams = Streams::new(options.sent(), args.max_streams.into());
+    let streams = if args.hide_addresses {
+        Streams::hiding_addresses()
+    } else {
+        Streams::new(options.sent(), args.max_streams.into())
+    };
     let site = Site::new(path, metrics.registry(), requests, readiness.clone(), streams.clone(), args.max_requests);
+    let new_live = || Arc::new(Mutex::new(Live::new(options.selection.tracepoints(), args.hide_addresses)));
+    let live = (!args.disable_live_page).then(new_live);
+    let site = live.iter().cloned().fold(site, Site::with_live_page);
     let _server = http::serve(listeners, gate, site)?;
 
     let sink = json_sinks.first().copied().unwrap_or_default();
-    let mut sinks = Sinks { metrics, readiness, lists, output, sink, streams, waits: replays.then_some(&stop) };
+    let mut sinks = Sinks { metrics, readiness, live, lists, output, sink, streams, waits: replays.then_some(&stop) };
     let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut sinks);
     // Where no next run is followed, what the last one was can be scraped on.
     while result.is_ok() && !stop.wait(IDLE_INTERVAL) {
-        sinks.look_after();
+        sinks.pass_time();
     }
     if let Some(output) = sinks.output {
         log_lines(&output.finish(|output| stop.over(output)));
@@ -237,6 +245,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 struct Sinks<'a> {
     metrics: Metrics,
     readiness: Readiness,
+    /// Shared with the server, if it has a live page.
+    live: Option<Arc<Mutex<Live>>>,
     lists: AddressLists<'a>,
     output: Option<Output>,
     /// The name of the output in metrics and logs.
@@ -252,6 +262,7 @@ impl Sink for Sinks<'_> {
         self.metrics.tapped(run.attached);
         self.metrics.attached(run.start_time);
         self.readiness.attached();
+        self.in_live(|live| live.attached(run));
         Ok(())
     }
 
@@ -263,12 +274,20 @@ impl Sink for Sinks<'_> {
         let (bytes, used) = batch.ring_buffer();
         self.metrics.ring_buffer(bytes, used);
         let (_, drained) = batch.drained();
+        let mut live = self.live.as_deref().map(|live| live.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(live) = &mut live {
+            live.batch(batch);
+        }
         batch.each(|event| {
             if !matches!(event.kind, Kind::Lost(_)) {
                 self.metrics.observe_delay(drained.since(event.moment));
             }
             self.metrics.observe(&event);
+            if let Some(live) = &mut live {
+                live.observe(&event);
+            }
         });
+        drop(live);
         self.metrics.kernel_counters(batch.counters());
         if let Some(output) = &mut self.output {
             if let Some(stop) = self.waits {
@@ -296,20 +315,37 @@ impl Sink for Sinks<'_> {
         }
         self.streams.run_ended(&counted.untold);
         self.metrics.node_gone();
-        self.readiness.not_attached(match end {
+        let why = match end {
             End::NodeEnded => "the node has ended",
             End::Requested | End::Done => "stopping",
-        });
+        };
+        self.readiness.not_attached(why);
+        self.in_live(|live| live.detached(&counted.counters, why));
         Ok(())
     }
 
     fn idle(&mut self) -> ControlFlow<()> {
-        self.look_after();
+        self.pass_time();
         ControlFlow::Continue(())
     }
 }
 
 impl Sinks<'_> {
+    fn in_live(&self, change: impl FnOnce(&mut Live)) {
+        if let Some(live) = &self.live {
+            change(&mut live.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// No events come. The time of a recording is what it says.
+    fn pass_time(&mut self) {
+        self.look_after();
+        if self.waits.is_none() {
+            let (time, moment) = tap::now();
+            self.in_live(|live| live.at(time, moment));
+        }
+    }
+
     fn look_after(&mut self) {
         self.lists.look_after(&mut self.metrics);
         let streams = self.streams.told();

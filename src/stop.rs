@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    io,
+    io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     sync::{
         Arc,
@@ -23,6 +23,7 @@ pub struct Stop {
     signal: Arc<AtomicBool>,
     /// Readable from the signal on.
     pub signalled: UnixStream,
+    signals: UnixStream,
     /// When the signal was first seen.
     seen: Cell<Option<Instant>>,
     deadline: Option<Instant>,
@@ -39,9 +40,15 @@ impl Stop {
         Ok(Stop {
             signal,
             signalled,
+            signals: write,
             seen: Cell::new(None),
             deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
         })
+    }
+
+    /// Stops as a signal does, from another thread.
+    pub fn requester(&self) -> io::Result<Requester> {
+        Ok(Requester { signal: Arc::clone(&self.signal), signals: self.signals.try_clone()? })
     }
 
     pub fn requested(&self) -> bool {
@@ -81,5 +88,19 @@ impl Stop {
         // A signal interrupts it or makes the pipe readable; either way the flag is looked at.
         let _ = poll(&mut [PollFd::from_borrowed_fd(self.signalled.as_fd(), PollFlags::IN)], Some(&timeout));
         self.signal.load(Relaxed)
+    }
+}
+
+/// Stops as a signal does, when it is dropped: so a thread that panics does too.
+pub struct Requester {
+    signal: Arc<AtomicBool>,
+    signals: UnixStream,
+}
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        self.signal.store(true, Relaxed);
+        // It fails only where nobody waits any more.
+        let _ = (&self.signals).write(&[0]);
     }
 }

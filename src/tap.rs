@@ -112,6 +112,22 @@ impl Counters {
             value: self.value.saturating_sub(before.value),
         }
     }
+
+    /// Those of both runs.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            fired: self.fired + other.fired,
+            filtered: self.filtered + other.filtered,
+            lost: array::from_fn(|reason| self.lost[reason] + other.lost[reason]),
+            value: self.value + other.value,
+        }
+    }
+
+    /// Hits that could not be delivered, for whatever reason.
+    pub fn lost_in_all(&self) -> u64 {
+        self.lost.iter().sum()
+    }
 }
 
 /// A run of a node, as it is told of when it is attached to.

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod compose;
+mod dist;
 mod doctor;
 mod exposition;
 mod follow;
@@ -13,6 +14,7 @@ mod manual;
 mod node;
 mod outputs;
 mod overload;
+mod page;
 mod pcap;
 mod privileges;
 mod prometheus;
@@ -23,3 +25,4 @@ mod selection;
 mod simulated_node;
 mod streams;
 mod tool;
+mod top;

@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
+
+use crate::tool::eventually;
 
 /// A program of the workspace, which lies next to the tool.
 pub fn program(name: &str) -> PathBuf {
@@ -32,13 +34,12 @@ impl Simnode {
 
     /// A command that becomes, or starts, a simulated node, and passes on a last argument.
     pub fn start_command(command: &mut Command) -> Self {
-        let mut child = command
-            .arg("--wait")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("simnode starts");
+        command.arg("--wait").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = eventually("simnode starts", || match command.spawn() {
+            // A copy made just now: what another test starts has it open for writing, until it is started.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
+            result => Some(result.expect("simnode starts")),
+        });
         let mut ready = String::new();
         BufReader::new(child.stderr.as_mut().expect("stderr is piped")).read_line(&mut ready).expect("simnode speaks");
         assert!(ready.contains("ready, pid"), "simnode says: {ready}");

@@ -83,16 +83,18 @@ impl Nobody {
 pub fn fetched(name: &str, required: &str) -> Option<PathBuf> {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
     let path = if fetched.exists() { fetched } else { name.into() };
-    let runs = Command::new(&path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    match runs {
-        Ok(status) if status.success() => Some(path),
-        _ => {
-            // A run that must not skip says so.
-            assert!(std::env::var_os(required).is_none(), "{name} is not here");
-            println!("skipped: {name} is not here");
-            None
-        }
+    // tmux knows the short option only.
+    let runs = |option| {
+        let status = Command::new(&path).arg(option).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if runs("--version") || runs("-V") {
+        return Some(path);
     }
+    // A run that must not skip says so.
+    assert!(std::env::var_os(required).is_none(), "{name} is not here");
+    println!("skipped: {name} is not here");
+    None
 }
 
 pub fn signal(pid: u32, signal: Signal) {

@@ -44,6 +44,9 @@ pub struct Options {
     /// Take this UNIX time for now in all that is fired, so that all of it depends on the seed alone
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32))]
     pub fixed_time: Option<u32>,
+    /// Let peers have user agents that do harm where they are taken for more than text
+    #[arg(long)]
+    pub hostile: bool,
 }
 
 impl Options {

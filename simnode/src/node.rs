@@ -31,6 +31,8 @@ pub(crate) struct Node<'e, 'p> {
     pub(crate) emitter: &'e mut Emitter<'p>,
     pub(crate) rng: Rng,
     pub(crate) layout: Layout,
+    /// Peers choose user agents that are.
+    pub(crate) is_hostile: bool,
     next_id: i64,
     /// Threads share the ids among them, each taking every Nth.
     id_step: i64,
@@ -97,6 +99,7 @@ impl<'e, 'p> Node<'e, 'p> {
         Self {
             emitter,
             layout,
+            is_hostile: options.hostile,
             next_id: i64::from(thread),
             id_step: i64::from(options.threads),
             peers: Vec::new(),

@@ -39,8 +39,27 @@ const USER_AGENTS: [&str; 14] = [
     "",
 ];
 
+/// User agents that do harm where they are taken for more than text. As many as the others, and no longer than the 256 bytes
+/// that Bitcoin Core takes.
+const HOSTILE_USER_AGENTS: [&str; USER_AGENTS.len()] = [
+    "<script>document.title='owned'</script>",
+    "<img src=x onerror=\"document.title='owned'\">",
+    "</td></tr></table><h1>owned</h1>",
+    "/Satoshi:31.0.0/\u{202e}/0.0.31:ihsotaS/",
+    "/\u{2066}isolated\u{200f}\u{200b}\u{feff}\u{ad}/",
+    "\0\u{1}\u{1b}[31mred\u{1b}[0m\u{7f}\u{85}\r\nbitcointap_up 0",
+    "javascript:document.title='owned'",
+    "\" style=\"position:fixed;inset:0\" x=\"",
+    "\u{5d0}\u{5d1}\u{5d2} right to left \u{5d3}",
+    "Z\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}\u{307}\u{308}\u{309}a\u{310}\u{311}\u{312}\u{313}\u{314}l\u{315}g\u{316}o",
+    "\u{3164}\u{115f}\u{2800}\u{e0041}",
+    "{{constructor.constructor('alert(1)')()}}${7*7}",
+    "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW",
+    "__proto__",
+];
+
 /// The version message of `peer`, whose clock is some seconds off.
-pub(crate) fn peer_version(rng: &mut Rng, peer: &Peer, now: u32, height: u32) -> VersionMessage {
+pub(crate) fn peer_version(rng: &mut Rng, peer: &Peer, now: u32, height: u32, is_hostile: bool) -> VersionMessage {
     let services = services(rng);
     let version = if rng.u8(..6) == 0 { OLD_PROTOCOLS[rng.usize(..OLD_PROTOCOLS.len())] } else { PROTOCOL_VERSION };
     // The smaller of two numbers is more often a small one.
@@ -52,7 +71,7 @@ pub(crate) fn peer_version(rng: &mut Rng, peer: &Peer, now: u32, height: u32) ->
         receiver: nowhere(ServiceFlags::NONE),
         sender: nowhere(services),
         nonce: rng.u64(..),
-        user_agent: USER_AGENTS[agent].to_owned(),
+        user_agent: if is_hostile { HOSTILE_USER_AGENTS } else { USER_AGENTS }[agent].to_owned(),
         start_height: i32::try_from(height - rng.u32(..3)).unwrap_or(i32::MAX),
         relay: peer.relays_transactions() && rng.u8(..8) > 0,
     }

@@ -140,11 +140,9 @@ fn perf_event_paranoid(machine: &Machine, target: &Target) -> Check {
     };
     let attached = matches!(target.attached, Some((_, Ok(()))));
     let all = machine.capabilities.is_none_or(|capabilities| capabilities.has_sys_admin());
-    if perf_events_may_take_sys_admin(&machine.release, value) && !all && !attached {
-        return Check::warning(NAME, format!("{value}: Debian's and Ubuntu's kernels may ask for CAP_SYS_ADMIN then"))
-            .advise(
-                "if attaching fails: sysctl kernel.perf_event_paranoid=2, or run as root, or take Linux 6.6 or later",
-            );
+    if perf_events_may_take_sys_admin(&machine.release) && !all && !attached {
+        return Check::warning(NAME, format!("{value}; whatever it is, Linux before 6.6 may ask for CAP_SYS_ADMIN"))
+            .advise("if attaching fails: add CAP_SYS_ADMIN, or run as root, or take Linux 6.6 or later");
     }
     Check::ok(NAME, format!("{value}, which does not matter with CAP_PERFMON"))
 }

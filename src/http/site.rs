@@ -1,15 +1,18 @@
-//! What the HTTP server answers. In: requests, whether they are let in, a registry, streams of events, and whether the node is
-//! attached to. Out: responses, counted by path and code.
+//! What the HTTP server answers. In: requests, whether they are let in, a registry, streams of events, what the node does just
+//! now, and whether it is attached to. Out: responses, counted by path and code.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Body, Bytes},
     header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
-        WWW_AUTHENTICATE,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+        HeaderValue, REFERRER_POLICY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use prometheus::{IntCounterVec, Registry, TextEncoder};
@@ -18,10 +21,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     encoding,
     gate::Refusal,
+    live_page::{self, LIVE_PATH, Shown},
     openmetrics,
     streams::{self, Events, Framing, Streams},
 };
-use crate::metrics::HTTP_PATHS;
+use crate::{live::Live, metrics::HTTP_PATHS};
 
 /// Streams events.
 pub const EVENTS_PATH: &str = "/events";
@@ -33,6 +37,7 @@ pub const READY_PATH: &str = "/-/ready";
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const EVENT_STREAM: &str = "text/event-stream";
 
@@ -77,6 +82,7 @@ pub struct Site {
     requests: IntCounterVec,
     readiness: Readiness,
     streams: Streams,
+    live: Option<Shown>,
     scrapes: Arc<Semaphore>,
     max_scrapes: u32,
 }
@@ -94,7 +100,12 @@ impl Site {
     ) -> Self {
         let permits = if max_scrapes == 0 { Semaphore::MAX_PERMITS } else { max_scrapes as usize };
         let scrapes = Arc::new(Semaphore::new(permits));
-        Self { telemetry_path, registry, requests, readiness, streams, scrapes, max_scrapes }
+        Self { telemetry_path, registry, requests, readiness, streams, live: None, scrapes, max_scrapes }
+    }
+
+    /// Has a live page at `/` too, which shows this state; who feeds it holds the lock for short.
+    pub fn with_live_page(self, live: Arc<Mutex<Live>>) -> Self {
+        Self { live: Some(Shown::new(live)), ..self }
     }
 
     pub(super) fn telemetry_path(&self) -> &str {
@@ -102,13 +113,15 @@ impl Site {
     }
 
     pub(super) fn respond(&self, request: &Request<impl Body>, admission: Result<(), Refusal>) -> Response<Page> {
-        let [metrics, events, landing, healthy, ready, other] = HTTP_PATHS;
+        let [metrics, events, landing, live, healthy, ready, other] = HTTP_PATHS;
         let path = match request.uri().path() {
             path if path == self.telemetry_path => metrics,
             EVENTS_PATH => events,
             "/" => landing,
+            LIVE_PATH => live,
             HEALTHY_PATH => healthy,
             READY_PATH => ready,
+            path if self.live.is_some() && live_page::file(path).is_some() => landing,
             _ => other,
         };
         let response = if let Err(refusal) = admission {
@@ -122,6 +135,8 @@ impl Site {
             self.metrics(request.headers())
         } else if path == events {
             self.events(request)
+        } else if path == live {
+            self.live(request.headers())
         } else if path == healthy {
             response(StatusCode::OK, PLAIN, "ok\n")
         } else if path == ready {
@@ -130,7 +145,7 @@ impl Site {
                 Err(why) => response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{why}\n")),
             }
         } else {
-            response(StatusCode::OK, HTML, self.landing_page())
+            self.landing(request)
         };
         self.requests.with_label_values(&[path, response.status().as_str()]).inc();
         response
@@ -190,8 +205,47 @@ impl Site {
         if is_zipped { with_header(response, CONTENT_ENCODING, "gzip") } else { response }
     }
 
+    fn live(&self, headers: &HeaderMap) -> Response<Page> {
+        let Some(shown) = &self.live else {
+            let words = "there is no live page: start export without --web.disable-live-page\n";
+            return response(StatusCode::NOT_FOUND, PLAIN, words);
+        };
+        let (json, is_zipped) = match shown.json(Instant::now(), encoding::wants_gzip(headers)) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::error!(%error, "cannot write the live state as JSON");
+                return response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "cannot write it as JSON, see the log\n");
+            }
+        };
+        with_header(of_live_page(JSON, json, is_zipped), CACHE_CONTROL, "no-store")
+    }
+
+    /// What is at `/`, or a file that belongs to it.
+    fn landing(&self, request: &Request<impl Body>) -> Response<Page> {
+        if self.live.is_none() {
+            return response(StatusCode::OK, HTML, self.landing_page());
+        }
+        let (content_type, text) = match live_page::file(request.uri().path()) {
+            Some((content_type, text)) => (content_type, Bytes::from_static(text.as_bytes())),
+            None => (HTML, live_page::html(&self.links()).into()),
+        };
+        let zipped = encoding::wants_gzip(request.headers()).then(|| encoding::gzip(&text)).and_then(Result::ok);
+        let is_zipped = zipped.is_some();
+        // An upgrade shows at once.
+        with_header(of_live_page(content_type, zipped.map_or(text, Bytes::from), is_zipped), CACHE_CONTROL, "no-cache")
+    }
+
+    /// From the live page to the others. They are relative, since a proxy may have put all of them below a path of its own.
+    fn links(&self) -> String {
+        let events = if self.streams.are_on() { EVENTS_PATH } else { "" };
+        let links =
+            [(&*self.telemetry_path, "metrics"), (events, "events"), (HEALTHY_PATH, "healthy"), (READY_PATH, "ready")];
+        let shown = links.iter().filter(|(path, _)| !path.is_empty());
+        shown.map(|(path, name)| format!("<a href=\".{}\">{name}</a>\n", escaped(path))).collect()
+    }
+
     fn landing_page(&self) -> String {
-        let path = self.telemetry_path.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+        let path = escaped(&self.telemetry_path);
         let events = if self.streams.are_on() {
             format!("<p>Its events, as they come: <a href=\"{EVENTS_PATH}\">{EVENTS_PATH}</a></p>\n")
         } else {
@@ -204,6 +258,20 @@ impl Site {
              </body>\n</html>\n"
         )
     }
+}
+
+fn escaped(path: &str) -> String {
+    path.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+/// Nothing in it is taken for anything else than it is, and nobody is told of it.
+fn of_live_page(content_type: &'static str, body: Bytes, is_zipped: bool) -> Response<Page> {
+    let response = response(StatusCode::OK, content_type, body);
+    let response = with_header(response, CONTENT_SECURITY_POLICY, live_page::CONTENT_SECURITY_POLICY);
+    let response = with_header(response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    let response = with_header(response, REFERRER_POLICY, "no-referrer");
+    let response = with_header(response, VARY, "Accept-Encoding");
+    if is_zipped { with_header(response, CONTENT_ENCODING, "gzip") } else { response }
 }
 
 /// The body of a scrape, which is one of those at once until the kernel has taken the last byte of it.
@@ -220,10 +288,7 @@ impl AsRef<[u8]> for Scrape {
 
 fn no_stream(refusal: streams::Refusal) -> Response<Page> {
     match refusal {
-        streams::Refusal::Off => {
-            let words = "events are not streamed: start export with --web.max-streams above 0\n";
-            response(StatusCode::NOT_FOUND, PLAIN, words)
-        }
+        streams::Refusal::Off(words) => response(StatusCode::NOT_FOUND, PLAIN, format!("{words}\n")),
         streams::Refusal::Wrong(words) => response(StatusCode::BAD_REQUEST, PLAIN, format!("{words}\n")),
         streams::Refusal::Full(most) => {
             let words = format!("the limit of streams at once, {most}, is reached: try again later\n");

@@ -41,6 +41,8 @@ struct Shared {
     /// Those whose events can come.
     tapped: Tracepoints,
     most: usize,
+    /// Why nobody gets one, if there are none: a line.
+    why_off: &'static str,
     /// One for each connection with a stream.
     places: Arc<Semaphore>,
     keep_alive: Duration,
@@ -81,8 +83,8 @@ pub(super) enum Framing {
 /// Why there is no stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// There are none.
-    Off,
+    /// There are none, for a reason in a line.
+    Off(&'static str),
     /// What is asked for is wrong, as a line says.
     Wrong(String),
     /// There are so many.
@@ -106,10 +108,24 @@ impl Streams {
         Self::with_keep_alive(tapped, most, KEEP_ALIVE)
     }
 
+    /// To nobody, as they would tell the addresses of peers.
+    pub fn hiding_addresses() -> Self {
+        Self::with(
+            Tracepoints::default(),
+            0,
+            KEEP_ALIVE,
+            "events are not streamed: they tell addresses, which --web.hide-addresses hides",
+        )
+    }
+
     pub(super) fn with_keep_alive(tapped: Tracepoints, most: usize, keep_alive: Duration) -> Self {
+        Self::with(tapped, most, keep_alive, "events are not streamed: start export with --web.max-streams above 0")
+    }
+
+    fn with(tapped: Tracepoints, most: usize, keep_alive: Duration, why_off: &'static str) -> Self {
         assert!(most <= super::MAX_STREAMS, "scrapes need connections too");
         let places = Arc::new(Semaphore::new(most));
-        Self(Arc::new(Shared { tapped, most, places, keep_alive, readers: Mutex::default() }))
+        Self(Arc::new(Shared { tapped, most, why_off, places, keep_alive, readers: Mutex::default() }))
     }
 
     /// Hands a batch over to each reader.
@@ -187,7 +203,7 @@ impl Streams {
 
     fn wanted(&self, query: &str) -> Result<Wanted, Refusal> {
         if !self.are_on() {
-            return Err(Refusal::Off);
+            return Err(Refusal::Off(self.0.why_off));
         }
         query::parse(query, self.0.tapped).map_err(Refusal::Wrong)
     }

@@ -1,5 +1,6 @@
 //! A server that is asked over real sockets.
 
+mod live_page;
 mod streams;
 mod web_config;
 

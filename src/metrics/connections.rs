@@ -12,7 +12,7 @@ use super::{
     listed::Listed,
     peers::Peers,
     returns::Returns,
-    table::State,
+    state::State,
 };
 use crate::{
     event::{

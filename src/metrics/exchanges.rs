@@ -13,7 +13,7 @@ use super::{
     relay::Relay,
     requests::{Kind, Requests, Responder},
     round_trips::RoundTrips,
-    table::State,
+    state::State,
 };
 use crate::{
     event::{

@@ -35,7 +35,7 @@ const fn or_unknown(text: Option<&'static str>) -> &'static str {
 }
 
 /// What HTTP requests ask for: places in the label `path`.
-pub(crate) const HTTP_PATHS: [&str; 6] = ["metrics", "events", "landing", "healthy", "ready", "other"];
+pub(crate) const HTTP_PATHS: [&str; 7] = ["metrics", "events", "landing", "live", "healthy", "ready", "other"];
 /// What HTTP requests are answered with.
 const HTTP_CODES: [&str; 8] = ["200", "400", "401", "404", "405", "429", "500", "503"];
 

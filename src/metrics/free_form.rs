@@ -8,7 +8,7 @@ use prometheus::{GaugeVec, IntCounter, IntCounterVec, core::Collector};
 use super::family::{Family, VALID, opts};
 
 /// Bytes of UTF-8 that are kept of a value. Bitcoin Core's reasons are shorter.
-const LENGTH: usize = 128;
+pub(super) const LENGTH: usize = 128;
 
 /// Counts what has the place of a value that is not kept.
 pub(super) const OTHER: &str = "other";
@@ -68,7 +68,7 @@ pub(super) struct Info {
 
 impl Info {
     pub(super) fn set(&mut self, text: &str) {
-        let text = cut(text);
+        let text = cut(text, LENGTH);
         if self.text.as_deref() != Some(text) {
             self.vec.reset();
             self.vec.with_label_values(&[text]).set(1.0);
@@ -100,9 +100,9 @@ impl Family for Info {
     }
 }
 
-/// At most [`LENGTH`] bytes of it.
-pub(super) fn cut(text: &str) -> &str {
-    let end = (0..=LENGTH.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+/// At most so many bytes of it, whole characters.
+pub(crate) fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or(0)]
 }
 
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(normal("12.5 of 100"), "N.N of N");
         assert_eq!(normal(&"ä".repeat(1000)), "ä".repeat(LENGTH / 2));
         assert_eq!(normal(&format!("a{}", "ä".repeat(1000))), format!("a{}", "ä".repeat(LENGTH / 2 - 1)));
-        assert_eq!(cut(&format!("a{}", "ä".repeat(1000))), format!("a{}", "ä".repeat(LENGTH / 2 - 1)));
+        assert_eq!(cut(&format!("a{}", "ä".repeat(1000)), LENGTH), format!("a{}", "ä".repeat(LENGTH / 2 - 1)));
         assert_eq!(normal(&"9".repeat(1000)), "N");
     }
 

@@ -12,7 +12,7 @@ use super::{
     labels::{CLOSINGS, MESSAGES, connection_type, network},
     listed::{InLists, Lists},
     netgroups::{Netgroup, Netgroups},
-    table::{Cause, Of, State, Table},
+    state::{Cause, Of, State},
 };
 use crate::{
     event::{
@@ -21,6 +21,7 @@ use crate::{
     },
     network::{Network, ip_of},
     networks::Networks,
+    table::Table,
     tracepoint::Tracepoints,
 };
 

@@ -10,10 +10,11 @@ use super::{
     Options,
     family::{Counters, families},
     labels::{INBOUND_MESSAGES, Label, OUTBOUND_MESSAGES},
-    table::{Cause, Of, State, Table},
+    state::{Cause, Of, State},
 };
 use crate::{
     event::{Moment, Time},
+    table::Table,
     tracepoint::Tracepoint,
 };
 

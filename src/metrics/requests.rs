@@ -11,9 +11,8 @@ use super::{
     inventory::FILTERED_BLOCK,
     labels::{INBOUND_MESSAGES, Label, OUTBOUND_MESSAGES},
     relay::MOST_ANNOUNCED,
-    table::Table,
 };
-use crate::{event::Moment, p2p::Tx};
+use crate::{event::Moment, p2p::Tx, table::Table};
 
 /// Upper bounds in seconds: the node answers in a millisecond what it has at hand, peers after a round trip and more.
 const RESPONSES: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];

@@ -9,7 +9,7 @@ use super::{
     Options,
     family::{Counters, Registered, families},
     labels::{CLOSINGS, INBOUND_MESSAGES, OPENINGS, opened_connection_type},
-    table::{Cause, Of, State, Table},
+    state::{Cause, Of, State},
 };
 use crate::{
     event::{
@@ -17,6 +17,7 @@ use crate::{
         net::{Conn, ConnectionType},
     },
     network::{Network, host_of},
+    table::Table,
     tracepoint::{Tracepoint, Tracepoints},
 };
 

@@ -7,9 +7,12 @@ use super::{
     Options,
     family::{Histograms, families},
     labels::{INBOUND_MESSAGES, OPENINGS, OUTBOUND_MESSAGES, connection_type, opened_connection_type},
-    table::{Cause, Of, State, Table},
+    state::{Cause, Of, State},
 };
-use crate::event::{Moment, net::Meta};
+use crate::{
+    event::{Moment, net::Meta},
+    table::Table,
+};
 
 /// Upper bounds in seconds: a neighbour answers in one millisecond, a peer behind Tor in some seconds.
 const ROUND_TRIPS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];

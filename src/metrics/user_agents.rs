@@ -7,7 +7,7 @@ use prometheus::{IntCounter, IntCounterVec, core::Collector};
 
 use super::{
     family::{Family, VALID, opts},
-    free_form::{OTHER, cut},
+    free_form::{LENGTH, OTHER, cut},
 };
 
 /// Counts by user agent. Shape: the label, and how many are kept, the first half of them Bitcoin Core's releases; those that
@@ -26,7 +26,7 @@ struct Kept {
 
 impl UserAgents {
     pub(super) fn count(&mut self, user_agent: &str) {
-        let user_agent = cut(user_agent);
+        let user_agent = cut(user_agent, LENGTH);
         let kept = if is_release(user_agent) { &mut self.releases } else { &mut self.others };
         if let Some(counter) = kept.counters.get(user_agent) {
             counter.inc();

@@ -1,8 +1,6 @@
 //! Lets go of capabilities, which each thread has of its own. In: those of the calling thread. Out: it has fewer, for ever, and
 //! so have the threads that it starts from then on.
 
-use std::fs;
-
 use rustix::{
     io,
     thread::{
@@ -27,9 +25,7 @@ const REACHING: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::D
 /// [`Error::System`], when the system forbids even that, as a filter of system calls can.
 pub fn keep_for_attaching() -> Result<(), Error> {
     let held = held()?.effective;
-    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok();
-    let paranoid = paranoid.and_then(|number| number.trim().parse().ok()).unwrap_or_default();
-    keep(for_attaching(held, perf_events_may_take_sys_admin(&kernel_release(), paranoid)))
+    keep(for_attaching(held, perf_events_may_take_sys_admin(&kernel_release())))
 }
 
 /// Leaves the calling thread no capability. Draining, reading counters and detaching take none.

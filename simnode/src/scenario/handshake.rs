@@ -76,7 +76,7 @@ impl Node<'_, '_> {
 
     fn peer_version(&mut self, peer: usize) -> Step {
         let (now, height) = (self.emitter.now(), self.chain.height);
-        let version = payload::peer_version(&mut self.rng, &self.peers[peer], now, height);
+        let version = payload::peer_version(&mut self.rng, &self.peers[peer], now, height, self.is_hostile);
         self.hear(peer, Command::Version, &version)
     }
 

@@ -7,59 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    family::{ALWAYS, Counters, families},
-    labels::Label,
-};
 use crate::event::Moment;
-
-families! {
-    struct State with _options {
-        /// Entries that fell out of the exporter's tables before what they waited for came, by table: the table was full, or
-        /// the entry too old. Closed peers and addresses are meant to grow old: only for want of room do they count. What was
-        /// dropped of requests and compact blocks counts in
-        /// bitcointap_p2p_requests_unanswered_total and bitcointap_p2p_compact_block_reconstructions_total instead.
-        state_dropped_total: Counters<2> = [table(), Label::new("cause", ["full", "old"])], from ALWAYS;
-    }
-}
-
-/// Whose entries: places in the label `table`.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Of {
-    /// Who is connected.
-    Peers,
-    /// Whose connection was closed a moment ago.
-    ClosedPeers,
-    /// Where from or where to a connection was closed a while ago.
-    ClosedAddresses,
-    /// The node's pings.
-    Pings,
-    /// Connections without the peer's verack.
-    Handshakes,
-    /// Blocks that were announced.
-    Announcements,
-}
-
-fn table() -> Label {
-    Label::new("table", ["peers", "closed_peers", "closed_addresses", "pings", "handshakes", "announcements"])
-}
-
-/// Why an entry fell out: places in the label `cause`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    Full,
-    Old,
-}
-
-impl State {
-    pub(super) fn dropped(&self, of: Of, cause: Cause) {
-        self.state_dropped_total.at([of as usize, cause as usize]).inc();
-    }
-}
 
 /// Values by key, at most so many and none for longer than it lasts.
 #[derive(Debug)]
-pub(super) struct Table<K, V> {
+pub(crate) struct Table<K, V> {
     entries: BTreeMap<K, (Moment, V)>,
     /// The keys by when they were entered, and some that are no longer there.
     ages: VecDeque<(Moment, K)>,
@@ -68,20 +20,20 @@ pub(super) struct Table<K, V> {
 }
 
 impl<K: Copy + Ord, V> Table<K, V> {
-    pub(super) fn new(most: usize, lasts: Duration) -> Self {
+    pub(crate) fn new(most: usize, lasts: Duration) -> Self {
         Self { entries: BTreeMap::new(), ages: VecDeque::new(), most, lasts }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Enters a value, in the place of the one that the key had. Gives what had to go for it.
-    pub(super) fn insert(&mut self, now: Moment, key: K, value: V) -> Option<(K, V)> {
+    pub(crate) fn insert(&mut self, now: Moment, key: K, value: V) -> Option<(K, V)> {
         self.entries.insert(key, (now, value));
         self.ages.push_back((now, key));
         // Each entry has one true age; so the queue is swept seldom, and stays in proportion.
@@ -92,21 +44,21 @@ impl<K: Copy + Ord, V> Table<K, V> {
         if self.entries.len() > self.most { self.oldest(|_| true) } else { None }
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entries.get_mut(key).map(|(_, value)| value)
     }
 
     /// Takes it out, with the moment at which it was entered.
-    pub(super) fn remove(&mut self, key: &K) -> Option<(Moment, V)> {
+    pub(crate) fn remove(&mut self, key: &K) -> Option<(Moment, V)> {
         self.entries.remove(key)
     }
 
     /// Takes out those of some keys; gives how many.
-    pub(super) fn remove_all(&mut self, keys: impl RangeBounds<K>) -> usize {
+    pub(crate) fn remove_all(&mut self, keys: impl RangeBounds<K>) -> usize {
         let found: Vec<K> = self.entries.range(keys).map(|(&key, _)| key).collect();
         found.iter().for_each(|key| {
             self.entries.remove(key);
@@ -115,7 +67,7 @@ impl<K: Copy + Ord, V> Table<K, V> {
     }
 
     /// Takes out the oldest, if it is too old.
-    pub(super) fn pop_old(&mut self, now: Moment) -> Option<(K, V)> {
+    pub(crate) fn pop_old(&mut self, now: Moment) -> Option<(K, V)> {
         let lasts = self.lasts;
         self.oldest(|entered| now.since(entered) >= lasts)
     }
@@ -136,12 +88,12 @@ impl<K: Copy + Ord, V> Table<K, V> {
     }
 
     /// All of them, and none is left.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.ages.clear();
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values().map(|(_, value)| value)
     }
 }

@@ -1,0 +1,128 @@
+// What there was in each of the last seconds, as lines. Takes a snapshot's history, draws an SVG for each chart and says in words
+// what it shows.
+
+import { draw, find, make, put, set } from "./dom.js";
+import { bytes, count } from "./text.js";
+
+const SECONDS = 180;
+const HEIGHT = 100;
+
+const CHARTS = [
+  { title: "Messages", unit: "/s", lines: [["in", "inbound_messages", "inbound"], ["out", "outbound_messages", "outbound"]] },
+  { title: "Payload", unit: "/s", format: bytes, lines: [["in", "inbound_bytes", "inbound"], ["out", "outbound_bytes", "outbound"]] },
+  { title: "Connections", unit: "/s", lines: [["opened", "connections_opened", "inbound"], ["closed", "connections_closed", "outbound"]] },
+  {
+    title: "Mempool",
+    unit: "/s",
+    lines: [["added", "mempool_added", "inbound"], ["removed", "mempool_removed", "outbound"], ["rejected", "mempool_rejected", "third"]],
+  },
+  // Only while there is something to see.
+  { title: "Lost events", unit: "/s", lines: [["lost", "events_lost", "bad"]], isRare: true },
+];
+
+export class Charts {
+  #charts = CHARTS.map((what) => new Chart(what));
+
+  constructor() {
+    find("charts").append(...this.#charts.map((chart) => chart.figure));
+  }
+
+  show({ history }) {
+    for (const chart of this.#charts) chart.show(history);
+  }
+}
+
+class Chart {
+  #what;
+  #format;
+  #lines;
+  #top = make("span", { class: "top" });
+  #half = make("span", { class: "half" });
+  #when = make("span", {}, "now");
+  #cursor = draw("line", { class: "cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
+  #svg;
+  /** The second that is pointed at, counted from now; none if that is not. */
+  #pointed = null;
+  #history = null;
+
+  constructor(what) {
+    this.#what = what;
+    this.#format = what.format ?? count;
+    this.#lines = what.lines.map(([name, key, kind]) => ({
+      name,
+      key,
+      value: make("b"),
+      kind,
+      area: draw("path", { class: `area ${kind}` }),
+      line: draw("path", { class: `line ${kind}` }),
+    }));
+    const grid = [0, HEIGHT / 2, HEIGHT].map((y) => draw("line", { class: "grid", x1: 0, x2: SECONDS, y1: y, y2: y }));
+    const paths = this.#lines.flatMap(({ area, line }) => [area, line]);
+    const attributes = { role: "img", viewBox: `0 0 ${SECONDS} ${HEIGHT}`, preserveAspectRatio: "none" };
+    this.#svg = draw("svg", attributes, ...grid, ...paths, this.#cursor);
+    const legend = this.#lines.map(({ name, kind, value }) => make("li", { class: kind }, `${name} `, value));
+    this.figure = make("figure", { class: "card chart" },
+      make("figcaption", {}, make("span", { class: "name" }, `${what.title} `, make("small", {}, what.format ? "B/s" : what.unit)), make("ul", {}, ...legend)),
+      make("div", { class: "plot" }, this.#svg, this.#top, this.#half),
+      make("div", { class: "axis" }, make("span", {}, "3 min ago"), this.#when));
+    this.#svg.addEventListener("pointermove", (event) => this.#point(event));
+    this.#svg.addEventListener("pointerleave", () => this.#point(null));
+  }
+
+  show(history) {
+    this.#history = history;
+    const values = this.#lines.map(({ key }) => history[key]);
+    this.figure.hidden = Boolean(this.#what.isRare) && values.every((numbers) => numbers.every((number) => number === 0));
+    const top = round(Math.max(...values.flat(), 2));
+    put(this.#top, this.#format(top));
+    put(this.#half, this.#format(top / 2));
+    for (const [n, { area, line }] of this.#lines.entries()) {
+      const points = shape(values[n], top);
+      set(line, "d", points.line);
+      set(area, "d", points.area);
+    }
+    const said = this.#lines.map(({ name }, n) => this.#say(name, values[n]));
+    set(this.#svg, "aria-label", `${this.#what.title} a second over the last 3 minutes. ${said.join("; ")}.`);
+    this.#legend();
+  }
+
+  #say(name, numbers) {
+    if (numbers.length === 0) return `${name}: nothing yet`;
+    return `${name}: ${this.#format(numbers.at(-1))} in the last second, ${this.#format(Math.max(...numbers))} at most`;
+  }
+
+  #point(event) {
+    const box = this.#svg.getBoundingClientRect();
+    const place = event && Math.round(((event.clientX - box.left) / box.width) * (SECONDS - 1));
+    this.#pointed = event && Math.min(SECONDS - 1, Math.max(0, SECONDS - 1 - place));
+    this.#legend();
+  }
+
+  /** Of the second that is pointed at, else of the last. */
+  #legend() {
+    const ago = this.#pointed ?? 0;
+    put(this.#when, this.#pointed === null ? "now" : `${ago} s ago`);
+    set(this.#cursor, "visibility", this.#pointed === null ? "hidden" : "visible");
+    for (const name of ["x1", "x2"]) set(this.#cursor, name, String(x(ago)));
+    for (const { key, value } of this.#lines) {
+      const number = this.#history?.[key].at(-1 - ago);
+      put(value, number === undefined ? "\u2013" : this.#format(number));
+    }
+  }
+}
+
+/** Where so many seconds ago are. */
+const x = (ago) => SECONDS - (ago * SECONDS) / (SECONDS - 1);
+
+function shape(numbers, top) {
+  if (numbers.length === 0) return { line: "", area: "" };
+  const place = (number, n) => `${x(numbers.length - 1 - n).toFixed(2)} ${(HEIGHT - (number / top) * HEIGHT).toFixed(2)}`;
+  const line = `M${numbers.map(place).join("L")}`;
+  return { line, area: `${line}L${SECONDS} ${HEIGHT}L${x(numbers.length - 1).toFixed(2)} ${HEIGHT}Z` };
+}
+
+/** The next of 2, 4, 10, 20, 40, …, of which the half is whole. */
+function round(number) {
+  const power = 10 ** Math.floor(Math.log10(number));
+  return [1, 2, 4, 10].map((step) => step * power).find((step) => step >= number);
+}

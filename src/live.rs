@@ -1,0 +1,395 @@
+//! What a node does just now, for people to look at. In: events, what the kernel side has counted, and the time. Out:
+//! [`Snapshot`]s, as JSON too.
+//!
+//! It is one state for whoever looks, in a browser or a terminal, and bounded whatever peers send. What peers choose, such as
+//! user agents, is any text.
+
+mod happenings;
+mod peers;
+mod rates;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, mem};
+
+use serde::Serialize;
+
+use self::{
+    happenings::Happenings,
+    peers::Peers,
+    rates::{HISTORY, Second, Traffic},
+};
+pub use self::{
+    happenings::{ConnectionRow, Happened, Happening},
+    peers::Row,
+    rates::{History, Rates},
+};
+use crate::{
+    event::{
+        Event, Kind, Moment, Time,
+        mempool::Mempool,
+        net::{Connection, Message},
+        validation::Validation,
+    },
+    p2p::{COMMANDS, command_index},
+    tap::{Batch, Counters, Run},
+    tracepoint::{LossReason, Tracepoint, Tracepoints},
+};
+
+/// The name of commands that Bitcoin Core has never had.
+const OTHER: &str = "other";
+
+/// The state.
+#[derive(Debug)]
+pub struct Live {
+    wanted: Tracepoints,
+    hides_addresses: bool,
+    time: Time,
+    moment: Moment,
+    /// Whole seconds of `moment`.
+    second: u64,
+    run: Result<Run, &'static str>,
+    /// By [`Tracepoint::index`]: of the runs before, and of this one.
+    counted_before: [Counters; Tracepoint::COUNT],
+    counted: [Counters; Tracepoint::COUNT],
+    ring_buffer: (u64, u64),
+    /// By command, the last of which is any other; inbound and outbound.
+    commands: Vec<[Traffic; 2]>,
+    current: Second,
+    history: VecDeque<Second>,
+    peers: Peers,
+    happenings: Happenings,
+    totals: Totals,
+}
+
+/// How often something happened since bitcointap was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+#[non_exhaustive]
+pub struct Totals {
+    pub connections_opened: u64,
+    pub connections_closed: u64,
+    pub connections_evicted: u64,
+    pub mempool_added: u64,
+    pub mempool_removed: u64,
+    pub mempool_replaced: u64,
+    pub mempool_rejected: u64,
+    pub blocks_connected: u64,
+}
+
+/// What can be seen at a time. All times are UNIX times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// bitcointap's.
+    pub version: &'static str,
+    /// When it was taken; of a recording that is replayed, when that was.
+    pub time: f64,
+    /// The node that is attached to.
+    pub node: Option<Node>,
+    /// If none is: why, in a few words.
+    pub waiting: Option<&'static str>,
+    /// What became of events.
+    pub events: Events,
+    /// How often what happened.
+    pub totals: Totals,
+    /// The last seconds, oldest first.
+    pub history: History,
+    /// Of commands that came.
+    pub commands: Vec<Command>,
+    /// Who is connected, by number.
+    pub peers: Vec<Row>,
+    /// Peers of which it is not known any more whether they are connected, as there were too many or they were silent for long.
+    pub peers_dropped: u64,
+    /// The last connections that came and went, newest first.
+    pub connections: Vec<Happening>,
+    /// The last blocks, newest first.
+    pub blocks: Vec<Happening>,
+    /// What the mempool replaced and rejected last, newest first.
+    pub mempool: Vec<Happening>,
+}
+
+/// The node that is attached to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+#[non_exhaustive]
+pub struct Node {
+    pub pid: i32,
+    pub start_time: f64,
+    /// Tracepoints that are attached.
+    pub attached: Vec<&'static str>,
+    /// Those that are wanted, but that its program lacks, or that could not be attached to.
+    pub missing: Vec<&'static str>,
+}
+
+/// What became of events since bitcointap was started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Events {
+    /// Hits of tracepoints.
+    pub fired: u64,
+    /// Of these, those that were not wanted.
+    pub filtered: u64,
+    /// Of these, those that were lost.
+    pub lost: u64,
+    /// By tracepoint and reason, those that are not zero.
+    pub losses: Vec<Loss>,
+    /// Size of the ring buffer in bytes.
+    pub ring_buffer_bytes: u64,
+    /// Bytes that waited in it when it was looked at last.
+    pub ring_buffer_used_bytes: u64,
+}
+
+/// Events lost in the kernel.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+#[non_exhaustive]
+pub struct Loss {
+    pub tracepoint: &'static str,
+    pub reason: &'static str,
+    pub count: u64,
+}
+
+/// Messages of one type.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Command {
+    /// Its name; `other` for all that Bitcoin Core has never had.
+    pub command: &'static str,
+    /// To the node.
+    pub inbound: Rates,
+    /// From the node.
+    pub outbound: Rates,
+}
+
+impl Live {
+    /// Not attached to a node yet; these tracepoints are `wanted`. It tells no addresses of peers if it `hides_addresses`.
+    pub fn new(wanted: Tracepoints, hides_addresses: bool) -> Self {
+        Self {
+            wanted,
+            hides_addresses,
+            time: Time::default(),
+            moment: Moment::default(),
+            second: 0,
+            run: Err("not attached yet"),
+            counted_before: Default::default(),
+            counted: Default::default(),
+            ring_buffer: (0, 0),
+            commands: vec![Default::default(); COMMANDS.len() + 1],
+            current: Second::default(),
+            history: VecDeque::new(),
+            peers: Peers::default(),
+            happenings: Happenings::default(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Those whose events can be seen in it.
+    pub fn tracepoints() -> Tracepoints {
+        let is_seen = |tracepoint: &Tracepoint| matches!(tracepoint.context(), "net" | "mempool" | "validation");
+        Tracepoint::all().filter(is_seen).collect()
+    }
+
+    /// The time, by both clocks. What is observed counts for the second that this is in.
+    pub fn at(&mut self, time: Time, moment: Moment) {
+        self.time = time;
+        self.moment = moment;
+        let second = moment.0 / 1_000_000_000;
+        if second < self.second || self.second == 0 {
+            // The first, or that of another machine in a recording.
+            self.second = second;
+            self.begin(second);
+            return;
+        }
+        for begun in rates::begun(self.second, second) {
+            self.begin(begun);
+            self.history.push_back(mem::take(&mut self.current));
+        }
+        self.history.drain(..self.history.len().saturating_sub(HISTORY));
+        self.second = second;
+    }
+
+    fn begin(&mut self, second: u64) {
+        self.commands.iter_mut().flatten().for_each(|traffic| traffic.begin(second));
+        self.peers.begin(second, self.moment);
+    }
+
+    /// A tap is attached to a run of the node.
+    pub fn attached(&mut self, run: &Run) {
+        let messages = [Tracepoint::NetInboundMessage, Tracepoint::NetOutboundMessage];
+        self.peers.hears_messages = messages.iter().all(|&it| run.attached.contains(it));
+        self.happenings.connection(self.time, Happened::NodeAttached { pid: run.pid });
+        self.run = Ok(run.clone());
+    }
+
+    /// It is attached no more, for a reason in a few words.
+    pub fn detached(&mut self, counters: &[Counters; Tracepoint::COUNT], why: &'static str) {
+        self.counters(counters);
+        for (before, counted) in self.counted_before.iter_mut().zip(mem::take(&mut self.counted)) {
+            *before = before.plus(&counted);
+        }
+        self.ring_buffer = (0, 0);
+        self.peers.clear();
+        if self.run.is_ok() {
+            self.happenings.connection(self.time, Happened::NodeDetached { why });
+        }
+        self.run = Err(why);
+    }
+
+    /// What is known with a batch, before its events.
+    pub fn batch(&mut self, batch: &Batch) {
+        let (time, moment) = batch.drained();
+        self.at(time, moment);
+        self.counters(batch.counters());
+        self.ring_buffer = batch.ring_buffer();
+    }
+
+    fn counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
+        let lost = |counters: &[Counters]| counters.iter().map(Counters::lost_in_all).sum::<u64>();
+        self.current.events_lost += lost(counters).saturating_sub(lost(&self.counted));
+        self.counted = *counters;
+    }
+
+    /// An event of the second that it is.
+    pub fn observe(&mut self, event: &Event<'_>) {
+        let (time, moment) = (event.time, event.moment);
+        match &event.kind {
+            Kind::Msg(message) => {
+                self.message(message);
+                self.peers.message(time, moment, self.second, message);
+            }
+            Kind::Conn { event } => self.connection(time, moment, event),
+            Kind::Mempool { event } => self.mempool(time, event),
+            Kind::Validation { event } => {
+                let Validation::BlockConnected { .. } = event;
+                self.totals.blocks_connected += 1;
+                self.happenings.block(time, event);
+            }
+            // Of these there is nothing to see but that they are attached; losses are told by the counters.
+            Kind::Utxocache { .. } | Kind::CoinSelection { .. } | Kind::Lost(_) => {}
+        }
+    }
+
+    fn message(&mut self, message: &Message<'_>) {
+        let meta = &message.meta;
+        let index = command_index(meta.command).unwrap_or(COMMANDS.len());
+        self.commands[index][usize::from(!meta.inbound)].count(self.second, meta.size);
+        let (messages, bytes) = if meta.inbound {
+            (&mut self.current.inbound_messages, &mut self.current.inbound_bytes)
+        } else {
+            (&mut self.current.outbound_messages, &mut self.current.outbound_bytes)
+        };
+        *messages += 1;
+        *bytes = bytes.saturating_add(meta.size);
+    }
+
+    fn connection(&mut self, time: Time, moment: Moment, event: &Connection<'_>) {
+        let happened = match event {
+            Connection::Inbound { conn, .. } | Connection::Outbound { conn, .. } => {
+                self.totals.connections_opened += 1;
+                self.current.connections_opened += 1;
+                self.peers.opened(time, moment, conn);
+                Happened::Opened { connection: ConnectionRow::of(conn) }
+            }
+            Connection::Closed { conn, time_established } => {
+                self.totals.connections_closed += 1;
+                self.current.connections_closed += 1;
+                let user_agent = self.peers.closed(moment, conn.peer_id).and_then(|peer| peer.user_agent);
+                let lasted = happenings::lasted(time, *time_established);
+                Happened::Closed { connection: ConnectionRow::of(conn), lasted, user_agent }
+            }
+            Connection::InboundEvicted { conn, time_established } => {
+                self.totals.connections_evicted += 1;
+                let lasted = happenings::lasted(time, *time_established);
+                Happened::Evicted { connection: ConnectionRow::of(conn), lasted }
+            }
+            Connection::Misbehaving { id, xmessage, .. } => {
+                let peer = self.peers.misbehaved(*id);
+                let address = peer.map(|peer| peer.address.clone());
+                Happened::Misbehaving { id: *id, address, reason: xmessage.as_ref().to_owned() }
+            }
+        };
+        self.happenings.connection(time, happened);
+    }
+
+    fn mempool(&mut self, time: Time, event: &Mempool<'_>) {
+        match event {
+            Mempool::Added { .. } => {
+                self.totals.mempool_added += 1;
+                self.current.mempool_added += 1;
+            }
+            Mempool::Removed { .. } => {
+                self.totals.mempool_removed += 1;
+                self.current.mempool_removed += 1;
+            }
+            Mempool::Replaced { .. } => {
+                self.totals.mempool_replaced += 1;
+                self.happenings.mempool(time, event);
+            }
+            Mempool::Rejected { .. } => {
+                self.totals.mempool_rejected += 1;
+                self.current.mempool_rejected += 1;
+                self.happenings.mempool(time, event);
+            }
+        }
+    }
+
+    /// What can be seen now.
+    pub fn snapshot(&self) -> Snapshot {
+        let rates = |[inbound, outbound]: &[Traffic; 2]| [inbound.rates(self.second), outbound.rates(self.second)];
+        let names = COMMANDS.iter().copied().chain([OTHER]);
+        let came = names.zip(&self.commands).filter(|(_, traffic)| traffic.iter().any(|it| !it.is_empty()));
+        let commands = came.map(|(command, traffic)| {
+            let [inbound, outbound] = rates(traffic);
+            Command { command, inbound, outbound }
+        });
+        let [connections, blocks, mempool] = self.happenings.newest_first(self.hides_addresses);
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            time: seconds(self.time),
+            node: self.run.as_ref().ok().map(|run| self.node(run)),
+            waiting: self.run.as_ref().err().copied(),
+            events: self.events(),
+            totals: self.totals,
+            history: History::of(&self.history),
+            commands: commands.collect(),
+            peers: self.peers.rows(self.second, self.hides_addresses),
+            peers_dropped: self.peers.dropped(),
+            connections,
+            blocks,
+            mempool,
+        }
+    }
+
+    fn node(&self, run: &Run) -> Node {
+        let wanted = |is_attached| {
+            let those = self.wanted.iter().filter(move |&it| run.attached.contains(it) == is_attached);
+            those.map(Tracepoint::name).collect()
+        };
+        Node { pid: run.pid, start_time: run.start_time, attached: wanted(true), missing: wanted(false) }
+    }
+
+    fn events(&self) -> Events {
+        let (ring_buffer_bytes, ring_buffer_used_bytes) = self.ring_buffer;
+        let mut events = Events { ring_buffer_bytes, ring_buffer_used_bytes, ..Events::default() };
+        for tracepoint in Tracepoint::all() {
+            let counters = self.counted_before[tracepoint.index()].plus(&self.counted[tracepoint.index()]);
+            events.fired += counters.fired;
+            events.filtered += counters.filtered;
+            events.lost += counters.lost_in_all();
+            let losses = LossReason::KERNEL.into_iter().zip(counters.lost).filter(|(_, count)| *count > 0);
+            let loss = |(reason, count): (LossReason, u64)| Loss {
+                tracepoint: tracepoint.name(),
+                reason: reason.name(),
+                count,
+            };
+            events.losses.extend(losses.map(loss));
+        }
+        events
+    }
+}
+
+/// UNIX time in seconds.
+fn seconds(time: Time) -> f64 {
+    time.0 as f64 / 1e9
+}

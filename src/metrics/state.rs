@@ -1,0 +1,50 @@
+//! What falls out of the tables of several events ([`Table`](crate::table::Table)), counted by table and cause.
+
+use super::{
+    family::{ALWAYS, Counters, families},
+    labels::Label,
+};
+
+families! {
+    struct State with _options {
+        /// Entries that fell out of the exporter's tables before what they waited for came, by table: the table was full, or
+        /// the entry too old. Closed peers and addresses are meant to grow old: only for want of room do they count. What was
+        /// dropped of requests and compact blocks counts in
+        /// bitcointap_p2p_requests_unanswered_total and bitcointap_p2p_compact_block_reconstructions_total instead.
+        state_dropped_total: Counters<2> = [table(), Label::new("cause", ["full", "old"])], from ALWAYS;
+    }
+}
+
+/// Whose entries: places in the label `table`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    /// Who is connected.
+    Peers,
+    /// Whose connection was closed a moment ago.
+    ClosedPeers,
+    /// Where from or where to a connection was closed a while ago.
+    ClosedAddresses,
+    /// The node's pings.
+    Pings,
+    /// Connections without the peer's verack.
+    Handshakes,
+    /// Blocks that were announced.
+    Announcements,
+}
+
+fn table() -> Label {
+    Label::new("table", ["peers", "closed_peers", "closed_addresses", "pings", "handshakes", "announcements"])
+}
+
+/// Why an entry fell out: places in the label `cause`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Full,
+    Old,
+}
+
+impl State {
+    pub(super) fn dropped(&self, of: Of, cause: Cause) {
+        self.state_dropped_total.at([of as usize, cause as usize]).inc();
+    }
+}

@@ -1,0 +1,251 @@
+//! dist/bitcointap.service and dist/bitcointap.socket, and what must agree with them: the program, `make install`,
+//! docs/operation.md, and systemd, where it is installed.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    node::Simnode,
+    tool::{Nobody, fetched, output},
+};
+
+/// What systemd can keep from a service, and the value that keeps most from it; an empty one is a list of nothing.
+const STRICTEST: [(&str, &str); 32] = [
+    ("AmbientCapabilities", ""),
+    ("CapabilityBoundingSet", ""),
+    ("DevicePolicy", "closed"),
+    ("DynamicUser", "yes"),
+    ("IPAddressDeny", "any"),
+    ("KeyringMode", "private"),
+    ("LockPersonality", "yes"),
+    ("MemoryDenyWriteExecute", "yes"),
+    ("NoNewPrivileges", "yes"),
+    ("PrivateDevices", "yes"),
+    ("PrivateIPC", "yes"),
+    ("PrivateNetwork", "yes"),
+    ("PrivateTmp", "yes"),
+    ("PrivateUsers", "yes"),
+    ("ProcSubset", "pid"),
+    ("ProtectClock", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("ProtectHome", "yes"),
+    ("ProtectHostname", "yes"),
+    ("ProtectKernelLogs", "yes"),
+    ("ProtectKernelModules", "yes"),
+    ("ProtectKernelTunables", "yes"),
+    ("ProtectProc", "invisible"),
+    ("ProtectSystem", "strict"),
+    ("RemoveIPC", "yes"),
+    ("RestrictAddressFamilies", "none"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("RestrictSUIDSGID", "yes"),
+    ("SystemCallArchitectures", "native"),
+    ("SystemCallErrorNumber", "kill"),
+    ("UMask", "0077"),
+];
+
+/// A line of a unit.
+struct Setting {
+    name: String,
+    value: String,
+    /// Whether a comment stands directly above it.
+    has_comment: bool,
+}
+
+struct Unit(Vec<Setting>);
+
+impl Unit {
+    fn read(name: &str) -> Self {
+        let text = fs::read_to_string(path(name)).unwrap();
+        let mut above = "";
+        let mut settings = Vec::new();
+        for line in text.lines() {
+            if let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+                let has_comment = above.starts_with('#');
+                settings.push(Setting { name: name.to_owned(), value: value.to_owned(), has_comment });
+            }
+            above = line;
+        }
+        Self(settings)
+    }
+
+    fn values(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|setting| setting.name == name).map(|setting| &*setting.value).collect()
+    }
+
+    /// The value of what is there once.
+    #[track_caller]
+    fn value(&self, name: &str) -> &str {
+        let values = self.values(name);
+        assert_eq!(values.len(), 1, "{name} is there once");
+        values[0]
+    }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn service() -> Unit {
+    Unit::read("dist/bitcointap.service")
+}
+
+/// The section of docs/operation.md.
+fn as_a_service() -> String {
+    let page = fs::read_to_string(path("docs/operation.md")).unwrap();
+    let section = page.split("\n## ").find_map(|section| section.strip_prefix("As a service\n"));
+    section.expect("docs/operation.md has it").to_owned()
+}
+
+/// `make install` of the tool that the tests run, with these variables.
+fn make_install(variables: &[String]) {
+    let mut make = Command::new("make");
+    make.arg("--silent").arg("--directory").arg(env!("CARGO_MANIFEST_DIR")).arg("install");
+    let made = make.arg(format!("BINARY={}", env!("CARGO_BIN_EXE_bitcointap"))).args(variables).output().unwrap();
+    assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
+}
+
+/// All files below a directory, by their paths in it, sorted, with their permissions.
+fn files(directory: &Path) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                left.push(entry.path());
+            } else {
+                let name = entry.path().strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+                found.push((name, entry.metadata().unwrap().permissions().mode() & 0o7777));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_is_weaker_than_it_could_be_has_a_reason() {
+    let service = service();
+    let mut weaker = Vec::new();
+    for (name, strictest) in STRICTEST {
+        let values = service.values(name);
+        assert!(!values.is_empty(), "{name} is left to systemd's default");
+        weaker.extend(values.iter().filter(|value| **value != strictest).map(|value| (name, *value)));
+    }
+    let capabilities = service.value("AmbientCapabilities");
+    assert_eq!(
+        weaker,
+        [
+            ("AmbientCapabilities", capabilities),
+            ("CapabilityBoundingSet", capabilities),
+            ("PrivateUsers", "no"),
+            ("ProcSubset", "all"),
+            ("RestrictAddressFamilies", "AF_UNIX"),
+            ("SystemCallErrorNumber", "EPERM"),
+        ]
+    );
+    // Each line that allows system calls has one, too.
+    let allows = |setting: &Setting| setting.name == "SystemCallFilter" && !setting.value.starts_with('~');
+    let is_weaker = |setting: &Setting| allows(setting) || weaker.contains(&(&*setting.name, &*setting.value));
+    for Setting { name, value, has_comment } in service.0.iter().filter(|setting| is_weaker(setting)) {
+        assert!(has_comment, "nothing above {name}={value} says why");
+    }
+    // One that is not in the list above would be asked for no reason.
+    let known: Vec<&str> = STRICTEST.iter().map(|(name, _)| *name).collect();
+    let kinds = ["Private", "Protect", "Restrict", "Capability", "Ambient"];
+    for Setting { name, .. } in service.0.iter().filter(|it| kinds.iter().any(|kind| it.name.starts_with(kind))) {
+        assert!(known.contains(&&**name), "{name} is not in the list of the strictest");
+    }
+}
+
+#[test]
+fn it_has_the_capabilities_that_the_doctor_asks_for() {
+    let node = Simnode::start("v31", "");
+    let report = Nobody::new().output("-all", &format!("doctor --pid {}", node.pid()));
+    let text = String::from_utf8(report.stdout).unwrap();
+    let asked = text.lines().find_map(|line| line.trim().strip_prefix("a service:  AmbientCapabilities="));
+    let asked = asked.unwrap_or_else(|| panic!("{text}"));
+    let service = service();
+    assert_eq!(service.value("AmbientCapabilities"), asked);
+    assert_eq!(service.value("CapabilityBoundingSet"), asked);
+}
+
+#[test]
+fn its_command_is_understood_and_its_socket_is_where_export_listens() {
+    let service = service();
+    let command = service.value("ExecStart").strip_prefix("/usr/local/bin/bitcointap ").unwrap();
+    let arguments = command.strip_suffix(" $OPTIONS").expect("they end with the user's");
+    let help = output(&format!("{arguments} --help"));
+    assert!(help.status.success(), "{help:?}");
+    let wrong = output(&format!("{arguments} --nonsense --help"));
+    assert_eq!(wrong.status.code().unwrap().to_string(), service.value("RestartPreventExitStatus"));
+
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, of_address) = help.split_once("--web.listen-address <ADDRESS>").unwrap();
+    let (_, default) = of_address.split_once("[default: ").unwrap();
+    let socket = Unit::read("dist/bitcointap.socket");
+    assert_eq!(socket.value("ListenStream"), default.split_once(']').unwrap().0);
+    assert_eq!(service.value("Requires"), "bitcointap.socket");
+}
+
+#[test]
+fn the_page_says_what_the_units_have() {
+    let (page, service) = (as_a_service(), service());
+    let file = service.value("EnvironmentFile").trim_start_matches('-');
+    let logs = format!("--json /var/log/{}/", service.value("LogsDirectory"));
+    let address = format!("http://{}/metrics", Unit::read("dist/bitcointap.socket").value("ListenStream"));
+    for words in [file, &logs, &address, "/usr/local", "/run/credentials/bitcointap.service/"] {
+        assert!(page.contains(words), "docs/operation.md does not say {words}");
+    }
+    let help = String::from_utf8(output("export --help").stdout).unwrap();
+    let known: Vec<&str> = help.lines().filter_map(|line| line.trim_start().split([' ', ',']).next()).collect();
+    let options = page.split([' ', '`', '"', '\n']).filter(|word| word.starts_with("--") && *word != "--now");
+    for option in options {
+        assert!(known.contains(&option), "export has no {option}");
+    }
+}
+
+#[test]
+fn make_installs_what_packages_have() {
+    let directory = tempfile::tempdir().unwrap();
+    make_install(&[format!("DESTDIR={}", directory.path().display()), "PREFIX=/usr".into()]);
+    let expected = [
+        ("usr/bin/bitcointap", 0o755),
+        ("usr/lib/systemd/system/bitcointap.service", 0o644),
+        ("usr/lib/systemd/system/bitcointap.socket", 0o644),
+        ("usr/share/bash-completion/completions/bitcointap", 0o644),
+        ("usr/share/fish/vendor_completions.d/bitcointap.fish", 0o644),
+        ("usr/share/man/man1/bitcointap.1", 0o644),
+        ("usr/share/zsh/site-functions/_bitcointap", 0o644),
+    ];
+    assert_eq!(files(directory.path()), expected.map(|(name, mode)| (name.to_owned(), mode)));
+    let text = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+    let source = fs::read_to_string(path("dist/bitcointap.service")).unwrap();
+    assert_eq!(text("usr/lib/systemd/system/bitcointap.service"), source.replace("/usr/local/bin", "/usr/bin"));
+    for (file, command) in [
+        ("usr/share/man/man1/bitcointap.1", "man"),
+        ("usr/share/zsh/site-functions/_bitcointap", "completions zsh"),
+        ("usr/share/fish/vendor_completions.d/bitcointap.fish", "completions fish"),
+        ("usr/share/bash-completion/completions/bitcointap", "completions bash"),
+    ] {
+        assert_eq!(text(file).into_bytes(), output(command).stdout, "{file}");
+    }
+}
+
+#[test]
+fn systemd_finds_nothing_wrong() {
+    let Some(analyze) = fetched("systemd-analyze", "REQUIRE_SYSTEMD") else { return };
+    // It looks whether the program is there, too.
+    let directory = tempfile::tempdir().unwrap();
+    make_install(&[format!("PREFIX={}", directory.path().display())]);
+    let units =
+        ["service", "socket"].map(|kind| directory.path().join(format!("lib/systemd/system/bitcointap.{kind}")));
+    let verified = Command::new(analyze).args(["verify", "--man=no"]).args(units).output().unwrap();
+    assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+}

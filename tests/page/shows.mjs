@@ -1,0 +1,101 @@
+// Rows appear, and change in place; sorting, searching and pausing work, with the keyboard too; all fits on a phone. Prints what
+// it has looked at.
+
+import { assert, column, launch, open, until } from "./browser.mjs";
+
+const [url, screenshots] = process.argv.slice(2);
+const browser = await launch();
+const { page, complaints } = await open(browser, url);
+await until(page, () => document.querySelectorAll("#peers-table tbody tr").length >= 10);
+await until(page, () => document.querySelectorAll("#connections-log li, #blocks-log li").length >= 3);
+assert.match(await page.textContent("#state"), /^Attached to pid \d+$/);
+assert.equal(await page.textContent("#tracepoints summary"), "17 of 17 tracepoints");
+assert.equal(await page.title(), "bitcointap");
+
+// What moves, moves.
+const events = () => page.textContent(".tile:has(dt:text-is('Events')) .note");
+const before = await events();
+await page.waitForFunction((before) => ![...document.querySelectorAll(".tile .note")].some((note) => note.textContent === before), before);
+await until(page, () => document.querySelector(".line").getAttribute("d").split("L").length >= 3);
+assert.match(await page.getAttribute("figure svg", "aria-label"), /^Messages a second .* in: [\d,.]+ in the last second/);
+
+// By the keyboard: the focus stays on the header, the rows follow it.
+const paused = page.getByRole("button", { name: "Pause" });
+await page.getByRole("columnheader", { name: "Peer" }).getByRole("button").focus();
+await page.keyboard.press("Enter");
+await until(page, () => document.querySelector("#peers-table th").ariaSort === "ascending");
+await paused.click();
+assert.equal(await paused.getAttribute("aria-pressed"), "true");
+const ids = (await column(page, "peers", "id")).map(Number.parseFloat);
+assert.deepEqual(ids, ids.toSorted((a, b) => a - b));
+await page.getByRole("columnheader", { name: "Peer" }).getByRole("button").click();
+assert.deepEqual((await column(page, "peers", "id")).map(Number.parseFloat), ids.toReversed());
+assert.equal(await page.getAttribute("#peers-table th", "aria-sort"), "descending");
+console.log(`${ids.length} peers`);
+
+// A search for a type and a user agent that are there.
+const search = page.getByRole("searchbox");
+for (const name of ["type", "agent"]) {
+  await search.fill("");
+  const all = await column(page, "peers", name);
+  const word = all.find((text) => /^[/a-z]\S+$/.test(text));
+  await search.fill(word);
+  const found = await column(page, "peers", name);
+  assert.equal(found.length, all.filter((text) => text === word).length, word);
+  assert.ok(found.every((text) => text === word), word);
+  assert.equal(await page.textContent("#peers-shown"), `${found.length} of ${ids.length}`);
+}
+await search.fill("nobody is called so");
+assert.equal((await column(page, "peers", "id")).length, 0);
+await search.fill("inbound");
+
+// A reload forgets neither.
+await page.reload();
+await until(page, () => document.querySelectorAll("#peers-table tbody tr").length > 0);
+assert.equal(await search.inputValue(), "inbound");
+assert.ok((await column(page, "peers", "type")).every((type) => type === "inbound"));
+assert.equal(await page.getAttribute("#peers-table th", "aria-sort"), "descending");
+
+// Rows are those of before, the focus is where it was, and so is what was scrolled to.
+await search.fill("");
+await search.focus();
+const scrolled = await page.evaluate(() => {
+  const box = document.querySelector(".tall");
+  box.scrollTop = 40;
+  box.dataset.first = document.querySelector(".tile .note").textContent;
+  document.querySelector("#commands-table tbody tr").dataset.is = "marked";
+  return box.scrollTop;
+});
+await until(page, () => document.querySelector(".tile .note").textContent !== document.querySelector(".tall").dataset.first);
+assert.equal(await page.evaluate(() => document.querySelectorAll("[data-is=marked]").length), 1);
+assert.equal(await page.evaluate(() => document.activeElement.id), "search");
+assert.equal(await page.evaluate(() => document.querySelector(".tall").scrollTop), scrolled);
+await search.blur();
+
+// What is pressed has a name, and what has a heading is a landmark.
+const unnamed = await page.$$eval("button, input, a, summary", (all) =>
+  all.filter((it) => !it.textContent.trim() && !it.labels?.[0]?.textContent.trim()).map((it) => it.outerHTML));
+assert.deepEqual(unnamed, []);
+assert.ok((await page.getByRole("region").count()) >= 10);
+
+const colours = [];
+const looks = {
+  light: {},
+  dark: { colorScheme: "dark" },
+  phone: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, reducedMotion: "reduce" },
+};
+for (const [name, options] of Object.entries(looks)) {
+  const { page, complaints: more } = await open(browser, url, options);
+  await until(page, () => document.querySelectorAll("#peers-table tbody tr").length >= 10);
+  const [width, visible] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.equal(width, visible, `${name} scrolls sideways`);
+  colours.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
+  assert.ok(await page.evaluate(() => document.querySelector(".log").getAnimations({ subtree: true }).length === 0
+    || !matchMedia("(prefers-reduced-motion: reduce)").matches));
+  if (screenshots) await page.screenshot({ path: `${screenshots}/${name}.png`, fullPage: true });
+  complaints.push(...more);
+  await page.close();
+}
+assert.notEqual(colours[0], colours[1]);
+assert.deepEqual(complaints, []);
+await browser.close();
