@@ -449,7 +449,7 @@ fn a_thread_is_no_process() {
 #[test]
 fn a_duration_ends_though_nobody_reads() {
     let mut node = Simnode::start("v31", "--scenario mix --rate 20000");
-    let mut command = bitcointap(&format!("tap --pid {} --duration 1 --events all", node.pid()));
+    let mut command = bitcointap(&format!("tap --pid {} --duration 3 --events all", node.pid()));
     command.stdout(Stdio::piped());
     let mut tap = Attached::spawn(command);
     node.fire();

@@ -2,6 +2,7 @@
 //! They take root, and the programs of the workspace built (`make test` does both).
 
 mod command_line;
+mod compose;
 mod dist;
 mod doctor;
 mod exposition;

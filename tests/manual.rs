@@ -66,6 +66,8 @@ fn bash_completes_commands_options_and_values() {
         "--web.config.file",
         "--web.max-requests",
         "--web.max-streams",
+        "--web.disable-live-page",
+        "--web.hide-addresses",
     ];
     assert_eq!(offered("bitcointap export --web."), web);
     assert_eq!(offered("bitcointap tap --bytes ''"), ["array", "hex"]);

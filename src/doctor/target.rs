@@ -89,7 +89,9 @@ fn other_taps(target: &Target) -> Check {
             let check = Check::unknown(NAME, format!("the node's memory cannot be read: {error}"));
             return check.advise(match target.ptrace_scope {
                 Some(3..) => "kernel.yama.ptrace_scope is 3: nobody may read it until the machine starts anew without",
-                Some(_) | None => "only root can tell who else listens, in a container with CAP_SYS_PTRACE",
+                Some(_) | None => {
+                    "to tell who else listens takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, as root has them outside of containers"
+                }
             });
         }
         Some(Ok(listened_to)) => *listened_to,

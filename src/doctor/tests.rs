@@ -559,7 +559,7 @@ fn memory_that_cannot_be_read() {
     };
     let detail = "the node's memory cannot be read: permission denied";
     for scope in [None, Some(0), Some(1), Some(2)] {
-        let advice = "only root can tell who else listens, in a container with CAP_SYS_PTRACE";
+        let advice = "to tell who else listens takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, as root has them outside of containers";
         target_says("other_taps", target(scope), Status::Unknown, detail, advice);
     }
     let advice = "kernel.yama.ptrace_scope is 3: nobody may read it until the machine starts anew without";
