@@ -79,7 +79,7 @@ pub fn exact(count: u64) -> String {
     let digits = count.to_string();
     let mut exact = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             exact.push(',');
         }
         exact.push(digit);
