@@ -58,6 +58,16 @@ pub enum End {
     Done,
 }
 
+impl End {
+    /// Why nothing is attached to any more.
+    pub fn why_not_attached(self) -> &'static str {
+        match self {
+            End::NodeEnded => "the node has ended",
+            End::Requested | End::Done => "stopping",
+        }
+    }
+}
+
 /// Taps until the end. If it `follows`, the node is waited for, and its end is none: the next run is waited for, unless
 /// capabilities are dropped that attaching takes.
 pub fn run(

@@ -1,5 +1,6 @@
 //! Serves metrics and events over HTTP, from a thread of its own. In: bound sockets, what to serve and to whom. Out: the text
-//! formats that Prometheus scrapes, streams of events, and a page for people. However slow or hostile clients are, all that they can hold up is each other, and that not for long.
+//! formats that Prometheus scrapes, streams of events, and a page for people. However slow or hostile clients are, all that they
+//! can hold up is each other, and that not for long.
 
 mod config;
 mod encoding;

@@ -340,11 +340,10 @@ impl Live {
 
     /// What can be seen now.
     pub fn snapshot(&self) -> Snapshot {
-        let rates = |[inbound, outbound]: &[Traffic; 2]| [inbound.rates(self.second), outbound.rates(self.second)];
         let names = COMMANDS.iter().copied().chain([OTHER]);
         let came = names.zip(&self.commands).filter(|(_, traffic)| traffic.iter().any(|it| !it.is_empty()));
         let commands = came.map(|(command, traffic)| {
-            let [inbound, outbound] = rates(traffic);
+            let [inbound, outbound] = traffic.each_ref().map(|it| it.rates(self.second));
             Command { command, inbound, outbound }
         });
         let [connections, blocks, mempool] = self.happenings.newest_first(self.hides_addresses);

@@ -315,10 +315,7 @@ impl Sink for Sinks<'_> {
         }
         self.streams.run_ended(&counted.untold);
         self.metrics.node_gone();
-        let why = match end {
-            End::NodeEnded => "the node has ended",
-            End::Requested | End::Done => "stopping",
-        };
+        let why = end.why_not_attached();
         self.readiness.not_attached(why);
         self.in_live(|live| live.detached(&counted.counters, why));
         Ok(())

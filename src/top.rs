@@ -125,7 +125,7 @@ impl Screen {
 
     /// No more comes, and that is looked at on.
     fn nothing_more(&self) {
-        let why = if self.replays { "the recording has ended" } else { "the node has ended" };
+        let why = if self.replays { "the recording has ended" } else { End::NodeEnded.why_not_attached() };
         *lock(&self.shared.ended) = Some(why);
     }
 
@@ -164,7 +164,7 @@ impl Drop for Screen {
 impl Sink for Screen {
     fn attached(&mut self, run: &Run) -> Result<()> {
         if let Some(counted) = self.past.take() {
-            self.live().detached(&counted.counters, "the node has ended");
+            self.live().detached(&counted.counters, End::NodeEnded.why_not_attached());
         }
         if self.replays {
             self.begun = Some(run.clone());
@@ -199,11 +199,7 @@ impl Sink for Screen {
             self.past = Some(counted.clone());
             return Ok(());
         }
-        let why = match end {
-            End::NodeEnded => "the node has ended",
-            End::Requested | End::Done => "stopping",
-        };
-        self.live().detached(&counted.counters, why);
+        self.live().detached(&counted.counters, end.why_not_attached());
         Ok(())
     }
 

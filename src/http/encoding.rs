@@ -101,6 +101,11 @@ fn weight(parameter: &str) -> f32 {
     value.filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0)
 }
 
+/// The text compressed, if that is wanted.
+pub(super) fn gzip_if_wanted(headers: &HeaderMap, text: &[u8]) -> Option<Vec<u8>> {
+    wants_gzip(headers).then(|| gzip(text)).and_then(Result::ok)
+}
+
 /// Compresses fast: the text of metrics shrinks well at any level, and a scrape is waited for.
 pub(super) fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());

@@ -198,7 +198,7 @@ impl Site {
                 return response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "cannot write the metrics, see the log\n");
             }
         };
-        let zipped = encoding::wants_gzip(headers).then(|| encoding::gzip(&text)).and_then(Result::ok);
+        let zipped = encoding::gzip_if_wanted(headers, &text);
         let is_zipped = zipped.is_some();
         let body = Bytes::from_owner(Scrape { body: zipped.unwrap_or(text), _permit: permit });
         let response = with_header(response(StatusCode::OK, content_type, body), VARY, "Accept, Accept-Encoding");
@@ -229,7 +229,7 @@ impl Site {
             Some((content_type, text)) => (content_type, Bytes::from_static(text.as_bytes())),
             None => (HTML, live_page::html(&self.links()).into()),
         };
-        let zipped = encoding::wants_gzip(request.headers()).then(|| encoding::gzip(&text)).and_then(Result::ok);
+        let zipped = encoding::gzip_if_wanted(request.headers(), &text);
         let is_zipped = zipped.is_some();
         // An upgrade shows at once.
         with_header(of_live_page(content_type, zipped.map_or(text, Bytes::from), is_zipped), CACHE_CONTROL, "no-cache")

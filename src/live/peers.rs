@@ -105,11 +105,15 @@ impl Default for Peers {
 impl Peers {
     pub(super) fn message(&mut self, time: Time, moment: Moment, second: u64, message: &Message<'_>) {
         let meta = &message.meta;
-        if !self.open.contains_key(&meta.peer_id) {
-            let network = Network::from_address(&meta.addr, meta.conn_type);
-            self.enter(moment, meta.peer_id, Peer::new(time, moment, &meta.addr, meta.conn_type, network));
-        }
-        let Some(peer) = self.open.get_mut(&meta.peer_id) else { return };
+        let peer = match self.open.get_mut(&meta.peer_id) {
+            Some(peer) => peer,
+            None => {
+                let network = Network::from_address(&meta.addr, meta.conn_type);
+                self.enter(moment, meta.peer_id, Peer::new(time, moment, &meta.addr, meta.conn_type, network));
+                let Some(peer) = self.open.get_mut(&meta.peer_id) else { return };
+                peer
+            }
+        };
         peer.last_heard = moment;
         let traffic = if meta.inbound { &mut peer.inbound } else { &mut peer.outbound };
         traffic.count(second, meta.size);

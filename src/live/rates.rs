@@ -74,66 +74,46 @@ pub(super) fn begun(before: u64, now: u64) -> impl Iterator<Item = u64> {
     (before + 1).max(now.saturating_sub(HISTORY as u64))..=now
 }
 
-/// What there was in a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Second {
-    pub(super) events_fired: u64,
-    pub(super) inbound_messages: u32,
-    pub(super) outbound_messages: u32,
-    pub(super) inbound_bytes: u64,
-    pub(super) outbound_bytes: u64,
-    pub(super) connections_opened: u32,
-    pub(super) connections_closed: u32,
-    pub(super) connections_evicted: u32,
-    pub(super) mempool_added: u32,
-    pub(super) mempool_removed: u32,
-    pub(super) mempool_replaced: u32,
-    pub(super) mempool_rejected: u32,
-    pub(super) events_lost: u64,
+/// What is counted of a second, once for the second and once for the lists of the history.
+macro_rules! history {
+    ($($name:ident: $number:ty,)*) => {
+        /// What there was in a second.
+        #[derive(Clone, Copy, Debug, Default, PartialEq)]
+        pub(super) struct Second {
+            $(pub(super) $name: $number,)*
+        }
+
+        /// What there was in each of the last seconds, oldest first: one value for each second in each list. The second that is
+        /// not over is not among them.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+        #[expect(missing_docs, reason = "the names say it")]
+        #[non_exhaustive]
+        pub struct History {
+            $(pub $name: Vec<$number>,)*
+        }
+
+        impl History {
+            pub(super) fn of(seconds: &VecDeque<Second>) -> Self {
+                Self { $($name: seconds.iter().map(|second| second.$name).collect(),)* }
+            }
+        }
+    };
 }
 
-/// What there was in each of the last seconds, oldest first: one value for each second in each list. The second that is not
-/// over is not among them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
-#[non_exhaustive]
-pub struct History {
-    pub events_fired: Vec<u64>,
-    pub inbound_messages: Vec<u32>,
-    pub outbound_messages: Vec<u32>,
-    pub inbound_bytes: Vec<u64>,
-    pub outbound_bytes: Vec<u64>,
-    pub connections_opened: Vec<u32>,
-    pub connections_closed: Vec<u32>,
-    pub connections_evicted: Vec<u32>,
-    pub mempool_added: Vec<u32>,
-    pub mempool_removed: Vec<u32>,
-    pub mempool_replaced: Vec<u32>,
-    pub mempool_rejected: Vec<u32>,
-    pub events_lost: Vec<u64>,
-}
-
-impl History {
-    pub(super) fn of(seconds: &VecDeque<Second>) -> Self {
-        fn each<T>(seconds: &VecDeque<Second>, value: impl Fn(&Second) -> T) -> Vec<T> {
-            seconds.iter().map(value).collect()
-        }
-        Self {
-            events_fired: each(seconds, |it| it.events_fired),
-            inbound_messages: each(seconds, |it| it.inbound_messages),
-            outbound_messages: each(seconds, |it| it.outbound_messages),
-            inbound_bytes: each(seconds, |it| it.inbound_bytes),
-            outbound_bytes: each(seconds, |it| it.outbound_bytes),
-            connections_opened: each(seconds, |it| it.connections_opened),
-            connections_closed: each(seconds, |it| it.connections_closed),
-            connections_evicted: each(seconds, |it| it.connections_evicted),
-            mempool_added: each(seconds, |it| it.mempool_added),
-            mempool_removed: each(seconds, |it| it.mempool_removed),
-            mempool_replaced: each(seconds, |it| it.mempool_replaced),
-            mempool_rejected: each(seconds, |it| it.mempool_rejected),
-            events_lost: each(seconds, |it| it.events_lost),
-        }
-    }
+history! {
+    events_fired: u64,
+    inbound_messages: u32,
+    outbound_messages: u32,
+    inbound_bytes: u64,
+    outbound_bytes: u64,
+    connections_opened: u32,
+    connections_closed: u32,
+    connections_evicted: u32,
+    mempool_added: u32,
+    mempool_removed: u32,
+    mempool_replaced: u32,
+    mempool_rejected: u32,
+    events_lost: u64,
 }
 
 #[cfg(test)]
