@@ -44,9 +44,8 @@ enum loss_reason {
 #define TEXT_SIZE 264
 
 struct event_header {
-	/* CLOCK_TAI, since it follows steps of the wall clock and is cheap to read here. */
-	__u64 time_ns;
-	/* CLOCK_BOOTTIME, which no step moves: for durations between events. */
+	/* CLOCK_BOOTTIME, which no step of the wall clock moves. What that shows the reader makes of it: a second clock
+	 * read here would cost the node a tenth of the trap. */
 	__u64 boot_ns;
 	__u8 tracepoint;
 	__u8 reserved[5];
@@ -95,10 +94,10 @@ EXPORT(enum, loss_reason);
 EXPORT(struct, event_header);
 EXPORT(struct, losses_record);
 
-/* Programs on one CPU interrupt each other, so that even counters need atomics. */
-static __always_inline void count_fired(enum tracepoint tracepoint)
+/* Programs on one CPU interrupt each other, so that even counters need atomics. Gives how many hits there were before. */
+static __always_inline __u64 count_fired(enum tracepoint tracepoint)
 {
-	__sync_fetch_and_add(&counters[tracepoint].fired, 1);
+	return __sync_fetch_and_add(&counters[tracepoint].fired, 1);
 }
 
 static __always_inline void count_filtered(enum tracepoint tracepoint)
@@ -124,6 +123,12 @@ static __always_inline __u64 wake_flags(void)
 	return full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
+/* The same for what is small and fires often: 64 of these do not fill the ring, so that one in 64 looks. */
+static __always_inline __u64 seldom_wake_flags(__u64 hit)
+{
+	return hit & 63 ? BPF_RB_NO_WAKEUP : wake_flags();
+}
+
 /* Puts a gap in its place: before the first record that gets through after it. Not zero if there is no room for that,
  * so that no record may go first, however small. */
 static __always_inline int tell_losses(const struct event_header *next)
@@ -147,26 +152,97 @@ static __always_inline int tell_losses(const struct event_header *next)
 static __always_inline struct event_header header(enum tracepoint tracepoint)
 {
 	return (struct event_header){
-		.time_ns = bpf_ktime_get_tai_ns(),
 		.boot_ns = bpf_ktime_get_boot_ns(),
 		.tracepoint = tracepoint,
 	};
 }
 
-/* Sends a whole record of `size` bytes, its text included. */
-static __always_inline void send(enum tracepoint tracepoint, struct event_header *record, __u64 size)
+/* Sends a whole record of `size` bytes, its text included. Not zero if it is lost. */
+static __always_inline long send(enum tracepoint tracepoint, struct event_header *record, __u64 size)
 {
-	if (tell_losses(record) || bpf_ringbuf_output(&ring, record, size, wake_flags()))
+	long error = tell_losses(record) || bpf_ringbuf_output(&ring, record, size, wake_flags());
+
+	if (error)
 		count_lost(tracepoint, RING_FULL);
+	return error;
+}
+
+/* Where an argument of the program's tracepoint stands, set before loading from what the node's program says of itself.
+ * The verifier drops the code that these constants rule out: what is left for an argument in a register is one load, a
+ * tenth of what libbpf's bpf_usdt_arg takes, which finds all that out anew at each hit. */
+enum place {
+	/* Left to libbpf. */
+	PLACE_OTHER,
+	PLACE_REGISTER,
+	/* At `offset` from where a register points. */
+	PLACE_MEMORY,
+	/* It is `offset` itself. */
+	PLACE_CONSTANT,
+};
+
+struct argument_place {
+	__s64 offset;
+	__u8 place;
+	/* The register's place in struct pt_regs, in words. */
+	__u8 word;
+	__u8 bytes;
+	__u8 is_signed;
+	__u8 reserved[4];
+};
+
+#define ARGUMENTS_MAX 8
+
+const volatile struct argument_place places[ARGUMENTS_MAX] SEC(".rodata.places") = {};
+EXPORT(enum, place);
+
+#define WORD(number)                                                                                                   \
+	case number:                                                                                                   \
+		asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(value) : "r"(ctx), "i"(8 * (number)));                      \
+		break;
+#define WORDS(first) WORD(first) WORD(first + 1) WORD(first + 2) WORD(first + 3)
+
+/* A register. The context can be read at constant offsets only, so that each has an instruction of its own. */
+static __always_inline long register_word(struct pt_regs *ctx, __u8 word)
+{
+	long value = 0;
+
+	switch (word) {
+		WORDS(0)
+		WORDS(4)
+		WORDS(8)
+		WORDS(12)
+		WORDS(16)
+		WORDS(20)
+		WORDS(24)
+		WORDS(28)
+	}
+	return value;
 }
 
 /* The zero-based argument of a tracepoint, widened by its own width and sign. */
 static __always_inline long argument(struct pt_regs *ctx, __u64 index)
 {
+	const volatile struct argument_place *at = &places[index];
+	__u32 unused_bits = 64 - 8 * at->bytes;
 	long value;
 
-	bpf_usdt_arg(ctx, index, &value);
-	return value;
+	if (at->place == PLACE_OTHER) {
+		bpf_usdt_arg(ctx, index, &value);
+		return value;
+	}
+	if (at->place == PLACE_CONSTANT)
+		return at->offset;
+	value = register_word(ctx, at->word);
+	if (at->place == PLACE_MEMORY) {
+		const void *from = (const void *)(value + at->offset);
+
+		value = 0;
+		/* The stack of a thread that runs, or what it has just used. */
+		if (bpf_probe_read_user(&value, sizeof(value), from))
+			bpf_copy_from_user(&value, sizeof(value), from);
+	}
+	value <<= unused_bits;
+	return at->is_signed ? value >> unused_bits : (long)((unsigned long)value >> unused_bits);
 }
 
 /* Reads memory of the node: first without faults, which is cheap, and where the page is not resident by faulting it

@@ -23,9 +23,11 @@ enum payload_state {
 	PAYLOAD_UNREADABLE,
 	PAYLOAD_TOO_LARGE,
 	PAYLOAD_NOT_WANTED,
+	PAYLOAD_BEGINNING,
 };
 
-/* Text: the peer's address. After it, if `payload` is PAYLOAD_WHOLE, `size` bytes. */
+/* Text: the peer's address. After it `size` bytes if `payload` is PAYLOAD_WHOLE, `copied` if it is PAYLOAD_BEGINNING; and any
+ * number of bytes that mean nothing. */
 struct message_record {
 	struct event_header header;
 	__s64 peer_id;
@@ -35,7 +37,9 @@ struct message_record {
 	__u8 payload;
 	/* For the reader to note the peer's network, which only connection_record tells: its number plus 1. */
 	__u8 peer_network;
-	__u8 reserved[5];
+	/* Not zero if the text is left out, since an earlier record of this peer has told it. The reader puts it in. */
+	__u8 is_known_peer;
+	__u32 copied;
 };
 
 /* Text: the peer's address. */
@@ -77,8 +81,20 @@ const volatile __u32 commands_listed = NOT_LISTED;
 const volatile __u32 connection_types = ~0;
 const volatile __u64 min_size = 0;
 const volatile __u64 max_size = ~0ULL;
-/* Whether payloads are not to be copied. */
-const volatile __u32 without_payload = 0;
+
+/* How much of payloads is copied. */
+enum payloads {
+	PAYLOADS_WHOLE,
+	PAYLOADS_NONE,
+	/* Of each command as much as `payload_limits` says, and of others nothing, while `whole_payloads` is zero. */
+	PAYLOADS_LIMITED,
+};
+
+const volatile __u32 payloads = PAYLOADS_WHOLE;
+/* Set at any time: whether some output wants all of them just now. */
+__u32 whole_payloads SEC(".data.payloads") = 0;
+/* A payload of so few bytes costs less to copy than to decide about. */
+#define PAYLOAD_SMALL 64
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -98,8 +114,21 @@ struct {
 	__type(value, __u8);
 } commands SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct command);
+	__type(value, __u32);
+} payload_limits SEC(".maps");
+
+/* Peers of which a record has told address and connection type: (number + 1) << 8 | type, each in the place of its number. So
+ * both are read once, not for each message. */
+#define KNOWN_PEERS 4096
+__u64 known_peers[KNOWN_PEERS] SEC(".data.peers") = {};
+
 EXPORT(enum, listed);
 EXPORT(enum, payload_state);
+EXPORT(enum, payloads);
 EXPORT(struct, message_record);
 EXPORT(struct, connection_record);
 EXPORT(struct, misbehaving_record);
@@ -214,6 +243,61 @@ static __always_inline long copy_payload(struct bpf_dynptr *to, __u64 offset, __
 	return 0;
 }
 
+/* What `known_peers` has for a peer of this type; 0 if its number does not fit. */
+static __always_inline __u64 known_peer(__s64 peer_id, __u8 type)
+{
+	return (__u64)peer_id < 1ULL << 55 ? (peer_id + 1) << 8 | type : 0;
+}
+
+static __always_inline __u64 *place_of_peer(__s64 peer_id)
+{
+	return &known_peers[peer_id & (KNOWN_PEERS - 1)];
+}
+
+/* How many bytes of a payload some output wants. */
+static __always_inline __u64 wanted_bytes(__u64 size, const __u8 *command)
+{
+	if (payloads == PAYLOADS_NONE || size > PAYLOAD_MAX)
+		return 0;
+	if (payloads == PAYLOADS_LIMITED && size > PAYLOAD_SMALL && !*(volatile __u32 *)&whole_payloads) {
+		const __u32 *limit = bpf_map_lookup_elem(&payload_limits, command);
+
+		if (!limit)
+			return 0;
+		return *limit < size ? *limit : size;
+	}
+	return size;
+}
+
+/* Reads memory of the node as read_bytes does. `size` is never more than `most`; the verifier, which has lost sight of that,
+ * is told. */
+static __always_inline long read_payload(void *to, __u64 size, __u64 most, const void *from)
+{
+	asm volatile("" : "+r"(size));
+	if (size > most)
+		size = most;
+	if (!bpf_probe_read_user(to, size, from))
+		return 0;
+	return bpf_copy_from_user(to, size, from);
+}
+
+/* Sends a message of a known peer by a record of a constant size, which costs the node the least; the rest of it means
+ * nothing. */
+#define SEND_IN(bytes)                                                                                                 \
+	if (copied <= (bytes) - sizeof(record.fixed)) {                                                                \
+		struct message_record *to = bpf_ringbuf_reserve(&ring, bytes, 0);                                      \
+		if (!to) {                                                                                             \
+			count_lost(tracepoint, RING_FULL);                                                             \
+			return 0;                                                                                      \
+		}                                                                                                      \
+		*to = record.fixed;                                                                                    \
+		if ((bytes) > sizeof(record.fixed) &&                                                                  \
+		    read_payload(to + 1, copied, (bytes) - sizeof(record.fixed), from))                                \
+			to->payload = PAYLOAD_UNREADABLE;                                                              \
+		bpf_ringbuf_submit(to, seldom_wake_flags(hit));                                                        \
+		return 0;                                                                                              \
+	}
+
 /* Arguments: peer id, address, connection type, command, size, bytes. */
 static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoint)
 {
@@ -222,17 +306,22 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		char address[TEXT_SIZE];
 	} record;
 	struct bpf_dynptr out;
-	__u64 size, head;
-	long length;
+	__u64 hit, size, copied, head, known;
+	const void *from;
+	long length = 0;
 
-	count_fired(tracepoint);
+	hit = count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
 	size = argument(ctx, 4);
 	if (size < min_size || size > max_size || !is_wanted_peer(ctx, &record.fixed.peer_id)) {
 		count_filtered(tracepoint);
 		return 0;
 	}
-	record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
+	known = *(volatile __u64 *)place_of_peer(record.fixed.peer_id);
+	record.fixed.connection_type = known;
+	record.fixed.is_known_peer = known && known == known_peer(record.fixed.peer_id, known);
+	if (!record.fixed.is_known_peer)
+		record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
 	if (!is_wanted_type(record.fixed.connection_type)) {
 		count_filtered(tracepoint);
 		return 0;
@@ -246,36 +335,57 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		return 0;
 	}
 	record.fixed.header = header(tracepoint);
-	length = read_record_text(&record.fixed.header, record.address, (const char *)argument(ctx, 1));
-	if (length < 0) {
-		count_lost(tracepoint, UNREADABLE);
-		return 0;
-	}
 	record.fixed.size = size;
-	head = sizeof(record.fixed) + length;
-	if (!size || size > PAYLOAD_MAX || without_payload) {
-		record.fixed.payload = !size ? PAYLOAD_WHOLE : without_payload ? PAYLOAD_NOT_WANTED : PAYLOAD_TOO_LARGE;
-		send(tracepoint, &record.fixed.header, head);
-		return 0;
+	copied = wanted_bytes(size, record.fixed.command);
+	record.fixed.copied = copied;
+	record.fixed.payload = copied == size	    ? PAYLOAD_WHOLE
+			       : copied		    ? PAYLOAD_BEGINNING
+			       : size > PAYLOAD_MAX ? PAYLOAD_TOO_LARGE
+						    : PAYLOAD_NOT_WANTED;
+	from = (const void *)argument(ctx, 5);
+	if (record.fixed.is_known_peer) {
+		if (tell_losses(&record.fixed.header)) {
+			count_lost(tracepoint, RING_FULL);
+			return 0;
+		}
+		if (!copied) {
+			SEND_IN(sizeof(record.fixed))
+		}
+		SEND_IN(128)
+		SEND_IN(256)
+		SEND_IN(512)
+		SEND_IN(1024)
+		SEND_IN(2048)
+	} else {
+		length = read_record_text(&record.fixed.header, record.address, (const char *)argument(ctx, 1));
+		if (length < 0) {
+			count_lost(tracepoint, UNREADABLE);
+			return 0;
+		}
 	}
 
+	head = sizeof(record.fixed) + length;
+	if (!copied) {
+		if (!send(tracepoint, &record.fixed.header, head))
+			*place_of_peer(record.fixed.peer_id) =
+				known_peer(record.fixed.peer_id, record.fixed.connection_type);
+		return 0;
+	}
 	if (tell_losses(&record.fixed.header)) {
 		count_lost(tracepoint, RING_FULL);
 		return 0;
 	}
-	if (bpf_ringbuf_reserve_dynptr(&ring, head + size, 0, &out)) {
+	if (bpf_ringbuf_reserve_dynptr(&ring, head + copied, 0, &out)) {
 		bpf_ringbuf_discard_dynptr(&out, BPF_RB_NO_WAKEUP);
 		count_lost(tracepoint, RING_FULL);
 		return 0;
 	}
-	if (copy_payload(&out, head, size, (const void *)argument(ctx, 5))) {
-		bpf_ringbuf_discard_dynptr(&out, BPF_RB_NO_WAKEUP);
+	/* Bytes that cannot be read mean nothing. */
+	if (copy_payload(&out, head, copied, from))
 		record.fixed.payload = PAYLOAD_UNREADABLE;
-		send(tracepoint, &record.fixed.header, head);
-		return 0;
-	}
 	bpf_dynptr_write(&out, 0, &record, head, 0);
 	bpf_ringbuf_submit_dynptr(&out, wake_flags());
+	*place_of_peer(record.fixed.peer_id) = known_peer(record.fixed.peer_id, record.fixed.connection_type);
 	return 0;
 }
 

@@ -18,7 +18,7 @@ use bitcointap::{
     pcap,
     process::Which,
     selection::{Selection, WORDS, Word},
-    tap::Options,
+    tap::{Options, Payloads},
     tracepoint::Tracepoints,
 };
 use clap::{
@@ -157,7 +157,7 @@ impl TapArgs {
     pub fn options(&self) -> Options {
         Options {
             selection: self.selection(),
-            payloads: self.json.payload.payload != PayloadStyle::None,
+            payloads: self.json.payload.payloads(),
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -279,9 +279,16 @@ impl ExportArgs {
         let coins_too = if self.utxocache_coins { coins } else { Tracepoints::default() };
         let tracepoints: Tracepoints = events.iter().chain(coins_too.iter()).collect();
         let summed = coins.iter().filter(|&coin| tracepoints.contains(coin) && !streamed(coin)).collect();
+        let json = self.destination.json.as_ref().map_or(Payloads::None, |_| self.json_style.payload.payloads());
+        let payloads = match json {
+            Payloads::Whole => Payloads::Whole,
+            // Those that streams want are asked for while there are some.
+            Payloads::None | Payloads::Limited(_) => Payloads::Limited(metrics::payloads(self.tx_response)),
+        };
         Options {
             selection: Selection::of(tracepoints),
             summed,
+            payloads,
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -354,7 +361,7 @@ impl RecordArgs {
     pub fn options(&self) -> Options {
         Options {
             selection: self.selection.selection.clone(),
-            payloads: self.payload.payload != PayloadStyle::None,
+            payloads: self.payload.payloads(),
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -557,6 +564,16 @@ pub struct PayloadArgs {
     /// What is written of the payloads of messages.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = PayloadStyle::Decoded)]
     payload: PayloadStyle,
+}
+
+impl PayloadArgs {
+    /// What is copied for this.
+    fn payloads(&self) -> Payloads {
+        match self.payload {
+            PayloadStyle::None => Payloads::None,
+            PayloadStyle::Decoded | PayloadStyle::Raw => Payloads::Whole,
+        }
+    }
 }
 
 /// Where JSON lines go, and what becomes of a file that grows.

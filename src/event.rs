@@ -20,7 +20,7 @@ use crate::{
 /// An event of the node. Borrows its texts and payloads from the batch that it was drained with.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// When its tracepoint fired, taken in the kernel.
+    /// When its tracepoint fired: by the clock below, and what the wall clock showed when the event was drained.
     pub time: Time,
     /// The same by a clock that is never set: for durations between events.
     pub moment: Moment,
@@ -102,8 +102,8 @@ impl Serialize for Event<'_> {
 /// Decodes the records of one node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decoder {
-    /// CLOCK_TAI minus UNIX time, in whole seconds as nanoseconds.
-    pub tai_offset_ns: i64,
+    /// UNIX time minus CLOCK_BOOTTIME, in nanoseconds.
+    pub unix_offset_ns: i64,
     /// What the duration of `validation:block_connected` is multiplied with to give nanoseconds.
     pub block_duration_unit_ns: u64,
 }
@@ -113,7 +113,7 @@ impl Decoder {
     /// Payloads of messages are decoded if it `decodes` them.
     pub fn decode<'a>(&self, record: &'a [u8], decodes: bool, mut give: impl FnMut(Event<'a>)) -> bool {
         let Some((header, _)) = record::split::<types::event_header>(record) else { return false };
-        let time = Time(header.time_ns.saturating_add_signed(self.tai_offset_ns.saturating_neg()));
+        let time = Time(header.boot_ns.saturating_add_signed(self.unix_offset_ns));
         let moment = Moment(header.boot_ns);
         if u32::from(header.tracepoint) == types::tracepoint::LOSSES.0 {
             let Some((losses, _)) = record::split::<types::losses_record>(record) else { return false };

@@ -44,6 +44,14 @@ pub trait Sink {
     /// The run has ended, or is let go; all of its events were given.
     fn ended(&mut self, counted: &Counted, end: End) -> Result<()>;
 
+    /// Whether it wants payloads whole, where they are limited: asked again and again.
+    fn wants_whole_payloads(&self) -> bool {
+        false
+    }
+
+    /// Those of all events that come are whole by now.
+    fn payloads_are_whole(&mut self) {}
+
     /// While no node runs. Breaks when it wants no more.
     fn idle(&mut self) -> ControlFlow<()>;
 }
@@ -83,6 +91,7 @@ pub fn run(
     let mut search = Search::new(which, follows);
     while let Some(node) = search.next(stop, sink)? {
         let start = Instant::now();
+        let options = &Options { whole_payloads: sink.wants_whole_payloads(), ..options.clone() };
         let mut tap = match Tap::attach(&node, options) {
             Ok(tap) => tap,
             Err(error) if search.may_fail(&node) => {
@@ -101,7 +110,7 @@ pub fn run(
         tap.wake_on(&stop.signalled)?;
         sink.attached(&tap.run(&node))?;
         log_attached(&tap, &node, options, start.elapsed());
-        let end = pump(&mut tap, &node, stop, sink)?;
+        let end = pump(&mut tap, &node, stop, options.whole_payloads, sink)?;
         if end == End::Requested {
             drain_rest(&mut tap, stop, sink)?;
         }
@@ -198,11 +207,12 @@ impl<'a> Search<'a> {
 }
 
 /// Drains the tap until the end, and gives each batch, empty ones too, so that sinks are looked after.
-fn pump(tap: &mut Tap, node: &Node, stop: &Stop, sink: &mut impl Sink) -> Result<End> {
+fn pump(tap: &mut Tap, node: &Node, stop: &Stop, whole_payloads: bool, sink: &mut impl Sink) -> Result<End> {
     let mut batch = Arc::<Batch>::default();
     let (mut more, mut node_ended) = (false, false);
     let mut checked = Instant::now();
     let mut losses = Losses::default();
+    let mut payloads = WholePayloads { wanted: whole_payloads, drained: 0 };
     loop {
         if !more {
             node_ended |= tap.wait(stop.at_most(DRAIN_INTERVAL))?.node_ended;
@@ -212,15 +222,45 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, sink: &mut impl Sink) -> Result
             node_ended |= !node.still_runs();
             losses.look(&batch);
         }
+        payloads.choose(tap, sink)?;
         more = tap.drain(unshared(&mut batch))?;
         if sink.take(&batch)?.is_break() {
             return Ok(End::Done);
         }
+        payloads.drained(more, sink);
         if stop.requested() {
             return Ok(End::Requested);
         }
         if node_ended && !more {
             return Ok(End::NodeEnded);
+        }
+    }
+}
+
+/// Whether payloads are whole just now, where they are limited.
+struct WholePayloads {
+    wanted: bool,
+    /// How often the ring buffer was drained to its end since then: a program may have been at work when they became wanted,
+    /// and when it was drained first.
+    drained: u32,
+}
+
+impl WholePayloads {
+    fn choose(&mut self, tap: &Tap, sink: &impl Sink) -> Result<()> {
+        let wanted = sink.wants_whole_payloads();
+        if wanted != self.wanted {
+            tap.want_whole_payloads(wanted)?;
+            (self.wanted, self.drained) = (wanted, 0);
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, more: bool, sink: &mut impl Sink) {
+        if self.wanted && !more {
+            self.drained = self.drained.saturating_add(1);
+            if self.drained > 1 {
+                sink.payloads_are_whole();
+            }
         }
     }
 }

@@ -57,7 +57,7 @@ pub use self::{
 use self::{
     gate::{Refusal, Version},
     listen::{Socket, SocketFile},
-    streams::Place,
+    streams::{Beginning, Place},
 };
 use crate::privileges;
 
@@ -297,6 +297,10 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
         };
         let mut response = site.respond(&request, admission);
         add(response.headers_mut(), fields);
+        if let Some(beginning) = response.extensions_mut().remove::<Beginning>() {
+            // From the answer on no event is missed.
+            beginning.wait().await;
+        }
         if let Some(place) = response.extensions_mut().remove() {
             let Some(Ok(version)) = version else { return Err("the web configuration has changed") };
             // A stream is the last answer of its connection.

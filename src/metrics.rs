@@ -74,6 +74,56 @@ pub struct Options {
     pub address_lists: Vec<AddressList>,
 }
 
+/// How much of payloads metrics look at, for [`Payloads::Limited`](crate::tap::Payloads::Limited): of blocks their header, of
+/// `blocktxn` the hash of the block, of transactions nothing unless they are followed ([`Options::tx_response`]). Payloads of
+/// commands that carry much which nobody counts, or that Bitcoin Core has never had, are not looked into: whether they can be
+/// decoded is then not known.
+pub fn payloads(tx_response: bool) -> &'static [(&'static str, u32)] {
+    if tx_response { &WITH_TRANSACTIONS } else { &WITHOUT_TRANSACTIONS }
+}
+
+/// Any payload is shorter.
+const WHOLE: u32 = u32::MAX;
+const HEADER: u32 = 80;
+const HASH: u32 = 32;
+const WITHOUT_TRANSACTIONS: [(&str, u32); 30] = limits(0);
+const WITH_TRANSACTIONS: [(&str, u32); 30] = limits(WHOLE);
+
+const fn limits(tx: u32) -> [(&'static str, u32); 30] {
+    [
+        ("addr", WHOLE),
+        ("addrv2", WHOLE),
+        ("block", HEADER),
+        ("blocktxn", HASH),
+        ("cmpctblock", WHOLE),
+        ("feature", WHOLE),
+        ("feefilter", WHOLE),
+        ("getaddr", WHOLE),
+        ("getblocks", WHOLE),
+        ("getblocktxn", WHOLE),
+        ("getcfcheckpt", WHOLE),
+        ("getcfheaders", WHOLE),
+        ("getcfilters", WHOLE),
+        ("getdata", WHOLE),
+        ("getheaders", WHOLE),
+        ("headers", WHOLE),
+        ("inv", WHOLE),
+        ("mempool", WHOLE),
+        ("merkleblock", HEADER),
+        ("notfound", WHOLE),
+        ("ping", WHOLE),
+        ("pong", WHOLE),
+        ("reject", WHOLE),
+        ("sendaddrv2", WHOLE),
+        ("sendcmpct", WHOLE),
+        ("sendheaders", WHOLE),
+        ("tx", tx),
+        ("verack", WHOLE),
+        ("version", WHOLE),
+        ("wtxidrelay", WHOLE),
+    ]
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

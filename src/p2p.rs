@@ -54,6 +54,16 @@ pub fn decode<'a>(command: &'a str, payload: &'a [u8]) -> Message<'a> {
     })
 }
 
+/// Decodes what a payload begins with, where that alone is something.
+pub(crate) fn decode_beginning<'a>(command: &'a str, beginning: &[u8]) -> Option<Message<'a>> {
+    let reader = &mut Reader::new(beginning);
+    match command {
+        "block" | "merkleblock" => Some(Message::HeaderOnly { command, header: reader.decode().ok()? }),
+        "blocktxn" => Some(Message::BlockHashOnly { command, block_hash: reader.decode().ok()? }),
+        _ => None,
+    }
+}
+
 fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> {
     let reader = &mut Reader::new(payload);
     Ok(match command {

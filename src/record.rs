@@ -27,7 +27,7 @@ macro_rules! plain {
 plain! {
     event_header losses_record message_record connection_record misbehaving_record added_record removed_record
     replaced_record rejected_record block_connected_record flush_record coin_record selected_coins_record
-    create_tx_record attempting_aps_record tracepoint_counters
+    create_tx_record attempting_aps_record tracepoint_counters argument_place
 }
 
 /// The struct that `bytes` start with and what comes after it; `None` if they are too few.
@@ -38,10 +38,14 @@ pub(crate) fn split<T: Plain>(bytes: &[u8]) -> Option<(T, &[u8])> {
     Some((value, rest))
 }
 
+/// The bytes of a struct of the kernel side.
+pub(crate) fn bytes_of<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: a Plain type is initialised in all its bytes, and is read as bytes, which need no alignment.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }
+}
+
 /// A record as the kernel side would write it.
 #[cfg(test)]
 pub(crate) fn write<T: Plain>(fixed: T, after: &[u8]) -> Vec<u8> {
-    // SAFETY: a Plain type is initialised in all its bytes, and is read as bytes, which need no alignment.
-    let bytes = unsafe { std::slice::from_raw_parts((&raw const fixed).cast::<u8>(), size_of::<T>()) };
-    [bytes, after].concat()
+    [bytes_of(&fixed), after].concat()
 }

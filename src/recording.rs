@@ -24,7 +24,7 @@ pub use self::{
 use crate::tap::Counters;
 
 const MAGIC: &[u8; 21] = b"bitcointap recording\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The most that a block has, decompressed: more than a batch with the largest message.
 const MAX_BLOCK: usize = 16 << 20;
@@ -48,7 +48,7 @@ enum Stored<'a> {
     Batch {
         /// UNIX time and boot clock, in nanoseconds.
         drained: (u64, u64),
-        tai_offset_ns: i64,
+        unix_offset_ns: i64,
         block_duration_unit_ns: u64,
         ring_buffer: (u64, u64),
         changed: Changed,

@@ -22,7 +22,7 @@ use bitcointap::{
     probes::{self, Probe},
     process::Which,
     selection::Selection,
-    tap::{self, Batch, Counted, Options, Run},
+    tap::{self, Batch, Counted, Options, Payloads, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 use rustix::{fs::OFlags, io::Errno};
@@ -221,6 +221,11 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     } else {
         Streams::new(options.sent(), args.max_streams.into())
     };
+    // A recording has what it has.
+    let streams = match options.payloads {
+        Payloads::Limited(_) if !replays => streams.with_limited_payloads(),
+        Payloads::Limited(_) | Payloads::Whole | Payloads::None => streams,
+    };
     let site = Site::new(path, metrics.registry(), requests, readiness.clone(), streams.clone(), args.max_requests);
     let new_live = || Arc::new(Mutex::new(Live::new(options.selection.tracepoints(), args.hide_addresses)));
     let live = (!args.disable_live_page).then(new_live);
@@ -232,6 +237,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut sinks);
     // Where no next run is followed, what the last one was can be scraped on.
     while result.is_ok() && !stop.wait(IDLE_INTERVAL) {
+        sinks.streams.begin();
         sinks.pass_time();
     }
     if let Some(output) = sinks.output {
@@ -321,7 +327,17 @@ impl Sink for Sinks<'_> {
         Ok(())
     }
 
+    fn wants_whole_payloads(&self) -> bool {
+        self.streams.want_payloads()
+    }
+
+    fn payloads_are_whole(&mut self) {
+        self.streams.begin();
+    }
+
     fn idle(&mut self) -> ControlFlow<()> {
+        // There is no tap, and the next one will begin with them.
+        self.streams.begin();
         self.pass_time();
         ControlFlow::Continue(())
     }

@@ -4,8 +4,10 @@
 mod attachment;
 mod batch;
 mod builder;
+mod completion;
 mod events;
 mod intake;
+mod places;
 
 use std::{
     array, fmt, io,
@@ -23,11 +25,11 @@ use rustix::{
     event::{EventfdFlags, Timespec, epoll, eventfd},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
-    time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic},
+    time::{ClockId, clock_gettime},
 };
 use serde::{Deserialize, Serialize};
 
-use attachment::{Attachment, load_maps, load_program, route_libbpf_messages};
+use attachment::{Attachment, WHOLE_PAYLOADS, load_maps, load_program, route_libbpf_messages};
 pub use batch::Batch;
 pub use builder::Builder;
 pub use events::{Captured, EventStream, Events};
@@ -52,11 +54,26 @@ pub struct Options {
     /// Of these, those whose events no output wants, only their [`Counters`]. Heeded of [`Tracepoints::coins`]: they are
     /// counted and their values summed up in the kernel, which sends nothing and costs the node less.
     pub summed: Tracepoints,
-    /// Whether the payloads of messages are copied. If not they are [`Unavailable`](crate::p2p::Message::Unavailable).
-    pub payloads: bool,
+    /// How much of messages' payloads is copied.
+    pub payloads: Payloads,
+    /// Whether they are whole at first, if they are [`Payloads::Limited`].
+    pub whole_payloads: bool,
     /// Bytes of the ring buffer between kernel and reader: a power of two from 8 MiB to 1 GiB. The reader's resident
     /// memory grows by up to twice of it.
     pub ring_buffer_size: u32,
+}
+
+/// How much of messages' payloads is copied out of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payloads {
+    /// All of them.
+    #[default]
+    Whole,
+    /// None: they are [`Unavailable`](crate::p2p::Message::Unavailable).
+    None,
+    /// Of each command at most so many bytes, and of others none, until [`Tap::want_whole_payloads`]. Of what is cut only the
+    /// beginning is decoded. Payloads of up to 64 bytes are whole, since deciding would cost more than copying.
+    Limited(&'static [(&'static str, u32)]),
 }
 
 impl Options {
@@ -83,7 +100,8 @@ impl Default for Options {
         Self {
             selection: Selection::default(),
             summed: Tracepoints::default(),
-            payloads: true,
+            payloads: Payloads::Whole,
+            whole_payloads: false,
             ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE,
         }
     }
@@ -192,8 +210,10 @@ pub struct Tap {
     ring: RingBuffer<'static>,
     intake: Arc<Mutex<Intake>>,
     bss: MapHandle,
+    whole_payloads: MapHandle,
     ring_size: u32,
     block_duration_unit_ns: u64,
+    wall_clock: WallClock,
     epoll: OwnedFd,
     stopper: Stopper,
     _node: OwnedFd,
@@ -281,7 +301,8 @@ impl Tap {
         let mut attachments = Vec::new();
         let mut failures = Vec::new();
         for tracepoint in chosen.iter() {
-            match Attachment::new(tracepoint, &shared, node.pid, &executable) {
+            let probe = probes.iter().find(|probe| probe.tracepoint() == Some(tracepoint));
+            match Attachment::new(tracepoint, probe, &shared, node.pid, &executable) {
                 Ok(attachment) => attachments.push((tracepoint, attachment)),
                 Err(error) => failures.push((tracepoint, error)),
             }
@@ -295,7 +316,9 @@ impl Tap {
         let map = |name: &str| shared.maps().find(|map| map.name().to_string_lossy().ends_with(name));
         let missing =
             || Error::System { action: "find a map of the kernel side".into(), error: io::ErrorKind::NotFound.into() };
-        let bss = MapHandle::try_from(&map(".bss").ok_or_else(missing)?).trying(|| "open the counters".into())?;
+        let handle =
+            |name| MapHandle::try_from(&map(name).ok_or_else(missing)?).trying(|| format!("open the map {name}"));
+        let (bss, whole_payloads) = (handle(".bss")?, handle(WHOLE_PAYLOADS)?);
         let ring_map = map("ring").ok_or_else(missing)?;
         let intake = Arc::new(Mutex::new(Intake::new(&options.selection)));
         let takes = Arc::clone(&intake);
@@ -321,8 +344,10 @@ impl Tap {
             ring,
             intake,
             bss,
+            whole_payloads,
             ring_size: size,
             block_duration_unit_ns: if since_v25 { 1 } else { 1000 },
+            wall_clock: WallClock::default(),
             epoll,
             stopper,
             _node: process,
@@ -342,6 +367,16 @@ impl Tap {
             attached = attached.iter().chain(std::mem::take(&mut failed).iter()).collect();
         }
         Run { pid: node.pid, program: node.program.clone(), start_time: node.start_time, attached, failed }
+    }
+
+    /// From now on payloads are whole although they are [`Payloads::Limited`], or limited again. Events that wait to be drained
+    /// are as they were.
+    pub fn want_whole_payloads(&self, whole: bool) -> Result<(), Error> {
+        let value = u32::from(whole).to_ne_bytes();
+        let key = 0u32.to_ne_bytes();
+        self.whole_payloads
+            .update(&key, &value, MapFlags::ANY)
+            .trying(|| "choose how much of payloads is copied".into())
     }
 
     /// What was counted by now.
@@ -380,9 +415,8 @@ impl Tap {
     /// Fills `batch` with the oldest events, about 1 MiB or one large message. True if more may wait.
     pub fn drain(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.clear();
-        // Read anew each time: the clock may be stepped while we run.
-        let tai_offset_ns = tai_offset_ns();
-        batch.decoder = Decoder { tai_offset_ns, block_duration_unit_ns: self.block_duration_unit_ns };
+        let unix_offset_ns = self.wall_clock.unix_offset_ns();
+        batch.decoder = Decoder { unix_offset_ns, block_duration_unit_ns: self.block_duration_unit_ns };
         // The callback fills the batch in its place, and ends the drain when it is full.
         lock(&self.intake).swap(batch);
         let consumed = self.ring.consume_raw();
@@ -478,25 +512,42 @@ pub(crate) fn try_loading() -> Result<(), Error> {
     route_libbpf_messages();
     privileges::check()?;
     let shared = load_maps(&Options::default())?;
-    Tracepoint::all().try_for_each(|tracepoint| load_program(tracepoint, &shared).map(drop))
+    Tracepoint::all().try_for_each(|tracepoint| load_program(tracepoint, None, &shared).map(drop))
 }
 
 /// Now, as events tell it.
 pub fn now() -> (Time, Moment) {
-    let now = |clock| nanoseconds(clock_gettime(clock)) as u64;
-    (Time(now(ClockId::Realtime)), Moment(now(ClockId::Boottime)))
+    (Time(nanoseconds(ClockId::Realtime) as u64), Moment(nanoseconds(ClockId::Boottime) as u64))
 }
 
-fn nanoseconds(time: Timespec) -> i64 {
+fn nanoseconds(clock: ClockId) -> i64 {
+    let time = clock_gettime(clock);
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-fn tai_offset_ns() -> i64 {
-    // Linux has this clock since 3.10; without it the difference would be 0, as on most machines that do not set it.
-    let Ok(tai) = clock_gettime_dynamic(DynamicClockId::Tai) else { return 0 };
-    let difference = nanoseconds(tai) - nanoseconds(clock_gettime(ClockId::Realtime));
-    // Leap seconds are whole; the rest is the time between the two readings.
-    (difference as f64 / 1e9).round() as i64 * 1_000_000_000
+/// What the wall clock shows, from the clock of events.
+#[derive(Debug, Default)]
+struct WallClock {
+    unix_offset_ns: i64,
+}
+
+impl WallClock {
+    /// What differs by less is the time between readings, not the clock being set.
+    const JITTER_NS: u64 = 1_000;
+
+    /// UNIX time minus CLOCK_BOOTTIME. Read anew each time: the clock may be set while we run.
+    fn unix_offset_ns(&mut self) -> i64 {
+        // The narrowest of some: between the readings the thread may have to wait for its turn.
+        let readings = (0..3).map(|_| {
+            let [before, unix, after] = [ClockId::Boottime, ClockId::Realtime, ClockId::Boottime].map(nanoseconds);
+            (after - before, unix - before)
+        });
+        let (width, offset) = readings.min().unwrap_or_default();
+        if self.unix_offset_ns.abs_diff(offset) >= Self::JITTER_NS + width.unsigned_abs() {
+            self.unix_offset_ns = offset;
+        }
+        self.unix_offset_ns
+    }
 }
 
 fn wait_action() -> String {

@@ -287,16 +287,16 @@ fn a_recorder_ends_at_a_signal_with_a_whole_recording_even_if_its_reader_stands_
 
 /// A change of a record's struct, or of what is stored beside it, takes a new version of the format.
 #[test]
-fn a_recording_of_version_1_is_read_as_when_it_was_made() {
-    let path = format!("{}/tests/golden/version-1.recording", env!("CARGO_MANIFEST_DIR"));
+fn a_recording_of_version_2_is_read_as_when_it_was_made() {
+    let path = format!("{}/tests/golden/version-2.recording", env!("CARGO_MANIFEST_DIR"));
     let printed = output(&format!("tap --replay {path} --speed max --events all --bytes hex"));
     assert!(printed.status.success());
     let text = String::from_utf8(printed.stdout).unwrap();
     assert_eq!(text.lines().count(), 3267);
     let kinds: BTreeSet<String> = text.lines().map(kind).collect();
-    assert_eq!(kinds.len(), 18, "{kinds:?}");
+    assert_eq!(kinds.len(), 20, "{kinds:?}");
     let hash = sha256::Hash::hash(text.as_bytes()).to_string();
-    assert_eq!(hash, "72a59f65f699eaf6b14429d09dbf726c1f2506709a9fe06fe68e8f3cafce3212");
+    assert_eq!(hash, "45665b5eb931a31d0971e23c0bf5831f13def231cd6700190bc41fd12174ce3a");
 }
 
 /// A line's group, and its event or the direction of its message.

@@ -14,7 +14,7 @@ use bitcointap::{
     network::Network,
     process::Which,
     selection::Selection,
-    tap::{Batch, Counters, Options, Tap},
+    tap::{Batch, Counters, Options, Payloads, Tap},
     tracepoint::Tracepoint,
 };
 use serde_json::{Value, json};
@@ -379,7 +379,7 @@ fn an_exporter_counts_all_and_writes_what_is_selected() {
 }
 
 /// Attached in this process, where nothing drains it.
-fn attached(node: &Simnode, conditions: &str, payloads: bool) -> Tap {
+fn attached(node: &Simnode, conditions: &str, payloads: Payloads) -> Tap {
     let node = Which::Pid(node.pid() as i32).find().unwrap();
     let selection = Conditions(conditions.to_owned()).selection();
     let tap = Tap::attach(&node, &Options { selection, payloads, ..Options::default() }).unwrap();
@@ -402,10 +402,12 @@ fn what_the_kernel_side_can_decide_never_reaches_the_ring_buffer() {
     ];
     let taps: Vec<(&str, Tap)> = ring_buffer_stays_empty
         .into_iter()
-        .map(|conditions| (conditions, attached(&node, &format!("events=net:inbound_message {conditions}"), true)))
+        .map(|conditions| {
+            (conditions, attached(&node, &format!("events=net:inbound_message {conditions}"), Payloads::Whole))
+        })
         .collect();
     let messages = "events=net:inbound_message,net:outbound_message";
-    let outbound = attached(&node, &format!("{messages} direction=outbound"), true);
+    let outbound = attached(&node, &format!("{messages} direction=outbound"), Payloads::Whole);
     assert_eq!(outbound.attached(), "net:outbound_message".parse().unwrap(), "others cost the node nothing");
     node.fire();
     let fired = node.tally().tracepoints()["net:inbound_message"];
@@ -422,7 +424,7 @@ fn what_the_kernel_side_can_decide_never_reaches_the_ring_buffer() {
 #[test]
 fn payloads_that_are_not_wanted_are_not_copied() {
     let mut node = Simnode::start("v31", "--scenario blocks --rate max --count 300");
-    let mut tap = attached(&node, "events=net", false);
+    let mut tap = attached(&node, "events=net", Payloads::None);
     node.fire();
     let tally = node.tally();
     let fired: u64 = tally.tracepoints().iter().filter(|(name, _)| name.starts_with("net:")).map(|(_, it)| it).sum();
@@ -496,7 +498,7 @@ fn the_kernel_takes_all_programs_whatever_they_are_to_decide() {
     for peers in ["", " peer=1", " not-peer=1,2"] {
         for commands in ["", " command=inv", " not-command=inv,tx"] {
             for others in ["", " min-size=1 max-size=9 not-connection-type=manual"] {
-                for payloads in [true, false] {
+                for payloads in [Payloads::Whole, Payloads::None, Payloads::Limited(&[("block", 80)])] {
                     let conditions = format!("events=all{peers}{commands}{others}");
                     let tap = attached(&node, &conditions, payloads);
                     assert_eq!(tap.attached(), Conditions(conditions).selection().tracepoints());

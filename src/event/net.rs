@@ -329,8 +329,20 @@ impl<'a> Message<'a> {
     pub(super) fn decode(record: &'a [u8], inbound: bool, decodes: bool) -> Option<Self> {
         let (fixed, addr, payload) = parts::<message_record>(record)?;
         let command = command(record, &fixed)?;
+        let conn_type = ConnectionType::from_number(fixed.connection_type);
+        let meta =
+            |addr: Cow<'a, str>| Meta { peer_id: fixed.peer_id, addr, conn_type, command, inbound, size: fixed.size };
         let payload = match payload_state(fixed.payload.into()) {
             payload_state::PAYLOAD_WHOLE if payload.len() as u64 == fixed.size => Ok(payload),
+            payload_state::PAYLOAD_BEGINNING if payload.len() as u64 == u64::from(fixed.copied) => {
+                let msg = p2p::decode_beginning(command, payload);
+                let unavailable = || p2p::Message::Unavailable { command, reason: NOT_WANTED };
+                return Some(Self {
+                    meta: meta(addr),
+                    msg: msg.filter(|_| decodes).unwrap_or_else(unavailable),
+                    payload: None,
+                });
+            }
             payload_state::PAYLOAD_UNREADABLE => Err("unreadable"),
             payload_state::PAYLOAD_TOO_LARGE => Err("too_large"),
             payload_state::PAYLOAD_NOT_WANTED => Err(NOT_WANTED),
@@ -341,9 +353,7 @@ impl<'a> Message<'a> {
             Ok(_) => p2p::Message::Unavailable { command, reason: NOT_WANTED },
             Err(reason) => p2p::Message::Unavailable { command, reason },
         };
-        let conn_type = ConnectionType::from_number(fixed.connection_type);
-        let meta = Meta { peer_id: fixed.peer_id, addr, conn_type, command, inbound, size: fixed.size };
-        Some(Self { meta, msg, payload: payload.ok() })
+        Some(Self { meta: meta(addr), msg, payload: payload.ok() })
     }
 }
 

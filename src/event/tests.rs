@@ -14,12 +14,11 @@ use crate::{
     },
 };
 
-const DECODER: Decoder = Decoder { tai_offset_ns: 37_000_000_000, block_duration_unit_ns: 1 };
+const DECODER: Decoder = Decoder { unix_offset_ns: 1_747_158_913_356_588_654, block_duration_unit_ns: 1 };
 
-/// 1747158913.3566 as TAI.
+/// At 1747158913.356600999.
 fn header(tracepoint: Tracepoint, text: &str) -> event_header {
     event_header {
-        time_ns: 1_747_158_950_356_600_999,
         boot_ns: 12_345,
         tracepoint: tracepoint.index() as u8,
         text_length: text.len() as u16,

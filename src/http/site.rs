@@ -165,9 +165,10 @@ impl Site {
             }
         } else {
             match self.streams.open(query, framing) {
-                Ok((events, place)) => {
+                Ok((events, place, beginning)) => {
                     *response.body_mut() = Either::Right(events);
                     response.extensions_mut().insert(place);
+                    response.extensions_mut().insert(beginning);
                 }
                 Err(refusal) => return no_stream(refusal),
             }

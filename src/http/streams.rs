@@ -11,12 +11,15 @@ mod query;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub(super) use self::body::Events;
 use crate::{
@@ -46,18 +49,59 @@ struct Shared {
     /// One for each connection with a stream.
     places: Arc<Semaphore>,
     keep_alive: Duration,
+    has_limited_payloads: AtomicBool,
     readers: Mutex<Readers>,
 }
 
 #[derive(Debug, Default)]
 struct Readers {
     /// By number, in the order in which they came.
-    outputs: BTreeMap<u64, Output>,
+    streams: BTreeMap<u64, Stream>,
     next: u64,
     /// Of those who have left.
     lines: u64,
     lost: u64,
     ended: bool,
+}
+
+impl Readers {
+    fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.streams.values().map(|stream| &stream.output)
+    }
+
+    /// Those that get events.
+    fn begun(&self) -> impl Iterator<Item = &Output> {
+        self.streams.values().filter(|stream| stream.begins.is_none()).map(|stream| &stream.output)
+    }
+}
+
+/// That of one reader.
+#[derive(Debug)]
+struct Stream {
+    output: Output,
+    has_payloads: bool,
+    /// Until it begins.
+    begins: Option<watch::Sender<bool>>,
+}
+
+impl Stream {
+    fn begin(&mut self) {
+        if let Some(begins) = self.begins.take() {
+            // Nobody may wait for it any more.
+            let _ = begins.send(true);
+        }
+    }
+}
+
+/// True from the beginning of a stream on.
+#[derive(Clone, Debug)]
+pub(super) struct Beginning(watch::Receiver<bool>);
+
+impl Beginning {
+    /// Also ends when the stream does.
+    pub(super) async fn wait(mut self) {
+        let _ = self.0.wait_for(|has_begun| *has_begun).await;
+    }
 }
 
 /// What [`Streams`] tell of themselves.
@@ -125,29 +169,47 @@ impl Streams {
     fn with(tapped: Tracepoints, most: usize, keep_alive: Duration, why_off: &'static str) -> Self {
         assert!(most <= super::MAX_STREAMS, "scrapes need connections too");
         let places = Arc::new(Semaphore::new(most));
-        Self(Arc::new(Shared { tapped, most, why_off, places, keep_alive, readers: Mutex::default() }))
+        let (has_limited_payloads, readers) = (AtomicBool::new(false), Mutex::default());
+        Self(Arc::new(Shared { tapped, most, why_off, places, keep_alive, has_limited_payloads, readers }))
+    }
+
+    /// From now on a stream with payloads begins at [`Streams::begin`]: until somebody wants payloads, they are not copied.
+    #[must_use]
+    pub fn with_limited_payloads(self) -> Self {
+        self.0.has_limited_payloads.store(true, Relaxed);
+        self
+    }
+
+    /// Whether some reader wants payloads.
+    pub fn want_payloads(&self) -> bool {
+        self.0.readers().streams.values().any(|stream| stream.has_payloads)
+    }
+
+    /// Payloads are whole by now: who waits for that gets the next events.
+    pub fn begin(&self) {
+        self.0.readers().streams.values_mut().for_each(Stream::begin);
     }
 
     /// Hands a batch over to each reader.
     pub fn push(&self, batch: &Arc<Batch>) {
-        self.0.readers().outputs.values().for_each(|output| output.push(batch));
+        self.0.readers().begun().for_each(|output| output.push(batch));
     }
 
     /// The readers will not see the events of this batch.
     pub fn lose(&self, batch: &Batch, reason: LossReason) {
-        self.0.readers().outputs.values().for_each(|output| output.lose(batch, reason));
+        self.0.readers().begun().for_each(|output| output.lose(batch, reason));
     }
 
     /// A run of the node has ended, and the kernel side has lost these at its end.
     pub fn run_ended(&self, gaps: &[Lost]) {
-        self.0.readers().outputs.values().for_each(|output| output.run_ended(gaps));
+        self.0.readers().begun().for_each(|output| output.run_ended(gaps));
     }
 
     /// How they go.
     pub fn told(&self) -> Told {
         let readers = self.0.readers();
-        let told = Told { open: readers.outputs.len(), lines: readers.lines, lost: readers.lost };
-        readers.outputs.values().fold(told, |told, output| Told {
+        let told = Told { open: readers.streams.len(), lines: readers.lines, lost: readers.lost };
+        readers.outputs().fold(told, |told, output| Told {
             lines: told.lines + output.lines_written(),
             lost: told.lost + output.lines_lost(),
             ..told
@@ -156,16 +218,16 @@ impl Streams {
 
     /// Ends them: with what is queued, as far as readers take it until `hurry`.
     pub fn finish(&self, hurry: impl Fn() -> bool) {
-        let done = || self.0.readers().outputs.values().all(Output::is_done);
+        let done = || self.0.readers().outputs().all(Output::is_done);
         {
             let mut readers = self.0.readers();
             readers.ended = true;
-            readers.outputs.values().for_each(Output::close);
+            readers.outputs().for_each(Output::close);
         }
         while !done() && !hurry() {
             thread::sleep(FINISH_INTERVAL);
         }
-        self.0.readers().outputs.values().for_each(Output::abandon);
+        self.0.readers().outputs().for_each(Output::abandon);
         wait_at_most(LAST_LINE_PATIENCE, done);
         wait_at_most(LAST_CHUNKS_PATIENCE, || self.0.places.available_permits() == self.0.most);
     }
@@ -176,12 +238,13 @@ impl Streams {
     }
 
     /// What a reader gets who asks for this.
-    pub(super) fn open(&self, query: &str, framing: Framing) -> Result<(Events, Place), Refusal> {
+    pub(super) fn open(&self, query: &str, framing: Framing) -> Result<(Events, Place, Beginning), Refusal> {
         let wanted = self.wanted(query)?;
         let Ok(place) = Arc::clone(&self.0.places).try_acquire_owned() else {
             return Err(Refusal::Full(self.0.most));
         };
         let (chunks, received) = body::channel();
+        let has_payloads = wanted.lines.decodes();
         let output = match framing {
             Framing::Lines => Output::start(chunks, wanted.lines, &wanted.selection, None),
             Framing::ServerSentEvents => Output::start(chunks, ServerSentEvents(wanted.lines), &wanted.selection, None),
@@ -190,9 +253,14 @@ impl Streams {
             tracing::error!(%error, "cannot start the thread of a stream of events");
             Refusal::Failed
         })?;
-        let reader = Reader::enter(&self.0, output)?;
+        let (begins, beginning) = watch::channel(false);
+        let mut stream = Stream { output, has_payloads, begins: Some(begins) };
+        if !(has_payloads && self.0.has_limited_payloads.load(Relaxed)) {
+            stream.begin();
+        }
+        let reader = Reader::enter(&self.0, stream)?;
         let keep_alive = (framing == Framing::ServerSentEvents).then_some(self.0.keep_alive);
-        Ok((Events::new(reader, received, keep_alive), Place(Arc::new(place))))
+        Ok((Events::new(reader, received, keep_alive), Place(Arc::new(place)), Beginning(beginning)))
     }
 
     /// Whether there would be a stream for who asks for this.
@@ -237,14 +305,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn enter(shared: &Arc<Shared>, output: Output) -> Result<Self, Refusal> {
+    fn enter(shared: &Arc<Shared>, stream: Stream) -> Result<Self, Refusal> {
         let mut readers = shared.readers();
         if readers.ended {
             return Err(Refusal::Ending);
         }
         let number = readers.next;
         readers.next += 1;
-        readers.outputs.insert(number, output);
+        readers.streams.insert(number, stream);
         Ok(Self { shared: Arc::clone(shared), number })
     }
 }
@@ -253,7 +321,7 @@ impl Drop for Reader {
     /// What was not written yet when it left is not lost: nobody wanted it any more.
     fn drop(&mut self) {
         let mut readers = self.shared.readers();
-        let Some(output) = readers.outputs.remove(&self.number) else { return };
+        let Some(Stream { output, .. }) = readers.streams.remove(&self.number) else { return };
         readers.lines += output.lines_written();
         readers.lost += output.lines_lost();
     }

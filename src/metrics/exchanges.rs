@@ -76,7 +76,7 @@ impl Exchanges {
                 let solicited = self.requests.answered(now, Kind::GetdataBlock, Responder::Peer, peer, hash);
                 self.relay.compact_block(now, peer, header, hash, !solicited, state);
             }
-            Block { header, transactions: _ } => {
+            Block { header, transactions: _ } | HeaderOnly { command: "block", header } => {
                 let hash = header.block_hash();
                 self.requests.block(now, Responder::Peer, peer, hash);
                 self.relay.whole_block(header, hash);
@@ -97,7 +97,9 @@ impl Exchanges {
             Compactblock { header, nonce: _, short_ids: _, transactions: _ } => {
                 self.requests.answered(now, Kind::GetdataBlock, Responder::Node, peer, header.block_hash());
             }
-            Block { header, transactions: _ } => self.requests.block(now, Responder::Node, peer, header.block_hash()),
+            Block { header, transactions: _ } | HeaderOnly { command: "block", header } => {
+                self.requests.block(now, Responder::Node, peer, header.block_hash());
+            }
             Getblocktxn { block_hash, tx_indexes: _ } => {
                 self.relay.transactions_requested(*block_hash);
                 self.either_way(now, meta, msg);
@@ -118,7 +120,7 @@ impl Exchanges {
             Getdata { items } => self.requests.getdata(now, asked, peer, items),
             Notfound { items } => self.requests.notfound(answers, peer, items),
             Tx { tx } => self.requests.tx(now, answers, peer, tx),
-            Merkleblock { header, num_transactions: _, bits: _, hashes: _ } => {
+            Merkleblock { header, num_transactions: _, bits: _, hashes: _ } | HeaderOnly { command: _, header } => {
                 self.requests.answered(now, Kind::GetdataBlock, answers, peer, header.block_hash());
             }
             Getheaders { version: _, locator_hashes, stop_hash } => {
@@ -127,7 +129,7 @@ impl Exchanges {
             Getblocktxn { block_hash, tx_indexes: _ } => {
                 self.requests.asked(now, Kind::Getblocktxn, asked, peer, *block_hash);
             }
-            Blocktxn { block_hash, transactions: _ } => {
+            Blocktxn { block_hash, transactions: _ } | BlockHashOnly { command: _, block_hash } => {
                 self.requests.answered(now, Kind::Getblocktxn, answers, peer, *block_hash);
             }
             // Said above, or in no exchange that is followed.

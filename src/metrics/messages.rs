@@ -158,6 +158,8 @@ impl Messages {
             | Cfheaders { .. }
             | Cfcheckpt { .. }
             | Unknown { .. }
+            | HeaderOnly { .. }
+            | BlockHashOnly { .. }
             | Unavailable { .. } => {}
         }
     }

@@ -308,6 +308,22 @@ pub enum Message<'a> {
         /// Why it cannot be decoded.
         error: String,
     },
+    /// What a `block` or `merkleblock` begins with, whose rest was not wanted.
+    HeaderOnly {
+        /// The command.
+        command: &'a str,
+        /// The block's header.
+        #[serde(serialize_with = "serialize::header")]
+        header: block::Header,
+    },
+    /// What a `blocktxn` begins with, whose rest was not wanted.
+    BlockHashOnly {
+        /// The command.
+        command: &'a str,
+        /// The block.
+        #[serde(serialize_with = "serialize::hash")]
+        block_hash: BlockHash,
+    },
     /// A message whose payload could not be read from the node.
     Unavailable {
         /// The command.

@@ -158,7 +158,7 @@ impl<R: Read> Reader<R> {
             }
             Stored::Batch {
                 drained: (time, moment),
-                tai_offset_ns,
+                unix_offset_ns,
                 block_duration_unit_ns,
                 ring_buffer,
                 changed,
@@ -174,7 +174,7 @@ impl<R: Read> Reader<R> {
                 }
                 let mut batch = Batch::default();
                 self.intake.swap(&mut batch);
-                batch.decoder = Decoder { tai_offset_ns, block_duration_unit_ns };
+                batch.decoder = Decoder { unix_offset_ns, block_duration_unit_ns };
                 batch.drained = (Time(time), Moment(moment));
                 batch.ring_buffer = ring_buffer;
                 batch.counters = self.counters();

@@ -14,7 +14,7 @@ use crate::{
 };
 
 fn header(tracepoint: Tracepoint, text: &str) -> event_header {
-    event_header { time_ns: 9, tracepoint: tracepoint as u8, text_length: text.len() as u16, ..Default::default() }
+    event_header { boot_ns: 9, tracepoint: tracepoint as u8, text_length: text.len() as u16, ..Default::default() }
 }
 
 fn message(command: &str, payload: &[u8]) -> Vec<u8> {
@@ -193,7 +193,7 @@ fn entries_that_make_no_sense_are_damage() {
     let batch = |lengths, changed| {
         let stored = Stored::Batch {
             drained: (0, 0),
-            tai_offset_ns: 0,
+            unix_offset_ns: 0,
             block_duration_unit_ns: 1,
             ring_buffer: (0, 0),
             changed,
@@ -254,7 +254,7 @@ fn what_a_run_gave_is_written_when_it_ends() {
 #[test]
 fn the_largest_numbers_are_decoded_without_a_panic() {
     let mut made_up = batch(1, &[added()]);
-    made_up.decoder.tai_offset_ns = i64::MIN;
+    made_up.decoder.unix_offset_ns = i64::MAX;
     let mut times = Vec::new();
     made_up.each(|event| times.push(event.time));
     assert_eq!(times, [Time(9 + i64::MAX as u64)]);

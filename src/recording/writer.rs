@@ -76,7 +76,7 @@ impl<W: Write> Writer<W> {
         let (time, moment) = batch.drained();
         self.entry(&Stored::Batch {
             drained: (time.0, moment.0),
-            tai_offset_ns: batch.decoder.tai_offset_ns,
+            unix_offset_ns: batch.decoder.unix_offset_ns,
             block_duration_unit_ns: batch.decoder.block_duration_unit_ns,
             ring_buffer: batch.ring_buffer(),
             changed,

@@ -5,11 +5,14 @@ use std::{io, mem::offset_of, os::fd::AsFd, path::Path, sync::Once};
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject};
 
-use super::Options;
-
+use super::{Options, Payloads, places};
 use crate::{
     error::{Error, Trying},
-    record::{OBJECT, types},
+    probes::Probe,
+    record::{
+        OBJECT, bytes_of,
+        types::{self, argument_place},
+    },
     selection::Listed,
     tracepoint::{Tracepoint, Tracepoints},
 };
@@ -33,12 +36,16 @@ fn open() -> Result<OpenObject, Error> {
 
 /// The ring buffer, the counters and the constants, which all programs share.
 pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
-    let &Options { ref selection, summed, payloads, ring_buffer_size } = options;
+    let &Options { ref selection, summed, payloads, whole_payloads, ring_buffer_size } = options;
     let coins = Tracepoints::coins();
     let summed: Tracepoints = summed.iter().filter(|&tracepoint| coins.contains(tracepoint)).collect();
     let in_kernel = selection.in_kernel();
     let (peers_listed, peers) = listed(&in_kernel.peers, |id| id.to_ne_bytes());
     let (commands_listed, commands) = listed(&in_kernel.commands, |name| name_key(name));
+    let limits = match payloads {
+        Payloads::Limited(limits) => limits,
+        Payloads::Whole | Payloads::None => &[],
+    };
 
     let mut object = open()?;
     for mut program in object.progs_mut() {
@@ -53,6 +60,10 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
             map.set_max_entries(size(peers.len())).trying(|| "size a BPF map".into())?;
         } else if name == "commands" {
             map.set_max_entries(size(commands.len())).trying(|| "size a BPF map".into())?;
+        } else if name == "payload_limits" {
+            map.set_max_entries(size(limits.len())).trying(|| "size a BPF map".into())?;
+        } else if name == WHOLE_PAYLOADS {
+            map.initial_value_mut().unwrap_or_default().copy_from_slice(&u32::from(whole_payloads).to_ne_bytes());
         } else if name.ends_with(".rodata") {
             let constants = map.initial_value_mut().unwrap_or_default();
             let mut set = |offset: usize, value: &[u8]| {
@@ -68,12 +79,18 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
             set(offset_of!(types::rodata, connection_types), &in_kernel.connection_types.to_ne_bytes());
             set(offset_of!(types::rodata, min_size), &in_kernel.min_size.to_ne_bytes());
             set(offset_of!(types::rodata, max_size), &in_kernel.max_size.to_ne_bytes());
-            set(offset_of!(types::rodata, without_payload), &u32::from(!payloads).to_ne_bytes());
+            let payloads = match payloads {
+                Payloads::Whole => types::payloads::PAYLOADS_WHOLE,
+                Payloads::None => types::payloads::PAYLOADS_NONE,
+                Payloads::Limited(_) => types::payloads::PAYLOADS_LIMITED,
+            };
+            set(offset_of!(types::rodata, payloads), &payloads.0.to_ne_bytes());
         }
     }
     let object = object.load().trying(|| "create the BPF maps".into())?;
-    fill(&object, "peers", &peers)?;
-    fill(&object, "commands", &commands)?;
+    fill(&object, "peers", peers.iter().map(|key| (key, [1])))?;
+    fill(&object, "commands", commands.iter().map(|key| (key, [1])))?;
+    fill(&object, "payload_limits", limits.iter().map(|(command, limit)| (name_key(command), limit.to_ne_bytes())))?;
     Ok(object)
 }
 
@@ -95,23 +112,37 @@ fn name_key(command: &str) -> [u8; size_of::<types::command>()] {
     key
 }
 
-fn fill<K: AsRef<[u8]>>(object: &Object, name: &str, keys: &[K]) -> Result<(), Error> {
+fn fill<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    object: &Object,
+    name: &str,
+    entries: impl IntoIterator<Item = (K, V)>,
+) -> Result<(), Error> {
     let Some(map) = object.maps().find(|map| map.name() == name) else { return Ok(()) };
-    keys.iter()
-        .try_for_each(|key| map.update(key.as_ref(), &[1], MapFlags::ANY))
+    entries
+        .into_iter()
+        .try_for_each(|(key, value)| map.update(key.as_ref(), value.as_ref(), MapFlags::ANY))
         .trying(|| format!("fill the BPF map {name}"))
 }
 
-/// A tracepoint's program, with the maps of `shared`.
-pub(super) fn load_program(tracepoint: Tracepoint, shared: &Object) -> Result<Object, Error> {
+/// The name of the map that says whether payloads are whole just now.
+pub(super) const WHOLE_PAYLOADS: &str = ".data.payloads";
+/// The name of the map with the constants that each program has for itself: where its arguments stand.
+const PLACES: &str = ".rodata.places";
+
+/// The program of a probe's tracepoint, with the maps of `shared`.
+pub(super) fn load_program(tracepoint: Tracepoint, probe: Option<&Probe>, shared: &Object) -> Result<Object, Error> {
     let mut object = open()?;
     let name = program_name(tracepoint);
     for mut program in object.progs_mut() {
         program.set_autoload(*program.name() == *name);
     }
     for (mut map, shared) in object.maps_mut().zip(shared.maps()) {
-        // What begins with two underscores is libbpf's own, of each object.
-        if !map.name().to_string_lossy().starts_with("__") {
+        if map.name() == PLACES {
+            let places = probe.map(places::of).unwrap_or_default();
+            let constants = map.initial_value_mut().unwrap_or_default().chunks_exact_mut(size_of::<argument_place>());
+            places.iter().zip(constants).for_each(|(place, constant)| constant.copy_from_slice(bytes_of(place)));
+        } else if !map.name().to_string_lossy().starts_with("__") {
+            // What begins with two underscores is libbpf's own, of each object.
             map.reuse_fd(shared.as_fd()).trying(|| "share a BPF map".into())?;
         }
     }
@@ -119,8 +150,14 @@ pub(super) fn load_program(tracepoint: Tracepoint, shared: &Object) -> Result<Ob
 }
 
 impl Attachment {
-    pub(super) fn new(tracepoint: Tracepoint, shared: &Object, pid: i32, executable: &Path) -> Result<Self, Error> {
-        let object = load_program(tracepoint, shared)?;
+    pub(super) fn new(
+        tracepoint: Tracepoint,
+        probe: Option<&Probe>,
+        shared: &Object,
+        pid: i32,
+        executable: &Path,
+    ) -> Result<Self, Error> {
+        let object = load_program(tracepoint, probe, shared)?;
         let name = program_name(tracepoint);
         let action = || format!("attach to {tracepoint} of pid {pid}");
         let absent = || io::Error::from(io::ErrorKind::NotFound);

@@ -170,7 +170,12 @@ impl Batch {
     }
 
     pub(crate) fn push(&mut self, record: &[u8]) {
-        self.bytes.extend_from_slice(record);
+        self.push_parts([record]);
+    }
+
+    /// A record that these parts make up.
+    pub(super) fn push_parts<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
         self.ends.push(self.bytes.len());
     }
 
@@ -196,7 +201,7 @@ impl Default for Batch {
         Self {
             bytes: Vec::new(),
             ends: Vec::new(),
-            decoder: Decoder { tai_offset_ns: 0, block_duration_unit_ns: 1 },
+            decoder: Decoder { unix_offset_ns: 0, block_duration_unit_ns: 1 },
             drained: Default::default(),
             counters: Default::default(),
             ring_buffer: Default::default(),

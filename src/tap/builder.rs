@@ -1,6 +1,6 @@
 //! What to tap, step by step. In: which node, which events, how. Out: an attached [`Tap`].
 
-use super::{Options, Tap};
+use super::{Options, Payloads, Tap};
 use crate::{error::Error, process::Which, selection::Selection, tracepoint::Tracepoints};
 
 /// How to attach, by [`Tap::builder`].
@@ -32,7 +32,7 @@ impl Builder {
     /// Whether the payloads of messages are copied, as by default. If not they are
     /// [`Unavailable`](crate::p2p::Message::Unavailable), and cost the node less.
     pub fn payloads(mut self, payloads: bool) -> Self {
-        self.options.payloads = payloads;
+        self.options.payloads = if payloads { Payloads::Whole } else { Payloads::None };
         self
     }
 

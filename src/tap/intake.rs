@@ -1,7 +1,7 @@
 //! What is taken of the records as they come. In: each record, in order. Out: those that are wanted, in a [`Batch`], and how
 //! many were not.
 
-use super::Batch;
+use super::{Batch, completion::Completion};
 use crate::{
     event::{net::PeerNetworks, tracepoint_of},
     selection::{Filter, Selection},
@@ -12,6 +12,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(super) batch: Batch,
+    completion: Completion,
     filter: Filter,
     networks: PeerNetworks,
     /// By [`Tracepoint::index`].
@@ -24,6 +25,7 @@ impl Intake {
     pub(crate) fn new(selection: &Selection) -> Self {
         Self {
             batch: Batch::default(),
+            completion: Completion::default(),
             filter: selection.compile(),
             networks: PeerNetworks::default(),
             filtered: Default::default(),
@@ -40,7 +42,7 @@ impl Intake {
     /// True if that is enough for a batch.
     pub(crate) fn take(&mut self, record: &[u8]) -> bool {
         self.seen += 1;
-        self.batch.push(record);
+        self.completion.push(record, &mut self.batch);
         if let Some(tracepoint) = tracepoint_of(record) {
             let record = self.batch.last_mut();
             self.networks.note(tracepoint, record);
