@@ -1,0 +1,63 @@
+//! What bitcointap costs the node and the machine, all from one run: `make bench`. In: the simulated node, real uprobes, this
+//! machine. Out: a table, each figure with its spread.
+//!
+//! Figures of one run are for comparison with each other; machines differ.
+
+mod empty;
+mod node_side;
+mod our_side;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const HIT_ROUNDS: usize = 7;
+const TOOL_ROUNDS: usize = 3;
+
+/// Measures what bitcointap costs.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What a hit costs the node
+    Hits {
+        /// Rounds, in each of which everything is measured once
+        #[arg(long, default_value_t = HIT_ROUNDS)]
+        rounds: usize,
+    },
+    /// What bitcointap takes of the machine
+    Tool {
+        /// Rounds
+        #[arg(long, default_value_t = TOOL_ROUNDS)]
+        rounds: usize,
+    },
+    /// Attach empty programs to the tracepoints that bitcointap attaches by default, until SIGINT: the floor of a real node
+    Empty {
+        /// The node
+        #[arg(long)]
+        pid: i32,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        None => node_side::measure(HIT_ROUNDS).and_then(|()| our_side::measure(TOOL_ROUNDS)),
+        Some(Command::Hits { rounds }) => node_side::measure(rounds),
+        Some(Command::Tool { rounds }) => our_side::measure(rounds),
+        Some(Command::Empty { pid }) => empty::hold(pid),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

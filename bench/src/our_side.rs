@@ -1,0 +1,246 @@
+//! What bitcointap takes of the machine: CPU for each event, memory, how long a scrape and a start take. The simulated node fires
+//! on one core, bitcointap runs on another. In: commands and scenarios. Out: rows.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Result, table::Figure};
+
+/// How long the node fires in each measurement.
+const SECONDS: u64 = 4;
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Scrapes whose median is told.
+const SCRAPES: usize = 20;
+
+const COMMANDS: [(&str, &[&str]); 3] = [
+    ("export", &["export", "--web.listen-address"]),
+    ("tap to /dev/null", &["tap"]),
+    ("record to /dev/null", &["record", "/dev/null"]),
+];
+
+const SCENARIOS: [(&str, &[&str]); 4] = [
+    ("mix, 50,000 a second", &["--scenario", "mix", "--rate", "50000"]),
+    ("churn, 50,000 a second", &["--scenario", "churn", "--rate", "50000"]),
+    ("flood, as fast as it goes", &["--scenario", "flood", "--rate", "max"]),
+    ("blocks, 100 a second", &["--scenario", "blocks", "--rate", "100"]),
+];
+
+/// Figures of a command and a scenario.
+#[derive(Default)]
+struct Cost {
+    rate: Figure,
+    cpu_us: Figure,
+    memory_mib: Figure,
+    lost: u64,
+    fired: u64,
+}
+
+pub fn measure(rounds: usize) -> Result<()> {
+    let mut costs: Vec<Cost> = (0..COMMANDS.len() * SCENARIOS.len()).map(|_| Cost::default()).collect();
+    let [mut idle, mut busy, mut started] = [Figure::default(), Figure::default(), Figure::default()];
+    let mut bytes = 0;
+    for _ in 0..rounds {
+        let cases = COMMANDS.iter().flat_map(|command| SCENARIOS.iter().map(move |scenario| (command, scenario)));
+        for ((command, scenario), cost) in cases.zip(&mut costs) {
+            let mut node = Node::start(scenario.1)?;
+            let tool = Tool::start(command.1, node.child.id())?;
+            started.add(tool.attached_after.as_secs_f64());
+            let is_flood = scenario.0.starts_with("flood");
+            if let (Some(address), true) = (&tool.address, is_flood) {
+                bytes = scrapes(address, &mut idle)?;
+            }
+            let before = cpu_nanoseconds(tool.child.id())?;
+            let start = Instant::now();
+            node.go()?;
+            if let (Some(address), true) = (&tool.address, is_flood) {
+                scrapes(address, &mut busy)?;
+            }
+            node.wait()?;
+            let took = start.elapsed();
+            let [fired, lost] = tool.counted()?;
+            let cpu = cpu_nanoseconds(tool.child.id()).unwrap_or(before) - before;
+            cost.rate.add(fired as f64 / took.as_secs_f64());
+            cost.cpu_us.add(cpu as f64 / 1e3 / fired as f64);
+            cost.memory_mib.add(peak_memory_mib(tool.child.id())?);
+            cost.fired += fired;
+            cost.lost += lost;
+        }
+    }
+    println!(
+        "\n{:22} {:26} {:>10} {:>10} {:>15} {:>10} {:>12} {:>8}",
+        "COMMAND", "SCENARIO", "EVENTS/S", "µS/EVENT", "SPREAD", "PEAK MIB", "FIRED", "LOST"
+    );
+    let names = COMMANDS.iter().flat_map(|command| SCENARIOS.iter().map(move |scenario| (command.0, scenario.0)));
+    for ((command, scenario), cost) in names.zip(&costs) {
+        println!(
+            "{command:22} {scenario:26} {:10.0} {:10.2} {:>15} {:10.1} {:12} {:8}",
+            cost.rate.median(),
+            cost.cpu_us.median(),
+            cost.cpu_us.spread(2),
+            cost.memory_mib.most(),
+            cost.fired,
+            cost.lost
+        );
+    }
+    println!("\n{:42} {:>10} {:>15}", "TIME", "MS", "SPREAD");
+    for (name, figure) in [
+        (format!("a scrape of {} kB, idle", bytes / 1000), idle),
+        ("a scrape in the flood".into(), busy),
+        ("start to attached".into(), started),
+    ] {
+        let milliseconds = figure.times(1e3);
+        println!("{name:42} {:10.1} {:>15}", milliseconds.median(), milliseconds.spread(1));
+    }
+    Ok(())
+}
+
+/// The simulated node, which fires when it is told to.
+struct Node {
+    child: Child,
+}
+
+impl Node {
+    fn start(scenario: &[&str]) -> Result<Self> {
+        let child = on_core(0, "simnode")?
+            .args(scenario)
+            .args(["--duration", &SECONDS.to_string(), "--wait"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut node = Self { child };
+        // It says that it is ready.
+        let mut log = BufReader::new(node.child.stderr.take().ok_or("it is piped")?);
+        log.read_line(&mut String::new())?;
+        thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        Ok(node)
+    }
+
+    fn go(&mut self) -> Result<()> {
+        writeln!(self.child.stdin.as_mut().ok_or("it is piped")?, "go")?;
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// bitcointap, attached.
+struct Tool {
+    child: Child,
+    log: Receiver<String>,
+    attached_after: Duration,
+    /// Of the metrics, if it serves them.
+    address: Option<String>,
+}
+
+impl Tool {
+    fn start(arguments: &[&str], pid: u32) -> Result<Self> {
+        let address = match arguments.last() {
+            Some(&"--web.listen-address") => Some(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string()),
+            _ => None,
+        };
+        let start = Instant::now();
+        let mut child = on_core(1, "bitcointap")?
+            .args(arguments)
+            .args(&address)
+            .args(["--pid", &pid.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (sender, log) = channel();
+        let lines = BufReader::new(child.stderr.take().ok_or("it is piped")?).lines();
+        thread::spawn(move || lines.map_while(std::result::Result::ok).try_for_each(|line| sender.send(line)));
+        let mut tool = Self { child, log, attached_after: Duration::ZERO, address };
+        tool.line("attached to")?;
+        tool.attached_after = start.elapsed();
+        Ok(tool)
+    }
+
+    fn line(&self, with: &str) -> Result<String> {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE).map_err(|_| format!("bitcointap did not say {with:?}"))?;
+            if line.contains(with) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Fired and lost, as it says when the node has ended.
+    fn counted(&self) -> Result<[u64; 2]> {
+        let line = self.line("the node has ended")?;
+        let field = |name: &str| {
+            let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            value.and_then(|value| value.parse().ok()).ok_or(format!("no {name} in {line}"))
+        };
+        Ok([field("fired=")?, field("lost=")?])
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A program built beside this one.
+fn on_core(core: usize, program: &str) -> Result<Command> {
+    let path: PathBuf = std::env::current_exe()?.with_file_name(program);
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]).arg(path);
+    Ok(command)
+}
+
+/// CPU time of a process's threads. Those of a run that has ended let go of it, and are as good as idle.
+fn cpu_nanoseconds(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
+        sum += schedstat.split_whitespace().next().ok_or("schedstat has numbers")?.parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+fn peak_memory_mib(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+}
+
+/// Adds the seconds of some scrapes; gives the bytes of one.
+fn scrapes(address: &str, figure: &mut Figure) -> Result<usize> {
+    let mut bytes = 0;
+    for _ in 0..SCRAPES {
+        let start = Instant::now();
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        figure.add(start.elapsed().as_secs_f64());
+        bytes = answer.len();
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(bytes)
+}
