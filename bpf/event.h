@@ -1,8 +1,8 @@
 /* What every program shares: the ring that records go out by, the counters that account for each hit, and the helpers
  * that read the node's memory. In: arguments of a tracepoint. Out: a record in `ring`, or a count in `counters`.
  *
- * A record is a struct that starts with struct event_header, followed by a text and, for a P2P message, its payload;
- * no padding, no terminating zero. User space has these structs from this object's BTF: they are written once, here. */
+ * A record is a struct that starts with struct event_header, followed by a text and, for a P2P message, its payload,
+ * without a terminating zero. User space has these structs from this object's BTF: they are written once, here. */
 #ifndef BITCOINTAP_EVENT_H
 #define BITCOINTAP_EVENT_H
 
@@ -94,7 +94,8 @@ EXPORT(enum, loss_reason);
 EXPORT(struct, event_header);
 EXPORT(struct, losses_record);
 
-/* Programs on one CPU interrupt each other, so that even counters need atomics. Gives how many hits there were before. */
+/* Programs on one CPU interrupt each other, so that even counters need atomics. Gives how many hits there were before.
+ */
 static __always_inline __u64 count_fired(enum tracepoint tracepoint)
 {
 	return __sync_fetch_and_add(&counters[tracepoint].fired, 1);
@@ -167,6 +168,15 @@ static __always_inline long send(enum tracepoint tracepoint, struct event_header
 	return error;
 }
 
+/* The zero-based argument of a tracepoint, widened by its own width and sign. */
+static __always_inline long argument(struct pt_regs *ctx, __u64 index)
+{
+	long value;
+
+	bpf_usdt_arg(ctx, index, &value);
+	return value;
+}
+
 /* Where an argument of the program's tracepoint stands, set before loading from what the node's program says of itself.
  * The verifier drops the code that these constants rule out: what is left for an argument in a register is one load, a
  * tenth of what libbpf's bpf_usdt_arg takes, which finds all that out anew at each hit. */
@@ -197,7 +207,7 @@ EXPORT(enum, place);
 
 #define WORD(number)                                                                                                   \
 	case number:                                                                                                   \
-		asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(value) : "r"(ctx), "i"(8 * (number)));                      \
+		asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(value) : "r"(ctx), "i"(8 * (number)));                    \
 		break;
 #define WORDS(first) WORD(first) WORD(first + 1) WORD(first + 2) WORD(first + 3)
 
@@ -210,26 +220,29 @@ static __always_inline long register_word(struct pt_regs *ctx, __u8 word)
 		WORDS(0)
 		WORDS(4)
 		WORDS(8)
+#ifdef __TARGET_ARCH_x86
+		/* Of the others only the stack pointer. */
+		WORD(12) WORD(13) WORD(14) WORD(19)
+#else
 		WORDS(12)
 		WORDS(16)
 		WORDS(20)
 		WORDS(24)
 		WORDS(28)
+#endif
 	}
 	return value;
 }
 
-/* The zero-based argument of a tracepoint, widened by its own width and sign. */
-static __always_inline long argument(struct pt_regs *ctx, __u64 index)
+/* As argument(), for tracepoints that fire often: fast, but much code. */
+static __always_inline long quick_argument(struct pt_regs *ctx, __u64 index)
 {
 	const volatile struct argument_place *at = &places[index];
 	__u32 unused_bits = 64 - 8 * at->bytes;
 	long value;
 
-	if (at->place == PLACE_OTHER) {
-		bpf_usdt_arg(ctx, index, &value);
-		return value;
-	}
+	if (at->place == PLACE_OTHER)
+		return argument(ctx, index);
 	if (at->place == PLACE_CONSTANT)
 		return at->offset;
 	value = register_word(ctx, at->word);

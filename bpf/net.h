@@ -26,8 +26,8 @@ enum payload_state {
 	PAYLOAD_BEGINNING,
 };
 
-/* Text: the peer's address. After it `size` bytes if `payload` is PAYLOAD_WHOLE, `copied` if it is PAYLOAD_BEGINNING; and any
- * number of bytes that mean nothing. */
+/* Text: the peer's address. After it `size` bytes if `payload` is PAYLOAD_WHOLE, `copied` if it is PAYLOAD_BEGINNING;
+ * and any number of bytes that mean nothing. */
 struct message_record {
 	struct event_header header;
 	__s64 peer_id;
@@ -121,10 +121,15 @@ struct {
 	__type(value, __u32);
 } payload_limits SEC(".maps");
 
-/* Peers of which a record has told address and connection type: (number + 1) << 8 | type, each in the place of its number. So
- * both are read once, not for each message. */
+/* Peers of which a record has told address and connection type: (number + 1) << 8 | type, each in the place of its
+ * number. So both are read once, not for each message. */
 #define KNOWN_PEERS 4096
-__u64 known_peers[KNOWN_PEERS] SEC(".data.peers") = {};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KNOWN_PEERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} known_peers SEC(".maps");
 
 EXPORT(enum, listed);
 EXPORT(enum, payload_state);
@@ -185,9 +190,8 @@ static __always_inline int is_wanted(__u32 listed, void *map, const void *key)
 	return listed == ONLY_LISTED ? is_listed : !is_listed;
 }
 
-static __always_inline int is_wanted_peer(struct pt_regs *ctx, __s64 *peer_id)
+static __always_inline int is_wanted_peer(const __s64 *peer_id)
 {
-	*peer_id = argument(ctx, 0);
 	return is_wanted(peers_listed, &peers, peer_id);
 }
 
@@ -251,7 +255,17 @@ static __always_inline __u64 known_peer(__s64 peer_id, __u8 type)
 
 static __always_inline __u64 *place_of_peer(__s64 peer_id)
 {
-	return &known_peers[peer_id & (KNOWN_PEERS - 1)];
+	__u32 place = peer_id & (KNOWN_PEERS - 1);
+
+	return bpf_map_lookup_elem(&known_peers, &place);
+}
+
+static __always_inline void peer_was_told(const struct message_record *record)
+{
+	__u64 *place = place_of_peer(record->peer_id);
+
+	if (place)
+		*place = known_peer(record->peer_id, record->connection_type);
 }
 
 /* How many bytes of a payload some output wants. */
@@ -269,8 +283,8 @@ static __always_inline __u64 wanted_bytes(__u64 size, const __u8 *command)
 	return size;
 }
 
-/* Reads memory of the node as read_bytes does. `size` is never more than `most`; the verifier, which has lost sight of that,
- * is told. */
+/* Reads memory of the node as read_bytes does. `size` is never more than `most`; the verifier, which has lost sight of
+ * that, is told. */
 static __always_inline long read_payload(void *to, __u64 size, __u64 most, const void *from)
 {
 	asm volatile("" : "+r"(size));
@@ -306,27 +320,29 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		char address[TEXT_SIZE];
 	} record;
 	struct bpf_dynptr out;
-	__u64 hit, size, copied, head, known;
+	__u64 hit, size, copied, head, known, *place;
 	const void *from;
 	long length = 0;
 
 	hit = count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
-	size = argument(ctx, 4);
-	if (size < min_size || size > max_size || !is_wanted_peer(ctx, &record.fixed.peer_id)) {
+	size = quick_argument(ctx, 4);
+	record.fixed.peer_id = quick_argument(ctx, 0);
+	if (size < min_size || size > max_size || !is_wanted_peer(&record.fixed.peer_id)) {
 		count_filtered(tracepoint);
 		return 0;
 	}
-	known = *(volatile __u64 *)place_of_peer(record.fixed.peer_id);
+	place = place_of_peer(record.fixed.peer_id);
+	known = place ? *(volatile __u64 *)place : 0;
 	record.fixed.connection_type = known;
 	record.fixed.is_known_peer = known && known == known_peer(record.fixed.peer_id, known);
 	if (!record.fixed.is_known_peer)
-		record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
+		record.fixed.connection_type = read_connection_type((const char *)quick_argument(ctx, 2));
 	if (!is_wanted_type(record.fixed.connection_type)) {
 		count_filtered(tracepoint);
 		return 0;
 	}
-	if (read_text((char *)record.fixed.command, COMMAND_SIZE, (const char *)argument(ctx, 3)) < 0) {
+	if (read_text((char *)record.fixed.command, COMMAND_SIZE, (const char *)quick_argument(ctx, 3)) < 0) {
 		count_lost(tracepoint, UNREADABLE);
 		return 0;
 	}
@@ -342,7 +358,7 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 			       : copied		    ? PAYLOAD_BEGINNING
 			       : size > PAYLOAD_MAX ? PAYLOAD_TOO_LARGE
 						    : PAYLOAD_NOT_WANTED;
-	from = (const void *)argument(ctx, 5);
+	from = (const void *)quick_argument(ctx, 5);
 	if (record.fixed.is_known_peer) {
 		if (tell_losses(&record.fixed.header)) {
 			count_lost(tracepoint, RING_FULL);
@@ -357,7 +373,7 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		SEND_IN(1024)
 		SEND_IN(2048)
 	} else {
-		length = read_record_text(&record.fixed.header, record.address, (const char *)argument(ctx, 1));
+		length = read_record_text(&record.fixed.header, record.address, (const char *)quick_argument(ctx, 1));
 		if (length < 0) {
 			count_lost(tracepoint, UNREADABLE);
 			return 0;
@@ -367,8 +383,7 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 	head = sizeof(record.fixed) + length;
 	if (!copied) {
 		if (!send(tracepoint, &record.fixed.header, head))
-			*place_of_peer(record.fixed.peer_id) =
-				known_peer(record.fixed.peer_id, record.fixed.connection_type);
+			peer_was_told(&record.fixed);
 		return 0;
 	}
 	if (tell_losses(&record.fixed.header)) {
@@ -385,7 +400,7 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		record.fixed.payload = PAYLOAD_UNREADABLE;
 	bpf_dynptr_write(&out, 0, &record, head, 0);
 	bpf_ringbuf_submit_dynptr(&out, wake_flags());
-	*place_of_peer(record.fixed.peer_id) = known_peer(record.fixed.peer_id, record.fixed.connection_type);
+	peer_was_told(&record.fixed);
 	return 0;
 }
 
@@ -412,8 +427,9 @@ static __always_inline int connection(struct pt_regs *ctx, enum tracepoint trace
 
 	count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
+	record.fixed.peer_id = argument(ctx, 0);
 	record.fixed.connection_type = read_connection_type((const char *)argument(ctx, 2));
-	if (!is_wanted_peer(ctx, &record.fixed.peer_id) || !is_wanted_type(record.fixed.connection_type)) {
+	if (!is_wanted_peer(&record.fixed.peer_id) || !is_wanted_type(record.fixed.connection_type)) {
 		count_filtered(tracepoint);
 		return 0;
 	}
@@ -467,7 +483,8 @@ int net_misbehaving_connection(struct pt_regs *ctx)
 
 	count_fired(NET_MISBEHAVING_CONNECTION);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
-	if (!is_wanted_peer(ctx, &record.fixed.peer_id)) {
+	record.fixed.peer_id = argument(ctx, 0);
+	if (!is_wanted_peer(&record.fixed.peer_id)) {
 		count_filtered(NET_MISBEHAVING_CONNECTION);
 		return 0;
 	}

@@ -45,7 +45,7 @@ int utxocache_flush(struct pt_regs *ctx)
  * not matter to the sums. */
 static __always_inline int coin(struct pt_regs *ctx, enum tracepoint tracepoint)
 {
-	long value = argument(ctx, 3);
+	long value = quick_argument(ctx, 3);
 
 	count_fired(tracepoint);
 	/* No coin has less than 0, and a counter must not go down. */
@@ -57,13 +57,13 @@ static __always_inline int coin(struct pt_regs *ctx, enum tracepoint tracepoint)
 	}
 
 	struct coin_record record = {.header = header(tracepoint), .value = value};
-	if (read_bytes(record.txid, HASH_SIZE, (const void *)argument(ctx, 0))) {
+	if (read_bytes(record.txid, HASH_SIZE, (const void *)quick_argument(ctx, 0))) {
 		count_lost(tracepoint, UNREADABLE);
 		return 0;
 	}
-	record.vout = argument(ctx, 1);
-	record.height = argument(ctx, 2);
-	record.is_coinbase = argument(ctx, 4) != 0;
+	record.vout = quick_argument(ctx, 1);
+	record.height = quick_argument(ctx, 2);
+	record.is_coinbase = quick_argument(ctx, 4) != 0;
 	send(tracepoint, &record.header, sizeof(record));
 	return 0;
 }

@@ -175,6 +175,11 @@ impl Batch {
 
     /// A record that these parts make up.
     pub(super) fn push_parts<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if self.bytes.len() + length > Self::FULL {
+            // The last one: room for more would be for nothing.
+            self.bytes.reserve_exact(length);
+        }
         parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
         self.ends.push(self.bytes.len());
     }
