@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 const HIT_ROUNDS: usize = 7;
 const TOOL_ROUNDS: usize = 3;
+const TOOL_SECONDS: u64 = 4;
 
 /// Measures what bitcointap costs.
 #[derive(Parser)]
@@ -35,8 +36,11 @@ enum Command {
         /// Rounds
         #[arg(long, default_value_t = TOOL_ROUNDS)]
         rounds: usize,
+        /// Seconds for which the node fires in each measurement
+        #[arg(long, default_value_t = TOOL_SECONDS)]
+        seconds: u64,
     },
-    /// Attach empty programs to the tracepoints that bitcointap attaches by default, until SIGINT: the floor of a real node
+    /// Attach empty programs to the tracepoints that bitcointap attaches by default, until the input ends: the floor of a real node
     Empty {
         /// The node
         #[arg(long)]
@@ -46,9 +50,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        None => node_side::measure(HIT_ROUNDS).and_then(|()| our_side::measure(TOOL_ROUNDS)),
+        None => node_side::measure(HIT_ROUNDS).and_then(|()| our_side::measure(TOOL_ROUNDS, TOOL_SECONDS)),
         Some(Command::Hits { rounds }) => node_side::measure(rounds),
-        Some(Command::Tool { rounds }) => our_side::measure(rounds),
+        Some(Command::Tool { rounds, seconds }) => our_side::measure(rounds, seconds),
         Some(Command::Empty { pid }) => empty::hold(pid),
     };
     match result {

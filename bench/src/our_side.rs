@@ -1,5 +1,5 @@
-//! What bitcointap takes of the machine: CPU for each event, memory, how long a scrape and a start take. The simulated node fires
-//! on one core, bitcointap runs on another. In: commands and scenarios. Out: rows.
+//! What bitcointap takes of the machine: CPU for each event, memory, the rate at which it begins to lose, how long a scrape and a
+//! start take. The simulated node fires on one core, bitcointap runs on another. In: commands and scenarios. Out: rows.
 
 use std::{
     fs,
@@ -16,8 +16,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Result, table::Figure};
 
-/// How long the node fires in each measurement.
-const SECONDS: u64 = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Scrapes whose median is told.
 const SCRAPES: usize = 20;
@@ -45,29 +43,31 @@ struct Cost {
     fired: u64,
 }
 
-pub fn measure(rounds: usize) -> Result<()> {
+/// The node fires for so many seconds in each measurement.
+pub fn measure(rounds: usize, seconds: u64) -> Result<()> {
     let mut costs: Vec<Cost> = (0..COMMANDS.len() * SCENARIOS.len()).map(|_| Cost::default()).collect();
     let [mut idle, mut busy, mut started] = [Figure::default(), Figure::default(), Figure::default()];
     let mut bytes = 0;
     for _ in 0..rounds {
         let cases = COMMANDS.iter().flat_map(|command| SCENARIOS.iter().map(move |scenario| (command, scenario)));
         for ((command, scenario), cost) in cases.zip(&mut costs) {
-            let mut node = Node::start(scenario.1)?;
-            let tool = Tool::start(command.1, node.child.id())?;
-            started.add(tool.attached_after.as_secs_f64());
             let is_flood = scenario.0.starts_with("flood");
+            let mut running = Running::start(command.1, scenario.1, seconds)?;
+            let tool = &running.tool;
+            started.add(tool.attached_after.as_secs_f64());
             if let (Some(address), true) = (&tool.address, is_flood) {
                 bytes = scrapes(address, &mut idle)?;
             }
             let before = cpu_nanoseconds(tool.child.id())?;
             let start = Instant::now();
-            node.go()?;
+            running.node.go()?;
             if let (Some(address), true) = (&tool.address, is_flood) {
                 scrapes(address, &mut busy)?;
             }
-            node.wait()?;
+            running.node.wait()?;
             let took = start.elapsed();
-            let [fired, lost] = tool.counted()?;
+            let tool = &running.tool;
+            let Counted { fired, lost } = tool.counted()?;
             let cpu = cpu_nanoseconds(tool.child.id()).unwrap_or(before) - before;
             cost.rate.add(fired as f64 / took.as_secs_f64());
             cost.cpu_us.add(cpu as f64 / 1e3 / fired as f64);
@@ -92,6 +92,14 @@ pub fn measure(rounds: usize) -> Result<()> {
             cost.lost
         );
     }
+    println!("\n{:22} {:>26} {:>22}", "COMMAND", "EVENTS/S WITHOUT LOSS", "EVENTS/S WITH LOSS");
+    for (name, arguments) in COMMANDS {
+        let [without, with] = loss_begins(arguments)?.map(|rate| match rate {
+            Some(rate) => format!("{rate:.0}"),
+            None => "none seen".into(),
+        });
+        println!("{name:22} {without:>26} {with:>22}");
+    }
     println!("\n{:42} {:>10} {:>15}", "TIME", "MS", "SPREAD");
     for (name, figure) in [
         (format!("a scrape of {} kB, idle", bytes / 1000), idle),
@@ -104,16 +112,51 @@ pub fn measure(rounds: usize) -> Result<()> {
     Ok(())
 }
 
+/// The highest rate of the flood at which nothing is lost, and the lowest at which something is, in events a second; `None` where
+/// there is no such rate. A sixteenth of the highest rate that the node can fire at is told apart.
+fn loss_begins(arguments: &[&str]) -> Result<[Option<f64>; 2]> {
+    const SECONDS: u64 = 2;
+    let lost_at = |rate: &str| -> Result<(f64, bool)> {
+        let mut running = Running::start(arguments, &["--scenario", "flood", "--rate", rate], SECONDS)?;
+        running.node.go()?;
+        running.node.wait()?;
+        let Counted { fired, lost } = running.tool.counted()?;
+        Ok((fired as f64 / SECONDS as f64, lost > 0))
+    };
+    let (mut least, mut most) = (None, None);
+    let mut rate = String::from("max");
+    for _ in 0..5 {
+        let (fired, is_lost) = lost_at(&rate)?;
+        *(if is_lost { &mut most } else { &mut least }) = Some(fired);
+        let Some(most) = most else { break };
+        rate = format!("{:.0}", (least.unwrap_or(0.0) + most) / 2.0);
+    }
+    Ok([least, most])
+}
+
+/// A node, and what is attached to it.
+struct Running {
+    tool: Tool,
+    node: Node,
+}
+
+impl Running {
+    fn start(command: &[&str], scenario: &[&str], seconds: u64) -> Result<Self> {
+        let node = Node::start(scenario, seconds)?;
+        Ok(Self { tool: Tool::start(command, node.child.id())?, node })
+    }
+}
+
 /// The simulated node, which fires when it is told to.
 struct Node {
     child: Child,
 }
 
 impl Node {
-    fn start(scenario: &[&str]) -> Result<Self> {
+    fn start(scenario: &[&str], seconds: u64) -> Result<Self> {
         let child = on_core(0, "simnode")?
             .args(scenario)
-            .args(["--duration", &SECONDS.to_string(), "--wait"])
+            .args(["--duration", &seconds.to_string(), "--wait"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -142,6 +185,12 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Events of a run.
+struct Counted {
+    fired: u64,
+    lost: u64,
 }
 
 /// bitcointap, attached.
@@ -185,14 +234,14 @@ impl Tool {
         }
     }
 
-    /// Fired and lost, as it says when the node has ended.
-    fn counted(&self) -> Result<[u64; 2]> {
+    /// As it says when the node has ended.
+    fn counted(&self) -> Result<Counted> {
         let line = self.line("the node has ended")?;
         let field = |name: &str| {
             let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
             value.and_then(|value| value.parse().ok()).ok_or(format!("no {name} in {line}"))
         };
-        Ok([field("fired=")?, field("lost=")?])
+        Ok(Counted { fired: field("fired=")?, lost: field("lost=")? })
     }
 }
 
