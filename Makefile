@@ -5,7 +5,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: demo test build install setup format
+.PHONY: demo test bench build install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -23,6 +23,12 @@ test:
 	$(CARGO) build --workspace --bins --locked
 	@[ -z '$(SUDO)' ] || echo 'sudo is needed to attach to tracepoints'
 	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') $(CARGO) test --workspace --locked
+
+# What bitcointap costs the node and the machine: a table of figures of one run, and what each step of an event takes. Some minutes.
+bench: setup
+	$(CARGO) build --release --workspace --bins --locked
+	$(SUDO) target/release/bench
+	$(CARGO) bench --locked
 
 build: setup
 	$(CARGO) build --release --locked
@@ -45,4 +51,4 @@ setup:
 
 format:
 	$(CARGO) fmt --all
-	clang-format -i bpf/*.h bpf/*.c simnode/*.c
+	clang-format -i bpf/*.h bpf/*.c bench/bpf/*.c simnode/*.c
