@@ -57,6 +57,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "metrics")]
+mod commands;
 pub mod doctor;
 mod error;
 pub mod event;
