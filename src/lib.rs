@@ -59,6 +59,8 @@
 
 #[cfg(feature = "metrics")]
 mod commands;
+#[cfg(feature = "metrics")]
+mod connected;
 pub mod doctor;
 mod error;
 pub mod event;

@@ -213,8 +213,7 @@ impl Live {
 
     /// A tap is attached to a run of the node.
     pub fn attached(&mut self, run: &Run) {
-        let messages = [Tracepoint::NetInboundMessage, Tracepoint::NetOutboundMessage];
-        self.peers.hears_messages = messages.iter().all(|&it| run.attached.contains(it));
+        self.peers.attach(run.attached);
         self.happenings.connection(self.time, Happened::NodeAttached { pid: run.pid });
         self.run = Ok(run.clone());
     }
