@@ -57,6 +57,10 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "metrics")]
+mod commands;
+#[cfg(feature = "metrics")]
+mod connected;
 pub mod doctor;
 mod error;
 pub mod event;

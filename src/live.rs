@@ -25,19 +25,16 @@ pub use self::{
     rates::{History, Rates},
 };
 use crate::{
+    commands,
     event::{
         Event, Kind, Moment, Time,
         mempool::Mempool,
         net::{Connection, Message},
         validation::Validation,
     },
-    p2p::{COMMANDS, command_index},
     tap::{Batch, Counters, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
-
-/// The name of commands that Bitcoin Core has never had.
-const OTHER: &str = "other";
 
 /// The state.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ pub struct Live {
     counted_before: [Counters; Tracepoint::COUNT],
     counted: [Counters; Tracepoint::COUNT],
     ring_buffer: (u64, u64),
-    /// By command, the last of which is any other; inbound and outbound.
+    /// By [`commands::place`]; inbound and outbound.
     commands: Vec<[Traffic; 2]>,
     current: Second,
     history: VecDeque<Second>,
@@ -175,7 +172,7 @@ impl Live {
             counted_before: Default::default(),
             counted: Default::default(),
             ring_buffer: (0, 0),
-            commands: vec![Default::default(); COMMANDS.len() + 1],
+            commands: commands::names().map(|_| Default::default()).collect(),
             current: Second::default(),
             history: VecDeque::new(),
             peers: Peers::default(),
@@ -216,8 +213,7 @@ impl Live {
 
     /// A tap is attached to a run of the node.
     pub fn attached(&mut self, run: &Run) {
-        let messages = [Tracepoint::NetInboundMessage, Tracepoint::NetOutboundMessage];
-        self.peers.hears_messages = messages.iter().all(|&it| run.attached.contains(it));
+        self.peers.attach(run.attached);
         self.happenings.connection(self.time, Happened::NodeAttached { pid: run.pid });
         self.run = Ok(run.clone());
     }
@@ -274,8 +270,7 @@ impl Live {
 
     fn message(&mut self, message: &Message<'_>) {
         let meta = &message.meta;
-        let index = command_index(meta.command).unwrap_or(COMMANDS.len());
-        self.commands[index][usize::from(!meta.inbound)].count(self.second, meta.size);
+        self.commands[commands::place(meta.command)][usize::from(!meta.inbound)].count(self.second, meta.size);
         let (messages, bytes) = if meta.inbound {
             (&mut self.current.inbound_messages, &mut self.current.inbound_bytes)
         } else {
@@ -340,8 +335,7 @@ impl Live {
 
     /// What can be seen now.
     pub fn snapshot(&self) -> Snapshot {
-        let names = COMMANDS.iter().copied().chain([OTHER]);
-        let came = names.zip(&self.commands).filter(|(_, traffic)| traffic.iter().any(|it| !it.is_empty()));
+        let came = commands::names().zip(&self.commands).filter(|(_, traffic)| traffic.iter().any(|it| !it.is_empty()));
         let commands = came.map(|(command, traffic)| {
             let [inbound, outbound] = traffic.each_ref().map(|it| it.rates(self.second));
             Command { command, inbound, outbound }

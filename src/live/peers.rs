@@ -1,15 +1,13 @@
-//! Who is connected now, and what each does. In: messages and connection events of one run of the node. Out: a row for each.
-//!
-//! A message may come before the opening of its connection or after its closing, and either may be lost: so peers are told apart
-//! by the node's number, which is never used twice in a run.
+//! What each peer does that is connected. In: messages and connection events of one run of the node. Out: a row for each.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     rates::{Rates, Traffic},
     seconds,
 };
 use crate::{
+    connected::{Connected, Found},
     event::{
         Moment, Time,
         net::{Conn, ConnectionType, Message},
@@ -17,28 +15,15 @@ use crate::{
     metrics::cut,
     network::Network,
     p2p,
-    table::Table,
+    tracepoint::Tracepoints,
 };
 
-/// Peers that are kept; the node's own default is 125. The one with the lowest number goes when one more comes.
-pub(super) const MOST: usize = 4096;
-const MOST_CLOSED: usize = 4096;
-/// How long a closed peer is remembered, so that its last messages do not bring it back.
-const CLOSED_FOR: Duration = Duration::from_secs(60);
-/// A peer that was silent for so long is gone and its closing lost: Bitcoin Core closes a connection that is silent for 20
-/// minutes.
-const SILENT_FOR: Duration = Duration::from_secs(30 * 60);
-const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of a user agent that are kept: Bitcoin Core's MAX_SUBVERSION_LENGTH.
 const USER_AGENT: usize = 256;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Peers {
-    open: BTreeMap<i64, Peer>,
-    closed: Table<i64, ()>,
-    /// Whether messages of both directions come, so that silence means something.
-    pub(super) hears_messages: bool,
-    looked_for_silent: Moment,
+    connected: Connected<Peer, ()>,
     dropped: u64,
 }
 
@@ -49,7 +34,6 @@ pub(super) struct Peer {
     pub(super) network: Network,
     opened: Option<Time>,
     seen: Time,
-    last_heard: Moment,
     inbound: Traffic,
     outbound: Traffic,
     pub(super) user_agent: Option<String>,
@@ -90,31 +74,23 @@ pub struct Row {
     pub offences: u32,
 }
 
-impl Default for Peers {
-    fn default() -> Self {
-        Self {
-            open: BTreeMap::new(),
-            closed: Table::new(MOST_CLOSED, CLOSED_FOR),
-            hears_messages: false,
-            looked_for_silent: Moment::default(),
-            dropped: 0,
-        }
-    }
-}
-
 impl Peers {
+    pub(super) fn attach(&mut self, attached: Tracepoints) {
+        self.connected.attach(attached);
+    }
+
     pub(super) fn message(&mut self, time: Time, moment: Moment, second: u64, message: &Message<'_>) {
         let meta = &message.meta;
-        let peer = match self.open.get_mut(&meta.peer_id) {
-            Some(peer) => peer,
-            None => {
+        let peer = match self.connected.heard_of(moment, meta.peer_id) {
+            Found::Open(peer) => peer,
+            Found::Closed(()) => return,
+            Found::New => {
                 let network = Network::from_address(&meta.addr, meta.conn_type);
-                self.enter(moment, meta.peer_id, Peer::new(time, moment, &meta.addr, meta.conn_type, network));
-                let Some(peer) = self.open.get_mut(&meta.peer_id) else { return };
+                self.enter(moment, meta.peer_id, Peer::new(time, &meta.addr, meta.conn_type, network));
+                let Some(peer) = self.connected.get_mut(meta.peer_id) else { return };
                 peer
             }
         };
-        peer.last_heard = moment;
         let traffic = if meta.inbound { &mut peer.inbound } else { &mut peer.outbound };
         traffic.count(second, meta.size);
         match (&message.msg, meta.inbound) {
@@ -130,45 +106,41 @@ impl Peers {
     /// An opening, which knows better than a message did.
     pub(super) fn opened(&mut self, time: Time, moment: Moment, conn: &Conn<'_>) {
         let network = Network::from_number(conn.network);
-        let mut peer = Peer::new(time, moment, &conn.addr, conn.conn_type, network);
-        peer.opened = Some(time);
-        if let Some(before) = self.open.remove(&conn.peer_id) {
-            let Peer { address, connection_type, network, opened, .. } = peer;
-            peer = Peer { address, connection_type, network, opened, ..before };
+        let opened = Peer { opened: Some(time), ..Peer::new(time, &conn.addr, conn.conn_type, network) };
+        match self.connected.heard_of(moment, conn.peer_id) {
+            Found::Open(peer) => {
+                let Peer { address, connection_type, network, opened, .. } = opened;
+                (peer.address, peer.connection_type) = (address, connection_type);
+                (peer.network, peer.opened) = (network, opened);
+            }
+            Found::Closed(()) => {}
+            Found::New => self.enter(moment, conn.peer_id, opened),
         }
-        self.enter(moment, conn.peer_id, peer);
     }
 
     pub(super) fn closed(&mut self, moment: Moment, peer_id: i64) -> Option<Peer> {
-        while self.closed.pop_old(moment).is_some() {}
-        self.closed.insert(moment, peer_id, ());
-        self.open.remove(&peer_id)
+        let (peer, _forgotten) = self.connected.close(moment, peer_id, |_| ());
+        peer
     }
 
     pub(super) fn misbehaved(&mut self, peer_id: i64) -> Option<&Peer> {
-        let peer = self.open.get_mut(&peer_id)?;
+        let peer = self.connected.get_mut(peer_id)?;
         peer.offences += 1;
         Some(peer)
     }
 
     /// The node has ended, and its numbers with it. How many fell out is told on.
     pub(super) fn clear(&mut self) {
-        self.open.clear();
-        self.closed.clear();
+        drop(self.connected.clear());
     }
 
     /// A second begins.
     pub(super) fn begin(&mut self, second: u64, now: Moment) {
-        for peer in self.open.values_mut() {
+        for peer in self.connected.values_mut() {
             peer.inbound.begin(second);
             peer.outbound.begin(second);
         }
-        if self.hears_messages && now.since(self.looked_for_silent) >= LOOK_EVERY {
-            self.looked_for_silent = now;
-            let before = self.open.len();
-            self.open.retain(|_, peer| now.since(peer.last_heard) < SILENT_FOR);
-            self.dropped += (before - self.open.len()) as u64;
-        }
+        self.connected.drop_silent(now, |_| self.dropped += 1);
     }
 
     /// Peers that fell out since there were too many, or were silent for too long.
@@ -177,7 +149,7 @@ impl Peers {
     }
 
     pub(super) fn rows(&self, second: u64, hides_addresses: bool) -> Vec<Row> {
-        let row = |(&id, peer): (&i64, &Peer)| Row {
+        let row = |(id, peer): (i64, &Peer)| Row {
             id,
             address: (!hides_addresses).then(|| peer.address.clone()),
             connection_type: peer.connection_type.name(),
@@ -191,31 +163,24 @@ impl Peers {
             user_agent: peer.user_agent.clone(),
             offences: peer.offences,
         };
-        self.open.iter().map(row).collect()
+        self.connected.iter().map(row).collect()
     }
 
     fn enter(&mut self, moment: Moment, peer_id: i64, peer: Peer) {
-        while self.closed.pop_old(moment).is_some() {}
-        if self.closed.get(&peer_id).is_some() {
-            return;
-        }
-        self.open.insert(peer_id, peer);
-        if self.open.len() > MOST {
-            self.open.pop_first();
+        if self.connected.enter(moment, peer_id, peer).is_some() {
             self.dropped += 1;
         }
     }
 }
 
 impl Peer {
-    fn new(time: Time, moment: Moment, address: &str, connection_type: ConnectionType, network: Network) -> Self {
+    fn new(time: Time, address: &str, connection_type: ConnectionType, network: Network) -> Self {
         Self {
             address: address.to_owned(),
             connection_type,
             network,
             opened: None,
             seen: time,
-            last_heard: moment,
             inbound: Traffic::default(),
             outbound: Traffic::default(),
             user_agent: None,

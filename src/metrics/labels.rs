@@ -4,9 +4,10 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use crate::{
+    commands,
     event::net::ConnectionType,
     network::Network,
-    p2p::{COMMANDS, command_index},
+    p2p::COMMANDS,
     tracepoint::{LossReason, Tracepoint},
 };
 
@@ -75,13 +76,11 @@ pub(super) fn network() -> Label {
 
 /// The type of a message.
 pub(super) fn command() -> Label {
-    Label::new("command", COMMANDS.iter().copied().chain(["other"]))
+    Label::new("command", commands::names())
 }
 
 /// Its place in [`command`].
-pub(super) fn command_place(command: &str) -> usize {
-    command_index(command).unwrap_or(COMMANDS.len())
-}
+pub(super) use commands::place as command_place;
 
 /// Commands whose payload has no fixed size, of those that today's nodes send. Not those that are history (`alert`,
 /// `reject`, …) and not unknown ones, about whose sizes a peer could say anything.
@@ -236,7 +235,7 @@ mod tests {
             let sized = sized_command_place(place).map(|place| sized_command().values[place].text.clone());
             assert_eq!(sized, SIZED_COMMANDS.contains(&&*value.text).then_some(value.text.clone()));
         }
-        assert!(SIZED_COMMANDS.iter().all(|&command| command_index(command).is_some()));
+        assert!(SIZED_COMMANDS.iter().all(|command| COMMANDS.contains(command)));
         assert_eq!(command().values[command_place("made-up")].text, "other");
         assert_eq!(removal_reason().values[removal_reason_place("made-up")].text, "other");
         assert_eq!(removal_reason().values[removal_reason_place("block")].text, "block");

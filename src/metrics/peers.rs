@@ -1,27 +1,24 @@
 //! Who is connected. In: messages and connection events of one run of the node. Out: the gauge of open connections, those of
 //! inbound netgroups (`netgroups.rs`), and what is known of a peer.
-//!
-//! A message may come before the opening of its connection or after its closing, and either may be lost; so peers are kept
-//! by the node's number, which is never used twice in a run.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{mem, net::IpAddr};
 
 use super::{
     Options,
     family::{Gauges, Registered, families},
-    labels::{CLOSINGS, MESSAGES, connection_type, network},
+    labels::{CLOSINGS, connection_type, network},
     listed::{InLists, Lists},
     netgroups::{Netgroup, Netgroups},
     state::{Cause, Of, State},
 };
 use crate::{
+    connected::{Connected, Found},
     event::{
         Moment,
         net::{Conn, ConnectionType, Meta},
     },
     network::{Network, ip_of},
     networks::Networks,
-    table::Table,
     tracepoint::Tracepoints,
 };
 
@@ -34,35 +31,20 @@ families! {
     }
 }
 
-/// Peers that are kept; the node's own default is 125. When one more comes the one with the lowest number falls out: its
-/// closing was likely lost, and if not, its next message brings it back.
-const MOST_OPEN: usize = 4096;
-
-/// Closed peers that are kept.
-const MOST_CLOSED: usize = 4096;
-
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// How long a closed peer is remembered.
-const CLOSED_FOR: Duration = MINUTE;
-
-/// A peer that was silent for so long is gone and its closing lost: Bitcoin Core pings every 2 minutes and closes a
-/// connection that is silent for 20.
-const SILENT_FOR: Duration = Duration::from_secs(30 * 60);
-
 /// The peers of one run of the node.
 pub(super) struct Peers {
-    families: Families,
-    netgroups: Netgroups,
+    counts: Counts,
     lists: Lists,
-    open: BTreeMap<i64, Peer>,
-    /// With the lists that they were in.
-    closed: Table<i64, InLists>,
-    /// Whether messages of both directions come, so that silence means something.
-    hears_messages: bool,
-    looked_for_silent: Option<Moment>,
+    /// Closed ones with the lists that they were in.
+    connected: Connected<Peer, InLists>,
     /// When inbound messages were lost last.
     lost_messages: Option<Moment>,
+}
+
+/// How many there are of what kind.
+struct Counts {
+    families: Families,
+    netgroups: Netgroups,
 }
 
 #[derive(Debug)]
@@ -72,7 +54,6 @@ struct Peer {
     /// As far as it is the peer's own, and an IP address.
     address: Option<IpAddr>,
     lists: InLists,
-    last_heard: Moment,
     /// When its opening was seen.
     opened: Option<Moment>,
     /// Whether a message came from it.
@@ -101,40 +82,44 @@ fn own_address(address: &str, network: Network) -> Option<IpAddr> {
     }
 }
 
+fn lists_of(lists: &Lists, conn: &Conn<'_>) -> InLists {
+    lists.with(own_address(&conn.addr, Network::from_number(conn.network)))
+}
+
 impl Peers {
     pub(super) fn new(options: &Options) -> Self {
         Self {
-            families: Families::new(options),
-            netgroups: Netgroups::new(options),
+            counts: Counts { families: Families::new(options), netgroups: Netgroups::new(options) },
             lists: Lists::new(options),
-            open: BTreeMap::new(),
-            closed: Table::new(MOST_CLOSED, CLOSED_FOR),
-            hears_messages: false,
-            looked_for_silent: None,
+            connected: Connected::default(),
             lost_messages: None,
         }
     }
 
     pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
-        self.families.attach(attached, registered);
-        self.netgroups.attach(attached, registered);
-        // With a selection of messages not every message of a peer is seen.
-        self.hears_messages = MESSAGES.iter().all(|&messages| attached.contains(messages));
+        self.counts.families.attach(attached, registered);
+        self.counts.netgroups.attach(attached, registered);
+        self.connected.attach(attached);
     }
 
     /// In which lists the peer is. One that is new by a message was there before us, or its opening is yet to come, or lost.
     pub(super) fn message(&mut self, now: Moment, meta: &Meta<'_>, state: &State) -> InLists {
-        if self.hears_messages && self.looked_for_silent.is_none_or(|looked| now.since(looked) >= MINUTE) {
-            self.drop_silent(now, state);
+        self.connected.drop_silent(now, |peer| {
+            self.counts.leave(peer);
+            state.dropped(Of::Peers, Cause::Old);
+        });
+        match self.connected.heard_of(now, meta.peer_id) {
+            Found::Open(peer) => {
+                peer.spoke |= meta.inbound;
+                peer.lists
+            }
+            Found::Closed(&lists) => lists,
+            Found::New => {
+                let network = Network::from_address(&meta.addr, meta.conn_type);
+                let peer = self.peer(meta.conn_type, network, &meta.addr);
+                self.enter(now, meta.peer_id, Peer { spoke: meta.inbound, ..peer }, state)
+            }
         }
-        if let Some(peer) = self.open.get_mut(&meta.peer_id) {
-            peer.last_heard = now;
-            peer.spoke |= meta.inbound;
-            return peer.lists;
-        }
-        let network = Network::from_address(&meta.addr, meta.conn_type);
-        let peer = self.peer(now, meta.conn_type, network, &meta.addr);
-        self.store(meta.peer_id, state, Peer { spoke: meta.inbound, ..peer })
     }
 
     /// In which lists a peer is that only its message tells of, while no peers are kept.
@@ -144,43 +129,65 @@ impl Peers {
 
     /// In which lists a peer is that a connection event tells of.
     pub(super) fn lists_of(&self, conn: &Conn<'_>) -> InLists {
-        self.lists.with(own_address(&conn.addr, Network::from_number(conn.network)))
+        lists_of(&self.lists, conn)
     }
 
     /// An opening. It knows better than a message did.
     pub(super) fn opened(&mut self, now: Moment, conn: &Conn<'_>, state: &State) {
-        let peer = self.peer(now, conn.conn_type, Network::from_number(conn.network), &conn.addr);
-        self.store(conn.peer_id, state, Peer { opened: Some(now), ..peer });
+        self.connection(now, conn, Some(now), state);
     }
 
     /// A connection event that is neither opening nor closing.
     pub(super) fn connected(&mut self, now: Moment, conn: &Conn<'_>, state: &State) {
-        let peer = self.peer(now, conn.conn_type, Network::from_number(conn.network), &conn.addr);
-        self.store(conn.peer_id, state, peer);
+        self.connection(now, conn, None, state);
     }
 
-    fn peer(&self, now: Moment, connection_type: ConnectionType, network: Network, address: &str) -> Peer {
+    fn connection(&mut self, now: Moment, conn: &Conn<'_>, opened: Option<Moment>, state: &State) {
+        let peer = self.peer(conn.conn_type, Network::from_number(conn.network), &conn.addr);
+        match self.connected.heard_of(now, conn.peer_id) {
+            Found::Open(known) => {
+                let peer = Peer { opened: opened.or(known.opened), spoke: known.spoke, ..peer };
+                self.counts.join(&peer);
+                self.counts.leave(&mem::replace(known, peer));
+            }
+            Found::Closed(_) => {}
+            Found::New => {
+                self.enter(now, conn.peer_id, Peer { opened, ..peer }, state);
+            }
+        }
+    }
+
+    fn peer(&self, connection_type: ConnectionType, network: Network, address: &str) -> Peer {
         let address = own_address(address, network);
         let lists = self.lists.with(address);
-        Peer { connection_type, network, address, lists, last_heard: now, opened: None, spoke: false }
+        Peer { connection_type, network, address, lists, opened: None, spoke: false }
+    }
+
+    /// Gives the peer's lists.
+    fn enter(&mut self, now: Moment, peer_id: i64, peer: Peer, state: &State) -> InLists {
+        let lists = peer.lists;
+        self.counts.join(&peer);
+        if let Some(peer) = self.connected.enter(now, peer_id, peer) {
+            self.counts.leave(&peer);
+            state.dropped(Of::Peers, Cause::Full);
+        }
+        lists
     }
 
     /// Whether it was open from its opening to now without a message from the peer.
     pub(super) fn closed(&mut self, now: Moment, conn: &Conn<'_>, state: &State) -> bool {
-        self.forget_closed(now);
-        let peer = self.open.remove(&conn.peer_id);
-        if let Some(peer) = &peer {
-            self.leave(peer);
-        }
-        let lists = match &peer {
+        let lists = |peer: Option<&Peer>| match peer {
             Some(peer) => peer.lists,
-            None => self.lists_of(conn),
+            None => lists_of(&self.lists, conn),
         };
-        if self.closed.insert(now, conn.peer_id, lists).is_some() {
+        let (peer, forgotten) = self.connected.close(now, conn.peer_id, lists);
+        if forgotten.is_some() {
             state.dropped(Of::ClosedPeers, Cause::Full);
         }
+        let Some(peer) = peer else { return false };
+        self.counts.leave(&peer);
         let is_silent = |opened: Moment| self.lost_messages.is_none_or(|lost| lost < opened);
-        peer.is_some_and(|peer| !peer.spoke && peer.opened.is_some_and(is_silent))
+        !peer.spoke && peer.opened.is_some_and(is_silent)
     }
 
     /// Inbound messages are missing, of whatever peers.
@@ -191,45 +198,19 @@ impl Peers {
     /// A list was read again.
     pub(super) fn replace_list(&mut self, name: &str, networks: Networks) {
         self.lists.replace(name, networks);
-        for peer in self.open.values_mut() {
+        for peer in self.connected.values_mut() {
             peer.lists = self.lists.with(peer.address);
         }
     }
 
     /// The node has ended, and its numbers with it.
     pub(super) fn node_gone(&mut self) {
-        while let Some((_, peer)) = self.open.pop_first() {
-            self.leave(&peer);
-        }
-        self.closed.clear();
-        self.looked_for_silent = None;
+        self.connected.clear().for_each(|peer| self.counts.leave(&peer));
         self.lost_messages = None;
     }
+}
 
-    /// Gives the peer's lists.
-    fn store(&mut self, peer_id: i64, state: &State, mut peer: Peer) -> InLists {
-        self.forget_closed(peer.last_heard);
-        if let Some(&lists) = self.closed.get(&peer_id) {
-            return lists;
-        }
-        if let Some(before) = self.open.get(&peer_id) {
-            peer.spoke |= before.spoke;
-            peer.opened = peer.opened.or(before.opened);
-        }
-        let lists = peer.lists;
-        self.join(&peer);
-        if let Some(before) = self.open.insert(peer_id, peer) {
-            self.leave(&before);
-        }
-        if self.open.len() > MOST_OPEN
-            && let Some((_, oldest)) = self.open.pop_first()
-        {
-            self.leave(&oldest);
-            state.dropped(Of::Peers, Cause::Full);
-        }
-        lists
-    }
-
+impl Counts {
     fn join(&mut self, peer: &Peer) {
         self.families.p2p_connections.at(peer.place()).inc();
         if let Some(group) = peer.netgroup() {
@@ -243,22 +224,6 @@ impl Peers {
             self.netgroups.leave(group);
         }
     }
-
-    fn forget_closed(&mut self, now: Moment) {
-        while self.closed.pop_old(now).is_some() {}
-    }
-
-    fn drop_silent(&mut self, now: Moment, state: &State) {
-        self.looked_for_silent = Some(now);
-        let is_silent = |(_, peer): &(&i64, &Peer)| now.since(peer.last_heard) >= SILENT_FOR;
-        let silent: Vec<i64> = self.open.iter().filter(is_silent).map(|(&peer_id, _)| peer_id).collect();
-        for peer_id in silent {
-            if let Some(peer) = self.open.remove(&peer_id) {
-                self.leave(&peer);
-                state.dropped(Of::Peers, Cause::Old);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -266,9 +231,12 @@ mod tests {
     use ConnectionType::{Inbound, Manual};
 
     use super::*;
-    use crate::metrics::{
-        family::Family,
-        testing::{OPTIONS, lines_of, moment},
+    use crate::{
+        connected::{CLOSED_FOR, MOST, MOST_CLOSED},
+        metrics::{
+            family::Family,
+            testing::{OPTIONS, lines_of, moment},
+        },
     };
 
     /// Peers with what they count.
@@ -280,7 +248,7 @@ mod tests {
     impl Watch {
         fn new() -> Self {
             let mut peers = Peers::new(&OPTIONS);
-            peers.hears_messages = true;
+            peers.connected.attach("net".parse().unwrap());
             Self { peers, state: State::new(&OPTIONS) }
         }
 
@@ -312,7 +280,7 @@ mod tests {
                     format!("bitcointap_p2p_connections{{connection_type=\"{kind}\",network=\"{network}\"}} {n}")
                 })
                 .collect();
-            assert_eq!(lines_of(self.peers.families.p2p_connections.collector()), expected);
+            assert_eq!(lines_of(self.peers.counts.families.p2p_connections.collector()), expected);
         }
 
         #[track_caller]
@@ -384,29 +352,27 @@ mod tests {
         for peer_id in 0..10_000 {
             watch.connection(1, peer_id, Inbound, 1);
         }
-        watch.assert(&[("inbound", "ipv4", MOST_OPEN)]);
-        watch.assert_dropped(Of::Peers, Cause::Full, 10_000 - MOST_OPEN);
+        watch.assert(&[("inbound", "ipv4", MOST)]);
+        watch.assert_dropped(Of::Peers, Cause::Full, 10_000 - MOST);
         // The one that fell out and lives comes back; another falls out.
         watch.message(1, 0, Inbound, "8.8.8.8:1");
-        watch.assert(&[("inbound", "ipv4", MOST_OPEN)]);
-        watch.assert_dropped(Of::Peers, Cause::Full, 10_001 - MOST_OPEN);
+        watch.assert(&[("inbound", "ipv4", MOST)]);
+        watch.assert_dropped(Of::Peers, Cause::Full, 10_001 - MOST);
         for peer_id in 0..10_000 {
             watch.closed(1, peer_id);
         }
         watch.assert(&[("inbound", "ipv4", 0)]);
-        assert_eq!(watch.peers.closed.len(), MOST_CLOSED);
         watch.assert_dropped(Of::ClosedPeers, Cause::Full, 10_000 - MOST_CLOSED);
         watch.closed(1 + CLOSED_FOR.as_secs(), 20_000);
-        assert_eq!(watch.peers.closed.len(), 1);
         watch.assert_dropped(Of::ClosedPeers, Cause::Full, 10_000 - MOST_CLOSED);
         watch.assert_dropped(Of::ClosedPeers, Cause::Old, 0);
     }
 
     #[test]
     fn silence_is_a_lost_closing_only_where_messages_are_heard() {
-        for (hears_messages, left) in [(true, 1), (false, 2)] {
+        for (words, left) in [("net", 1), ("net:inbound_message,net:closed_connection", 2)] {
             let mut watch = Watch::new();
-            watch.peers.hears_messages = hears_messages;
+            watch.peers.connected.attach(words.parse().unwrap());
             watch.connection(0, 1, Inbound, 1);
             for minute in 0..=31 {
                 watch.message(minute * 60, 2, Inbound, "8.8.8.8:1");
