@@ -400,7 +400,9 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		record.fixed.payload = PAYLOAD_UNREADABLE;
 	bpf_dynptr_write(&out, 0, &record, head, 0);
 	bpf_ringbuf_submit_dynptr(&out, wake_flags());
-	peer_was_told(&record.fixed);
+	/* Of a known one this told nothing, and another may have its place by now. */
+	if (!record.fixed.is_known_peer)
+		peer_was_told(&record.fixed);
 	return 0;
 }
 

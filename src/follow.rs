@@ -8,9 +8,11 @@ use std::{
 };
 
 use bitcointap::{
-    Error, privileges,
+    Error,
+    event::Moment,
+    privileges,
     process::{Node, Which},
-    tap::{Batch, Counted, DRAIN_INTERVAL, Options, Run, Tap, unshared},
+    tap::{self, Batch, Counted, DRAIN_INTERVAL, Options, Run, Tap, unshared},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -212,7 +214,7 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, whole_payloads: bool, sink: &mu
     let (mut more, mut node_ended) = (false, false);
     let mut checked = Instant::now();
     let mut losses = Losses::default();
-    let mut payloads = WholePayloads { wanted: whole_payloads, drained: 0 };
+    let mut payloads = WholePayloads::since_now(whole_payloads);
     loop {
         if !more {
             node_ended |= tap.wait(stop.at_most(DRAIN_INTERVAL))?.node_ended;
@@ -227,7 +229,9 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, whole_payloads: bool, sink: &mu
         if sink.take(&batch)?.is_break() {
             return Ok(End::Done);
         }
-        payloads.drained(more, sink);
+        if payloads.are_whole(batch.newest(), more) {
+            sink.payloads_are_whole();
+        }
         if stop.requested() {
             return Ok(End::Requested);
         }
@@ -240,28 +244,33 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, whole_payloads: bool, sink: &mu
 /// Whether payloads are whole just now, where they are limited.
 struct WholePayloads {
     wanted: bool,
+    since: Moment,
     /// How often the ring buffer was drained to its end since then: a program may have been at work when they became wanted,
     /// and when it was drained first.
     drained: u32,
 }
 
 impl WholePayloads {
+    fn since_now(wanted: bool) -> Self {
+        let (_, since) = tap::now();
+        Self { wanted, since, drained: 0 }
+    }
+
     fn choose(&mut self, tap: &Tap, sink: &impl Sink) -> Result<()> {
         let wanted = sink.wants_whole_payloads();
         if wanted != self.wanted {
             tap.want_whole_payloads(wanted)?;
-            (self.wanted, self.drained) = (wanted, 0);
+            *self = Self::since_now(wanted);
         }
         Ok(())
     }
 
-    fn drained(&mut self, more: bool, sink: &mut impl Sink) {
-        if self.wanted && !more {
-            self.drained = self.drained.saturating_add(1);
-            if self.drained > 1 {
-                sink.payloads_are_whole();
-            }
-        }
+    /// Whether those of all events are whole that come after a batch, by its newest event.
+    fn are_whole(&mut self, newest: Option<Moment>, more: bool) -> bool {
+        self.drained = self.drained.saturating_add((!more).into());
+        // In a flood the end may never be reached; what waited in the ring buffer has then gone out all the same.
+        let is_later = newest.is_some_and(|newest| newest.since(self.since) > DRAIN_INTERVAL);
+        self.wanted && (self.drained > 1 || is_later)
     }
 }
 
@@ -348,4 +357,30 @@ pub fn log_end(counted: &Counted, end: End, unread: usize) {
         End::Done => "done",
     };
     tracing::info!(fired, filtered, lost, unread, "{why}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found of batches, each by milliseconds from the choice to its newest event, and by whether more waited.
+    fn found(wanted: bool, batches: &[(Option<u64>, bool)]) -> Vec<bool> {
+        let mut payloads = WholePayloads { wanted, since: Moment(5_000_000_000), drained: 0 };
+        let moment = |milliseconds: u64| Moment(5_000_000_000 + milliseconds * 1_000_000);
+        batches.iter().map(|&(newest, more)| payloads.are_whole(newest.map(moment), more)).collect()
+    }
+
+    #[test]
+    fn payloads_are_whole_once_all_went_out_that_may_be_limited() {
+        let quiet = [(None, false), (None, false), (None, false)];
+        assert_eq!(found(true, &quiet), [false, true, true]);
+        assert_eq!(found(false, &quiet), [false; 3]);
+        // In a flood, in which more waits always.
+        let flood = [(Some(1), true), (None, true), (Some(20), true), (Some(21), true), (Some(30), true)];
+        assert_eq!(found(true, &flood), [false, false, false, true, true]);
+        assert_eq!(found(false, &flood), [false; 5]);
+        // What waited from before the choice.
+        let mut payloads = WholePayloads { wanted: true, since: Moment(5_000_000_000), drained: 0 };
+        assert!(!payloads.are_whole(Some(Moment(4_000_000_000)), true));
+    }
 }

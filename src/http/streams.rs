@@ -222,6 +222,8 @@ impl Streams {
         {
             let mut readers = self.0.readers();
             readers.ended = true;
+            // Who still waits for the beginning gets an answer that is empty.
+            readers.streams.values_mut().for_each(Stream::begin);
             readers.outputs().for_each(Output::close);
         }
         while !done() && !hurry() {

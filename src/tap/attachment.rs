@@ -188,7 +188,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::tracepoint::LossReason;
+    use crate::{tap::completion, tracepoint::LossReason};
 
     #[test]
     fn kernel_side_and_tracepoints_have_the_same_names_and_numbers() {
@@ -226,5 +226,8 @@ mod tests {
         assert_eq!(types::loss_reason::RING_FULL.0, LossReason::RingFull as u32);
         assert_eq!(types::loss_reason::UNREADABLE.0, LossReason::Unreadable as u32);
         assert_eq!(types::loss_reason::LOSS_REASON_COUNT.0 as usize, LossReason::KERNEL.len());
+
+        let known_peers = object.maps().find(|map| map.name() == "known_peers").unwrap();
+        assert_eq!(known_peers.max_entries() as usize, completion::PLACES);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use super::Counters;
 use crate::{
     event::{Decoder, Event, Kind, Lost, Moment, Time, tracepoint_of},
+    record::{self, types},
     selection::Filter,
     tracepoint::{LossReason, Tracepoint},
 };
@@ -88,6 +89,13 @@ impl Batch {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// When the last event in it fired.
+    pub fn newest(&self) -> Option<Moment> {
+        let start = self.ends.iter().rev().nth(1).copied().unwrap_or(0);
+        let (header, _) = record::split::<types::event_header>(&self.bytes[start..])?;
+        Some(Moment(header.boot_ns))
     }
 
     /// When it was drained.
@@ -275,7 +283,11 @@ mod tests {
         assert_eq!(lost(&batch, all().not(Condition::Peer(7))), [(mempool, 2), (messages, 1)]);
         // It is used again.
         batch.clear();
+        assert_eq!(batch.newest(), None);
         batch.push(&ping(7));
         assert_eq!(lost(&batch, all()), [(messages, 1)]);
+        let header = event_header { boot_ns: 5, ..header(Tracepoint::MempoolAdded) };
+        batch.push(&write(added_record { header, ..Default::default() }, b""));
+        assert_eq!(batch.newest(), Some(Moment(5)));
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct Completion {
     told: Vec<Vec<(i64, Box<[u8]>)>>,
 }
 
-/// Places in the kernel side's table.
-const PLACES: usize = 4096;
+/// Places in the kernel side's table, KNOWN_PEERS of bpf/net.h.
+pub(super) const PLACES: usize = 4096;
 /// Peers of one place whose addresses are kept: while one takes the place of another, records of that one are on their way.
 const KEPT: usize = 4;
 
@@ -73,16 +73,21 @@ impl Completion {
 
     fn told(&mut self, peer_id: i64, address: &[u8]) {
         let peers = &mut self.told[place(peer_id)];
-        if let Some((_, known)) = peers.iter_mut().find(|(id, _)| *id == peer_id) {
-            if **known != *address {
-                *known = address.into();
+        match peers.iter().rposition(|(id, _)| *id == peer_id) {
+            // Told anew, since another peer had taken its place: now it is the newest.
+            Some(index) => peers[index..].rotate_left(1),
+            None => {
+                if peers.len() >= KEPT {
+                    peers.remove(0);
+                }
+                peers.push((peer_id, Box::default()));
             }
-            return;
         }
-        if peers.len() >= KEPT {
-            peers.remove(0);
+        if let Some((_, known)) = peers.last_mut()
+            && **known != *address
+        {
+            *known = address.into();
         }
-        peers.push((peer_id, address.into()));
     }
 
     fn address(&self, peer_id: i64) -> Option<&[u8]> {
@@ -173,6 +178,18 @@ mod tests {
             record
         };
         assert_eq!(last, [none, whole(ids[1], &address(ids[1]), b"")]);
+    }
+
+    #[test]
+    fn a_peer_that_is_told_anew_is_the_newest_of_its_place() {
+        let ids: Vec<i64> = (0..=KEPT as i64).map(|n| 5 + n * PLACES as i64).collect();
+        let (first, others) = ids.split_first().unwrap();
+        let mut records = vec![whole(*first, "first", b"")];
+        records.extend(others[1..].iter().map(|&id| whole(id, "another", b"")));
+        records.push(whole(*first, "first", b""));
+        // What another thread sends of the first is reserved after this, and before the table has it.
+        records.extend([whole(others[0], "another", b""), whole(*first, "", b"x")]);
+        assert_eq!(completed(&records).pop(), Some(whole(*first, "first", b"x")));
     }
 
     #[test]

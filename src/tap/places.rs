@@ -34,8 +34,15 @@ fn parse(argument: &str) -> Option<argument_place> {
     match operand {
         Operand::Register(word) => Some(at(place::PLACE_REGISTER, word, 0)),
         Operand::Memory { word, offset } => Some(at(place::PLACE_MEMORY, word, offset)),
-        Operand::Constant(value) => Some(at(place::PLACE_CONSTANT, 0, value)),
+        Operand::Constant(value) => Some(at(place::PLACE_CONSTANT, 0, widened(value, &sized))),
     }
+}
+
+/// Of a constant so many low bytes, widened as the kernel side widens what it reads.
+fn widened(value: i64, sized: &argument_place) -> i64 {
+    let unused_bits = 64 - 8 * u32::from(sized.bytes);
+    let high = value << unused_bits;
+    if sized.is_signed == 0 { (high as u64 >> unused_bits) as i64 } else { high >> unused_bits }
 }
 
 enum Operand {
@@ -192,6 +199,10 @@ mod tests {
         assert_eq!(["-8", "4", "-2", "1"].map(parsed), [Some((8, 1)), Some((4, 0)), Some((2, 1)), Some((1, 0))]);
         assert_eq!(["3", "16", "0", "", "8f", "-128"].map(parsed), [None; 6]);
         assert!(parse("5").is_none());
+        let value = |text: &str| parse(&text.replacen('@', &constant[..constant.len() - 1], 1)).map(|it| it.offset);
+        // All bits of an unsigned number, as libbpf has it; and a sign that only the width tells.
+        let texts = ["4@-1", "-4@-1", "-4@4294967295", "1@256", "8@-1", "-2@-7"];
+        assert_eq!(texts.map(value), [0xffff_ffff, -1, -1, 0, -1, -7].map(Some));
     }
 
     #[test]

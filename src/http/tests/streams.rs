@@ -252,3 +252,24 @@ fn all_streams_end_with_what_is_queued_and_none_begins_after_that() {
     assert_eq!(client.rest().lines().count(), 2);
     assert_eq!(assert_status(address, "GET /events", 503), "stopping\n");
 }
+
+#[test]
+fn a_stream_with_payloads_begins_when_these_are_whole_or_all_streams_end() {
+    let Running { address, streams, .. } = server(LIMITS);
+    let streams = streams.with_limited_payloads();
+    let open = || thread::spawn(move || Client::open(address, "?bytes=hex", ""));
+    let waiting = open();
+    eventually("somebody waits for payloads", || streams.want_payloads());
+    streams.push(&batch(&["mempool"]));
+    streams.begin();
+    let mut first = waiting.join().unwrap();
+    streams.push(&batch(&["verack"]));
+    assert!(first.line().contains("\"command\":\"verack\""));
+
+    let waiting = open();
+    eventually("another waits", || streams.told().open == 2);
+    streams.push(&batch(&["mempool"]));
+    streams.finish(|| false);
+    assert!(first.rest().contains("\"command\":\"mempool\""));
+    assert_eq!(waiting.join().unwrap().rest(), "");
+}
