@@ -124,10 +124,12 @@ static __always_inline __u64 wake_flags(void)
 	return full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* The same for what is small and fires often: 64 of these do not fill the ring, so that one in 64 looks. */
-static __always_inline __u64 seldom_wake_flags(__u64 hit)
+/* The same for what is small and fires often: some hundreds of these do not fill the ring, so that about one in 64
+ * looks. Which one the clock decides, since what is wanted of what fires may follow a pattern, which counting could
+ * miss. */
+static __always_inline __u64 seldom_wake_flags(const struct event_header *header)
 {
-	return hit & 63 ? BPF_RB_NO_WAKEUP : wake_flags();
+	return header->boot_ns & 63 ? BPF_RB_NO_WAKEUP : wake_flags();
 }
 
 /* Puts a gap in its place: before the first record that gets through after it. Not zero if there is no room for that,

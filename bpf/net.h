@@ -264,7 +264,8 @@ static __always_inline void peer_was_told(const struct message_record *record)
 {
 	__u64 *place = place_of_peer(record->peer_id);
 
-	if (place)
+	/* A type that could not be read is tried again. */
+	if (place && record->connection_type != CONNECTION_UNKNOWN)
 		*place = known_peer(record->peer_id, record->connection_type);
 }
 
@@ -308,7 +309,7 @@ static __always_inline long read_payload(void *to, __u64 size, __u64 most, const
 		if ((bytes) > sizeof(record.fixed) &&                                                                  \
 		    read_payload(to + 1, copied, (bytes) - sizeof(record.fixed), from))                                \
 			to->payload = PAYLOAD_UNREADABLE;                                                              \
-		bpf_ringbuf_submit(to, seldom_wake_flags(hit));                                                        \
+		bpf_ringbuf_submit(to, seldom_wake_flags(&record.fixed.header));                                       \
 		return 0;                                                                                              \
 	}
 
@@ -320,11 +321,11 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		char address[TEXT_SIZE];
 	} record;
 	struct bpf_dynptr out;
-	__u64 hit, size, copied, head, known, *place;
+	__u64 size, copied, head, known, *place;
 	const void *from;
 	long length = 0;
 
-	hit = count_fired(tracepoint);
+	count_fired(tracepoint);
 	__builtin_memset(&record.fixed, 0, sizeof(record.fixed));
 	size = quick_argument(ctx, 4);
 	record.fixed.peer_id = quick_argument(ctx, 0);

@@ -320,7 +320,7 @@ impl Tap {
             |name| MapHandle::try_from(&map(name).ok_or_else(missing)?).trying(|| format!("open the map {name}"));
         let (bss, whole_payloads) = (handle(".bss")?, handle(WHOLE_PAYLOADS)?);
         let ring_map = map("ring").ok_or_else(missing)?;
-        let intake = Arc::new(Mutex::new(Intake::new(&options.selection)));
+        let intake = Arc::new(Mutex::new(Intake::of_ring_buffer(&options.selection)));
         let takes = Arc::clone(&intake);
         let mut builder = RingBufferBuilder::new();
         builder

@@ -12,7 +12,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(super) batch: Batch,
-    completion: Completion,
+    /// Of records that come right from the ring buffer; those of a recording are whole.
+    completion: Option<Completion>,
     filter: Filter,
     networks: PeerNetworks,
     /// By [`Tracepoint::index`].
@@ -25,12 +26,16 @@ impl Intake {
     pub(crate) fn new(selection: &Selection) -> Self {
         Self {
             batch: Batch::default(),
-            completion: Completion::default(),
+            completion: None,
             filter: selection.compile(),
             networks: PeerNetworks::default(),
             filtered: Default::default(),
             seen: 0,
         }
+    }
+
+    pub(super) fn of_ring_buffer(selection: &Selection) -> Self {
+        Self { completion: Some(Completion::default()), ..Self::new(selection) }
     }
 
     /// Puts `batch`, to be filled, in the place of the one that is filled.
@@ -42,7 +47,10 @@ impl Intake {
     /// True if that is enough for a batch.
     pub(crate) fn take(&mut self, record: &[u8]) -> bool {
         self.seen += 1;
-        self.completion.push(record, &mut self.batch);
+        match &mut self.completion {
+            Some(completion) => completion.push(record, &mut self.batch),
+            None => self.batch.push(record),
+        }
         if let Some(tracepoint) = tracepoint_of(record) {
             let record = self.batch.last_mut();
             self.networks.note(tracepoint, record);
