@@ -22,7 +22,7 @@ use samples::{Sample, happenings, messages};
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
 fn main() {
-    Divan::from_args().min_time(Duration::from_millis(50)).main();
+    Divan::default().min_time(Duration::from_millis(50)).config_with_args().main();
 }
 
 /// A payload's decoding, and what it takes to be rid of the message.
