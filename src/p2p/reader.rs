@@ -59,27 +59,32 @@ impl<'a> Reader<'a> {
     }
 
     /// A value in rust-bitcoin's encoding.
+    #[inline]
     pub(super) fn decode<T: Decodable>(&mut self) -> Result<T> {
         Ok(T::consensus_decode_from_finite_reader(self)?)
     }
 
+    #[inline]
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Error::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(Error::Truncated)?;
         self.rest = rest;
         Ok(*taken)
     }
 
+    #[inline]
     pub(super) fn compact_size(&mut self) -> Result<u64> {
         Ok(self.decode::<VarInt>()?.0)
     }
 
     /// A compact size that counts things which take at least `shortest` bytes each.
+    #[inline]
     pub(super) fn count(&mut self, shortest: usize) -> Result<usize> {
         let count = self.compact_size()?;
         match usize::try_from(count) {
@@ -89,6 +94,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes after their number.
+    #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
         let count = self.count(1)?;
         self.take(count)
