@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for captured in Tap::builder().node(node).selection(announcements).attach()?.events() {
         match &captured?.event().kind {
             Kind::Msg(Message { meta, msg: p2p::Message::Inv { items }, .. }) => {
-                for item in items {
+                for item in items.iter() {
                     println!("peer {} at {} has {item:?}", meta.peer_id, meta.addr);
                 }
             }

@@ -97,26 +97,30 @@ impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match STYLE.get().bytes {
             BytesStyle::Array => serializer.serialize_bytes(&self.0),
-            BytesStyle::Hex => serializer.collect_str(self),
+            BytesStyle::Hex => serializer.serialize_bytes(&self.reversed()),
         }
+    }
+}
+
+impl Hash {
+    fn reversed(&self) -> [u8; 32] {
+        let mut reversed = self.0;
+        reversed.reverse();
+        reversed
     }
 }
 
 /// In hex, as Bitcoin Core shows it.
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut reversed = self.0;
-        reversed.reverse();
-        HEXLOWER.encode_display(&reversed).fmt(f)
+        HEXLOWER.encode_display(&self.reversed()).fmt(f)
     }
 }
 
 impl Serialize for Bytes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match STYLE.get().bytes {
-            BytesStyle::Array => serializer.serialize_bytes(self.0),
-            BytesStyle::Hex => Hex(self.0).serialize(serializer),
-        }
+        // As the style says, by `FlatBytes`.
+        serializer.serialize_bytes(self.0)
     }
 }
 
@@ -125,7 +129,8 @@ pub(crate) struct Hex<'a>(pub &'a [u8]);
 
 impl Serialize for Hex<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&HEXLOWER.encode_display(self.0))
+        let _scope = StyleScope::enter(Style { bytes: BytesStyle::Hex, ..STYLE.get() });
+        serializer.serialize_bytes(self.0)
     }
 }
 
@@ -156,31 +161,18 @@ impl Drop for StyleScope {
     }
 }
 
-/// Writes byte strings as arrays, fast and on one line, and leaves everything else to the formatter within.
+/// Writes byte strings in their style, fast and on one line, and leaves everything else to the formatter within.
 struct FlatBytes<F>(F);
 
 impl<F: Formatter> Formatter for FlatBytes<F> {
     fn write_byte_array<W: Write + ?Sized>(&mut self, out: &mut W, bytes: &[u8]) -> io::Result<()> {
-        let mut chunk = [0; CHUNK];
-        chunk[0] = b'[';
-        let mut end = 1;
-        for &byte in bytes {
-            if end + LONGEST_ITEM > CHUNK {
-                out.write_all(&chunk[..end])?;
-                end = 0;
-            }
-            let item = &ITEMS[usize::from(byte)];
-            chunk[end..end + LONGEST_ITEM].copy_from_slice(&item.text);
-            end += item.length;
+        match STYLE.get().bytes {
+            // Most are hashes, and clearing much memory for each takes longer than writing it.
+            BytesStyle::Array if bytes.len() <= 32 => write_integers::<SHORT_CHUNK, W>(out, bytes),
+            BytesStyle::Array => write_integers::<CHUNK, W>(out, bytes),
+            BytesStyle::Hex if bytes.len() <= 32 => write_hex::<SHORT_CHUNK, W>(out, bytes),
+            BytesStyle::Hex => write_hex::<CHUNK, W>(out, bytes),
         }
-        if bytes.is_empty() {
-            chunk[end] = b']';
-            end += 1;
-        } else {
-            // In place of the comma after the last item.
-            chunk[end - 1] = b']';
-        }
-        out.write_all(&chunk[..end])
     }
 
     fn begin_array<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
@@ -220,8 +212,45 @@ impl<F: Formatter> Formatter for FlatBytes<F> {
     }
 }
 
+fn write_integers<const CHUNK: usize, W: Write + ?Sized>(out: &mut W, bytes: &[u8]) -> io::Result<()> {
+    let mut chunk = [0; CHUNK];
+    chunk[0] = b'[';
+    let mut end = 1;
+    for &byte in bytes {
+        if end + LONGEST_ITEM > CHUNK {
+            out.write_all(&chunk[..end])?;
+            end = 0;
+        }
+        let item = &ITEMS[usize::from(byte)];
+        chunk[end..end + LONGEST_ITEM].copy_from_slice(&item.text);
+        end += item.length;
+    }
+    if bytes.is_empty() {
+        chunk[end] = b']';
+        end += 1;
+    } else {
+        // In place of the comma after the last item.
+        chunk[end - 1] = b']';
+    }
+    out.write_all(&chunk[..end])
+}
+
+fn write_hex<const CHUNK: usize, W: Write + ?Sized>(out: &mut W, bytes: &[u8]) -> io::Result<()> {
+    let mut chunk = [0; CHUNK];
+    out.write_all(b"\"")?;
+    for part in bytes.chunks(CHUNK / 2) {
+        let text = &mut chunk[..2 * part.len()];
+        HEXLOWER.encode_mut(part, text);
+        out.write_all(text)?;
+    }
+    out.write_all(b"\"")
+}
+
 /// Bytes of text gathered on the stack before they go to the writer.
-const CHUNK: usize = 4096;
+const CHUNK: usize = 1024;
+
+/// The same for at most 32 bytes.
+const SHORT_CHUNK: usize = 1 + 32 * LONGEST_ITEM;
 
 /// `255,`
 const LONGEST_ITEM: usize = 4;

@@ -3,11 +3,13 @@
 //! In: a command and the payload that came with it, as the tracepoints give them. Out: a [`Message`], which borrows from
 //! the payload what is long in it, and which serde turns into the `msg` of a JSON event.
 //!
-//! What Bitcoin Core accepts is decoded, by rust-bitcoin wherever that accepts it too. A peer chooses these bytes: none of
-//! them make [`decode`] panic, or allocate more than a small multiple of their own size.
+//! What Bitcoin Core accepts is decoded, by rust-bitcoin wherever that accepts it too; but inventories and transactions, which
+//! most of the traffic is, are borrowed, and tests compare. A peer chooses these bytes: none of them make [`decode`] panic, or
+//! allocate more than a small multiple of their own size.
 
 mod address;
 mod commands;
+mod inventory;
 mod message;
 mod reader;
 mod serialize;
@@ -19,14 +21,14 @@ mod tests;
 use std::borrow::Cow;
 
 use bitcoin::bip152::ShortId;
+use bitcoin::block;
 use bitcoin::hashes::{Hash as _, sha256d};
-use bitcoin::p2p::message_blockdata::{GetBlocksMessage, GetHeadersMessage, Inventory};
 use bitcoin::p2p::message_compact_blocks::SendCmpct;
 use bitcoin::p2p::message_filter::{CFCheckpt, CFHeaders, GetCFCheckpt, GetCFHeaders, GetCFilters};
-use bitcoin::{TxMerkleNode, block};
 
 pub use self::address::{Address, NetAddress};
 pub use self::commands::{COMMANDS, command_index};
+pub use self::inventory::Items;
 pub use self::message::Message;
 use self::reader::{Error, Reader, Result};
 pub use self::serialize::True;
@@ -78,17 +80,19 @@ fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> 
         "addr" => Message::Addr { addresses: reader.list(address::ADDR_ENTRY, NetAddress::read_with_time)? },
         "addrv2" if payload.is_empty() => Message::Emptyaddrv2(True),
         "addrv2" => Message::Addrv2 { addresses: reader.list(address::SHORTEST_ADDRV2_ENTRY, NetAddress::read_v2)? },
-        "inv" => Message::Inv { items: inventory(reader)? },
-        "getdata" => Message::Getdata { items: inventory(reader)? },
-        "notfound" => Message::Notfound { items: inventory(reader)? },
-        "getblocks" => {
-            let GetBlocksMessage { version, locator_hashes, stop_hash } = reader.decode()?;
-            Message::Getblocks { version, locator_hashes, stop_hash }
-        }
-        "getheaders" => {
-            let GetHeadersMessage { version, locator_hashes, stop_hash } = reader.decode()?;
-            Message::Getheaders { version, locator_hashes, stop_hash }
-        }
+        "inv" => Message::Inv { items: Items::read(reader)? },
+        "getdata" => Message::Getdata { items: Items::read(reader)? },
+        "notfound" => Message::Notfound { items: Items::read(reader)? },
+        "getblocks" => Message::Getblocks {
+            version: reader.decode()?,
+            locator_hashes: hashes(reader)?,
+            stop_hash: reader.decode()?,
+        },
+        "getheaders" => Message::Getheaders {
+            version: reader.decode()?,
+            locator_hashes: hashes(reader)?,
+            stop_hash: reader.decode()?,
+        },
         "headers" => Message::Headers { headers: reader.list(block::Header::SIZE + 1, header)? },
         "tx" => Message::Tx { tx: Tx::read(reader)? },
         "block" => Message::Block { header: reader.decode()?, transactions: reader.list(Tx::SHORTEST, Tx::read)? },
@@ -124,7 +128,7 @@ fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> 
         "merkleblock" => Message::Merkleblock {
             header: reader.decode()?,
             num_transactions: reader.decode()?,
-            hashes: reader.list(32, Reader::decode::<TxMerkleNode>)?,
+            hashes: hashes(reader)?,
             bits: reader.bytes()?,
         },
         "getcfilters" => {
@@ -173,8 +177,8 @@ fn version<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>> {
     Ok(Message::Version { version, services, timestamp, receiver, sender, nonce, user_agent, start_height, relay })
 }
 
-fn inventory(reader: &mut Reader<'_>) -> Result<Vec<Inventory>> {
-    reader.list(4 + 32, Reader::decode)
+fn hashes<H: bitcoin::hashes::Hash<Bytes = [u8; 32]>>(reader: &mut Reader<'_>) -> Result<Vec<H>> {
+    reader.list(32, |reader| reader.array().map(H::from_byte_array))
 }
 
 /// A header in `headers`, where a number of transactions follows it, which should be 0 and which Bitcoin Core ignores.

@@ -65,7 +65,7 @@ impl Exchanges {
         match msg {
             Pong { value } => self.round_trips.pong(now, meta, *value),
             Verack(_) => self.round_trips.verack(now, meta),
-            Inv { items } => self.relay.inv(now, peer, items, state),
+            Inv { items } => self.relay.inv(now, peer, *items, state),
             Headers { headers } => {
                 if !self.requests.headers(now, Responder::Peer, peer, headers) {
                     self.relay.headers(now, peer, headers, state);
@@ -117,8 +117,8 @@ impl Exchanges {
             false => (Responder::Peer, Responder::Node),
         };
         match msg {
-            Getdata { items } => self.requests.getdata(now, asked, peer, items),
-            Notfound { items } => self.requests.notfound(answers, peer, items),
+            Getdata { items } => self.requests.getdata(now, asked, peer, *items),
+            Notfound { items } => self.requests.notfound(answers, peer, *items),
             Tx { tx } => self.requests.tx(now, answers, peer, tx),
             Merkleblock { header, num_transactions: _, bits: _, hashes: _ } | HeaderOnly { command: _, header } => {
                 self.requests.answered(now, Kind::GetdataBlock, answers, peer, header.block_hash());

@@ -6,6 +6,7 @@ use super::{
     family::{Counters, Histograms, families},
     labels::{Label, MESSAGES, direction},
 };
+use crate::p2p::Items;
 
 /// Upper bounds in items: 35 is what Bitcoin Core long announced at most at a time, 50,000 what it accepts.
 const ITEMS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 35.0, 70.0, 100.0, 500.0, 1000.0, 5000.0, 50000.0];
@@ -64,10 +65,10 @@ fn place(item: &Item) -> usize {
 }
 
 impl Inventory {
-    pub(super) fn observe(&self, direction: usize, message: Message, items: &[Item]) {
+    pub(super) fn observe(&self, direction: usize, message: Message, items: Items<'_>) {
         let mut counts = [0; ITEM_TYPES.len()];
-        for item in items {
-            counts[place(item)] += 1;
+        for item in items.iter() {
+            counts[place(&item)] += 1;
         }
         let mut types = 0;
         for (item, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {

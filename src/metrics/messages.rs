@@ -96,9 +96,9 @@ impl Messages {
         use p2p::Message::*;
         match msg {
             Undecodable { .. } => self.families.p2p_undecodable_messages_total.at([direction, command]).inc(),
-            Inv { items } => self.inventory.observe(direction, inventory::Message::Inv, items),
-            Getdata { items } => self.inventory.observe(direction, inventory::Message::Getdata, items),
-            Notfound { items } => self.inventory.observe(direction, inventory::Message::Notfound, items),
+            Inv { items } => self.inventory.observe(direction, inventory::Message::Inv, *items),
+            Getdata { items } => self.inventory.observe(direction, inventory::Message::Getdata, *items),
+            Notfound { items } => self.inventory.observe(direction, inventory::Message::Notfound, *items),
             Addr { addresses } => {
                 self.addresses.observe(time, meta, direction, addresses::Message::Addr, addresses);
             }

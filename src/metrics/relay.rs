@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     event::{Moment, Time},
+    p2p::Items,
     table::Table,
     tracepoint::Tracepoint,
 };
@@ -102,9 +103,9 @@ impl Relay {
     }
 
     /// From a peer, as the following are.
-    pub(super) fn inv(&mut self, now: Moment, peer: i64, items: &[Inventory], state: &State) {
+    pub(super) fn inv(&mut self, now: Moment, peer: i64, items: Items<'_>, state: &State) {
         let blocks = || {
-            items.iter().filter_map(|item| match *item {
+            items.iter().filter_map(|item| match item {
                 Inventory::Block(hash) | Inventory::WitnessBlock(hash) | Inventory::CompactBlock(hash) => Some(hash),
                 Inventory::Transaction(_)
                 | Inventory::WitnessTransaction(_)

@@ -12,7 +12,11 @@ use super::{
     labels::{INBOUND_MESSAGES, Label, OUTBOUND_MESSAGES},
     relay::MOST_ANNOUNCED,
 };
-use crate::{event::Moment, p2p::Tx, table::Table};
+use crate::{
+    event::Moment,
+    p2p::{Items, Tx},
+    table::Table,
+};
 
 /// Upper bounds in seconds: the node answers in a millisecond what it has at hand, peers after a round trip and more.
 const RESPONSES: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -138,17 +142,17 @@ impl Requests {
         Self { families, follows_transactions: options.tx_response, open: [tables(), tables()] }
     }
 
-    pub(super) fn getdata(&mut self, now: Moment, responder: Responder, peer: i64, items: &[Inventory]) {
-        for item in items {
-            if let Some((kind, hash)) = self.followed(item) {
+    pub(super) fn getdata(&mut self, now: Moment, responder: Responder, peer: i64, items: Items<'_>) {
+        for item in items.iter() {
+            if let Some((kind, hash)) = self.followed(&item) {
                 self.ask(now, kind, responder, (peer, hash));
             }
         }
     }
 
-    pub(super) fn notfound(&mut self, responder: Responder, peer: i64, items: &[Inventory]) {
-        for item in items {
-            if let Some((kind, hash)) = self.followed(item)
+    pub(super) fn notfound(&mut self, responder: Responder, peer: i64, items: Items<'_>) {
+        for item in items.iter() {
+            if let Some((kind, hash)) = self.followed(&item)
                 && self.table(kind, responder).remove(&(peer, hash)).is_some()
             {
                 self.unanswered(kind, responder, Cause::Notfound, 1);

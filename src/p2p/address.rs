@@ -4,7 +4,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bitcoin::p2p;
 use data_encoding::BASE32_NOPAD;
 use serde::{Serialize, Serializer};
 use sha3::{Digest, Sha3_256};
@@ -78,10 +77,12 @@ impl NetAddress<'static> {
         NetAddress::read_v1(reader, timestamp)
     }
 
+    /// Not by rust-bitcoin's decoder, which makes eight numbers of an address, one by one.
     fn read_v1(reader: &mut Reader<'_>, timestamp: u32) -> Result<NetAddress<'static>> {
-        let p2p::Address { services, address, port } = reader.decode()?;
-        let address = Address::from_v1(Ipv6Addr::from(address));
-        Ok(NetAddress { timestamp, services: services.to_u64(), port, address })
+        let services = reader.decode()?;
+        let address = Address::from_v1(Ipv6Addr::from(reader.array()?));
+        let port = u16::from_be_bytes(reader.array()?);
+        Ok(NetAddress { timestamp, services, port, address })
     }
 }
 
@@ -135,7 +136,7 @@ fn exactly<const N: usize>(network: &'static str, address: &[u8]) -> Result<[u8;
 }
 
 fn torv2_name<S: Serializer>(name: &[u8; 10], serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{}.onion", base32(name)))
+    name_of::<16, S>(name, "onion", serializer)
 }
 
 /// The name is the key, a checksum and the version, as Tor's rend-spec-v3 says.
@@ -147,13 +148,22 @@ fn torv3_name<S: Serializer>(key: &[u8; 32], serializer: S) -> std::result::Resu
     name[..32].copy_from_slice(key);
     name[32..34].copy_from_slice(&checksum[..2]);
     name[34] = VERSION;
-    serializer.collect_str(&format_args!("{}.onion", base32(&name)))
+    name_of::<56, S>(&name, "onion", serializer)
 }
 
 fn i2p_name<S: Serializer>(hash: &[u8; 32], serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{}.b32.i2p", base32(hash)))
+    name_of::<52, S>(hash, "b32.i2p", serializer)
 }
 
-fn base32(bytes: &[u8]) -> String {
-    BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
+/// `LETTERS` that stand for these bytes, and the domain of their network.
+fn name_of<const LETTERS: usize, S: Serializer>(
+    bytes: &[u8],
+    domain: &str,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let mut letters = [0; LETTERS];
+    BASE32_NOPAD.encode_mut(bytes, &mut letters);
+    letters.make_ascii_lowercase();
+    let letters = str::from_utf8(&letters).expect("base32 is ASCII");
+    serializer.collect_str(&format_args!("{letters}.{domain}"))
 }

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use bitcoin::bip152::ShortId;
 use bitcoin::bip158::{FilterHash, FilterHeader};
 use bitcoin::hashes::sha256d;
-use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::p2p::message_network::RejectReason;
 use bitcoin::{BlockHash, TxMerkleNode, block};
 use serde::Serialize;
 
 use super::address::NetAddress;
+use super::inventory::Items;
 use super::serialize::{self, True};
 use super::transaction::{PrefilledTx, Tx};
 use crate::json::Bytes;
@@ -74,20 +74,17 @@ pub enum Message<'a> {
     /// `inv`: what the sender has.
     Inv {
         /// Transactions and blocks.
-        #[serde(serialize_with = "serialize::inventory")]
-        items: Vec<Inventory>,
+        items: Items<'a>,
     },
     /// `getdata`: what the sender wants.
     Getdata {
         /// Transactions and blocks.
-        #[serde(serialize_with = "serialize::inventory")]
-        items: Vec<Inventory>,
+        items: Items<'a>,
     },
     /// `notfound`: what the sender was asked for and does not have.
     Notfound {
         /// Transactions and blocks.
-        #[serde(serialize_with = "serialize::inventory")]
-        items: Vec<Inventory>,
+        items: Items<'a>,
     },
     /// `getblocks`: announce the blocks after a known one.
     Getblocks {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use bitcoin::consensus::Decodable;
 use bitcoin::consensus::encode::{self, VarInt};
+use bitcoin::io;
 
 /// Why a payload is not the message that its command names.
 #[derive(Debug, thiserror::Error)]
@@ -58,27 +59,32 @@ impl<'a> Reader<'a> {
     }
 
     /// A value in rust-bitcoin's encoding.
+    #[inline]
     pub(super) fn decode<T: Decodable>(&mut self) -> Result<T> {
-        Ok(T::consensus_decode_from_finite_reader(&mut self.rest)?)
+        Ok(T::consensus_decode_from_finite_reader(self)?)
     }
 
+    #[inline]
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Error::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(Error::Truncated)?;
         self.rest = rest;
         Ok(*taken)
     }
 
+    #[inline]
     pub(super) fn compact_size(&mut self) -> Result<u64> {
         Ok(self.decode::<VarInt>()?.0)
     }
 
     /// A compact size that counts things which take at least `shortest` bytes each.
+    #[inline]
     pub(super) fn count(&mut self, shortest: usize) -> Result<usize> {
         let count = self.compact_size()?;
         match usize::try_from(count) {
@@ -88,6 +94,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes after their number.
+    #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
         let count = self.count(1)?;
         self.take(count)
@@ -110,5 +117,22 @@ impl<'a> Reader<'a> {
             items.push(item(self)?);
         }
         Ok(items)
+    }
+}
+
+/// For rust-bitcoin, which reads a value in pieces of fixed sizes. From a plain slice each piece is read in a loop of copies of
+/// any size, which takes several times as long.
+impl io::Read for Reader<'_> {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.rest.read(buffer)
+    }
+
+    #[inline]
+    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let (taken, rest) = self.rest.split_at_checked(buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(taken);
+        self.rest = rest;
+        Ok(())
     }
 }

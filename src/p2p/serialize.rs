@@ -3,7 +3,6 @@
 use bitcoin::bip152::ShortId;
 use bitcoin::block;
 use bitcoin::hashes::Hash as _;
-use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::p2p::message_network::RejectReason;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -80,37 +79,4 @@ pub(crate) fn reject_place(reason: RejectReason) -> u8 {
         RejectReason::Fee => 6,
         RejectReason::Checkpoint => 7,
     }
-}
-
-pub(super) fn inventory<S: Serializer>(items: &[Inventory], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Entry {
-        item: Item,
-    }
-
-    #[derive(Serialize)]
-    enum Item {
-        Error(True),
-        Transaction(Hash),
-        Block(Hash),
-        CompactBlock(Hash),
-        Wtx(Hash),
-        WitnessTransaction(Hash),
-        WitnessBlock(Hash),
-        Unknown { inv_type: u32, hash: Hash },
-    }
-
-    serializer.collect_seq(items.iter().map(|item| Entry {
-        item: match *item {
-            // rust-bitcoin decodes type 0 as unknown.
-            Inventory::Error | Inventory::Unknown { inv_type: 0, .. } => Item::Error(True),
-            Inventory::Transaction(txid) => Item::Transaction(Hash(txid.to_byte_array())),
-            Inventory::Block(hash) => Item::Block(Hash(hash.to_byte_array())),
-            Inventory::CompactBlock(hash) => Item::CompactBlock(Hash(hash.to_byte_array())),
-            Inventory::WTx(wtxid) => Item::Wtx(Hash(wtxid.to_byte_array())),
-            Inventory::WitnessTransaction(txid) => Item::WitnessTransaction(Hash(txid.to_byte_array())),
-            Inventory::WitnessBlock(hash) => Item::WitnessBlock(Hash(hash.to_byte_array())),
-            Inventory::Unknown { inv_type, hash } => Item::Unknown { inv_type, hash: Hash(hash) },
-        },
-    }))
 }

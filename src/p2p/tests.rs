@@ -2,6 +2,7 @@ mod accepts;
 mod hostile;
 mod samples;
 mod shapes;
+mod transactions;
 
 use super::decode;
 use crate::json::{Style, write_line};

@@ -1,6 +1,9 @@
 //! Transactions with the bytes they were decoded from.
 
-use bitcoin::hashes::{Hash as _, sha256d};
+use bitcoin::absolute::LockTime;
+use bitcoin::consensus::encode;
+use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
+use bitcoin::transaction::Version;
 use bitcoin::{Transaction, Txid, Wtxid};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -8,37 +11,86 @@ use serde::{Serialize, Serializer};
 use super::reader::{Error, Reader, Result};
 use crate::json::{Bytes, Hash};
 
-/// A transaction. Its hashes are computed when they are asked for.
+/// A transaction. It is decoded, and its hashes are computed, when that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tx<'a> {
-    /// The transaction, decoded.
-    pub transaction: Transaction,
     /// The transaction as it was on the wire, with its witness.
     pub raw: &'a [u8],
+    /// Where in `raw` its witness begins, if it has one.
+    witness: Option<usize>,
 }
 
 impl<'a> Tx<'a> {
     /// The bytes of the shortest transaction: version, no input, no output, lock time.
     pub(super) const SHORTEST: usize = 4 + 1 + 1 + 4;
 
-    /// What Bitcoin Core decodes (BIP 144), which for transactions without inputs is not what rust-bitcoin does.
+    /// Finds where it ends. Takes what Bitcoin Core decodes (BIP 144): what rust-bitcoin does, and transactions without inputs
+    /// and outputs.
+    ///
+    /// Not by rust-bitcoin's decoder, which allocates for each input and output: a block has thousands.
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Tx<'a>> {
         let start = reader.rest();
-        let transaction = match start.get(4..6) {
-            Some([0, 0]) => read_empty(reader)?,
-            _ => reader.decode()?,
+        let read = |reader: &Reader<'_>| start.len() - reader.rest().len();
+        reader.take(VERSION)?;
+        let has_witness = match reader.rest() {
+            [0, 0, ..] => false,
+            [0, 1, ..] => true,
+            [0, flag, ..] => return Err(Error::Consensus(encode::Error::UnsupportedSegwitFlag(*flag))),
+            _ => false,
         };
-        let raw = &start[..start.len() - reader.rest().len()];
-        let tx = Tx { transaction, raw };
-        if tx.has_witness() && tx.transaction.input.is_empty() {
-            return Err(Error::SuperfluousWitness);
+        if has_witness {
+            reader.take(MARKER_AND_FLAG)?;
         }
-        Ok(tx)
+        let inputs = reader.count(INPUT)?;
+        for _ in 0..inputs {
+            reader.take(OUTPOINT)?;
+            reader.bytes()?;
+            reader.take(SEQUENCE)?;
+        }
+        for _ in 0..reader.count(OUTPUT)? {
+            reader.take(VALUE)?;
+            reader.bytes()?;
+        }
+        let witness = has_witness.then(|| read(reader));
+        if has_witness {
+            let mut items = 0;
+            for _ in 0..inputs {
+                let of_input = reader.count(1)?;
+                for _ in 0..of_input {
+                    reader.bytes()?;
+                }
+                items += of_input;
+            }
+            if items == 0 {
+                return Err(Error::SuperfluousWitness);
+            }
+        }
+        reader.take(LOCK_TIME)?;
+        Ok(Tx { raw: &start[..read(reader)], witness })
+    }
+
+    /// The transaction, decoded.
+    pub fn transaction(&self) -> Transaction {
+        match self.raw {
+            // Its two counts rust-bitcoin would take for a marker and an unknown flag.
+            [v0, v1, v2, v3, 0, 0, t0, t1, t2, t3] => Transaction {
+                version: Version(i32::from_le_bytes([*v0, *v1, *v2, *v3])),
+                lock_time: LockTime::from_consensus(u32::from_le_bytes([*t0, *t1, *t2, *t3])),
+                input: Vec::new(),
+                output: Vec::new(),
+            },
+            raw => encode::deserialize(raw).expect("what was read can be decoded"),
+        }
     }
 
     /// Hash of the transaction without its witness.
     pub fn txid(&self) -> Txid {
-        if self.has_witness() { self.transaction.compute_txid() } else { Txid::from_raw_hash(self.hash()) }
+        let Some(witness) = self.witness else { return Txid::from_raw_hash(self.hash()) };
+        let mut engine = sha256d::Hash::engine();
+        engine.input(&self.raw[..VERSION]);
+        engine.input(&self.raw[VERSION + MARKER_AND_FLAG..witness]);
+        engine.input(&self.raw[self.raw.len() - LOCK_TIME..]);
+        Txid::from_engine(engine)
     }
 
     /// Hash of the transaction with its witness.
@@ -49,26 +101,27 @@ impl<'a> Tx<'a> {
     fn hash(&self) -> sha256d::Hash {
         sha256d::Hash::hash(self.raw)
     }
-
-    /// Whether BIP 144's marker and flag follow the version.
-    fn has_witness(&self) -> bool {
-        matches!(self.raw, [_, _, _, _, 0, 1, ..])
-    }
 }
 
-/// A transaction of no inputs and no outputs, whose two counts rust-bitcoin takes for a marker and an unknown flag.
-fn read_empty(reader: &mut Reader<'_>) -> Result<Transaction> {
-    let version = reader.decode()?;
-    reader.take(2)?;
-    let lock_time = reader.decode()?;
-    Ok(Transaction { version, lock_time, input: Vec::new(), output: Vec::new() })
-}
+/// Bytes of the parts that have a size.
+const VERSION: usize = 4;
+const MARKER_AND_FLAG: usize = 2;
+const LOCK_TIME: usize = 4;
+
+/// The bytes of the shortest input: outpoint, empty script, sequence.
+const INPUT: usize = OUTPOINT + 1 + SEQUENCE;
+const OUTPOINT: usize = 32 + 4;
+const SEQUENCE: usize = 4;
+
+/// The bytes of the shortest output: value, empty script.
+const OUTPUT: usize = VALUE + 1;
+const VALUE: usize = 8;
 
 impl Serialize for Tx<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let wtxid = self.wtxid().to_byte_array();
         // Without a witness the two are one: no need to hash twice.
-        let txid = if self.has_witness() { self.txid().to_byte_array() } else { wtxid };
+        let txid = if self.witness.is_some() { self.txid().to_byte_array() } else { wtxid };
         let mut tx = serializer.serialize_struct("Tx", 3)?;
         tx.serialize_field("txid", &Hash(txid))?;
         tx.serialize_field("wtxid", &Hash(wtxid))?;
