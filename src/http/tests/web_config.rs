@@ -335,7 +335,9 @@ fn a_known_client_scrapes_while_wrong_passwords_wait() {
         guesses.push(stream);
     }
     assert_eq!(http(address, &right), 200);
-    // The last of them found no place to wait in; if some still wait, it was not they who were answered first.
+    // The last of them found no place to wait in; if some still wait, it was not they who were answered first. On a machine that
+    // is busy they wait for longer.
+    guesses.iter().for_each(|stream| stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap());
     let mut head = [0; 12];
     let turned_away = guesses.iter_mut().rev().any(|stream| {
         stream.read_exact(&mut head).unwrap();
