@@ -261,7 +261,7 @@ static __always_inline long quick_argument(struct pt_regs *ctx, __u64 index)
 }
 
 /* Reads memory of the node: first without faults, which is cheap, and where the page is not resident by faulting it
- * in. `size` is a constant. */
+ * in. `size` has a bound that the verifier sees. */
 static __always_inline long read_bytes(void *to, __u32 size, const void *from)
 {
 	if (!bpf_probe_read_user(to, size, from))

@@ -291,9 +291,7 @@ static __always_inline long read_payload(void *to, __u64 size, __u64 most, const
 	asm volatile("" : "+r"(size));
 	if (size > most)
 		size = most;
-	if (!bpf_probe_read_user(to, size, from))
-		return 0;
-	return bpf_copy_from_user(to, size, from);
+	return read_bytes(to, size, from);
 }
 
 /* Sends a message of a known peer by a record of a constant size, which costs the node the least; the rest of it means

@@ -335,13 +335,9 @@ impl<'a> Message<'a> {
         let payload = match payload_state(fixed.payload.into()) {
             payload_state::PAYLOAD_WHOLE if payload.len() as u64 == fixed.size => Ok(payload),
             payload_state::PAYLOAD_BEGINNING if payload.len() as u64 == u64::from(fixed.copied) => {
-                let msg = p2p::decode_beginning(command, payload);
-                let unavailable = || p2p::Message::Unavailable { command, reason: NOT_WANTED };
-                return Some(Self {
-                    meta: meta(addr),
-                    msg: msg.filter(|_| decodes).unwrap_or_else(unavailable),
-                    payload: None,
-                });
+                let msg = if decodes { p2p::decode_beginning(command, payload) } else { None };
+                let msg = msg.unwrap_or(p2p::Message::Unavailable { command, reason: NOT_WANTED });
+                return Some(Self { meta: meta(addr), msg, payload: None });
             }
             payload_state::PAYLOAD_UNREADABLE => Err("unreadable"),
             payload_state::PAYLOAD_TOO_LARGE => Err("too_large"),
