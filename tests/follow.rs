@@ -4,7 +4,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 use crate::{
     exposition::get,
     node::{Simnode, program},
-    tool::{Attached, Exporter, bitcointap, eventually, output},
+    tool::{Attached, Exporter, bitcointap, descriptors, eventually, memory, output},
 };
 
 /// A file of the simulated node's program that no other test runs.
@@ -37,23 +36,6 @@ fn attachments(exporter: &Exporter) -> f64 {
 
 fn wait_for_attachment(exporter: &Exporter, number: f64) {
     eventually("an attachment", || (attachments(exporter) == number).then_some(()));
-}
-
-/// Open while no node is attached to: links are let go by a thread of their own.
-fn descriptors(pid: u32) -> usize {
-    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    eventually("as many descriptors as before", || {
-        let before = open();
-        thread::sleep(Duration::from_millis(200));
-        (open() == before).then_some(before)
-    })
-}
-
-/// KiB that are resident now.
-fn memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod recording;
 mod rules;
 mod selection;
 mod simulated_node;
+mod soak;
 mod streams;
 mod tool;
 mod top;

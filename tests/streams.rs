@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A reader whose answer's head is read.
-struct Stream {
+pub struct Stream {
     body: BufReader<TcpStream>,
     is_sse: bool,
 }
@@ -31,7 +31,7 @@ impl Stream {
     }
 
     /// Or the status line of another answer.
-    fn try_open(exporter: &Exporter, query: &str, is_sse: bool) -> Result<Self, String> {
+    pub fn try_open(exporter: &Exporter, query: &str, is_sse: bool) -> Result<Self, String> {
         let mut stream = TcpStream::connect(&exporter.address).unwrap();
         let accept = if is_sse { "text/event-stream" } else { "*/*" };
         write!(stream, "GET /events?{query} HTTP/1.0\r\nAccept: {accept}\r\n\r\n").unwrap();
@@ -43,8 +43,13 @@ impl Stream {
         if head.starts_with("HTTP/1.0 200 ") { Ok(Self { body, is_sse }) } else { Err(head) }
     }
 
+    /// Takes it for an end if nothing comes for so long.
+    pub fn ends_after(&self, silence: Duration) {
+        self.body.get_ref().set_read_timeout(Some(silence)).unwrap();
+    }
+
     /// The next line of JSON; none at the end.
-    fn next(&mut self) -> Option<Value> {
+    pub fn next(&mut self) -> Option<Value> {
         loop {
             let mut line = String::new();
             // What was cut off by the end is no line.

@@ -114,6 +114,23 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Open while no node is attached to: links are let go by a thread of their own.
+pub fn descriptors(pid: u32) -> usize {
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    eventually("as many descriptors as before", || {
+        let before = open();
+        thread::sleep(Duration::from_millis(200));
+        (open() == before).then_some(before)
+    })
+}
+
+/// KiB that are resident now.
+pub fn memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 /// `bitcointap tap` or `export`, attached.
 pub struct Attached {
     pub child: Child,
