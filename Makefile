@@ -5,7 +5,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: demo test bench build install setup format
+.PHONY: demo test bench fuzz soak test-kernels build install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -20,6 +20,8 @@ test:
 	$(CARGO) clippy --lib --no-default-features --locked -- -D warnings
 	$(CARGO) clippy --lib --no-default-features --features http --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny check licenses bans sources
+	scripts/fuzz 5 --dev
 	$(CARGO) build --workspace --bins --locked
 	@[ -z '$(SUDO)' ] || echo 'sudo is needed to attach to tracepoints'
 	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') $(CARGO) test --workspace --locked
@@ -29,6 +31,24 @@ bench: setup
 	$(CARGO) build --release --workspace --bins --locked
 	$(SUDO) target/release/bench
 	$(CARGO) bench --locked
+
+# Each fuzz target for so many seconds.
+SECONDS ?= 60
+fuzz:
+	@scripts/setup test
+	scripts/fuzz $(SECONDS)
+
+# An hour of traffic, churn, readers and restarts of the node, with what bitcointap then holds.
+SOAK_SECONDS ?= 3600
+soak: setup
+	$(CARGO) build --release --workspace --bins --locked
+	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') SOAK_SECONDS=$(SOAK_SECONDS) \
+		$(CARGO) test --release --locked --test integration soak:: -- --nocapture
+
+# On other kernels, in qemu: the oldest that is supported, the newest of Debian, and one between.
+test-kernels: setup
+	$(CARGO) build --release --workspace --bins --locked
+	scripts/test-kernels
 
 build: setup
 	$(CARGO) build --release --locked

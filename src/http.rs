@@ -339,3 +339,21 @@ fn add(headers: &mut HeaderMap, fields: Vec<(HeaderName, HeaderValue)>) {
         }
     }
 }
+
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    use std::path::Path;
+
+    use super::{config, streams};
+    use crate::tracepoint::Tracepoints;
+
+    pub(crate) fn web_config(text: &str, directory: &Path) {
+        drop(config::parse(text, directory));
+    }
+
+    pub(crate) fn query(text: &str, tapped: Tracepoints) {
+        if let Err(words) = streams::fuzzing_query(text, tapped) {
+            assert!(!words.contains(char::is_control), "{words:?} would be a line of ours");
+        }
+    }
+}

@@ -65,6 +65,9 @@ pub mod doctor;
 mod error;
 pub mod event;
 mod files;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod json;

@@ -241,10 +241,10 @@ impl Live {
     }
 
     fn counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
-        let fired = |counters: &[Counters]| counters.iter().map(|it| it.fired).sum::<u64>();
-        self.current.events_fired += fired(counters).saturating_sub(fired(&self.counted));
-        let lost = |counters: &[Counters]| counters.iter().map(Counters::lost_in_all).sum::<u64>();
-        self.current.events_lost += lost(counters).saturating_sub(lost(&self.counted));
+        let sum = |counters: &[Counters]| counters.iter().fold(Counters::default(), |sum, it| sum.plus(it));
+        let added = sum(counters).since(&sum(&self.counted));
+        self.current.events_fired = self.current.events_fired.saturating_add(added.fired);
+        self.current.events_lost = self.current.events_lost.saturating_add(added.lost_in_all());
         self.counted = *counters;
     }
 
@@ -371,9 +371,9 @@ impl Live {
         let mut events = Events { ring_buffer_bytes, ring_buffer_used_bytes, ..Events::default() };
         for tracepoint in Tracepoint::all() {
             let counters = self.counted_before[tracepoint.index()].plus(&self.counted[tracepoint.index()]);
-            events.fired += counters.fired;
-            events.filtered += counters.filtered;
-            events.lost += counters.lost_in_all();
+            events.fired = events.fired.saturating_add(counters.fired);
+            events.filtered = events.filtered.saturating_add(counters.filtered);
+            events.lost = events.lost.saturating_add(counters.lost_in_all());
             let losses = LossReason::KERNEL.into_iter().zip(counters.lost).filter(|(_, count)| *count > 0);
             let loss = |(reason, count): (LossReason, u64)| Loss {
                 tracepoint: tracepoint.name(),

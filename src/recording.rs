@@ -64,3 +64,26 @@ enum Stored<'a> {
         untold: Vec<(u8, u8, u64)>,
     },
 }
+
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    use super::{MAGIC, VERSION};
+
+    /// A recording of these bytes; as a block that is whole if they are to be `framed`.
+    pub(crate) fn after_header(data: &[u8], framed: bool) -> Vec<u8> {
+        let header = [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat();
+        if !framed {
+            return [&header, data].concat();
+        }
+        // Of blocks that are not compressed, since compressing takes longer than all else (RFC 8878, section 3.1.1).
+        let mut frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0], &(data.len() as u32).to_le_bytes()[..]].concat();
+        let mut blocks = data.chunks(128 << 10).peekable();
+        while let Some(block) = blocks.next() {
+            let is_last = u32::from(blocks.peek().is_none());
+            frame.extend_from_slice(&(is_last | (block.len() as u32) << 3).to_le_bytes()[..3]);
+            frame.extend_from_slice(block);
+        }
+        let numbers = [frame.len() as u32, data.len() as u32, crc32fast::hash(&frame)];
+        [&header, &numbers.map(u32::to_le_bytes).concat()[..], &frame].concat()
+    }
+}

@@ -131,20 +131,20 @@ impl Counters {
         }
     }
 
-    /// Those of both runs.
+    /// Those of both, as far as numbers go: a recording may say anything.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self {
-            fired: self.fired + other.fired,
-            filtered: self.filtered + other.filtered,
-            lost: array::from_fn(|reason| self.lost[reason] + other.lost[reason]),
-            value: self.value + other.value,
+            fired: self.fired.saturating_add(other.fired),
+            filtered: self.filtered.saturating_add(other.filtered),
+            lost: array::from_fn(|reason| self.lost[reason].saturating_add(other.lost[reason])),
+            value: self.value.saturating_add(other.value),
         }
     }
 
     /// Hits that could not be delivered, for whatever reason.
     pub fn lost_in_all(&self) -> u64 {
-        self.lost.iter().sum()
+        self.lost.into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -568,4 +568,33 @@ pub fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    use std::cell::RefCell;
+
+    use super::{Batch, intake::Intake};
+    use crate::selection::Selection;
+
+    /// Takes records as those of the ring buffer.
+    #[derive(Default)]
+    pub(crate) struct Taken(bool);
+
+    thread_local! {
+        // Its table of peers takes long to make.
+        static INTAKE: RefCell<Intake> = RefCell::new(Intake::of_ring_buffer(&Selection::default()));
+    }
+
+    impl Taken {
+        pub(crate) fn take(&mut self, record: &[u8]) {
+            INTAKE.with_borrow_mut(|intake| self.0 = intake.take(record));
+        }
+
+        pub(crate) fn batch(self) -> Batch {
+            let mut batch = Batch::default();
+            INTAKE.with_borrow_mut(|intake| intake.swap(&mut batch));
+            batch
+        }
+    }
 }

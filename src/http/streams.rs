@@ -348,3 +348,8 @@ impl Format for ServerSentEvents {
         out.write_all(b"\n")
     }
 }
+
+#[cfg(fuzzing)]
+pub(super) fn fuzzing_query(text: &str, tapped: Tracepoints) -> Result<(), String> {
+    query::parse(text, tapped).map(drop)
+}

@@ -319,6 +319,18 @@ fn the_nodes_end_is_the_end_of_its_peers_and_not_of_what_was_counted() {
 }
 
 #[test]
+fn counts_of_a_made_up_recording_end_at_the_largest_number() {
+    let mut seen = seen();
+    seen.attached("net");
+    for _ in 0..2 {
+        seen.live.counters(&counters(u64::MAX, u64::MAX));
+        seen.detached(&counters(u64::MAX, u64::MAX)).at(1_001).attached("net");
+    }
+    let events = seen.live.snapshot().events;
+    assert_eq!((events.fired, events.lost), (u64::MAX, u64::MAX));
+}
+
+#[test]
 fn peers_and_happenings_are_bounded() {
     let mut seen = seen();
     for peer_id in 0..10_000 {

@@ -9,7 +9,7 @@ use std::{
 
 use super::{BLOCK_HEADER, Changed, MAGIC, MAX_BLOCK, Stored, VERSION};
 use crate::{
-    event::{Decoder, Lost, Moment, Time},
+    event::{Decoder, HEADER, Lost, Moment, Time},
     selection::Selection,
     tap::{Batch, Counted, Counters, Intake, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
@@ -170,6 +170,10 @@ impl<R: Read> Reader<R> {
                 for length in lengths {
                     let record;
                     (record, records) = records.split_at_checked(length as usize)?;
+                    // Of none there could be millions in a block, and the place of each takes memory.
+                    if record.len() < HEADER {
+                        return None;
+                    }
                     self.intake.take(record);
                 }
                 let mut batch = Batch::default();

@@ -198,14 +198,16 @@ fn entries_that_make_no_sense_are_damage() {
             ring_buffer: (0, 0),
             changed,
             lengths,
-            records: Bytes::new(b"four"),
+            records: Bytes::new(&[0; 40]),
         };
         postcard::to_allocvec(&stored).unwrap()
     };
     let end = |untold| postcard::to_allocvec(&Stored::End { changed: Vec::new(), untold }).unwrap();
     for entries in [
         vec![77],
-        batch(vec![3, 2], Vec::new()),
+        batch(vec![20, 21], Vec::new()),
+        batch(vec![20, 15], Vec::new()),
+        batch(vec![0; 1_000], Vec::new()),
         batch(vec![u32::MAX], Vec::new()),
         batch(Vec::new(), vec![(20, Counters::default())]),
         end(vec![(20, 0, 1)]),
@@ -214,6 +216,7 @@ fn entries_that_make_no_sense_are_damage() {
         let (given, result) = read(&block(&entries), &[]);
         assert!(given.is_empty() && matches!(result, Err(Error::Damaged { at: 25, .. })), "{entries:?}");
     }
+    assert_eq!(read(&block(&batch(vec![20, 16], Vec::new())), &[]).0.len(), 1, "records of a header and of bytes");
     let impossible = [MAGIC, &VERSION.to_le_bytes()[..], &[0xff; BLOCK_HEADER]].concat();
     assert!(matches!(read(&impossible, &[]).1, Err(Error::Damaged { at: 25, .. })));
 }
