@@ -1,7 +1,11 @@
 //! Builds the kernel side: `bpf/bitcointap.bpf.c` in, the object and the Rust types of its records out, in `$OUT_DIR`.
 //! And tells the program of which revision it is, and by which compiler.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use libbpf_cargo::SkeletonBuilder;
 
@@ -24,17 +28,25 @@ fn main() {
     }
 
     println!("cargo:rerun-if-changed=build.rs");
-    // Changes with each commit. Not there in a published package, which has no revision either.
-    println!("cargo:rerun-if-changed=.git/logs/HEAD");
+    // Changes with each commit. Elsewhere in a work tree of its own, and not there in a published package, which has no revision
+    // either: what is missing would be a change at each build.
+    if let Some(log) = printed(Command::new("git").args(["rev-parse", "--git-path", "logs/HEAD"]))
+        && Path::new(&log).exists()
+    {
+        println!("cargo:rerun-if-changed={log}");
+    }
     set("BITCOINTAP_REVISION", Command::new("git").args(["rev-parse", "--short=12", "HEAD"]));
     set("BITCOINTAP_RUSTC", Command::new(env::var_os("RUSTC").expect("cargo sets RUSTC")).arg("--version"));
 }
 
 /// Sets a variable of the compilation to what a program prints, if it succeeds.
 fn set(name: &str, program: &mut Command) {
-    if let Ok(output) = program.output()
-        && output.status.success()
-    {
-        println!("cargo:rustc-env={name}={}", String::from_utf8_lossy(&output.stdout).trim());
+    if let Some(value) = printed(program) {
+        println!("cargo:rustc-env={name}={value}");
     }
+}
+
+fn printed(program: &mut Command) -> Option<String> {
+    let output = program.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
