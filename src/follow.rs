@@ -12,7 +12,7 @@ use bitcointap::{
     event::Moment,
     privileges,
     process::{Node, Which},
-    tap::{self, Batch, Counted, DRAIN_INTERVAL, Options, Run, Tap, unshared},
+    tap::{self, Batch, Counted, Counters, DRAIN_INTERVAL, Options, Run, Tap, unshared},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -344,13 +344,8 @@ fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
 }
 
 pub fn log_end(counted: &Counted, end: End, unread: usize) {
-    let (mut fired, mut filtered, mut lost) = (0_u64, 0_u64, 0_u64);
-    for counters in &counted.counters {
-        // A recording may say anything.
-        fired = counters.fired.saturating_add(fired);
-        filtered = counters.filtered.saturating_add(filtered);
-        lost = counters.lost.into_iter().fold(lost, u64::saturating_add);
-    }
+    let sum: Counters = counted.counters.iter().sum();
+    let (fired, filtered, lost) = (sum.fired, sum.filtered, sum.lost_in_all());
     let why = match end {
         End::Requested => "stopped",
         End::NodeEnded => "the node has ended",

@@ -1,7 +1,7 @@
 //! What the fuzz targets in `fuzz/` drive, much of which is not public. In: any bytes. Out: nothing, unless something panics or
 //! a line is no JSON.
 
-use std::{cell::RefCell, io, path::Path};
+use std::{cell::RefCell, io, iter, path::Path};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -14,13 +14,13 @@ use crate::{
     p2p::{self, COMMANDS},
     recording::{self, Entry, Reader},
     selection::Selection,
-    tap::Batch,
+    tap::{self, Batch},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
 /// Records as they come out of the ring buffer, each after its length in two bytes.
 pub fn records(data: &[u8]) {
-    with_batch(data, |batch| batch.each(|event| drop(line(&event, Style::default()))));
+    batch(data).each(|event| drop(line(&event, Style::default())));
 }
 
 /// A payload, after a byte that chooses its command.
@@ -35,27 +35,25 @@ pub fn payload(data: &[u8]) {
 
 /// Records, whose lines must be JSON in each style: the same value but for byte strings, and no name twice in an object.
 pub fn json(data: &[u8]) {
-    with_batch(data, |batch| {
-        batch.each(|event| {
-            let compact = line(&event, Style::default());
-            let value = parsed(&compact);
-            assert_eq!(value.to_string().len() + 1, compact.len());
-            // Each of these takes as long as all else.
-            if data.len().is_multiple_of(8) {
-                assert_eq!(value, parsed(&line(&event, Style { pretty: true, ..Style::default() })));
-                return;
-            }
-            let hex = parsed(&line(&event, Style { bytes: BytesStyle::Hex, raw: true, ..Style::default() }));
-            assert_eq!(value["timestamp"], hex["timestamp"]);
-            assert!(value["event"].as_object().map(Map::len) == Some(1) && hex["event"].is_object());
-        });
+    batch(data).each(|event| {
+        let compact = line(&event, Style::default());
+        let value = parsed(&compact);
+        assert_eq!(value.to_string().len() + 1, compact.len());
+        // Each of these takes as long as all else.
+        if data.len().is_multiple_of(8) {
+            assert_eq!(value, parsed(&line(&event, Style { pretty: true, ..Style::default() })));
+            return;
+        }
+        let hex = parsed(&line(&event, Style { bytes: BytesStyle::Hex, raw: true, ..Style::default() }));
+        assert_eq!(value["timestamp"], hex["timestamp"]);
+        assert!(value["event"].as_object().map(Map::len) == Some(1) && hex["event"].is_object());
     });
 }
 
 /// Records, as those of one run of a node.
 pub fn state(data: &[u8]) {
     with_states(|states| {
-        with_batch(data, |batch| states.take(batch));
+        states.take(&batch(data));
         states.look_at(data);
     });
 }
@@ -143,18 +141,16 @@ fn all() -> Tracepoints {
     Tracepoint::all().collect()
 }
 
-fn with_batch(mut data: &[u8], then: impl FnOnce(&Batch)) {
-    let mut taken = crate::tap::fuzzing::Taken::default();
-    while let Some((length, rest)) = data.split_first_chunk() {
+fn batch(mut data: &[u8]) -> Batch {
+    tap::fuzzing::batch(iter::from_fn(|| {
+        let (length, rest) = data.split_first_chunk()?;
         let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
-        let (record, rest) = rest.split_at(length);
-        taken.take(record);
-        data = rest;
-    }
-    then(&taken.batch());
+        let record;
+        (record, data) = rest.split_at(length);
+        Some(record)
+    }))
 }
 
-/// The value as a line, and where it is.
 fn line<T: Serialize>(value: &T, style: Style) -> Vec<u8> {
     let mut line = Vec::new();
     write_line(&mut line, value, style).expect("memory takes all");

@@ -10,7 +10,7 @@ mod rates;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, mem};
+use std::{array, collections::VecDeque, mem};
 
 use serde::Serialize;
 
@@ -241,8 +241,8 @@ impl Live {
     }
 
     fn counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
-        let sum = |counters: &[Counters]| counters.iter().fold(Counters::default(), |sum, it| sum.plus(it));
-        let added = sum(counters).since(&sum(&self.counted));
+        let [now, before] = [counters, &self.counted].map(|counters| counters.iter().sum::<Counters>());
+        let added = now.since(&before);
         self.current.events_fired = self.current.events_fired.saturating_add(added.fired);
         self.current.events_lost = self.current.events_lost.saturating_add(added.lost_in_all());
         self.counted = *counters;
@@ -368,21 +368,26 @@ impl Live {
 
     fn events(&self) -> Events {
         let (ring_buffer_bytes, ring_buffer_used_bytes) = self.ring_buffer;
-        let mut events = Events { ring_buffer_bytes, ring_buffer_used_bytes, ..Events::default() };
-        for tracepoint in Tracepoint::all() {
-            let counters = self.counted_before[tracepoint.index()].plus(&self.counted[tracepoint.index()]);
-            events.fired = events.fired.saturating_add(counters.fired);
-            events.filtered = events.filtered.saturating_add(counters.filtered);
-            events.lost = events.lost.saturating_add(counters.lost_in_all());
-            let losses = LossReason::KERNEL.into_iter().zip(counters.lost).filter(|(_, count)| *count > 0);
-            let loss = |(reason, count): (LossReason, u64)| Loss {
+        let counters: [Counters; Tracepoint::COUNT] =
+            array::from_fn(|index| self.counted_before[index].plus(&self.counted[index]));
+        let losses = Tracepoint::all().flat_map(|tracepoint| {
+            let lost = LossReason::KERNEL.into_iter().zip(counters[tracepoint.index()].lost);
+            let loss = move |(reason, count): (LossReason, u64)| Loss {
                 tracepoint: tracepoint.name(),
                 reason: reason.name(),
                 count,
             };
-            events.losses.extend(losses.map(loss));
+            lost.filter(|(_, count)| *count > 0).map(loss)
+        });
+        let sum: Counters = counters.iter().sum();
+        Events {
+            fired: sum.fired,
+            filtered: sum.filtered,
+            lost: sum.lost_in_all(),
+            losses: losses.collect(),
+            ring_buffer_bytes,
+            ring_buffer_used_bytes,
         }
-        events
     }
 }
 

@@ -10,7 +10,7 @@ mod intake;
 mod places;
 
 use std::{
-    array, fmt, io,
+    array, fmt, io, iter,
     mem::offset_of,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -145,6 +145,12 @@ impl Counters {
     /// Hits that could not be delivered, for whatever reason.
     pub fn lost_in_all(&self) -> u64 {
         self.lost.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+impl<'a> iter::Sum<&'a Self> for Counters {
+    fn sum<I: Iterator<Item = &'a Self>>(counters: I) -> Self {
+        counters.fold(Self::default(), |sum, it| sum.plus(it))
     }
 }
 
@@ -577,24 +583,19 @@ pub(crate) mod fuzzing {
     use super::{Batch, intake::Intake};
     use crate::selection::Selection;
 
-    /// Takes records as those of the ring buffer.
-    #[derive(Default)]
-    pub(crate) struct Taken(bool);
-
-    thread_local! {
-        // Its table of peers takes long to make.
-        static INTAKE: RefCell<Intake> = RefCell::new(Intake::of_ring_buffer(&Selection::default()));
-    }
-
-    impl Taken {
-        pub(crate) fn take(&mut self, record: &[u8]) {
-            INTAKE.with_borrow_mut(|intake| self.0 = intake.take(record));
+    /// Records, taken as those of the ring buffer.
+    pub(crate) fn batch<'a>(records: impl Iterator<Item = &'a [u8]>) -> Batch {
+        thread_local! {
+            // Its table of peers takes long to make.
+            static INTAKE: RefCell<Intake> = RefCell::new(Intake::of_ring_buffer(&Selection::default()));
         }
-
-        pub(crate) fn batch(self) -> Batch {
+        INTAKE.with_borrow_mut(|intake| {
+            for record in records {
+                intake.take(record);
+            }
             let mut batch = Batch::default();
-            INTAKE.with_borrow_mut(|intake| intake.swap(&mut batch));
+            intake.swap(&mut batch);
             batch
-        }
+        })
     }
 }
