@@ -2,40 +2,24 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::{
     exposition::get,
-    node::{Simnode, program},
+    node::{Simnode, own_program, program},
     tool::{Attached, Exporter, bitcointap, descriptors, eventually, memory, output},
 };
-
-/// A file of the simulated node's program that no other test runs.
-fn own_program(directory: &TempDir) -> PathBuf {
-    let path = directory.path().join("bitcoind");
-    fs::copy(program("simnode-v31"), &path).unwrap();
-    path
-}
 
 /// As an upgrade does: a new file in the place of the old one.
 fn replace(path: &Path) {
     let new = path.with_extension("new");
     fs::copy(path, &new).unwrap();
     fs::rename(&new, path).unwrap();
-}
-
-fn attachments(exporter: &Exporter) -> f64 {
-    exporter.scrape().sum("attachments_total", &[])
-}
-
-fn wait_for_attachment(exporter: &Exporter, number: f64) {
-    eventually("an attachment", || (attachments(exporter) == number).then_some(()));
 }
 
 #[test]
@@ -52,7 +36,7 @@ fn a_hundred_restarts_are_followed_and_nothing_leaks() {
         }
         let started = Instant::now();
         let mut node = Simnode::start_program(&program, &format!("--count 300 --rate max --linger --seed {restart}"));
-        wait_for_attachment(&exporter, restart as f64);
+        exporter.wait_for_attachment(restart as f64);
         slowest = slowest.max(started.elapsed());
         node.fire();
         fired += node.read_tally().tracepoints().values().sum::<u64>();
@@ -107,12 +91,12 @@ fn a_pid_file_is_read_again() {
     let exporter = Exporter::start_waiting(&format!("--pid-file {}", file.display()));
     let first = Simnode::start("v31", "");
     fs::write(&file, first.pid().to_string()).unwrap();
-    wait_for_attachment(&exporter, 1.0);
+    exporter.wait_for_attachment(1.0);
     drop(first);
     eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
     let second = Simnode::start("v29", "");
     fs::write(&file, second.pid().to_string()).unwrap();
-    wait_for_attachment(&exporter, 2.0);
+    exporter.wait_for_attachment(2.0);
     drop(second);
     exporter.stop();
 }
@@ -139,7 +123,7 @@ fn a_pid_names_one_run_and_a_program_that_cannot_be_tapped_is_no_end() {
     fs::write(&program, tapped).unwrap();
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let node = Simnode::start_program(&program, "");
-    wait_for_attachment(&exporter, 1.0);
+    exporter.wait_for_attachment(1.0);
     drop(node);
     assert!(exporter.stop().contains("has no tracepoints"));
 }
@@ -167,7 +151,7 @@ fn two_nodes_of_one_file_are_told_apart_and_one_left_is_followed() {
     drop(first);
     eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
     drop(third);
-    wait_for_attachment(&exporter, 2.0);
+    exporter.wait_for_attachment(2.0);
     drop(fourth);
     exporter.stop();
 }
@@ -194,7 +178,7 @@ fn a_node_in_other_namespaces_is_followed() {
         let children = format!("/proc/{0}/task/{0}/children", node.pid());
         let child = fs::read_to_string(children).unwrap();
         fs::write(&pid_file, child.trim()).unwrap();
-        wait_for_attachment(&exporter, run);
+        exporter.wait_for_attachment(run);
         node.fire();
         fired += node.tally().tracepoints().values().sum::<u64>();
         eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));

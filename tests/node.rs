@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::tool::eventually;
 
@@ -15,6 +17,13 @@ use crate::tool::eventually;
 pub fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_bitcointap")).with_file_name(name);
     assert!(path.exists(), "{} is not built: run `make test`, or cargo build --workspace --bins", path.display());
+    path
+}
+
+/// A file of the simulated node's program that no other test runs.
+pub fn own_program(directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("bitcoind");
+    fs::copy(program("simnode-v31"), &path).unwrap();
     path
 }
 

@@ -67,10 +67,6 @@ fn ended(exporter: &Exporter) {
     eventually("the node's end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
 }
 
-fn attachments(exporter: &Exporter) -> f64 {
-    exporter.scrape().sum("attachments_total", &[])
-}
-
 #[test]
 fn two_capabilities_follow_a_node_of_the_same_user() {
     let nobody = Nobody::new();
@@ -91,7 +87,7 @@ fn two_capabilities_follow_a_node_of_the_same_user() {
     for run in [1.0, 2.0] {
         let mut node =
             Simnode::start_command(nobody.command(&program, "-all").args(["--count", "1000", "--rate", "max"]));
-        eventually("an attachment", || (attachments(&exporter) == run).then_some(()));
+        exporter.wait_for_attachment(run);
         assert_held(pid, BPF | PERFMON);
         node.fire();
         fired += node.tally().tracepoints().values().sum::<u64>();
@@ -110,7 +106,7 @@ fn a_third_one_follows_a_node_of_root() {
         Exporter::start_by(start, &format!("--bitcoind {} --events all", program.display()), "waiting for a node");
     for run in [1.0, 2.0] {
         let mut node = Simnode::start_program(&program, "--count 1000 --rate max --linger");
-        eventually("an attachment", || (attachments(&exporter) == run).then_some(()));
+        exporter.wait_for_attachment(run);
         assert_held(exporter.process.pid(), BPF | PERFMON | SYS_PTRACE);
         node.fire();
         let fired: u64 = node.read_tally().tracepoints().values().sum();
@@ -185,7 +181,7 @@ fn root_keeps_no_more_than_others() {
     let pid = exporter.process.pid();
     for run in [1.0, 2.0] {
         let node = Simnode::start_program(&copy, "");
-        eventually("an attachment", || (attachments(&exporter) == run).then_some(()));
+        exporter.wait_for_attachment(run);
         assert_held(pid, kept);
         drop(node);
         ended(&exporter);

@@ -4,11 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
     io::{BufRead, BufReader},
     os::unix::net::UnixListener,
     panic::{self, AssertUnwindSafe},
-    path::PathBuf,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -22,9 +21,9 @@ use serde_json::Value;
 
 use crate::{
     exposition::get,
-    node::{Simnode, program},
+    node::{Simnode, own_program},
     streams::Stream,
-    tool::{Exporter, descriptors, eventually, memory},
+    tool::{Exporter, descriptors, entries, eventually, memory},
 };
 
 /// Scenarios, one after another, with their rates. What they fire in a second is little for the tool, so that none is lost
@@ -32,25 +31,74 @@ use crate::{
 const RUNS: [&str; 4] = ["mix --rate 2000", "churn --rate 500", "mix --rate 2000", "blocks --rate 20"];
 
 /// What the tool holds.
-struct Sample {
-    at: Duration,
+#[derive(Debug)]
+struct Held {
     kib: u64,
     descriptors: usize,
     threads: usize,
 }
 
-/// What the readers of all kinds did.
-#[derive(Default)]
+impl Held {
+    fn by(pid: u32) -> Self {
+        Self { kib: memory(pid), descriptors: entries(pid, "fd"), threads: entries(pid, "task") }
+    }
+
+    /// When nobody reads, no node runs, and what was let go of is gone.
+    fn at_rest(exporter: &Exporter) -> Self {
+        eventually("no stream", || (exporter.scrape().sum("http_streams", &[]) == 0.0).then_some(()));
+        descriptors(exporter.process.pid());
+        Self::by(exporter.process.pid())
+    }
+}
+
+struct Sample {
+    at: Duration,
+    held: Held,
+}
+
+/// What the readers of all kinds did, and what the tool held meanwhile.
 struct Read {
+    start: Instant,
     over: AtomicBool,
     scrapes: AtomicU64,
     streams: AtomicU64,
     lines: AtomicU64,
+    samples: Mutex<Vec<Sample>>,
 }
 
 impl Read {
+    /// While something goes on.
+    fn during(exporter: &Exporter, goes_on: impl FnOnce(Instant)) -> Self {
+        let [scrapes, streams, lines] = [(); 3].map(|()| AtomicU64::default());
+        let (start, over, samples) = (Instant::now(), AtomicBool::default(), Mutex::default());
+        let read = Self { start, over, scrapes, streams, lines, samples };
+        thread::scope(|scope| {
+            scope.spawn(|| read.scrape(&exporter.address));
+            for queries in [["", "events=net"], ["bytes=hex", "events=mempool"], ["payload=raw", "command=ping,inv"]] {
+                let read = &read;
+                scope.spawn(move || read.stream(exporter, &queries));
+            }
+            scope.spawn(|| read.sample(exporter.process.pid()));
+            // A claim that fails must not leave the others waiting.
+            let result = panic::catch_unwind(AssertUnwindSafe(|| goes_on(start)));
+            read.over.store(true, Relaxed);
+            if let Err(claim) = result {
+                panic::resume_unwind(claim);
+            }
+        });
+        read
+    }
+
     fn goes_on(&self) -> bool {
         !self.over.load(Relaxed)
+    }
+
+    fn sample(&self, pid: u32) {
+        while self.goes_on() {
+            let sample = Sample { at: self.start.elapsed(), held: Held::by(pid) };
+            self.samples.lock().unwrap().push(sample);
+            thread::sleep(Duration::from_millis(500));
+        }
     }
 
     /// As Prometheus, and as the live page, each second.
@@ -107,7 +155,7 @@ fn count(listener: &UnixListener) -> (u64, u64) {
 /// What was largest, in each of some parts of the time.
 fn largest(samples: &[Sample], parts: usize) -> Vec<&Sample> {
     let chunks = samples.chunks(samples.len().div_ceil(parts).max(1));
-    chunks.map(|part| part.iter().max_by_key(|sample| sample.kib).expect("chunks are not empty")).collect()
+    chunks.map(|part| part.iter().max_by_key(|sample| sample.held.kib).expect("chunks are not empty")).collect()
 }
 
 #[test]
@@ -115,8 +163,7 @@ fn a_long_run_with_restarts_loses_nothing_and_grows_in_nothing() {
     let seconds = env::var("SOAK_SECONDS").map_or(20, |text| text.parse().expect("SOAK_SECONDS is a number"));
     let each = (seconds / 8).min(60);
     let directory = tempfile::tempdir().unwrap();
-    let path: PathBuf = directory.path().join("bitcoind");
-    fs::copy(program("simnode-v31"), &path).unwrap();
+    let path = own_program(&directory);
     let socket = directory.path().join("lines");
     let listener = UnixListener::bind(&socket).unwrap();
     let lines = thread::spawn(move || count(&listener));
@@ -125,8 +172,6 @@ fn a_long_run_with_restarts_loses_nothing_and_grows_in_nothing() {
         path.display(),
         socket.display()
     ));
-    let pid = exporter.process.pid();
-    let threads = || fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
     let mut fired = BTreeMap::<String, u64>::new();
     let mut runs = 0;
     let mut run = |seconds: u64| {
@@ -136,7 +181,7 @@ fn a_long_run_with_restarts_loses_nothing_and_grows_in_nothing() {
             &path,
             &format!("--scenario {scenario} --seed {runs} --duration {seconds} --linger"),
         );
-        eventually("an attachment", || (exporter.scrape().sum("attachments_total", &[]) == runs as f64).then_some(()));
+        exporter.wait_for_attachment(runs as f64);
         node.fire();
         for (tracepoint, count) in node.read_tally().tracepoints() {
             *fired.entry(tracepoint).or_default() += count;
@@ -148,55 +193,39 @@ fn a_long_run_with_restarts_loses_nothing_and_grows_in_nothing() {
         }
     };
 
-    // Once each, with no reader: what the tool holds then is what it may hold at the end.
-    RUNS.iter().for_each(|_| run(1));
-    let before = (descriptors(pid), threads());
-    let (read, samples) = (Read::default(), Mutex::new(Vec::new()));
-    let start = Instant::now();
-    thread::scope(|scope| {
-        scope.spawn(|| read.scrape(&exporter.address));
-        for queries in [["", "events=net"], ["bytes=hex", "events=mempool"], ["payload=raw", "command=ping,inv"]] {
-            let (read, exporter) = (&read, &exporter);
-            scope.spawn(move || read.stream(exporter, &queries));
-        }
-        scope.spawn(|| {
-            while read.goes_on() {
-                let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-                let sample = Sample { at: start.elapsed(), kib: memory(pid), descriptors, threads: threads() };
-                samples.lock().unwrap().push(sample);
-                thread::sleep(Duration::from_millis(500));
-            }
-        });
-        // A claim of a run that fails must not leave the others waiting.
-        let ran = panic::catch_unwind(AssertUnwindSafe(|| {
-            while start.elapsed() < Duration::from_secs(seconds) {
-                run(each);
-            }
-        }));
-        read.over.store(true, Relaxed);
-        if let Err(claim) = ran {
-            panic::resume_unwind(claim);
+    // Once each: what the tool holds after that is what it may hold at the end.
+    Read::during(&exporter, |_| RUNS.iter().for_each(|_| run(1)));
+    let before = Held::at_rest(&exporter);
+    let read = Read::during(&exporter, |start| {
+        while start.elapsed() < Duration::from_secs(seconds) {
+            run(each);
         }
     });
 
-    let metrics = exporter.last_scrape();
-    let all: u64 = fired.values().sum();
-    let lost = metrics.sum("events_lost_total", &[]);
-    eventually("as many descriptors as before", || (descriptors(pid) <= before.0).then_some(()));
-    eventually("as many threads as before", || (threads() <= before.1).then_some(()));
+    let lost = exporter.last_scrape().sum("events_lost_total", &[]);
+    let held = eventually("as many descriptors and threads as before", || {
+        let held = Held::at_rest(&exporter);
+        (held.descriptors <= before.descriptors && held.threads <= before.threads).then_some(held)
+    });
     let log = exporter.stop();
     let (events, told) = lines.join().unwrap();
-    let samples = samples.into_inner().unwrap();
+    let all: u64 = fired.values().sum();
     println!("{runs} runs of a node, {all} events fired, {events} told, {told} told as lost ({lost} by the kernel)");
     let [scrapes, streams, lines] = [&read.scrapes, &read.streams, &read.lines].map(|count| count.load(Relaxed));
     println!("{scrapes} scrapes, {streams} streams with {lines} lines, {} lines of log", log.lines().count());
     println!("{:>8} {:>12} {:>12} {:>8}", "second", "resident KiB", "descriptors", "threads");
-    for sample in largest(&samples, 12) {
-        let Sample { at, kib, descriptors, threads } = sample;
+    let samples = read.samples.into_inner().unwrap();
+    for Sample { at, held: Held { kib, descriptors, threads } } in largest(&samples, 12) {
         println!("{:>8} {kib:>12} {descriptors:>12} {threads:>8}", at.as_secs());
     }
     assert_eq!(events + told, all);
     assert!(lost as u64 <= told);
-    let halves = largest(&samples, 2);
-    assert!(halves[1].kib <= halves[0].kib + (4 << 10), "it grows: {} KiB, then {}", halves[0].kib, halves[1].kib);
+    println!("at rest before: {before:?}, and after: {held:?}");
+    // What the queues of readers that lag have held at their most is not all given back: some MiB, after a run of any length.
+    assert!(held.kib <= before.kib + (16 << 10), "it has grown");
+    // Of fewer runs one half has more of the large scenarios than the other.
+    if runs >= 6 * RUNS.len() {
+        let [first, second] = [0, 1].map(|half| largest(&samples, 2)[half].held.kib);
+        assert!(second <= first + (4 << 10), "it grows: {first} KiB, then {second}");
+    }
 }

@@ -1,10 +1,8 @@
 //! Streams of events over HTTP: readers get what they ask for, whatever the others do, or are told what they missed.
 
 use std::{
-    fs,
     io::{BufRead, BufReader, Write},
     net::TcpStream,
-    path::PathBuf,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::Duration,
@@ -12,11 +10,10 @@ use std::{
 
 use bitcointap::tracepoint::Tracepoints;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::{
-    node::{Simnode, Tally, program},
-    tool::{Exporter, eventually},
+    node::{Simnode, Tally, own_program},
+    tool::{Exporter, entries, eventually},
 };
 
 /// A reader whose answer's head is read.
@@ -116,13 +113,6 @@ impl Reader {
     }
 }
 
-/// A file of the simulated node's program that no other test runs.
-fn own_program(directory: &TempDir) -> PathBuf {
-    let path = directory.path().join("bitcoind");
-    fs::copy(program("simnode-v31"), &path).unwrap();
-    path
-}
-
 /// How many events of the tracepoints were fired.
 fn fired(tally: &Tally, events: &str) -> u64 {
     let tracepoints: Tracepoints = events.parse().unwrap();
@@ -166,8 +156,7 @@ const QUERIES: [(&str, Predicate); 7] = [
 
 /// Threads and open files.
 fn resources(exporter: &Exporter) -> [usize; 2] {
-    let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", exporter.process.pid())).unwrap().count();
-    ["task", "fd"].map(count)
+    ["task", "fd"].map(|what| entries(exporter.process.pid(), what))
 }
 
 #[test]
@@ -255,7 +244,7 @@ fn readers_that_stop_in_a_flood_are_told_exactly_what_they_missed() {
 
     // What was lost last is told before the next event.
     let mut node = Simnode::start_program(&path, "--count 1000 --rate max");
-    eventually("an attachment", || (exporter.scrape().sum("attachments_total", &[]) == 2.0).then_some(()));
+    exporter.wait_for_attachment(2.0);
     node.fire();
     let tallies = [flood, node.tally()];
     let pings = |tally: &Tally| -> u64 {
@@ -293,9 +282,7 @@ fn a_stream_goes_on_over_restarts_of_the_node() {
     let mut expected = 0;
     for run in 1..=2 {
         let mut node = Simnode::start_program(&path, "--count 1000 --rate max --linger");
-        eventually("an attachment", || {
-            (exporter.scrape().sum("attachments_total", &[]) == f64::from(run)).then_some(())
-        });
+        exporter.wait_for_attachment(f64::from(run));
         node.fire();
         let tally = node.read_tally();
         expected += fired(&tally, "all");

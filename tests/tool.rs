@@ -114,21 +114,30 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// How many a process has of what is a folder in /proc: `fd`, open files; `task`, threads.
+pub fn entries(pid: u32, folder: &str) -> usize {
+    fs::read_dir(format!("/proc/{pid}/{folder}")).expect("it runs").count()
+}
+
 /// Open while no node is attached to: links are let go by a thread of their own.
 pub fn descriptors(pid: u32) -> usize {
-    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     eventually("as many descriptors as before", || {
-        let before = open();
+        let before = entries(pid, "fd");
         thread::sleep(Duration::from_millis(200));
-        (open() == before).then_some(before)
+        (entries(pid, "fd") == before).then_some(before)
     })
 }
 
 /// KiB that are resident now.
 pub fn memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    kib(pid, "VmRSS:")
+}
+
+/// What the status of a process says in KiB.
+fn kib(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let number = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it");
+    number.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number of KiB")
 }
 
 /// `bitcointap tap` or `export`, attached.
@@ -187,9 +196,7 @@ impl Attached {
 
     /// The largest resident memory so far, in KiB.
     pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux says it");
-        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
+        kib(self.pid(), "VmHWM:")
     }
 }
 
@@ -225,6 +232,11 @@ impl Exporter {
 
     pub fn scrape(&self) -> Exposition {
         eventually("a scrape", || Exposition::scrape(&self.address))
+    }
+
+    /// Waits until it has attached so often.
+    pub fn wait_for_attachment(&self, number: f64) {
+        eventually("an attachment", || (self.scrape().sum("attachments_total", &[]) == number).then_some(()));
     }
 
     /// The text of a scrape after all that `tally` has was counted, of a node that lingers.
