@@ -3,6 +3,7 @@
 //! can hold up is each other, and that not for long.
 
 mod config;
+mod connections;
 mod encoding;
 mod files;
 mod gate;
@@ -27,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Request,
     body::Incoming,
@@ -37,16 +39,25 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::{
     RecvFlags, recv,
-    sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl},
+    sockopt::{
+        set_socket_keepalive, set_socket_send_buffer_size, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl,
+    },
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    task::{JoinSet, yield_now},
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 
+use self::{
+    connections::{Activity, Connections},
+    gate::{Refusal, Version},
+    listen::{Socket, SocketFile},
+    site::Page,
+    streams::{Beginning, Place},
+};
 pub use self::{
     gate::Gate,
     listen::{Address, Listener},
@@ -54,17 +65,12 @@ pub use self::{
     site::{EVENTS_PATH, HEALTHY_PATH, READY_PATH, Readiness, Site},
     streams::{Streams, Told},
 };
-use self::{
-    gate::{Refusal, Version},
-    listen::{Socket, SocketFile},
-    streams::{Beginning, Place},
-};
 use crate::privileges;
 
 /// What bounds clients.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// Connections at once; further ones wait in the kernel's queue.
+    /// Connections at once; for a further one another is closed.
     connections: usize,
     /// For the head of a request to come, from when the connection waits for it; and before that for TLS to be agreed on.
     head: Duration,
@@ -78,7 +84,8 @@ struct Limits {
     review: Duration,
 }
 
-/// How many connections there are at most at once; further ones wait.
+/// How many connections there are at most at once. For a further one that is closed which has gone without a request for the
+/// longest time; or, when most have one, that which has been answered for the longest. So who only holds them keeps nobody out.
 pub const MAX_CONNECTIONS: usize = 64;
 /// How many of them can be streams of events, so that there is room for scrapes.
 pub const MAX_STREAMS: usize = MAX_CONNECTIONS / 2;
@@ -100,6 +107,10 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 const PROBED_AFTER: Duration = Duration::from_secs(30);
 const PROBES: u32 = 3;
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes that wait in the kernel for a client to read them, which takes up to twice as much for them; by itself it would take
+/// 4 MiB for each. Enough for some scrapes, and for 2 MB of events a second to the other side of the Earth.
+const SEND_BUFFER: usize = 512 << 10;
 
 /// The thread that answers, until the process ends. Dropped, it removes the files of its sockets.
 #[derive(Debug)]
@@ -204,13 +215,9 @@ struct House {
 }
 
 async fn accept(doors: &[Door], house: &Arc<House>) {
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::default();
     let mut first = 0;
     loop {
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= house.limits.connections {
-            connections.join_next().await;
-        }
         // Each door is the first in its turn, lest a busy one keep the others shut.
         first = (first + 1) % doors.len().max(1);
         let (after, before) = (&doors[first..], &doors[..first]);
@@ -218,26 +225,31 @@ async fn accept(doors: &[Door], house: &Arc<House>) {
             let ready = after.iter().chain(before).map(|door| door.poll_accept(context)).find(Poll::is_ready);
             ready.unwrap_or(Poll::Pending)
         });
-        match next.await {
-            Ok(Stream::Tcp(stream)) => {
-                if let Err(error) = probe(&stream) {
-                    tracing::debug!(%error, "an HTTP client will not be probed");
-                }
-                connections.spawn(receive(Arc::clone(house), stream));
-            }
-            Ok(Stream::Unix(stream)) => {
-                connections.spawn(receive(Arc::clone(house), stream));
-            }
+        let stream = match next.await {
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an HTTP connection");
                 sleep(PAUSE_AFTER_ERROR).await;
+                continue;
             }
+        };
+        connections.make_room(house.limits.connections).await;
+        let (house, activity) = (Arc::clone(house), Activity::default());
+        match stream {
+            Stream::Tcp(stream) => {
+                if let Err(error) = prepare(&stream) {
+                    tracing::debug!(%error, "an HTTP connection is as the system has them");
+                }
+                connections.spawn(activity.clone(), receive(house, stream, activity));
+            }
+            Stream::Unix(stream) => connections.spawn(activity.clone(), receive(house, stream, activity)),
         }
     }
 }
 
-/// Lets the kernel find out when the client has gone without a word.
-fn probe(stream: &TcpStream) -> rustix::io::Result<()> {
+/// Lets the kernel find out when the client has gone without a word, and hold not too much that it does not read.
+fn prepare(stream: &TcpStream) -> rustix::io::Result<()> {
+    set_socket_send_buffer_size(stream, SEND_BUFFER)?;
     set_tcp_keepidle(stream, PROBED_AFTER)?;
     set_tcp_keepintvl(stream, PROBE_INTERVAL)?;
     set_tcp_keepcnt(stream, PROBES)?;
@@ -245,16 +257,16 @@ fn probe(stream: &TcpStream) -> rustix::io::Result<()> {
 }
 
 /// Speaks TLS first, if it is spoken here.
-async fn receive(house: Arc<House>, stream: impl Connection) {
+async fn receive(house: Arc<House>, stream: impl Connection, activity: Activity) {
     let config = match house.gate.tls() {
         Ok(Some(config)) => config,
-        Ok(None) => return answer(&house, stream, Secured::NotAsked).await,
+        Ok(None) => return answer(&house, stream, Secured::NotAsked, &activity).await,
         // The gate has logged it.
         Err(_) => return,
     };
     match timeout(house.limits.head, agree(stream, Arc::clone(&config))).await {
-        Ok(Ok(Agreed::Tls(stream))) => answer(&house, *stream, Secured::By(config)).await,
-        Ok(Ok(Agreed::NoTls(stream))) => answer(&house, stream, Secured::Lacking).await,
+        Ok(Ok(Agreed::Tls(stream))) => answer(&house, *stream, Secured::By(config), &activity).await,
+        Ok(Ok(Agreed::NoTls(stream))) => answer(&house, stream, Secured::Lacking, &activity).await,
         Ok(Err(error)) => tracing::debug!(%error, "no TLS on an HTTP connection"),
         Err(_) => tracing::debug!("no TLS in time on an HTTP connection"),
     }
@@ -282,12 +294,13 @@ enum Secured {
     By(Arc<ServerConfig>),
 }
 
-async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured) {
+async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured, activity: &Activity) {
     let (House { gate, site, limits }, secured) = (house, &secured);
     let streaming = &OnceLock::<(Place, Version)>::new();
     let service = service_fn(|request: Request<Incoming>| async move {
         // Who sends many requests at once lets others go first after each.
         yield_now().await;
+        let answering = activity.answer();
         let version = (request.uri().path() == EVENTS_PATH).then(|| gate.version());
         let (admission, fields) = match secured {
             Secured::Lacking => (Err(Refusal::PlainText), Vec::new()),
@@ -305,8 +318,12 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
             let Some(Ok(version)) = version else { return Err("the web configuration has changed") };
             // A stream is the last answer of its connection.
             let _ = streaming.set((place, version));
+            activity.stream();
         }
-        Ok(response)
+        Ok(response.map(|page| match page {
+            Page::Whole(bytes) => Either::Left(Full::new(answering.with(bytes))),
+            Page::Events(events) => Either::Right(events),
+        }))
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(limits.head_bytes);

@@ -6,7 +6,6 @@ use std::{
     time::Instant,
 };
 
-use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Body, Bytes},
@@ -41,8 +40,12 @@ const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// A whole page, or one that goes on.
-pub(super) type Page = Either<Full<Bytes>, Events>;
+/// The body of an answer.
+pub(super) enum Page {
+    Whole(Bytes),
+    /// Goes on.
+    Events(Events),
+}
 
 /// Whether the node is attached to, as told at [`READY_PATH`]. Its clones are one.
 #[derive(Clone, Debug)]
@@ -166,7 +169,7 @@ impl Site {
         } else {
             match self.streams.open(query, framing) {
                 Ok((events, place, beginning)) => {
-                    *response.body_mut() = Either::Right(events);
+                    *response.body_mut() = Page::Events(events);
                     response.extensions_mut().insert(place);
                     response.extensions_mut().insert(beginning);
                 }
@@ -327,7 +330,7 @@ fn refused(refusal: Refusal) -> Response<Page> {
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Page> {
-    let mut response = Response::new(Either::Left(Full::new(body.into())));
+    let mut response = Response::new(Page::Whole(body.into()));
     *response.status_mut() = status;
     with_header(response, CONTENT_TYPE, content_type)
 }

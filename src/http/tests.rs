@@ -1,5 +1,6 @@
 //! A server that is asked over real sockets.
 
+mod hostile;
 mod live_page;
 mod streams;
 mod web_config;
@@ -14,6 +15,7 @@ use std::{
 use flate2::read::GzDecoder;
 use prometheus::{IntGauge, Registry};
 
+use self::streams::eventually;
 use super::*;
 use crate::{
     metrics::{Metrics, Options, testing::text_of},
@@ -299,7 +301,11 @@ fn who_sends_many_requests_at_once_lets_others_go_first() {
         client.write_all(requests.as_bytes()).unwrap();
         stream.set_nonblocking(true).unwrap();
         let _guard = runtime.enter();
-        runtime.spawn(receive(Arc::clone(&house), tokio::net::UnixStream::from_std(stream).unwrap()));
+        runtime.spawn(receive(
+            Arc::clone(&house),
+            tokio::net::UnixStream::from_std(stream).unwrap(),
+            Activity::default(),
+        ));
         client
     });
     let mut answer = String::new();
@@ -312,33 +318,83 @@ fn who_sends_many_requests_at_once_lets_others_go_first() {
 }
 
 #[test]
-fn clients_that_send_no_request_are_closed_and_hold_up_others_only_that_long() {
-    let Running { address, .. } = server(Limits { connections: 2, head: Duration::from_millis(300), ..LIMITS });
+fn who_sends_no_request_is_closed_in_its_time() {
+    let Running { address, .. } = server(Limits { head: Duration::from_millis(300), ..LIMITS });
     let begun = Instant::now();
-    let mut half_open = connect(address);
-    half_open.write_all(b"GET /metrics HTTP/1.1\r\nHost:").unwrap();
-    let _silent = connect(address);
-    // Both places are taken.
-    assert_status(address, "HEAD /metrics", 200);
+    let clients =
+        [&b""[..], b"GET /metrics HTTP/1.1\r\nHost:", b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"].map(|sent| {
+            let mut client = connect(address);
+            client.write_all(sent).unwrap();
+            client
+        });
+    for (n, mut client) in clients.into_iter().enumerate() {
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest.starts_with(b"HTTP/1.1 200 "), n == 2, "{n}");
+    }
     assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn who_has_sent_no_request_makes_room_and_who_has_does_not() {
+    let Running { address, registry, .. } = server(Limits { connections: 3, ..LIMITS });
+    fill(&registry);
+    let mut reading = connect(address);
+    reading.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    reading.read_exact(&mut [0]).unwrap();
+    let mut half = connect(address);
+    half.write_all(b"GET /metrics HTTP/1.1\r\nHost:").unwrap();
+    let mut kept = connect(address);
+    kept.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(read_head(&mut kept).starts_with("HTTP/1.1 200 "));
+    // The longest idle one first: the others have 10 seconds.
+    let _silent = [half, kept].map(|mut makes_room| {
+        let mut silent = connect(address);
+        makes_room.read_to_end(&mut Vec::new()).unwrap();
+        silent.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert_eq!(silent.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        silent
+    });
+    let mut answer = Vec::new();
+    reading.read_to_end(&mut answer).unwrap();
+    assert!(answer.len() > 20 << 20, "{} bytes", answer.len());
+}
+
+#[test]
+fn a_client_that_does_not_read_makes_room() {
+    let Running { address, registry, .. } = server(Limits { connections: 1, ..LIMITS });
+    fill(&registry);
+    let mut deaf = connect(address);
+    deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    deaf.read_exact(&mut [0]).unwrap();
+    assert_status(address, "HEAD /metrics", 200);
     let mut rest = Vec::new();
-    // The end, with or without an answer that says why.
-    let _ = half_open.read_to_end(&mut rest);
-    assert!(!rest.starts_with(b"HTTP/1.1 200"));
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    let _ = deaf.read_to_end(&mut rest);
+    assert!(rest.len() < 20 << 20, "{} bytes", rest.len());
 }
 
 #[test]
 fn a_client_that_does_not_read_loses_its_place() {
-    let limits = Limits {
-        connections: 1,
-        connection: Duration::from_millis(300),
-        last_answer: Duration::from_millis(100),
-        ..LIMITS
-    };
-    let Running { address, registry, .. } = server(limits);
-    fill(&registry);
-    let mut deaf = connect(address);
+    let limits = Limits { connection: Duration::from_millis(300), last_answer: Duration::from_millis(100), ..LIMITS };
+    let running = server_at(&["127.0.0.1:0".parse().unwrap()], Gate::open(), limits, 1);
+    fill(&running.registry);
+    let mut deaf = connect(running.address);
     deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert_status(address, "HEAD /metrics", 200);
+    deaf.read_exact(&mut [0]).unwrap();
+    // That of the only scrape at once is free again.
+    eventually("its end", || ask(running.address, "HEAD /metrics").0.starts_with("http/1.1 200"));
+}
+
+#[test]
+fn a_slow_client_reads_to_the_end() {
+    let Running { address, registry, .. } = server(Limits { head: Duration::from_millis(100), ..LIMITS });
+    fill(&registry);
+    let mut slow = connect(address);
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    slow.read_exact(&mut [0]).unwrap();
+    // The next request is not waited for meanwhile.
+    thread::sleep(Duration::from_millis(500));
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).unwrap();
+    assert!(answer.len() > 20 << 20, "{} bytes", answer.len());
 }

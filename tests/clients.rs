@@ -1,0 +1,277 @@
+//! HTTP clients that mean harm, over real sockets and to the limits that everybody has, while a simulated node fires: all is
+//! counted, who means no harm is answered each time, and the tool holds no more than it may. How single requests are
+//! answered is for the library's own tests.
+
+use std::{
+    fs,
+    io::{self, ErrorKind, Read, Write},
+    iter,
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use bitcointap::http::MAX_CONNECTIONS;
+use data_encoding::BASE64;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+
+use crate::{
+    exposition::Exposition,
+    node::Simnode,
+    tool::{Exporter, PATIENCE, entries, eventually, memory},
+};
+
+/// How many connections are held at once.
+const CROWD: usize = 2_000;
+/// What the tool may take for all of them, and for streams that nobody reads.
+const MAX_GROWTH_KIB: u64 = 96 << 10;
+
+/// A connection is accepted before another is closed for it, and meanwhile a scrape reads /proc and a handshake the certificate.
+const MAX_OTHER_DESCRIPTORS: usize = 8;
+
+/// What a client does until the node has fired all; gives how often.
+type Harm = fn(&Server, &AtomicBool) -> usize;
+
+/// The tool, to somebody who knows how to ask it.
+struct Server {
+    exporter: Exporter,
+    tls: Option<Arc<ClientConfig>>,
+    authorization: String,
+}
+
+trait Socket: Read + Write {}
+impl<S: Read + Write> Socket for S {}
+
+impl Server {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.exporter.address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// All that comes back for requests, of which the last ends the connection.
+    fn answers(&self, requests: &str) -> io::Result<String> {
+        let mut stream: Box<dyn Socket> = match &self.tls {
+            None => Box::new(self.connect()),
+            Some(client) => {
+                let client = ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+                Box::new(StreamOwned::new(client, self.connect()))
+            }
+        };
+        stream.write_all(requests.as_bytes())?;
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers)?;
+        Ok(answers)
+    }
+
+    /// As one who means no harm.
+    fn scrape(&self) -> io::Result<Exposition> {
+        let answer = self.answers(&request("1.0", &self.authorization))?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::UnexpectedEof)?;
+        assert!(head.starts_with("HTTP/1.0 200 "), "{answer}");
+        Ok(Exposition::parse(body))
+    }
+
+    /// Connections that say nothing, or half a word, or have had their answer.
+    fn crowd(&self) -> Vec<TcpStream> {
+        let said = ["", "GET /metrics HTTP/1.1\r\nX: ", "GET /-/healthy HTTP/1.1\r\nX: y\r\n\r\n", "\x16\x03\x01\x02"];
+        let connections = said.iter().cycle().take(CROWD).map(|said| {
+            let mut stream = self.connect();
+            // It may be closed by now.
+            let _ = stream.write_all(said.as_bytes());
+            stream.set_nonblocking(true).unwrap();
+            stream
+        });
+        connections.collect()
+    }
+
+    /// Lets a crowd that sends a byte each second, and clients that do harm, wait for a node to fire all that it has. Gives how
+    /// often somebody was not answered who meant none.
+    fn withstands(tls: Option<Arc<ClientConfig>>, authorization: String, arguments: &str, harms: &[Harm]) -> usize {
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+        let mut node = Simnode::start("v31", "--scenario mix --rate 4000 --count 20000 --linger");
+        let exporter = Exporter::start(&format!("--pid {} --events all {arguments}", node.pid()));
+        let pid = exporter.process.pid();
+        let server = Self { exporter, tls, authorization };
+        server.scrape().unwrap();
+        let before = (entries(pid, "fd"), memory(pid));
+
+        let mut crowd = server.crowd();
+        let has_fired = AtomicBool::new(false);
+        let (tally, (answered, refused, most)) = thread::scope(|scope| {
+            let harms: Vec<_> = harms.iter().map(|harm| scope.spawn(|| harm(&server, &has_fired))).collect();
+            scope.spawn(|| {
+                while !has_fired.load(Relaxed) {
+                    for stream in &mut crowd {
+                        let _ = stream.write(b"x");
+                    }
+                    thread::sleep(Duration::from_secs(1));
+                }
+            });
+            let scraped = scope.spawn(|| {
+                let (mut answered, mut refused, mut most) = (0, 0, before);
+                while !has_fired.load(Relaxed) {
+                    *if server.scrape().is_ok() { &mut answered } else { &mut refused } += 1;
+                    most = (most.0.max(entries(pid, "fd")), most.1.max(memory(pid)));
+                    thread::sleep(Duration::from_millis(50));
+                }
+                (answered, refused, most)
+            });
+            node.fire();
+            let tally = node.read_tally();
+            has_fired.store(true, Relaxed);
+            let done: Vec<usize> = harms.into_iter().map(|harm| harm.join().unwrap()).collect();
+            println!("harm done so often: {done:?}");
+            (tally, scraped.join().unwrap())
+        });
+        println!("{answered} scrapes answered, {refused} not; descriptors and KiB: {before:?}, then {most:?}");
+        drop(crowd);
+
+        let fired: u64 = tally.tracepoints().values().sum();
+        eventually("all is counted", || {
+            let metrics = server.scrape().ok()?;
+            assert_eq!(metrics.sum("events_lost_total", &[]), 0.0);
+            (metrics.sum("event_delay_seconds_count", &[]) == fired as f64).then_some(())
+        });
+        assert!(answered > 0);
+        assert!(most.0 <= before.0 + MAX_CONNECTIONS + MAX_OTHER_DESCRIPTORS, "{most:?} after {before:?}");
+        assert!(most.1 <= before.1 + MAX_GROWTH_KIB, "{most:?} after {before:?}");
+        eventually("as many descriptors as before", || (entries(pid, "fd") <= before.0).then_some(()));
+        let log = server.exporter.stop();
+        assert!(log.lines().count() < 20, "{log}");
+        refused
+    }
+}
+
+/// Sends requests without an end, in each place where one could be missing.
+fn endless(server: &Server, has_fired: &AtomicBool) -> usize {
+    let begun = [
+        "G",
+        "GET /",
+        "GET / HTTP/1.1\r\nX: ",
+        "GET / HTTP/1.1\r\n",
+        "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ];
+    let mut number = 0;
+    while !has_fired.load(Relaxed) {
+        let mut stream = server.connect();
+        let _ = stream.write_all(begun[number % begun.len()].as_bytes());
+        let more = if number % 2 == 0 { "x" } else { "X: y\r\n" }.repeat(4096);
+        let mut sent = 0;
+        while stream.write_all(more.as_bytes()).is_ok() {
+            sent += more.len();
+            assert!(sent < 64 << 20, "it goes on after {:?}", begun[number % begun.len()]);
+        }
+        number += 1;
+    }
+    number
+}
+
+/// Sends what is no request, and behind it some that are.
+fn garbage(server: &Server, has_fired: &AtomicBool) -> usize {
+    let mut random = fastrand::Rng::with_seed(8);
+    let mut number = 0;
+    while !has_fired.load(Relaxed) {
+        let mut bytes = vec![0; random.usize(1..10_000)];
+        random.fill(&mut bytes);
+        let mut stream = server.connect();
+        let valid = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(random.usize(..20));
+        let _ = stream.write_all(&[valid.as_bytes(), &bytes, valid.as_bytes()].concat());
+        number += 1;
+    }
+    number
+}
+
+/// Asks for more than anybody could read, and reads nothing.
+fn deaf(server: &Server, has_fired: &AtomicBool) -> usize {
+    let mut number = 0;
+    while !has_fired.load(Relaxed) {
+        let asked = [
+            "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000),
+            "GET /events HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+        ];
+        let held: Vec<_> = (0..2 * MAX_CONNECTIONS)
+            .map(|n| {
+                let mut stream = server.connect();
+                stream.set_nonblocking(true).unwrap();
+                let _ = stream.write(asked[n % asked.len()].as_bytes());
+                stream
+            })
+            .collect();
+        thread::sleep(Duration::from_secs(1));
+        number += held.len();
+    }
+    number
+}
+
+/// Guesses passwords, some by each connection.
+fn guesses(server: &Server, has_fired: &AtomicBool) -> usize {
+    let mut random = fastrand::Rng::new();
+    let mut number = 0;
+    while !has_fired.load(Relaxed) {
+        let guess = |version| request(version, &basic("alice", &random.u64(..).to_string()));
+        let guesses: String = iter::repeat_n("1.1", 20).chain(["1.0"]).map(guess).collect();
+        // Its connection may have made room for another.
+        let Ok(answers) = server.answers(&guesses) else { continue };
+        for status in answers.lines().filter(|line| line.starts_with("HTTP/")) {
+            assert!(status.ends_with("401 Unauthorized") || status.ends_with("503 Service Unavailable"), "{answers}");
+            number += 1;
+        }
+    }
+    number
+}
+
+fn request(version: &str, authorization: &str) -> String {
+    format!("GET /metrics HTTP/{version}\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n")
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", BASE64.encode(format!("{user}:{password}").as_bytes()))
+}
+
+#[test]
+fn a_crowd_that_waits_keeps_nobody_out() {
+    let refused = Server::withstands(None, String::new(), "", &[]);
+    assert_eq!(refused, 0);
+}
+
+#[test]
+fn requests_without_an_end_and_answers_that_nobody_reads_hold_up_nobody() {
+    Server::withstands(None, String::new(), "", &[endless, endless, garbage, garbage, deaf]);
+}
+
+#[test]
+fn neither_plain_text_nor_half_a_handshake_nor_wrong_passwords_keep_out_who_knows_the_right_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    for (name, text) in [
+        ("server.crt", cert.pem()),
+        ("server.key", signing_key.serialize_pem()),
+        (
+            "web.yml",
+            format!(
+                "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\nbasic_auth_users:\n  alice: {hash}\n"
+            ),
+        ),
+    ] {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let arguments = format!("--web.config.file {}", directory.path().join("web.yml").display());
+    let harms: Vec<Harm> = [vec![endless as Harm, garbage], vec![guesses as Harm; 8]].concat();
+    Server::withstands(Some(Arc::new(client)), basic("alice", "secret"), &arguments, &harms);
+}
