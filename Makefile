@@ -45,10 +45,11 @@ soak: setup
 	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') SOAK_SECONDS=$(SOAK_SECONDS) \
 		$(CARGO) test --release --locked --test integration soak:: -- --nocapture
 
-# On other kernels, in qemu: the oldest that is supported, the newest of Debian, and one between.
+# On other kernels, in qemu: the oldest that is supported, the newest of Debian, and one between; with TARGET=aarch64-unknown-linux-gnu on
+# those of another processor, for which this machine can then build.
 test-kernels: setup
-	$(CARGO) build --release --workspace --bins --locked
-	scripts/test-kernels
+	$(CARGO) build --release --workspace --bins --locked $(if $(TARGET),--target $(TARGET))
+	TARGET=$(TARGET) scripts/test-kernels
 
 build: setup
 	$(CARGO) build --release --locked

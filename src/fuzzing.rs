@@ -1,5 +1,5 @@
-//! What the fuzz targets in `fuzz/` drive, much of which is not public. In: any bytes. Out: nothing, unless something panics or
-//! a line is no JSON.
+//! What the fuzz targets in `fuzz/` drive, much of which is not public, and the tests below from what these have found. In: any bytes.
+//! Out: nothing, unless something panics or a line is no JSON.
 
 use std::{cell::RefCell, io, iter, path::Path};
 
@@ -159,4 +159,87 @@ fn line<T: Serialize>(value: &T, style: Style) -> Vec<u8> {
 
 fn parsed(line: &[u8]) -> Value {
     serde_json::from_slice(line).expect("a line is JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::*;
+
+    /// Each input that is kept of a target, and many that have come of these by what goes wrong on the way: flipped bits, cuts, parts
+    /// missing, twice or out of another.
+    fn withstands(target: &str, hook: fn(&[u8]), inputs: usize) {
+        let corpus = tempfile::tempdir().unwrap();
+        let packed = format!("{}/fuzz/corpora/{target}.tar.gz", env!("CARGO_MANIFEST_DIR"));
+        let unpacked = Command::new("tar").arg("-xzf").arg(&packed).arg("-C").arg(corpus.path()).status().unwrap();
+        assert!(unpacked.success(), "{packed}");
+        let mut kept: Vec<_> = fs::read_dir(corpus.path()).unwrap().map(|file| file.unwrap().path()).collect();
+        kept.sort();
+        let kept: Vec<Vec<u8>> = kept.iter().map(|file| fs::read(file).unwrap()).collect();
+        assert!(kept.len() > 20, "{}", kept.len());
+        kept.iter().for_each(|input| hook(input));
+
+        let mut random = fastrand::Rng::with_seed(inputs as u64);
+        for _ in 0..inputs {
+            let mut input = kept[random.usize(..kept.len())].clone();
+            for _ in 0..=random.usize(..4) {
+                change(&mut input, &kept, &mut random);
+            }
+            hook(&input);
+        }
+    }
+
+    fn change(input: &mut Vec<u8>, kept: &[Vec<u8>], random: &mut fastrand::Rng) {
+        let mut part = |bytes: &[u8]| {
+            let start = random.usize(..=bytes.len());
+            start..random.usize(start..=bytes.len())
+        };
+        let (here, other) = (part(input), &kept[input.len() % kept.len()]);
+        let there = part(other);
+        match random.usize(..6) {
+            0 => input.truncate(here.start),
+            1 => drop(input.drain(here)),
+            2 => drop(input.splice(here, other[there].iter().copied())),
+            3 => input.extend_from_within(here),
+            // Lengths and counts at their edges.
+            4 => input[here].iter_mut().take(4).for_each(|byte| *byte = 0xff),
+            _ => input[here].iter_mut().take(1).for_each(|byte| *byte ^= 1 << random.usize(..8)),
+        }
+    }
+
+    #[test]
+    fn no_records_make_it_panic() {
+        withstands("records", records, 60_000);
+    }
+
+    #[test]
+    fn no_payload_makes_it_panic() {
+        withstands("p2p", payload, 60_000);
+    }
+
+    #[test]
+    fn no_event_is_a_line_that_is_no_json() {
+        withstands("json", json, 20_000);
+    }
+
+    #[test]
+    fn no_events_confuse_what_is_kept_of_peers() {
+        withstands("state", state, 10_000);
+    }
+
+    #[test]
+    fn no_recording_makes_it_panic() {
+        withstands("recording", recorded, 10_000);
+    }
+
+    #[test]
+    fn no_web_configuration_makes_it_panic() {
+        withstands("web_config", web_config, 10_000);
+    }
+
+    #[test]
+    fn no_query_makes_it_panic_or_is_told_unescaped() {
+        withstands("query", query, 60_000);
+    }
 }

@@ -357,7 +357,7 @@ fn add(headers: &mut HeaderMap, fields: Vec<(HeaderName, HeaderValue)>) {
     }
 }
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing {
     use std::path::Path;
 

@@ -65,7 +65,7 @@ pub mod doctor;
 mod error;
 pub mod event;
 mod files;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, all(test, feature = "http")))]
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(feature = "http")]

@@ -65,7 +65,7 @@ enum Stored<'a> {
     },
 }
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, all(test, feature = "http")))]
 pub(crate) mod fuzzing {
     use super::{MAGIC, VERSION};
 

@@ -576,7 +576,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, all(test, feature = "http")))]
 pub(crate) mod fuzzing {
     use std::cell::RefCell;
 

@@ -103,6 +103,28 @@ pub fn messages() -> Vec<Sample> {
         sample("cmpctblock", "cmpctblock", compact_block()),
         sample("getblocktxn", "getblocktxn", [bytes(32), counted(20, &[9])].concat()),
         sample("block", "block", [serialize(&header()), counted(2500, &serialize(&transaction()))].concat()),
+        // What a peer can send at most, that is 4,000,000 bytes or as many items as Bitcoin Core takes; the tiniest transaction has
+        // neither inputs nor outputs.
+        sample("inv of 50000", "inv", inventory(WTX, 50_000)),
+        sample("getdata of 50000", "getdata", inventory(WITNESS_BLOCK, 50_000)),
+        sample(
+            "cmpctblock of 65535",
+            "cmpctblock",
+            [serialize(&header()), bytes(8), counted(65_535, &bytes(6)), vec![0]].concat(),
+        ),
+        sample("getblocktxn of 65535", "getblocktxn", [bytes(32), counted(65_535, &[0])].concat()),
+        sample("block of 399991", "block", [serialize(&header()), counted(399_991, &[0; 10])].concat()),
+        sample("block of 65573", "block", [serialize(&header()), counted(65_573, &tiny_transaction())].concat()),
+        sample(
+            "tx of 444000 outputs",
+            "tx",
+            [&[2, 0, 0, 0, 1][..], &[0; 41], &counted(444_000, &[0; 9]), &[0; 4]].concat(),
+        ),
+        sample(
+            "tx of 3999900 items",
+            "tx",
+            [&[2, 0, 0, 0, 0, 1, 1][..], &[0; 41], &[0], &counted(3_999_900, &[0]), &[0; 4]].concat(),
+        ),
     ]
 }
 
@@ -223,6 +245,11 @@ fn getheaders() -> Vec<u8> {
 fn compact_block() -> Vec<u8> {
     let prefilled = [vec![0], serialize(&transaction())].concat();
     [serialize(&header()), bytes(8), counted(2499, &bytes(6)), counted(1, &prefilled)].concat()
+}
+
+/// Of 60 bytes: an input and an output, both without a script.
+fn tiny_transaction() -> Vec<u8> {
+    [&[2, 0, 0, 0, 1][..], &bytes(32), &[0; 4], &[0], &[0xff; 4], &[1], &[0; 9], &[0; 4]].concat()
 }
 
 /// Of 372 bytes: two inputs and two outputs, all P2WPKH.

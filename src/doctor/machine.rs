@@ -43,8 +43,8 @@ fn kernel(machine: &Machine) -> Check {
 fn architecture(machine: &Machine) -> Check {
     const NAME: &str = "architecture";
     match machine.architecture.as_str() {
-        "x86_64" => Check::ok(NAME, "x86_64"),
-        other => Check::warning(NAME, format!("bitcointap was not tested on {other}, only on x86_64"))
+        tested @ ("x86_64" | "aarch64") => Check::ok(NAME, tested),
+        other => Check::warning(NAME, format!("bitcointap was not tested on {other}, only on x86_64 and aarch64"))
             .advise("compare what it shows with the node's debug.log before you rely on it"),
     }
 }

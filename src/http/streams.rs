@@ -3,7 +3,8 @@
 //!
 //! Each reader has an [`Output`] of its own, and so a slow one loses its own oldest events, which it is told, and holds up nobody.
 //! What waits for readers is shared by them: 8 MiB of batches, however many there are. A reader that has stopped holds the batch
-//! besides that was being written for it, of up to 2 MiB, or 5 MB with a message of the largest size, and 350 KiB of text.
+//! besides that was being written for it, of up to 2 MiB, or 5 MB with a message of the largest size, what the message was decoded
+//! to, 13 MB at most, and 350 KiB of text.
 
 mod body;
 mod query;
@@ -349,7 +350,7 @@ impl Format for ServerSentEvents {
     }
 }
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(super) fn fuzzing_query(text: &str, tapped: Tracepoints) -> Result<(), String> {
     query::parse(text, tapped).map(drop)
 }

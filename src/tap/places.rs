@@ -181,6 +181,7 @@ mod tests {
             ("[x19, 40]", Some((memory, 19, 40))),
             ("[sp]", Some((memory, 31, 0))),
             ("[sp, -16]", Some((memory, 31, -16))),
+            ("[x20, 200]", Some((memory, 20, 200))),
             ("5", Some((constant, 0, 5))),
             ("-5", Some((constant, 0, -5))),
             ("x31", None),

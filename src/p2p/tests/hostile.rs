@@ -53,6 +53,34 @@ fn random_payloads_do_not_panic() {
 }
 
 #[test]
+fn the_largest_messages_are_decoded_and_their_lines_have_bounds() {
+    let header = bitcoin::consensus::serialize(&header(1));
+    let list = |count: usize, entry: &[u8]| {
+        [bitcoin::consensus::serialize(&bitcoin::VarInt(count as u64)), entry.repeat(count)].concat()
+    };
+    let announced = [&header[..], &[0]].concat();
+    for (command, payload) in [
+        ("inv", list(50_000, &[1; 36])),
+        ("getdata", list(50_000, &[1; 36])),
+        ("headers", list(2_000, &announced)),
+        ("addr", list(1_000, &[9; 30])),
+        ("cmpctblock", [&header[..], &[0; 8], &list(65_535, &[9; 6]), &[0]].concat()),
+        ("getblocktxn", [&[7; 32][..], &list(65_535, &[0])].concat()),
+        ("block", [&header[..], &list(399_991, &[0; 10])].concat()),
+        ("tx", [&[2, 0, 0, 0, 1][..], &[0; 41], &list(444_000, &[0; 9]), &[0; 4]].concat()),
+        ("tx", [&[2, 0, 0, 0, 0, 1, 1][..], &[0; 41], &[0], &list(3_999_900, &[0]), &[0; 4]].concat()),
+    ] {
+        let message = decode(command, &payload);
+        assert!(payload.len() <= 4_000_000, "{command}: {}", payload.len());
+        assert!(!matches!(message, Message::Undecodable { .. }), "{command}");
+        let mut line = Vec::new();
+        write_line(&mut line, &message, Style::default()).unwrap();
+        // Both hashes of the tiniest transaction, of 10 bytes, are the most that comes of anything.
+        assert!(line.len() < 30 * payload.len(), "{command}: {} of {}", line.len(), payload.len());
+    }
+}
+
+#[test]
 fn claims_of_many_items_fail_at_once() {
     let header = bitcoin::consensus::serialize(&header(1));
     let hash = &[7; 32][..];
