@@ -88,8 +88,18 @@ fn describe(description: &[u8], endian: Endianness) -> Option<(String, Place, Op
     let semaphore = Some(number(semaphore)).filter(|&semaphore| semaphore != 0);
     let mut texts = texts.split(|&byte| byte == 0).map(String::from_utf8_lossy);
     let name = format!("{}:{}", texts.next()?, texts.next()?);
-    let arguments = texts.next()?.split_whitespace().map(str::to_owned).collect();
+    let arguments = arguments(&texts.next()?);
     Some((name, Place { address: number(address), arguments }, semaphore))
+}
+
+/// They have spaces between them; and, in ARM's notation, within brackets: `-8@x23 8@[sp, 152]`.
+fn arguments(text: &str) -> Vec<String> {
+    let mut is_within = false;
+    let is_between = |character| {
+        is_within = if is_within { character != ']' } else { character == '[' };
+        !is_within && character == ' '
+    };
+    text.split(is_between).filter(|argument| !argument.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -111,6 +121,21 @@ mod tests {
         assert_eq!(describe(&note, Endianness::Big).unwrap().2, Some(1 << 48));
         for cut in 0..26 {
             assert_eq!(describe(&note[..cut], Endianness::Little), None);
+        }
+    }
+
+    #[test]
+    fn arguments_have_spaces_between_and_within() {
+        for (text, expected) in [
+            ("8@%rdi -4@$5", &["8@%rdi", "-4@$5"][..]),
+            // Bitcoin Core for aarch64.
+            ("8@x21 4@[x21, 32] 4@x0 -8@[x3, 72] 1@x1", &["8@x21", "4@[x21, 32]", "4@x0", "-8@[x3, 72]", "1@x1"]),
+            ("8@[sp] -4@[sp, 168]", &["8@[sp]", "-4@[sp, 168]"]),
+            ("  8@x0  8@x1 ", &["8@x0", "8@x1"]),
+            ("8@[sp, 8 8@x1", &["8@[sp, 8 8@x1"]),
+            ("", &[]),
+        ] {
+            assert_eq!(arguments(text), expected, "{text}");
         }
     }
 
