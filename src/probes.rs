@@ -95,9 +95,9 @@ fn describe(description: &[u8], endian: Endianness) -> Option<(String, Place, Op
 /// They have spaces between them; and, in ARM's notation, within brackets: `-8@x23 8@[sp, 152]`.
 fn arguments(text: &str) -> Vec<String> {
     let mut is_within = false;
-    let is_between = |character| {
+    let is_between = |character: char| {
         is_within = if is_within { character != ']' } else { character == '[' };
-        !is_within && character == ' '
+        !is_within && character.is_whitespace()
     };
     text.split(is_between).filter(|argument| !argument.is_empty()).map(str::to_owned).collect()
 }

@@ -24,7 +24,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use crate::{
     exposition::Exposition,
     node::Simnode,
-    tool::{Exporter, PATIENCE, entries, eventually, memory},
+    tool::{Exporter, PATIENCE, all_counted, entries, eventually, memory},
 };
 
 /// How many connections are held at once.
@@ -135,11 +135,9 @@ impl Server {
         drop(crowd);
 
         let fired: u64 = tally.tracepoints().values().sum();
-        eventually("all is counted", || {
-            let metrics = server.scrape().ok()?;
-            assert_eq!(metrics.sum("events_lost_total", &[]), 0.0);
-            (metrics.sum("event_delay_seconds_count", &[]) == fired as f64).then_some(())
-        });
+        let metrics = all_counted(&tally, || server.scrape().ok());
+        assert_eq!(metrics.sum("events_lost_total", &[]), 0.0);
+        assert_eq!(metrics.sum("event_delay_seconds_count", &[]), fired as f64);
         assert!(answered > 0);
         assert!(most.0 <= before.0 + MAX_CONNECTIONS + MAX_OTHER_DESCRIPTORS, "{most:?} after {before:?}");
         assert!(most.1 <= before.1 + MAX_GROWTH_KIB, "{most:?} after {before:?}");

@@ -248,12 +248,7 @@ impl Exporter {
 
     /// Waits for all that `tally` has.
     pub fn settled_events(&self, tally: &Tally) {
-        let fired: u64 = tally.tracepoints().values().sum();
-        eventually("all is counted", || {
-            let metrics = self.scrape();
-            let counted = ["event_delay_seconds_count", "events_filtered_total", "events_lost_total"];
-            (counted.iter().map(|family| metrics.sum(family, &[])).sum::<f64>() == fired as f64).then_some(())
-        });
+        all_counted(tally, || Some(self.scrape()));
     }
 
     /// A scrape after the node's end, when all that it fired is drained.
@@ -270,6 +265,16 @@ impl Exporter {
         assert!(status.success(), "{}", self.process.log);
         std::mem::take(&mut self.process.log)
     }
+}
+
+/// The first scrape that has all that `tally` has, of a node that lingers.
+pub fn all_counted(tally: &Tally, mut scrape: impl FnMut() -> Option<Exposition>) -> Exposition {
+    let fired: u64 = tally.tracepoints().values().sum();
+    eventually("all is counted", || {
+        let metrics = scrape()?;
+        let counted = ["event_delay_seconds_count", "events_filtered_total", "events_lost_total"];
+        (counted.iter().map(|family| metrics.sum(family, &[])).sum::<f64>() == fired as f64).then_some(metrics)
+    })
 }
 
 pub fn free_address() -> String {

@@ -98,6 +98,13 @@ fn fill(registry: &Registry) {
     registry.register(Box::new(big)).unwrap();
 }
 
+/// A client that has got the first byte of a scrape.
+fn begin_to_read<S: Read + Write>(mut stream: S, version: &str) -> S {
+    write!(stream, "GET /metrics HTTP/{version}\r\nHost: x\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    stream
+}
+
 #[test]
 fn serves_metrics_and_a_landing_page_and_counts_requests() {
     let Running { address, registry, .. } = server(LIMITS);
@@ -228,9 +235,7 @@ fn scrapes_over_the_limit_are_refused_at_once() {
     let running = server_at(&["127.0.0.1:0".parse().unwrap()], Gate::open(), LIMITS, 1);
     let Running { address, registry, .. } = &running;
     fill(registry);
-    let mut slow = connect(*address);
-    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    slow.read_exact(&mut [0]).unwrap();
+    let slow = begin_to_read(connect(*address), "1.1");
 
     let begun = Instant::now();
     assert_eq!(
@@ -251,12 +256,7 @@ fn scrapes_over_the_limit_are_refused_at_once() {
 fn no_limit_of_scrapes_is_none() {
     let running = server_at(&["127.0.0.1:0".parse().unwrap()], Gate::open(), LIMITS, 0);
     fill(&running.registry);
-    let slow = [(); 3].map(|()| {
-        let mut slow = connect(running.address);
-        slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        slow.read_exact(&mut [0]).unwrap();
-        slow
-    });
+    let slow = [(); 3].map(|()| begin_to_read(connect(running.address), "1.1"));
     assert_status(running.address, "HEAD /metrics", 200);
     drop(slow);
 }
@@ -339,9 +339,7 @@ fn who_sends_no_request_is_closed_in_its_time() {
 fn who_has_sent_no_request_makes_room_and_who_has_does_not() {
     let Running { address, registry, .. } = server(Limits { connections: 3, ..LIMITS });
     fill(&registry);
-    let mut reading = connect(address);
-    reading.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    reading.read_exact(&mut [0]).unwrap();
+    let mut reading = begin_to_read(connect(address), "1.0");
     let mut half = connect(address);
     half.write_all(b"GET /metrics HTTP/1.1\r\nHost:").unwrap();
     let mut kept = connect(address);
@@ -364,9 +362,7 @@ fn who_has_sent_no_request_makes_room_and_who_has_does_not() {
 fn a_client_that_does_not_read_makes_room() {
     let Running { address, registry, .. } = server(Limits { connections: 1, ..LIMITS });
     fill(&registry);
-    let mut deaf = connect(address);
-    deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    deaf.read_exact(&mut [0]).unwrap();
+    let mut deaf = begin_to_read(connect(address), "1.1");
     assert_status(address, "HEAD /metrics", 200);
     let mut rest = Vec::new();
     let _ = deaf.read_to_end(&mut rest);
@@ -378,9 +374,7 @@ fn a_client_that_does_not_read_loses_its_place() {
     let limits = Limits { connection: Duration::from_millis(300), last_answer: Duration::from_millis(100), ..LIMITS };
     let running = server_at(&["127.0.0.1:0".parse().unwrap()], Gate::open(), limits, 1);
     fill(&running.registry);
-    let mut deaf = connect(running.address);
-    deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    deaf.read_exact(&mut [0]).unwrap();
+    let _deaf = begin_to_read(connect(running.address), "1.1");
     // That of the only scrape at once is free again.
     eventually("its end", || ask(running.address, "HEAD /metrics").0.starts_with("http/1.1 200"));
 }
@@ -389,9 +383,7 @@ fn a_client_that_does_not_read_loses_its_place() {
 fn a_slow_client_reads_to_the_end() {
     let Running { address, registry, .. } = server(Limits { head: Duration::from_millis(100), ..LIMITS });
     fill(&registry);
-    let mut slow = connect(address);
-    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    slow.read_exact(&mut [0]).unwrap();
+    let mut slow = begin_to_read(connect(address), "1.1");
     // The next request is not waited for meanwhile.
     thread::sleep(Duration::from_millis(500));
     let mut answer = Vec::new();

@@ -169,9 +169,7 @@ fn a_scrape_by_tls_keeps_its_place_until_it_is_read() {
     let running = server_at(&["127.0.0.1:0".parse().unwrap()], files.gate().unwrap(), LIMITS, 1);
     fill(&running.registry);
     let client = authority.client(None);
-    let mut slow = secured(connect(running.address), &client);
-    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    slow.read_exact(&mut [0]).unwrap();
+    let _slow = begin_to_read(secured(connect(running.address), &client), "1.1");
     let (head, _) = exchange(secured(connect(running.address), &client), "GET /metrics", "");
     assert!(head.starts_with("http/1.1 503"), "{head}");
 }
