@@ -10,7 +10,7 @@ use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 fn main() -> Result<(), Box<dyn Error>> {
     let node = match std::env::args().nth(1) {
         Some(pid) => Which::Pid(pid.parse()?),
-        None => Which::TheOne,
+        None => Which::default(),
     };
     let registry = Registry::new();
     let options = Opts::new("my_message_bytes_total", "Bytes of payload by network and direction.");

@@ -16,7 +16,7 @@ use bitcointap::{
 fn main() -> Result<(), Box<dyn Error>> {
     let node = match std::env::args().nth(1) {
         Some(pid) => Which::Pid(pid.parse()?),
-        None => Which::TheOne,
+        None => Which::default(),
     };
     // Decided in the kernel: the node pays little for other messages, and nothing for other tracepoints.
     let announcements =

@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_secs(60);
 fn main() -> Result<(), Box<dyn Error>> {
     let node = match std::env::args().nth(1) {
         Some(pid) => Which::Pid(pid.parse()?),
-        None => Which::TheOne,
+        None => Which::default(),
     };
     let closings = Tracepoints::from_iter([Tracepoint::NetClosedConnection]);
     let tap = Tap::builder().node(node).tracepoints(closings).attach()?;

@@ -16,14 +16,14 @@ use bitcointap::{
     metrics,
     output::{JsonLines, Limits, Place, Rotation},
     pcap,
-    process::Which,
+    process::{Chain, Conditions, Which},
     selection::{Selection, WORDS, Word},
     tap::{Options, Payloads},
     tracepoint::Tracepoints,
 };
 use clap::{
     Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
-    builder::{OsStringValueParser, TypedValueParser},
+    builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser},
     error::ErrorKind,
     parser::ValueSource,
 };
@@ -31,7 +31,7 @@ use clap_complete::Shell;
 
 use crate::{address_lists::AddressListFile, top::Column};
 
-const NODE_HEADING: &str = "Node, else the one that runs as bitcoind, bitcoin-qt or bitcoin-node";
+const NODE_HEADING: &str = "Which node (default: the running bitcoind, bitcoin-qt or bitcoin-node)";
 
 /// Sees what a running Bitcoin Core does, through its USDT tracepoints.
 ///
@@ -443,18 +443,24 @@ pub enum Speed {
 
 /// Which node.
 #[derive(Debug, Args)]
-#[group(multiple = false)]
+#[group(multiple = true)]
 #[command(next_help_heading = NODE_HEADING)]
 pub struct NodeArgs {
-    /// The node's process id.
+    /// The node's process id. It names one run, which is not followed over restarts.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
     /// A file that holds the node's process id, as `bitcoind -pid=FILE` writes it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "pid")]
     pid_file: Option<PathBuf>,
     /// The node's program; `probes` and `doctor` look at it even if it does not run.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["pid", "pid_file"])]
     bitcoind: Option<PathBuf>,
+    /// The node's data directory, as `bitcoind -datadir=DIR` has it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["pid", "pid_file"], value_hint = ValueHint::DirPath)]
+    datadir: Option<PathBuf>,
+    /// The node's chain, as `bitcoind -chain=CHAIN` has it: main, test, testnet4, signet or regtest.
+    #[arg(long, value_name = "CHAIN", conflicts_with_all = ["pid", "pid_file"], value_parser = PossibleValuesParser::new(Chain::ALL.map(Chain::name)).try_map(|name| name.parse::<Chain>()))]
+    chain: Option<Chain>,
 }
 
 #[derive(Debug, Args)]
@@ -688,8 +694,9 @@ impl NodeArgs {
         match self {
             Self { pid: Some(pid), .. } => Which::Pid(*pid),
             Self { pid_file: Some(path), .. } => Which::PidFile(path.clone()),
-            Self { bitcoind: Some(path), .. } => Which::Program(path.clone()),
-            _ => Which::TheOne,
+            Self { bitcoind, datadir, chain, .. } => {
+                Which::Running(Conditions { program: bitcoind.clone(), data_directory: datadir.clone(), chain: *chain })
+            }
         }
     }
 
@@ -790,6 +797,19 @@ mod tests {
         assert!(matches!(cli.command, Some(Command::Tap(_))));
         let cli = Cli::parse_arguments(["bitcointap", "--log.level", "warn", "tap", "--count", "3"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Tap(TapArgs { count: Some(3), .. }))));
+    }
+
+    #[test]
+    fn a_node_is_named_by_what_it_must_meet() {
+        let which = |arguments: &str| {
+            let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
+            Cli::parse_arguments(arguments).unwrap().tap.node.which()
+        };
+        assert_eq!(which(""), Which::default());
+        assert_eq!(which("--pid 7"), Which::Pid(7));
+        let conditions =
+            Conditions { program: Some("p".into()), data_directory: Some("d".into()), chain: Some(Chain::Testnet4) };
+        assert_eq!(which("--bitcoind p --datadir d --chain testnet4"), Which::Running(conditions));
     }
 
     #[test]
@@ -908,6 +928,9 @@ mod tests {
             "--pid 0",
             "--pid x",
             "--pid 1 --pid-file f",
+            "--pid 1 --datadir d",
+            "--pid-file f --chain main",
+            "--chain testnet3",
             "--count 0",
             "--duration 0",
             "--duration -1",

@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{process::Node, tracepoint::Tracepoints};
+use crate::{
+    process::{Chain, Conditions, Node},
+    tracepoint::Tracepoints,
+};
 
 /// Why a node cannot be tapped. The text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +20,19 @@ pub enum Error {
     #[error("no process runs {path}: start it, or name the process by --pid", path = .0.display())]
     NotRunning(PathBuf),
     /// It takes a choice.
-    #[error("{} nodes are running, choose one by --pid: {}", .0.len(), list(.0))]
+    #[error("{} nodes run, choose one by {}: {}", .0.len(), choice(.0), list(.0))]
     SeveralNodes(Vec<Node>),
+    /// Nodes run, but none that meets the conditions on data directory and chain.
+    #[error("no node with {wanted} runs: start it, or choose one that runs: {}", list(.others))]
+    OtherNodes {
+        /// The conditions.
+        wanted: Conditions,
+        /// Those that run.
+        others: Vec<Node>,
+    },
+    /// A process that may become the node has started just now.
+    #[error("pid {0} is starting: it does not hold the lock of its data directory yet")]
+    NodeStarts(i32),
     /// There is no such process, or it has ended.
     #[error("no process has the pid {0}: it has ended, or lives in another pid namespace")]
     PidGone(i32),
@@ -92,6 +106,33 @@ pub enum Error {
         /// Why not.
         error: io::Error,
     },
+}
+
+/// The options that tell nodes apart; those that still do so after a restart come before --pid.
+fn choice(nodes: &[Node]) -> String {
+    let differ = |same: fn(&Node, &Node) -> bool| {
+        nodes.iter().enumerate().all(|(index, node)| !nodes[..index].iter().any(|before| same(before, node)))
+    };
+    let is_known = nodes.iter().all(|node| node.data_directory.is_some());
+    let mut options = Vec::new();
+    if is_known && differ(|a, b| a.data_directory == b.data_directory) {
+        options.push("--datadir".to_owned());
+    }
+    if nodes.iter().all(|node| node.chain.is_some()) && differ(|a, b| a.chain == b.chain) {
+        let names: Vec<&str> = nodes.iter().filter_map(|node| node.chain).map(Chain::name).collect();
+        options.push(format!("--chain ({})", names.join(", ")));
+    }
+    if options.is_empty() && is_known && differ(|a, b| (&a.data_directory, a.chain) == (&b.data_directory, b.chain)) {
+        options.push("--datadir and --chain".to_owned());
+    }
+    if differ(|a, b| a.program == b.program) {
+        options.push("--bitcoind".to_owned());
+    }
+    if options.is_empty() {
+        options.push("--pid-file".to_owned());
+    }
+    options.push("--pid".to_owned());
+    options.join(" or ")
 }
 
 fn list(nodes: &[Node]) -> String {

@@ -37,6 +37,11 @@ pub trait Sink {
     /// Attaching failed; it will be tried again.
     fn attach_failed(&mut self) {}
 
+    /// No node is attached to, for a new reason. It will be looked for again.
+    fn waits(&mut self, why: &str) {
+        let _ = why;
+    }
+
     /// What was drained, in order, empty batches too. Breaks when it wants no more.
     fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>>;
 
@@ -90,21 +95,24 @@ pub fn run(
 ) -> Result<()> {
     // A process id names one run.
     let follows = follows && !matches!(which, Which::Pid(_));
-    let mut search = Search::new(which, follows);
+    let mut search = Search::new(which.clone(), follows);
     while let Some(node) = search.next(stop, sink)? {
         let start = Instant::now();
         let options = &Options { whole_payloads: sink.wants_whole_payloads(), ..options.clone() };
         let mut tap = match Tap::attach(&node, options) {
             Ok(tap) => tap,
-            Err(error) if search.may_fail(&node) => {
-                tracing::warn!("{error}");
+            // That it has ended meanwhile is no failure.
+            Err(_) if follows && !node.still_runs() => continue,
+            Err(error) if search.may_fail(&error) => {
                 sink.attach_failed();
+                sink.waits(&error.to_string());
+                tracing::warn!("{error}");
                 search.leave_alone(node);
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
-        search.found();
+        search.found(&node);
         match drops {
             DropCapabilities::All => privileges::drop_all()?,
             DropCapabilities::KeepForReattach => {}
@@ -138,8 +146,8 @@ pub fn run(
 }
 
 /// Looks for runs of the node.
-struct Search<'a> {
-    which: &'a Which,
+struct Search {
+    which: Which,
     follows: bool,
     /// Whether a run was tapped or waited for already: what fails then may be mended, and is no wrong usage.
     goes_on: bool,
@@ -149,8 +157,8 @@ struct Search<'a> {
     left_alone: Option<(Node, Instant)>,
 }
 
-impl<'a> Search<'a> {
-    fn new(which: &'a Which, follows: bool) -> Self {
+impl Search {
+    fn new(which: Which, follows: bool) -> Self {
         Self { which, follows, goes_on: false, told: String::new(), left_alone: None }
     }
 
@@ -160,10 +168,10 @@ impl<'a> Search<'a> {
             if stop.requested() {
                 return Ok(None);
             }
-            match self.which.find() {
+            match self.which.look() {
                 Ok(node) if !self.is_left_alone(&node) => return Ok(Some(node)),
-                Ok(_) => {}
-                Err(error) if self.waits_for(&error) => self.tell(&error),
+                Ok(_) | Err(Error::NodeStarts(_)) => {}
+                Err(error) if self.waits_for(&error) => self.tell(&error, sink),
                 Err(error) => return Err(error.into()),
             }
             if sink.idle().is_break() {
@@ -173,25 +181,44 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether it is only a matter of time.
+    /// Whether it is only a matter of time, or of ending another node.
     fn waits_for(&self, error: &Error) -> bool {
-        let is_absent =
-            matches!(error, Error::NoNode | Error::NotRunning(_) | Error::PidGone(_) | Error::PidFile { .. });
+        let is_absent = matches!(
+            error,
+            Error::NoNode
+                | Error::NotRunning(_)
+                | Error::SeveralNodes(_)
+                | Error::OtherNodes { .. }
+                | Error::PidGone(_)
+                | Error::PidFile { .. }
+        );
         self.follows && (self.goes_on || is_absent)
     }
 
-    fn tell(&mut self, error: &Error) {
+    fn tell(&mut self, error: &Error, sink: &mut impl Sink) {
         self.goes_on = true;
         let words = error.to_string();
         if self.told != words {
+            sink.waits(&words);
             tracing::info!("waiting for a node: {words}");
             self.told = words;
         }
     }
 
-    /// Whether attaching to this run may fail without that being told by the end: others will come.
-    fn may_fail(&self, node: &Node) -> bool {
-        self.follows && (self.goes_on || !node.still_runs())
+    /// Whether attaching to this run may fail without that being told by the end: others will come. What lies at us or at how
+    /// we were called will fail again.
+    fn may_fail(&self, error: &Error) -> bool {
+        let is_ours = matches!(
+            error,
+            Error::Privileges(_)
+                | Error::KernelTooOld(_)
+                | Error::RingBufferSize(_)
+                | Error::NoneChosen(..)
+                | Error::Unreadable { .. }
+                | Error::Bpf { .. }
+                | Error::System { .. }
+        );
+        self.follows && (self.goes_on || !is_ours)
     }
 
     fn leave_alone(&mut self, node: Node) {
@@ -203,7 +230,9 @@ impl<'a> Search<'a> {
         self.left_alone.as_ref().is_some_and(|(left, since)| left == node && recently(since))
     }
 
-    fn found(&mut self) {
+    /// A run is attached to, and its next ones are followed: not those of another data directory or chain.
+    fn found(&mut self, node: &Node) {
+        self.which.stay_with(node);
         (self.goes_on, self.told, self.left_alone) = (true, String::new(), None);
     }
 }
@@ -332,8 +361,11 @@ fn drain_unread(tap: &mut Tap, sink: &mut impl Sink) -> Result<usize> {
 fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     let milliseconds = took.as_millis();
     tracing::info!("attached to {} tracepoints of {node} in {milliseconds} ms", tap.attached().len());
-    for (tracepoint, error) in tap.failures() {
-        tracing::warn!("not attached to {tracepoint}: {error}");
+    // What failed because the node has ended meanwhile was not refused.
+    if node.still_runs() {
+        for (tracepoint, error) in tap.failures() {
+            tracing::warn!("not attached to {tracepoint}: {error}");
+        }
     }
     let failed: Tracepoints = tap.failures().iter().map(|&(tracepoint, _)| tracepoint).collect();
     let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);

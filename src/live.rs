@@ -29,9 +29,11 @@ use crate::{
     event::{
         Event, Kind, Moment, Time,
         mempool::Mempool,
-        net::{Connection, Message},
+        net::{Connection, ConnectionType, Message},
         validation::Validation,
     },
+    p2p,
+    process::Chain,
     tap::{Batch, Counters, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
@@ -45,7 +47,9 @@ pub struct Live {
     moment: Moment,
     /// Whole seconds of `moment`.
     second: u64,
-    run: Result<Run, &'static str>,
+    run: Result<Run, String>,
+    /// The node's own.
+    user_agent: Option<String>,
     /// By [`Tracepoint::index`]: of the runs before, and of this one.
     counted_before: [Counters; Tracepoint::COUNT],
     counted: [Counters; Tracepoint::COUNT],
@@ -84,8 +88,8 @@ pub struct Snapshot {
     pub time: f64,
     /// The node that is attached to.
     pub node: Option<Node>,
-    /// If none is: why, in a few words.
-    pub waiting: Option<&'static str>,
+    /// If none is: why, in a line of text.
+    pub waiting: Option<String>,
     /// What became of events.
     pub events: Events,
     /// How often what happened.
@@ -113,6 +117,12 @@ pub struct Snapshot {
 pub struct Node {
     pub pid: i32,
     pub start_time: f64,
+    /// What it says to its peers, of which its version is a part; none before the first connection.
+    pub user_agent: Option<String>,
+    pub data_directory: Option<String>,
+    pub chain: Option<&'static str>,
+    /// The name of the machine; of a recording none.
+    pub host: Option<String>,
     /// Tracepoints that are attached.
     pub attached: Vec<&'static str>,
     /// Those that are wanted, but that its program lacks, or that could not be attached to.
@@ -168,7 +178,8 @@ impl Live {
             time: Time::default(),
             moment: Moment::default(),
             second: 0,
-            run: Err("not attached yet"),
+            run: Err("it is being looked for".into()),
+            user_agent: None,
             counted_before: Default::default(),
             counted: Default::default(),
             ring_buffer: (0, 0),
@@ -216,6 +227,14 @@ impl Live {
         self.peers.attach(run.attached);
         self.happenings.connection(self.time, Happened::NodeAttached { pid: run.pid });
         self.run = Ok(run.clone());
+        self.user_agent = None;
+    }
+
+    /// None is attached to, for another reason than before, in a line of text.
+    pub fn waits(&mut self, why: &str) {
+        if self.run.is_err() {
+            self.run = Err(why.to_owned());
+        }
     }
 
     /// It is attached no more, for a reason in a few words.
@@ -229,7 +248,7 @@ impl Live {
         if self.run.is_ok() {
             self.happenings.connection(self.time, Happened::NodeDetached { why });
         }
-        self.run = Err(why);
+        self.run = Err(why.to_owned());
     }
 
     /// What is known with a batch, before its events.
@@ -278,6 +297,13 @@ impl Live {
         };
         *messages += 1;
         *bytes = bytes.saturating_add(meta.size);
+        // To those whom it sends a transaction in private it says something else.
+        if let p2p::Message::Version { user_agent, .. } = &message.msg
+            && !meta.inbound
+            && meta.conn_type != ConnectionType::PrivateBroadcast
+        {
+            self.user_agent = Some(user_agent.clone().into_owned());
+        }
     }
 
     fn connection(&mut self, time: Time, moment: Moment, event: &Connection<'_>) {
@@ -345,7 +371,7 @@ impl Live {
             version: env!("CARGO_PKG_VERSION"),
             time: seconds(self.time),
             node: self.run.as_ref().ok().map(|run| self.node(run)),
-            waiting: self.run.as_ref().err().copied(),
+            waiting: self.run.as_ref().err().cloned(),
             events: self.events(),
             totals: self.totals,
             history: History::of(&self.history),
@@ -363,7 +389,16 @@ impl Live {
             let those = self.wanted.iter().filter(move |&it| run.attached.contains(it) == is_attached);
             those.map(Tracepoint::name).collect()
         };
-        Node { pid: run.pid, start_time: run.start_time, attached: wanted(true), missing: wanted(false) }
+        Node {
+            pid: run.pid,
+            start_time: run.start_time,
+            user_agent: self.user_agent.clone(),
+            data_directory: run.data_directory.as_ref().map(|path| path.display().to_string()),
+            chain: run.chain.map(Chain::name),
+            host: run.host.clone(),
+            attached: wanted(true),
+            missing: wanted(false),
+        }
     }
 
     fn events(&self) -> Events {

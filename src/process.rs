@@ -1,15 +1,22 @@
-//! Finding the node among the processes, by reading /proc. Runs no other program.
+//! Finding the node among the processes, by reading /proc. Runs no other program. In: how the node is named. Out: its process,
+//! its data directory and chain.
+
+mod data_directory;
+mod settled;
 
 use std::{
-    ffi::OsStr,
     fmt, fs,
     io::{self, Read},
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use procfs::process::Process;
 
+pub use self::data_directory::Chain;
+use self::settled::Settled;
 use crate::{error::Error, files};
 
 /// The programs that are taken for a node if none is named.
@@ -18,31 +25,73 @@ const PROGRAMS: [&str; 3] = ["bitcoind", "bitcoin-qt", "bitcoin-node"];
 const PTRACE_HINT: &str = "; the process of another user takes root or CAP_SYS_PTRACE";
 const READ_HINT: &str = "; a program that others may not read takes its owner, root or CAP_DAC_READ_SEARCH";
 
+/// How long [`Which::find`] waits for a node that is starting.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_INTERVAL: Duration = Duration::from_millis(50);
+
 /// How a node is named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The one that runs.
-    #[default]
-    TheOne,
+    /// The one that runs and meets these conditions.
+    Running(Conditions),
     /// That with this process id, whatever its program is called.
     Pid(i32),
     /// That whose process id is in a file, as `bitcoind -pid=FILE` writes it.
     PidFile(PathBuf),
-    /// The one that runs the program in a file.
-    Program(PathBuf),
+}
+
+/// What a node must meet that is looked for; what is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// The file of its program. By default one that is called `bitcoind`, `bitcoin-qt` or `bitcoin-node`.
+    pub program: Option<PathBuf>,
+    /// Its data directory (`-datadir`), or the folder of its chain in that.
+    pub data_directory: Option<PathBuf>,
+    /// Its chain (`-chain`).
+    pub chain: Option<Chain>,
+}
+
+impl Default for Which {
+    fn default() -> Self {
+        Self::Running(Conditions::default())
+    }
 }
 
 impl Which {
-    /// Looks for it among the processes that run now.
+    /// Looks for it among the processes that run now; waits some seconds for one that is starting.
     ///
     /// # Errors
     /// Those of finding a node: none or several, a pid or a file that does not say which.
     pub fn find(&self) -> Result<Node, Error> {
+        let begun = Instant::now();
+        loop {
+            match self.look() {
+                Err(Error::NodeStarts(_)) if begun.elapsed() < PATIENCE => thread::sleep(PATIENCE_INTERVAL),
+                result => return result,
+            }
+        }
+    }
+
+    /// [`Which::find`] without waiting.
+    ///
+    /// # Errors
+    /// Those of `find`, and [`Error::NodeStarts`].
+    pub fn look(&self) -> Result<Node, Error> {
         match self {
-            Which::TheOne => one(processes()?.filter(is_node), Error::NoNode),
+            Which::Running(conditions) => running(conditions),
             Which::Pid(pid) => by_pid(*pid),
             Which::PidFile(path) => by_pid_file(path),
-            Which::Program(path) => by_program(path),
+        }
+    }
+
+    /// How the next run of `node` is named, which this named: what no condition said is as it was there.
+    pub fn stay_with(&mut self, node: &Node) {
+        if let Which::Running(conditions) = self {
+            let Conditions { program: _, data_directory, chain } = conditions;
+            if data_directory.is_none() {
+                data_directory.clone_from(&node.data_directory);
+            }
+            *chain = chain.or(node.chain);
         }
     }
 }
@@ -54,8 +103,10 @@ pub struct Node {
     pub pid: i32,
     /// Where its program was started from; in a container that is a path inside.
     pub program: PathBuf,
-    /// Its data directory, as far as command line and environment tell.
+    /// Its data directory, as far as its descriptors, its command line and its environment tell; in a container a path inside.
     pub data_directory: Option<PathBuf>,
+    /// The chain that it is on, as far as the same tell.
+    pub chain: Option<Chain>,
     /// When it was started, UNIX time in seconds.
     pub start_time: f64,
     /// Clock ticks from the machine's start to its own, which with its pid tell it from every other process.
@@ -76,6 +127,20 @@ impl Node {
         let Ok(process) = Process::new(self.pid) else { return false };
         let same_process = process.stat().is_ok_and(|stat| stat.starttime == self.started);
         same_process && process.is_alive() && self.still_has_file(file_id(&self.executable()))
+    }
+
+    /// Whether it is this one, or the folder of its chain in this one, by a path of ours or one of its own, as in a container.
+    fn has_data_directory(&self, wanted: &Path) -> bool {
+        let Some(whole) = &self.data_directory else { return false };
+        let folder = self.chain.and_then(Chain::folder).map(|folder| whole.join(folder));
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid));
+        [Some(whole), folder.as_ref()].into_iter().flatten().any(|own| {
+            let same_file = || {
+                let own = root.join(own.strip_prefix("/").unwrap_or(own));
+                file_id(wanted).is_ok_and(|wanted| file_id(&own).is_ok_and(|own| own == wanted))
+            };
+            own == wanted || fs::canonicalize(wanted).is_ok_and(|wanted| wanted == *own) || same_file()
+        })
     }
 
     fn still_has_file(&self, now: io::Result<(u64, u64)>) -> bool {
@@ -114,10 +179,42 @@ fn by_pid_file(path: &Path) -> Result<Node, Error> {
     by_pid(pid)
 }
 
-fn by_program(path: &Path) -> Result<Node, Error> {
-    let wanted = file_id(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error, hint: "" })?;
-    let runs_it = |process: &Process| file_id(&executable(process.pid())).is_ok_and(|found| found == wanted);
-    one(processes()?.filter(runs_it), Error::NotRunning(path.to_owned()))
+fn running(conditions: &Conditions) -> Result<Node, Error> {
+    let processes: Vec<Process> = match &conditions.program {
+        None => processes()?.filter(is_node).collect(),
+        Some(path) => {
+            let wanted = file_id(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error, hint: "" })?;
+            let runs_it = |process: &Process| file_id(&executable(process.pid())).is_ok_and(|found| found == wanted);
+            processes()?.filter(runs_it).collect()
+        }
+    };
+    let Settled { nodes, starting } = settled::among(processes);
+    let nodes: Vec<Node> = nodes.iter().filter_map(|process| describe(process).ok()).collect();
+    let (mut meeting, others): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| conditions.are_met_by(node));
+    match (meeting.len(), starting, &conditions.program) {
+        (1, ..) => Ok(meeting.remove(0)),
+        (2.., ..) => Err(Error::SeveralNodes(meeting)),
+        (0, Some(pid), _) => Err(Error::NodeStarts(pid)),
+        (0, None, _) if !others.is_empty() => Err(Error::OtherNodes { wanted: conditions.clone(), others }),
+        (0, None, Some(path)) => Err(Error::NotRunning(path.clone())),
+        (0, None, None) => Err(Error::NoNode),
+    }
+}
+
+impl Conditions {
+    /// But for the program.
+    fn are_met_by(&self, node: &Node) -> bool {
+        let has_chain = self.chain.is_none_or(|chain| node.chain == Some(chain));
+        has_chain && self.data_directory.as_deref().is_none_or(|wanted| node.has_data_directory(wanted))
+    }
+}
+
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.data_directory.as_ref().map(|path| format!("the data directory {}", path.display()));
+        let chain = self.chain.map(|chain| format!("the chain {chain}"));
+        f.write_str(&directory.into_iter().chain(chain).collect::<Vec<_>>().join(" and "))
+    }
 }
 
 /// Device and inode.
@@ -128,10 +225,10 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {} {}", self.pid, self.program.display())?;
-        match &self.data_directory {
-            Some(directory) => write!(f, " (data directory {})", directory.display()),
-            None => Ok(()),
-        }
+        let directory = self.data_directory.as_ref().map(|path| format!("data directory {}", path.display()));
+        let chain = self.chain.map(|chain| format!("chain {chain}"));
+        let known: Vec<String> = directory.into_iter().chain(chain).collect();
+        if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join(", ")) }
     }
 }
 
@@ -147,15 +244,6 @@ fn processes() -> Result<impl Iterator<Item = Process>, Error> {
     })?;
     // One that ends meanwhile is none.
     Ok(all.filter_map(Result::ok).filter(Process::is_alive))
-}
-
-fn one(processes: impl Iterator<Item = Process>, none: Error) -> Result<Node, Error> {
-    let mut nodes: Vec<Node> = processes.filter_map(|process| describe(&process).ok()).collect();
-    match nodes.len() {
-        0 => Err(none),
-        1 => Ok(nodes.remove(0)),
-        _ => Err(Error::SeveralNodes(nodes)),
-    }
 }
 
 fn is_node(process: &Process) -> bool {
@@ -188,24 +276,10 @@ fn describe(process: &Process) -> procfs::ProcResult<Node> {
     let stat = process.stat()?;
     let program = process.exe().unwrap_or_else(|_| PathBuf::from(&stat.comm));
     let start_time = procfs::boot_time_secs()? as f64 + stat.starttime as f64 / procfs::ticks_per_second() as f64;
-    let (pid, data_directory) = (process.pid(), data_directory(process));
+    let pid = process.pid();
+    let (data_directory, chain) = data_directory::of(process);
     let (started, file) = (stat.starttime, file_id(&executable(pid)).ok());
-    Ok(Node { pid, program, data_directory, start_time, started, file })
-}
-
-fn data_directory(process: &Process) -> Option<PathBuf> {
-    let given = process.cmdline().ok()?.into_iter().skip(1).find_map(|argument| {
-        let name = argument.trim_start_matches('-');
-        (name.len() < argument.len()).then(|| name.strip_prefix("datadir=").map(PathBuf::from)).flatten()
-    });
-    match given {
-        Some(path) => Some(process.cwd().map_or_else(|_| path.clone(), |cwd| cwd.join(&path))),
-        None => {
-            let environment = process.environ().ok()?;
-            let home = environment.get(OsStr::from_bytes(b"HOME"))?;
-            Some(Path::new(home).join(".bitcoin"))
-        }
-    }
+    Ok(Node { pid, program, data_directory, chain, start_time, started, file })
 }
 
 /// What reading a process' program failed for, in words.
@@ -236,11 +310,15 @@ mod tests {
         assert_eq!(node.pid, pid);
         assert_eq!(fs::canonicalize(node.executable()).unwrap(), std::env::current_exe().unwrap());
         // Another test may run this program a second time.
-        match Which::Program(node.program.clone()).find() {
+        let program = Conditions { program: Some(node.program.clone()), ..Conditions::default() };
+        match Which::Running(program.clone()).find() {
             Ok(found) => assert_eq!(found, node),
             Err(Error::SeveralNodes(found)) => assert!(found.contains(&node)),
             Err(error) => panic!("{error}"),
         }
+        let elsewhere = Conditions { data_directory: Some("/nowhere".into()), ..program };
+        let words = Which::Running(elsewhere).find().unwrap_err().to_string();
+        assert!(words.starts_with("no node with the data directory /nowhere runs: start it, or choose one"), "{words}");
         let age =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() - node.start_time;
         assert!((-2.0..3600.0).contains(&age), "started {age} s ago");

@@ -276,6 +276,11 @@ impl Sink for Sinks<'_> {
         self.metrics.attach_failed();
     }
 
+    fn waits(&mut self, why: &str) {
+        self.readiness.not_attached(why);
+        self.in_live(|live| live.waits(why));
+    }
+
     fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
         let (bytes, used) = batch.ring_buffer();
         self.metrics.ring_buffer(bytes, used);

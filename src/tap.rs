@@ -39,7 +39,7 @@ use crate::{
     error::{Error, Trying},
     event::{Decoder, Lost, Moment, Time, each_lost},
     privileges, probes,
-    process::Node,
+    process::{Chain, Node},
     record::{self, types},
     selection::Selection,
     tracepoint::{LossReason, Tracepoint, Tracepoints},
@@ -162,6 +162,12 @@ pub struct Run {
     pub pid: i32,
     /// Where its program was started from.
     pub program: PathBuf,
+    /// Its data directory. Unknown of a recording.
+    pub data_directory: Option<PathBuf>,
+    /// Its chain. Unknown of a recording.
+    pub chain: Option<Chain>,
+    /// The name of the machine. Unknown of a recording.
+    pub host: Option<String>,
     /// When it was started, UNIX time in seconds.
     pub start_time: f64,
     /// The tracepoints attached: those wanted that its program has.
@@ -372,7 +378,16 @@ impl Tap {
             // What failed because the node has ended meanwhile was not refused.
             attached = attached.iter().chain(std::mem::take(&mut failed).iter()).collect();
         }
-        Run { pid: node.pid, program: node.program.clone(), start_time: node.start_time, attached, failed }
+        Run {
+            pid: node.pid,
+            program: node.program.clone(),
+            data_directory: node.data_directory.clone(),
+            chain: node.chain,
+            host: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+            start_time: node.start_time,
+            attached,
+            failed,
+        }
     }
 
     /// From now on payloads are whole although they are [`Payloads::Limited`], or limited again. Events that wait to be drained

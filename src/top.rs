@@ -177,6 +177,10 @@ impl Sink for Screen {
         Ok(())
     }
 
+    fn waits(&mut self, why: &str) {
+        self.live().waits(why);
+    }
+
     fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
         let begun = self.begun.take();
         let mut live = self.live();

@@ -7,12 +7,17 @@ use std::{
 
 /// The body of an answer of status 200; `None` while nobody listens, or for another status.
 pub fn get(address: &str, path: &str) -> Option<String> {
+    get_any(address, path).and_then(|(status, body)| (status == 200).then_some(body))
+}
+
+/// Status and body of an answer; `None` while nobody listens.
+pub fn get_any(address: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.split(' ').nth(1).is_some_and(|status| status == "200").then(|| body.to_owned())
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 /// The samples of one scrape.

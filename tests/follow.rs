@@ -134,8 +134,8 @@ fn two_nodes_of_one_file_are_told_apart_and_one_left_is_followed() {
     let program = own_program(&directory);
     let [mut first, mut second] =
         [(); 2].map(|()| Simnode::start_program(&program, "--count 1000 --rate max --linger"));
-    let words = output(&format!("export --web.listen-address 127.0.0.1:0 --bitcoind {}", program.display()));
-    assert!(String::from_utf8_lossy(&words.stderr).contains("2 nodes are running, choose one by --pid"));
+    let words = output(&format!("tap --bitcoind {}", program.display()));
+    assert!(String::from_utf8_lossy(&words.stderr).contains("2 nodes run, choose one by --datadir or --pid: pid "));
     let exporter = Exporter::start(&format!("--pid {} --events all", first.pid()));
     second.fire();
     second.read_tally();
@@ -145,14 +145,10 @@ fn two_nodes_of_one_file_are_told_apart_and_one_left_is_followed() {
     exporter.stop();
 
     // While it follows, several are no end: it waits for one.
-    drop(second);
-    let exporter = Exporter::start(&format!("--bitcoind {}", program.display()));
-    let [third, fourth] = [(); 2].map(|()| Simnode::start_program(&program, ""));
+    let exporter = Exporter::start_waiting(&format!("--bitcoind {}", program.display()));
     drop(first);
-    eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
-    drop(third);
-    exporter.wait_for_attachment(2.0);
-    drop(fourth);
+    exporter.wait_for_attachment(1.0);
+    drop(second);
     exporter.stop();
 }
 

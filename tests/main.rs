@@ -28,3 +28,4 @@ mod soak;
 mod streams;
 mod tool;
 mod top;
+mod which_node;

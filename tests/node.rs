@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, BufRead, BufReader, Read, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -30,6 +31,13 @@ pub fn own_program(directory: &TempDir) -> PathBuf {
 /// A simulated node that waits for the word to fire.
 pub struct Simnode {
     child: Child,
+    _data_directory: TempDir,
+}
+
+/// A folder that any user may use.
+fn open_directory() -> TempDir {
+    let open = fs::Permissions::from_mode(0o777);
+    tempfile::Builder::new().permissions(open).tempdir().expect("a directory can be made")
 }
 
 impl Simnode {
@@ -43,6 +51,11 @@ impl Simnode {
 
     /// A command that becomes, or starts, a simulated node, and passes on a last argument.
     pub fn start_command(command: &mut Command) -> Self {
+        let data_directory = open_directory();
+        if !command.get_args().any(|argument| argument == "--datadir") {
+            // Its lock is what a node is known by.
+            command.arg("--datadir").arg(data_directory.path());
+        }
         command.arg("--wait").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = eventually("simnode starts", || match command.spawn() {
             // A copy made just now: what another test starts has it open for writing, until it is started.
@@ -52,7 +65,7 @@ impl Simnode {
         let mut ready = String::new();
         BufReader::new(child.stderr.as_mut().expect("stderr is piped")).read_line(&mut ready).expect("simnode speaks");
         assert!(ready.contains("ready, pid"), "simnode says: {ready}");
-        Self { child }
+        Self { child, _data_directory: data_directory }
     }
 
     pub fn pid(&self) -> u32 {

@@ -44,6 +44,19 @@ pub struct Options {
     /// Take this UNIX time for now in all that is fired, so that all of it depends on the seed alone
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32))]
     pub fixed_time: Option<u32>,
+    /// Lock this data directory, as a node does for as long as it runs; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub datadir: Option<PathBuf>,
+    /// Lock the folder of this chain in the data directory: test, testnet4, signet or regtest
+    #[arg(long, value_name = "CHAIN", default_value = "main", value_parser = ["main", "test", "testnet4", "signet", "regtest"])]
+    pub chain: String,
+    /// As `bitcoind -daemon` does, let another process be the node, whose pid is printed; stay for so many seconds, as
+    /// `-daemonwait` does until the node is ready
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub daemon: Option<Duration>,
+    /// All the time start another process of this program that ends soon, as `-blocknotify` does
+    #[arg(long)]
+    pub children: bool,
     /// Let peers have user agents that do harm where they are taken for more than text
     #[arg(long)]
     pub hostile: bool,

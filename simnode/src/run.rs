@@ -3,8 +3,10 @@
 use std::{
     env,
     ffi::OsString,
+    fs::{self, File},
     io::{self, BufRead, Write},
     os::unix::process::CommandExt,
+    path::Path,
     process::{self, ExitCode},
     sync::{
         Arc, Barrier,
@@ -30,6 +32,10 @@ use crate::{
 const USAGE: u8 = 2;
 /// How often a thread that waits looks for signals.
 const GLANCE: Duration = Duration::from_millis(20);
+/// How long one that starts a daemon takes to get that far.
+const PREPARATION: Duration = Duration::from_millis(400);
+/// How long a child lives: longer than a look at the processes takes to come again.
+const CHILDHOOD: Duration = Duration::from_millis(300);
 
 /// Becomes the executable of the wanted layout, with the same arguments and pid.
 pub fn launch() -> ExitCode {
@@ -61,10 +67,70 @@ pub fn simulate(probes: &'static Probes) -> ExitCode {
         eprintln!("error: this is simnode-{name}, which has no other layout; use simnode --layout");
         return ExitCode::from(USAGE);
     }
-    match run(&options, layout, probes) {
+    let result = match options.daemon {
+        Some(stays) => start_daemon(stays),
+        None => run(&options, layout, probes),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
     }
+}
+
+/// Starts another process with the same arguments and streams, but `--daemon`, and prints its pid.
+fn start_daemon(stays: Duration) -> Result<(), String> {
+    // Bitcoin Core reads its configuration and checks itself before.
+    thread::sleep(PREPARATION);
+    let is_daemon = |argument: &OsString| argument.to_str().is_some_and(|it| it == "--daemon");
+    let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    if let Some(place) = arguments.iter().position(is_daemon) {
+        arguments.drain(place..place + 2);
+    }
+    let node = itself().args(arguments).spawn().map_err(|error| format!("cannot start itself: {error}"))?;
+    println!("{}", node.id());
+    thread::sleep(stays);
+    Ok(())
+}
+
+fn itself() -> process::Command {
+    // By this path it is reached though its file was replaced, or lies in another mount namespace.
+    process::Command::new("/proc/self/exe")
+}
+
+/// Another process of this program after another, each for a while, until `stop`.
+fn start_children(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let quiet = || process::Stdio::null();
+        let child = itself()
+            .args(["--wait", "--count", "1"])
+            .stdin(process::Stdio::piped())
+            .stdout(quiet())
+            .stderr(quiet())
+            .spawn();
+        thread::sleep(CHILDHOOD);
+        if let Ok(mut child) = child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        thread::sleep(GLANCE);
+    }
+}
+
+/// Takes the lock that Bitcoin Core's node has, as it does: for the process, of the whole file.
+fn lock(directory: &Path, chain: &str) -> Result<File, String> {
+    let folder = match chain {
+        "main" => directory.to_owned(),
+        "test" => directory.join("testnet3"),
+        chain => directory.join(chain),
+    };
+    let path = folder.join(".lock");
+    let lock = || {
+        fs::create_dir_all(&folder)?;
+        let file = File::options().append(true).create(true).open(&path)?;
+        rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    };
+    lock().map_err(|error: io::Error| format!("cannot lock {}: {error}; another node may have it", path.display()))
 }
 
 fn fail(message: &str) -> ExitCode {
@@ -93,6 +159,11 @@ fn run(options: &Options, layout: Layout, probes: &'static Probes) -> Result<(),
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|error| format!("cannot handle signal {signal}: {error}"))?;
+    }
+    let _lock = options.datadir.as_deref().map(|directory| lock(directory, &options.chain)).transpose()?;
+    if options.children {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || start_children(&stop));
     }
     let trace = match &options.trace {
         None => None,

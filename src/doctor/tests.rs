@@ -63,6 +63,7 @@ fn good_target() -> Target {
         pid: 7,
         program: "/bin/bitcoind".into(),
         data_directory: Some("/data".into()),
+        chain: None,
         start_time: 0.0,
         started: 0,
         file: None,

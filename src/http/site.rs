@@ -49,11 +49,11 @@ pub(super) enum Page {
 
 /// Whether the node is attached to, as told at [`READY_PATH`]. Its clones are one.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<Result<(), &'static str>>>);
+pub struct Readiness(Arc<Mutex<Result<(), String>>>);
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Err("not attached yet"))))
+        Self(Arc::new(Mutex::new(Err("it is being looked for".into()))))
     }
 }
 
@@ -63,17 +63,17 @@ impl Readiness {
         self.set(Ok(()));
     }
 
-    /// It is not, for a reason in a few words.
-    pub fn not_attached(&self, why: &'static str) {
-        self.set(Err(why));
+    /// It is not, for a reason in a line of text.
+    pub fn not_attached(&self, why: &str) {
+        self.set(Err(why.to_owned()));
     }
 
-    fn set(&self, state: Result<(), &'static str>) {
+    fn set(&self, state: Result<(), String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    fn get(&self) -> Result<(), &'static str> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn get(&self) -> Result<(), String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -57,6 +57,9 @@ impl Seen {
         let run = Run {
             pid: 7,
             program: "/usr/bin/bitcoind".into(),
+            data_directory: Some("/data".into()),
+            chain: Some(Chain::Signet),
+            host: Some("host".into()),
             start_time: 900.5,
             attached: words.parse().unwrap(),
             failed: Tracepoints::default(),
@@ -294,17 +297,22 @@ fn hidden_addresses_are_nowhere() {
 #[test]
 fn the_nodes_end_is_the_end_of_its_peers_and_not_of_what_was_counted() {
     let mut seen = seen();
-    assert_eq!(seen.live.snapshot().waiting, Some("not attached yet"));
+    let waiting = |seen: &Seen| seen.live.snapshot().waiting;
+    assert_eq!(waiting(&seen).as_deref(), Some("it is being looked for"));
+    seen.live.waits("two run");
+    assert_eq!(waiting(&seen).as_deref(), Some("two run"));
     seen.attached("net").tell(opened(1));
     let node = seen.live.snapshot().node.unwrap();
     assert_eq!((node.pid, node.start_time, node.attached.len()), (7, 900.5, 7));
+    let of = [node.data_directory.as_deref(), node.chain, node.host.as_deref()];
+    assert_eq!(of, ["/data", "signet", "host"].map(Some));
     let missing = (Tracepoints::default_set().iter().count()) - 7;
     assert_eq!((node.attached[0], node.missing.len()), ("net:inbound_message", missing));
 
     seen.live.counters(&counters(5, 2));
     seen.detached(&counters(6, 3)).at(1_001);
     let snapshot = seen.live.snapshot();
-    assert_eq!((&snapshot.node, snapshot.waiting), (&None, Some("the node has ended")));
+    assert_eq!((&snapshot.node, snapshot.waiting.as_deref()), (&None, Some("the node has ended")));
     assert_eq!(snapshot.peers, []);
     let loss = |count| vec![Loss { tracepoint: "net:inbound_message", reason: "ring_full", count }];
     let all = Tracepoint::COUNT as u64;
@@ -316,6 +324,28 @@ fn the_nodes_end_is_the_end_of_its_peers_and_not_of_what_was_counted() {
     assert_eq!((snapshot.events.fired, snapshot.events.lost, snapshot.events.losses), (7 * all, 4, loss(4)));
     assert_eq!(seen.peers(), [1]);
     assert_eq!(snapshot.history.events_lost, [3, 1]);
+}
+
+#[test]
+fn the_node_says_its_version_to_its_peers() {
+    let mut seen = seen();
+    let agent = |seen: &Seen| seen.live.snapshot().node.and_then(|node| node.user_agent);
+    seen.attached("net");
+    let mut says = |inbound: bool, connection_type, user_agent: &str| {
+        let payload = version(user_agent);
+        let mut kind = with_peer(1, inbound, "version", &payload);
+        if let Kind::Msg(message) = &mut kind {
+            message.meta.conn_type = connection_type;
+        }
+        agent(seen.tell(kind))
+    };
+    // What a peer says, and what is said in its place to remain unknown.
+    assert_eq!(says(true, ConnectionType::Inbound, "/Satoshi:0.1.0/"), None);
+    assert_eq!(says(false, ConnectionType::PrivateBroadcast, "/pynode:0.0.1/"), None);
+    assert_eq!(says(false, ConnectionType::Inbound, "/Satoshi:31.0.0/").as_deref(), Some("/Satoshi:31.0.0/"));
+    // It belongs to the run.
+    seen.detached(&counters(1, 0)).attached("net");
+    assert_eq!(agent(&seen), None);
 }
 
 #[test]

@@ -41,6 +41,9 @@ fn run(attached: &str) -> Run {
     Run {
         pid: 7,
         program: "/usr/bin/bitcoind".into(),
+        data_directory: None,
+        chain: None,
+        host: None,
         start_time: 1_747_158_913.25,
         attached: attached.parse().unwrap(),
         failed: "utxocache:add".parse().unwrap(),

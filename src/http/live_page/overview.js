@@ -68,7 +68,11 @@ export class Overview {
 
   #node({ node, time }) {
     const parts = [];
-    if (node) parts.push(`node up ${duration(time - node.start_time)}`);
+    if (node) {
+      const { chain, data_directory, host, user_agent } = node;
+      parts.push(...[chain, user_agent, data_directory, host && `on ${host}`].filter(Boolean).map(visible));
+      parts.push(`node up ${duration(time - node.start_time)}`);
+    }
     if (Math.abs(Date.now() / 1000 - time) > OTHER_TIME) parts.push(`as of ${dateAndTime(time)}`);
     put(find("node"), parts.join(" \u00b7 "));
     const details = find("tracepoints");

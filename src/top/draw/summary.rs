@@ -24,16 +24,23 @@ pub fn node(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View) {
             line.push(without(why.to_owned()));
         }
         line.push(vec![Span::styled(format!("pid {}", node.pid), theme.colour(Color::Green).patch(BOLD))]);
+        let of = [node.chain, node.user_agent.as_deref()].into_iter().flatten();
+        line.extend(of.map(|words| vec![Span::raw(text::plain(words, area.width.into()))]));
         line.push(vec![Span::raw(format!("up {}", text::lasted(snapshot.time - node.start_time)))]);
         line.push(vec![Span::raw(format!("{} tracepoints", node.attached.len()))]);
         line.push(vec![Span::raw(format!("{} UTC", text::time_of_day(snapshot.time)))]);
+        let place = [node.data_directory.as_deref(), node.host.as_deref()].into_iter().flatten();
+        line.extend(place.map(|words| vec![Span::raw(text::plain(words, area.width.into()))]));
         if !node.missing.is_empty() {
             line.push(vec![Span::styled(format!("absent: {}", node.missing.join(", ")), DIM)]);
         }
     } else {
         line.push(match ended {
             Some(why) => without(why.to_owned()),
-            None => without(format!("waiting for a node: {}", snapshot.waiting.unwrap_or_default())),
+            None => {
+                let why = snapshot.waiting.as_deref().unwrap_or_default();
+                without(format!("waiting for a node: {}", text::plain(why, area.width.into())))
+            }
         });
         line.push(vec![Span::raw(format!("{} UTC", text::time_of_day(snapshot.time)))]);
     }

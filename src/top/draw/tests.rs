@@ -48,7 +48,7 @@ fn at_80_by_24_there_is_what_matters() {
     assert_eq!(
         lines(&shown, &mut View::new(Column::In), 80, 24),
         [
-            "bitcointap  waiting for a node: not attached yet  16:20:51 UTC",
+            "bitcointap  waiting for a node: it is being looked for  16:20:51 UTC",
             "0 events/s  0 lost  ring 0%  0 in all  block 896,001 2s ago",
             "peers 4: 1 in, 2 full, 1 block  last minute +3 -0 1 evicted",
             "mempool +2.5/s 25  -0/s 0  rejected 0.1/s 1  replaced 0/s 0",
