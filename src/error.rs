@@ -113,16 +113,19 @@ fn choice(nodes: &[Node]) -> String {
     let differ = |same: fn(&Node, &Node) -> bool| {
         nodes.iter().enumerate().all(|(index, node)| !nodes[..index].iter().any(|before| same(before, node)))
     };
-    let is_known = nodes.iter().all(|node| node.data_directory.is_some());
+    let is_known = nodes.iter().all(|node| node.data_directory().is_some());
     let mut options = Vec::new();
-    if is_known && differ(|a, b| a.data_directory == b.data_directory) {
+    if is_known && differ(|a, b| a.data_directory() == b.data_directory()) {
         options.push("--datadir".to_owned());
     }
-    if nodes.iter().all(|node| node.chain.is_some()) && differ(|a, b| a.chain == b.chain) {
-        let names: Vec<&str> = nodes.iter().filter_map(|node| node.chain).map(Chain::name).collect();
+    if nodes.iter().all(|node| node.chain().is_some()) && differ(|a, b| a.chain() == b.chain()) {
+        let names: Vec<&str> = nodes.iter().filter_map(Node::chain).map(Chain::name).collect();
         options.push(format!("--chain ({})", names.join(", ")));
     }
-    if options.is_empty() && is_known && differ(|a, b| (&a.data_directory, a.chain) == (&b.data_directory, b.chain)) {
+    if options.is_empty()
+        && is_known
+        && differ(|a, b| (a.data_directory(), a.chain()) == (b.data_directory(), b.chain()))
+    {
         options.push("--datadir and --chain".to_owned());
     }
     if differ(|a, b| a.program == b.program) {

@@ -95,7 +95,7 @@ pub fn run(
 ) -> Result<()> {
     // A process id names one run.
     let follows = follows && !matches!(which, Which::Pid(_));
-    let mut search = Search::new(which.clone(), follows);
+    let mut search = Search::new(which, follows);
     while let Some(node) = search.next(stop, sink)? {
         let start = Instant::now();
         let options = &Options { whole_payloads: sink.wants_whole_payloads(), ..options.clone() };
@@ -146,8 +146,10 @@ pub fn run(
 }
 
 /// Looks for runs of the node.
-struct Search {
-    which: Which,
+struct Search<'a> {
+    which: &'a Which,
+    /// The last run.
+    before: Option<Node>,
     follows: bool,
     /// Whether a run was tapped or waited for already: what fails then may be mended, and is no wrong usage.
     goes_on: bool,
@@ -157,9 +159,9 @@ struct Search {
     left_alone: Option<(Node, Instant)>,
 }
 
-impl Search {
-    fn new(which: Which, follows: bool) -> Self {
-        Self { which, follows, goes_on: false, told: String::new(), left_alone: None }
+impl<'a> Search<'a> {
+    fn new(which: &'a Which, follows: bool) -> Self {
+        Self { which, before: None, follows, goes_on: false, told: String::new(), left_alone: None }
     }
 
     /// The next run; none when it is time to stop. Without following, what is not there now is an error.
@@ -168,7 +170,7 @@ impl Search {
             if stop.requested() {
                 return Ok(None);
             }
-            match self.which.look() {
+            match self.which.look(self.before.as_ref()) {
                 Ok(node) if !self.is_left_alone(&node) => return Ok(Some(node)),
                 Ok(_) | Err(Error::NodeStarts(_)) => {}
                 Err(error) if self.waits_for(&error) => self.tell(&error, sink),
@@ -232,7 +234,7 @@ impl Search {
 
     /// A run is attached to, and its next ones are followed: not those of another data directory or chain.
     fn found(&mut self, node: &Node) {
-        self.which.stay_with(node);
+        self.before = Some(node.clone());
         (self.goes_on, self.told, self.left_alone) = (true, String::new(), None);
     }
 }

@@ -16,6 +16,7 @@ use std::{
 use procfs::process::Process;
 
 pub use self::data_directory::Chain;
+pub(crate) use self::data_directory::DataDirectory;
 use self::settled::Settled;
 use crate::{error::Error, files};
 
@@ -65,33 +66,23 @@ impl Which {
     pub fn find(&self) -> Result<Node, Error> {
         let begun = Instant::now();
         loop {
-            match self.look() {
+            match self.look(None) {
                 Err(Error::NodeStarts(_)) if begun.elapsed() < PATIENCE => thread::sleep(PATIENCE_INTERVAL),
                 result => return result,
             }
         }
     }
 
-    /// [`Which::find`] without waiting.
+    /// [`Which::find`] without waiting. After a run that this named, for the next run of that node: no other data directory or
+    /// chain will do.
     ///
     /// # Errors
     /// Those of `find`, and [`Error::NodeStarts`].
-    pub fn look(&self) -> Result<Node, Error> {
+    pub fn look(&self, before: Option<&Node>) -> Result<Node, Error> {
         match self {
-            Which::Running(conditions) => running(conditions),
+            Which::Running(conditions) => running(conditions, before),
             Which::Pid(pid) => by_pid(*pid),
             Which::PidFile(path) => by_pid_file(path),
-        }
-    }
-
-    /// How the next run of `node` is named, which this named: what no condition said is as it was there.
-    pub fn stay_with(&mut self, node: &Node) {
-        if let Which::Running(conditions) = self {
-            let Conditions { program: _, data_directory, chain } = conditions;
-            if data_directory.is_none() {
-                data_directory.clone_from(&node.data_directory);
-            }
-            *chain = chain.or(node.chain);
         }
     }
 }
@@ -103,19 +94,26 @@ pub struct Node {
     pub pid: i32,
     /// Where its program was started from; in a container that is a path inside.
     pub program: PathBuf,
-    /// Its data directory, as far as its descriptors, its command line and its environment tell; in a container a path inside.
-    pub data_directory: Option<PathBuf>,
-    /// The chain that it is on, as far as the same tell.
-    pub chain: Option<Chain>,
     /// When it was started, UNIX time in seconds.
     pub start_time: f64,
     /// Clock ticks from the machine's start to its own, which with its pid tell it from every other process.
     pub(crate) started: u64,
+    pub(crate) data: DataDirectory,
     /// Its program's file, by device and inode; unknown where it cannot be read.
     pub(crate) file: Option<(u64, u64)>,
 }
 
 impl Node {
+    /// Its data directory, as far as its descriptors, its command line and its environment tell; in a container a path inside.
+    pub fn data_directory(&self) -> Option<&PathBuf> {
+        self.data.directory.as_ref()
+    }
+
+    /// The chain that it is on, as far as the same tell.
+    pub fn chain(&self) -> Option<Chain> {
+        self.data.chain
+    }
+
     /// The path by which the program is reached, also from another mount namespace and after its file was replaced.
     pub fn executable(&self) -> PathBuf {
         executable(self.pid)
@@ -131,8 +129,8 @@ impl Node {
 
     /// Whether it is this one, or the folder of its chain in this one, by a path of ours or one of its own, as in a container.
     fn has_data_directory(&self, wanted: &Path) -> bool {
-        let Some(whole) = &self.data_directory else { return false };
-        let folder = self.chain.and_then(Chain::folder).map(|folder| whole.join(folder));
+        let Some(whole) = self.data_directory() else { return false };
+        let folder = self.chain().and_then(Chain::folder).map(|folder| whole.join(folder));
         let root = PathBuf::from(format!("/proc/{}/root", self.pid));
         [Some(whole), folder.as_ref()].into_iter().flatten().any(|own| {
             let same_file = || {
@@ -179,7 +177,7 @@ fn by_pid_file(path: &Path) -> Result<Node, Error> {
     by_pid(pid)
 }
 
-fn running(conditions: &Conditions) -> Result<Node, Error> {
+fn running(conditions: &Conditions, before: Option<&Node>) -> Result<Node, Error> {
     let processes: Vec<Process> = match &conditions.program {
         None => processes()?.filter(is_node).collect(),
         Some(path) => {
@@ -190,21 +188,30 @@ fn running(conditions: &Conditions) -> Result<Node, Error> {
     };
     let Settled { nodes, starting } = settled::among(processes);
     let nodes: Vec<Node> = nodes.iter().filter_map(|process| describe(process).ok()).collect();
-    let (mut meeting, others): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|node| conditions.are_met_by(node));
+    let (mut meeting, others): (Vec<Node>, Vec<Node>) = nodes
+        .into_iter()
+        .partition(|node| conditions.are_met_by(node) && before.is_none_or(|before| before.data.is_same(&node.data)));
     match (meeting.len(), starting, &conditions.program) {
         (1, ..) => Ok(meeting.remove(0)),
         (2.., ..) => Err(Error::SeveralNodes(meeting)),
         (0, Some(pid), _) => Err(Error::NodeStarts(pid)),
-        (0, None, _) if !others.is_empty() => Err(Error::OtherNodes { wanted: conditions.clone(), others }),
+        (0, None, _) if !others.is_empty() => Err(Error::OtherNodes { wanted: conditions.or_of(before), others }),
         (0, None, Some(path)) => Err(Error::NotRunning(path.clone())),
         (0, None, None) => Err(Error::NoNode),
     }
 }
 
 impl Conditions {
+    /// With what is not said taken from a node.
+    fn or_of(&self, node: Option<&Node>) -> Self {
+        let Self { program, data_directory, chain } = self.clone();
+        let data_directory = data_directory.or_else(|| node?.data_directory().cloned());
+        Self { program, data_directory, chain: chain.or_else(|| node?.chain()) }
+    }
+
     /// But for the program.
     fn are_met_by(&self, node: &Node) -> bool {
-        let has_chain = self.chain.is_none_or(|chain| node.chain == Some(chain));
+        let has_chain = self.chain.is_none_or(|chain| node.chain() == Some(chain));
         has_chain && self.data_directory.as_deref().is_none_or(|wanted| node.has_data_directory(wanted))
     }
 }
@@ -225,8 +232,8 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {} {}", self.pid, self.program.display())?;
-        let directory = self.data_directory.as_ref().map(|path| format!("data directory {}", path.display()));
-        let chain = self.chain.map(|chain| format!("chain {chain}"));
+        let directory = self.data_directory().map(|path| format!("data directory {}", path.display()));
+        let chain = self.chain().map(|chain| format!("chain {chain}"));
         let known: Vec<String> = directory.into_iter().chain(chain).collect();
         if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join(", ")) }
     }
@@ -277,9 +284,9 @@ fn describe(process: &Process) -> procfs::ProcResult<Node> {
     let program = process.exe().unwrap_or_else(|_| PathBuf::from(&stat.comm));
     let start_time = procfs::boot_time_secs()? as f64 + stat.starttime as f64 / procfs::ticks_per_second() as f64;
     let pid = process.pid();
-    let (data_directory, chain) = data_directory::of(process);
+    let data = DataDirectory::of(process);
     let (started, file) = (stat.starttime, file_id(&executable(pid)).ok());
-    Ok(Node { pid, program, data_directory, chain, start_time, started, file })
+    Ok(Node { pid, program, start_time, started, data, file })
 }
 
 /// What reading a process' program failed for, in words.

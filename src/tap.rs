@@ -381,8 +381,8 @@ impl Tap {
         Run {
             pid: node.pid,
             program: node.program.clone(),
-            data_directory: node.data_directory.clone(),
-            chain: node.chain,
+            data_directory: node.data_directory().cloned(),
+            chain: node.chain(),
             host: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
             start_time: node.start_time,
             attached,

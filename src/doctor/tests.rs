@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     privileges::Capabilities,
     probes::{Place, Probe},
-    process::Node,
+    process::{DataDirectory, Node},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -62,10 +62,9 @@ fn good_target() -> Target {
     let node = Node {
         pid: 7,
         program: "/bin/bitcoind".into(),
-        data_directory: Some("/data".into()),
-        chain: None,
         start_time: 0.0,
         started: 0,
+        data: DataDirectory { directory: Some("/data".into()), ..DataDirectory::default() },
         file: None,
     };
     Target {

@@ -74,16 +74,36 @@ impl FromStr for Chain {
     }
 }
 
-/// The data directory of a node and its chain, as far as they can be told.
-pub(super) fn of(process: &Process) -> (Option<PathBuf>, Option<Chain>) {
-    let said = Said::by(process);
-    match locked(process).or_else(|| mapped(process)) {
-        Some(directory) => {
-            let (directory, chain) = split(&directory, said.directory.as_deref());
-            (Some(directory), Some(chain))
+/// Where a node keeps its data, as far as that can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DataDirectory {
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) chain: Option<Chain>,
+    /// What the command line and the environment say; the configuration file may name another directory or chain.
+    pub(crate) said: Said,
+    /// Whether directory and chain are more than what is said.
+    pub(crate) is_seen: bool,
+}
+
+impl DataDirectory {
+    pub(super) fn of(process: &Process) -> Self {
+        let said = Said::by(process);
+        match locked(process).or_else(|| mapped(process)) {
+            Some(directory) => {
+                let (directory, chain) = split(&directory, said.directory.as_deref());
+                Self { directory: Some(directory), chain: Some(chain), said, is_seen: true }
+            }
+            None => Self { directory: said.directory.clone(), chain: said.chain, said, is_seen: false },
         }
-        // The configuration file may name another directory or chain: that of the command line is a guess, no chain is none.
-        None => (said.directory, said.chain),
+    }
+
+    /// Whether the next run of a node that kept its data here may be the one that keeps it there.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match self.is_seen && other.is_seen {
+            true => (&self.directory, self.chain) == (&other.directory, other.chain),
+            // Of one just started less may be seen.
+            false => self.said == other.said,
+        }
     }
 }
 
@@ -118,9 +138,8 @@ fn split(directory: &Path, said: Option<&Path>) -> (PathBuf, Chain) {
     }
 }
 
-/// What the command line and the environment say.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Said {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
     directory: Option<PathBuf>,
     chain: Option<Chain>,
 }
@@ -176,6 +195,20 @@ mod tests {
         assert_eq!(told("/data/signet", Some("/data/signet")), plain("/data/signet", "main"));
         assert_eq!(told("/data/signet/signet", Some("/data/signet")), plain("/data/signet", "signet"));
         assert_eq!(told("/", None), plain("/", "main"));
+    }
+
+    #[test]
+    fn what_is_seen_tells_nodes_apart_else_what_is_said() {
+        let seen = |directory: &str, chain, is_seen| {
+            let said = Said { directory: Some("/said".into()), chain: None };
+            DataDirectory { directory: Some(directory.into()), chain, said, is_seen }
+        };
+        let regtest = seen("/a", Some(Chain::Regtest), true);
+        assert!(regtest.is_same(&regtest));
+        assert!(!regtest.is_same(&seen("/a", Some(Chain::Main), true)));
+        assert!(!regtest.is_same(&seen("/b", Some(Chain::Regtest), true)));
+        assert!(regtest.is_same(&seen("/said", None, false)));
+        assert!(!regtest.is_same(&DataDirectory::default()));
     }
 
     #[test]
