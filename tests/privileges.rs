@@ -162,7 +162,7 @@ fn a_tap_of_one_run_holds_none_while_it_reads() {
         assert_eq!(assert_held(tap.pid(), held), ["output"]);
         node.fire();
         let fired: u64 = node.tally().tracepoints().values().sum();
-        assert!(tap.wait().0.success(), "{}", tap.log);
+        assert!(tap.wait().success(), "{}", tap.log);
         assert_eq!(fs::read_to_string(&lines).unwrap().lines().count() as u64, fired);
     }
 }

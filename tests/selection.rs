@@ -321,14 +321,14 @@ fn a_node_gives_what_is_selected_and_its_recording_the_same() {
     simnode.tally();
     assert!(truth(&path("trace")) == values.truth, "the same run again");
     for (index, (conditions, mut tap)) in taps.into_iter().enumerate() {
-        let (status, _) = tap.wait();
+        let status = tap.wait();
         assert!(status.success(), "{conditions:?}: {}", tap.log);
         let text = fs::read_to_string(path(&index.to_string())).unwrap();
         let selected = assert_selected(conditions, &values.truth, &text, &tap.log);
         let is_some = selected > 0 && (selected < 6000 || conditions.0 == "events=all");
         assert!(is_some, "{conditions:?} are to select some, not {selected}");
     }
-    assert!(recorder.wait().0.success(), "{}", recorder.log);
+    assert!(recorder.wait().success(), "{}", recorder.log);
 
     let replay = |conditions: &Conditions| {
         output(&format!("tap --replay {recording} --speed max --bytes hex {}", conditions.arguments()))
@@ -466,7 +466,7 @@ fn raw_payloads_are_what_is_decoded_beside_them() {
     });
     node.fire();
     node.tally();
-    assert!(tap.wait().0.success(), "{}", tap.log);
+    assert!(tap.wait().success(), "{}", tap.log);
     let text = fs::read_to_string(path).unwrap();
     let (mut numbers, mut transactions) = (0, 0);
     for (line, _) in lines(&text).filter(|(line, _)| line["event"]["Msg"].is_object()) {
@@ -521,7 +521,7 @@ fn thousands_of_values_are_taken() {
     let mut tap = Attached::spawn(tap);
     node.fire();
     let tally = node.tally();
-    assert!(tap.wait().0.success(), "{}", tap.log);
+    assert!(tap.wait().success(), "{}", tap.log);
     let pings = tally.rows("messages").iter().filter(|row| row["command"] == "ping");
     let pings: u64 = pings.map(|row| row["count"].as_u64().unwrap()).sum();
     assert!(pings > 19_000);

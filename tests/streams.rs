@@ -267,10 +267,8 @@ fn readers_that_stop_in_a_flood_are_told_exactly_what_they_missed() {
     // The others have stopped for good.
     exporter.process.terminate();
     let mut process = exporter.process;
-    let (status, took) = process.wait();
-    println!("it ended {took:?} after the signal");
+    let status = process.wait();
     assert!(status.success(), "{}", process.log);
-    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[test]

@@ -97,6 +97,18 @@ pub fn fetched(name: &str, required: &str) -> Option<PathBuf> {
     None
 }
 
+/// Stops an exporter again and again, until what comes meanwhile is more than its ring buffer holds: how long that takes depends on how
+/// fast the node is.
+pub fn pause_until_lost(exporter: &Exporter) -> f64 {
+    let pid = exporter.process.pid();
+    eventually("a loss", || {
+        signal(pid, Signal::STOP);
+        thread::sleep(Duration::from_secs(2));
+        signal(pid, Signal::CONT);
+        Some(exporter.scrape().sum("events_lost_total", &[])).filter(|&lost| lost > 0.0)
+    })
+}
+
 pub fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid as i32).expect("a pid is not 0");
     kill_process(pid, signal).expect("the process is there");
@@ -119,18 +131,19 @@ pub fn entries(pid: u32, folder: &str) -> usize {
     fs::read_dir(format!("/proc/{pid}/{folder}")).expect("it runs").count()
 }
 
-/// Open while no node is attached to: links are let go by a thread of their own.
-pub fn descriptors(pid: u32) -> usize {
-    eventually("as many descriptors as before", || {
-        let before = entries(pid, "fd");
-        thread::sleep(Duration::from_millis(200));
-        (entries(pid, "fd") == before).then_some(before)
-    })
+/// KiB that are resident now and are its own: neither the ring buffer's nor its program's.
+pub fn memory(pid: u32) -> u64 {
+    kib(pid, "RssAnon:")
 }
 
-/// KiB that are resident now.
-pub fn memory(pid: u32) -> u64 {
-    kib(pid, "VmRSS:")
+/// Whether none of its threads has anything to do.
+fn is_idle(pid: u32) -> bool {
+    let states = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").map(|task| {
+        let stat = fs::read_to_string(task.expect("it runs").path().join("stat")).unwrap_or_default();
+        // Behind the name, which may have brackets.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+    });
+    states.fold(true, |idle, is_asleep| idle && is_asleep)
 }
 
 /// What the status of a process says in KiB.
@@ -185,13 +198,11 @@ impl Attached {
         }
     }
 
-    /// Waits for its end; gives its status, and how long that took.
-    pub fn wait(&mut self) -> (ExitStatus, Duration) {
-        let start = Instant::now();
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
         let status = eventually("the end", || self.child.try_wait().expect("it can be waited for"));
-        let took = start.elapsed();
         self.stderr.read_to_string(&mut self.log).expect("its log is text");
-        (status, took)
+        status
     }
 
     /// The largest resident memory so far, in KiB.
@@ -258,10 +269,28 @@ impl Exporter {
         self.scrape()
     }
 
+    /// What it holds while no node runs, when all links are let go of and their memory is given back; `descriptors` are those that
+    /// it had without any.
+    pub fn memory_at_rest(&self, descriptors: usize) -> u64 {
+        let pid = self.process.pid();
+        eventually("rest", || (entries(pid, "fd") <= descriptors && is_idle(pid)).then(|| memory(pid)))
+    }
+
+    /// A scrape after the node's end, when what a sink of JSON had to write is written or lost, but for some gaps.
+    pub fn last_line(&self, sink: &str) -> Exposition {
+        let delivered = self.last_scrape().sum("event_delay_seconds_count", &[]);
+        eventually("the last line", || {
+            let metrics = self.scrape();
+            let lines: f64 =
+                ["json_lines_total", "json_lines_lost_total"].map(|it| metrics.sum(it, &[("sink", sink)])).iter().sum();
+            (lines >= delivered).then_some(metrics)
+        })
+    }
+
     /// Ends it; it must have nothing against that.
     pub fn stop(mut self) -> String {
         self.process.terminate();
-        let (status, _) = self.process.wait();
+        let status = self.process.wait();
         assert!(status.success(), "{}", self.process.log);
         std::mem::take(&mut self.process.log)
     }

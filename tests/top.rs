@@ -167,7 +167,7 @@ fn a_recording_is_shown_and_what_it_ends_with_stays() {
     let mut recorder = Attached::spawn(bitcointap(&format!("record {} --pid {}", file.display(), node.pid())));
     node.fire();
     node.tally();
-    assert!(recorder.wait().0.success());
+    assert!(recorder.wait().success());
     let terminal = Terminal::start(tmux, (80, 24), &format!("--replay {} --speed max --interval 0.2", file.display()));
     let screen = terminal.shows("the end", |screen| screen.contains("recording  the recording has ended"));
     assert!(ids(&screen).len() > 5, "{screen}");

@@ -48,10 +48,23 @@ fn server_at(addresses: &[Address], gate: Gate, limits: Limits, max_scrapes: u32
     Running { address, registry, readiness, streams, server }
 }
 
+/// Long enough for a machine that is busy; what takes it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// Waits until the server closes it without another word.
+#[track_caller]
+fn assert_closed(mut stream: impl Read) {
+    let read = stream.read(&mut [0]);
+    // Not for patience that has ended.
+    let is_end =
+        |error: &io::Error| [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof].contains(&error.kind());
+    assert!(read.as_ref().map_or_else(is_end, |&length| length == 0), "{read:?}");
 }
 
 /// Head and body of the answer to a request that asks for the connection to be closed.
@@ -237,19 +250,15 @@ fn scrapes_over_the_limit_are_refused_at_once() {
     fill(registry);
     let slow = begin_to_read(connect(*address), "1.1");
 
-    let begun = Instant::now();
     assert_eq!(
         assert_status(*address, "GET /metrics", 503),
         "the limit of scrapes at once, 1, is reached: try again later\n"
     );
     assert_status(*address, "GET /-/healthy", 200);
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert!(text_of(registry).contains("bitcointap_http_requests_total{code=\"503\",path=\"metrics\"} 1\n"));
 
     drop(slow);
-    while !ask(*address, "HEAD /metrics").0.starts_with("http/1.1 200") {
-        assert!(begun.elapsed() < Duration::from_secs(8), "the place is not free again");
-    }
+    eventually("the place is free again", || ask(*address, "HEAD /metrics").0.starts_with("http/1.1 200"));
 }
 
 #[test]
@@ -321,18 +330,21 @@ fn who_sends_many_requests_at_once_lets_others_go_first() {
 fn who_sends_no_request_is_closed_in_its_time() {
     let Running { address, .. } = server(Limits { head: Duration::from_millis(300), ..LIMITS });
     let begun = Instant::now();
-    let clients =
-        [&b""[..], b"GET /metrics HTTP/1.1\r\nHost:", b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"].map(|sent| {
-            let mut client = connect(address);
-            client.write_all(sent).unwrap();
-            client
-        });
-    for (n, mut client) in clients.into_iter().enumerate() {
-        let mut rest = Vec::new();
-        client.read_to_end(&mut rest).unwrap();
-        assert_eq!(rest.starts_with(b"HTTP/1.1 200 "), n == 2, "{n}");
+    let send = |sent: &str| {
+        let mut client = connect(address);
+        let _ = client.write_all(sent.as_bytes());
+        client
+    };
+    for silent in ["", "GET /metrics HTTP/1.1\r\nHost:"].map(send) {
+        assert_closed(silent);
     }
     assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+    // One that is answered has as long for the next; itself it may be too late, where this thread has no processor.
+    eventually("an answer, and the end", || {
+        let mut answer = Vec::new();
+        let _ = send("GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").read_to_end(&mut answer);
+        answer.starts_with(b"HTTP/1.1 200 ")
+    });
 }
 
 #[test]
@@ -381,11 +393,11 @@ fn a_client_that_does_not_read_loses_its_place() {
 
 #[test]
 fn a_slow_client_reads_to_the_end() {
-    let Running { address, registry, .. } = server(Limits { head: Duration::from_millis(100), ..LIMITS });
+    let Running { address, registry, .. } = server(Limits { head: Duration::from_secs(1), ..LIMITS });
     fill(&registry);
     let mut slow = begin_to_read(connect(address), "1.1");
     // The next request is not waited for meanwhile.
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(1500));
     let mut answer = Vec::new();
     slow.read_to_end(&mut answer).unwrap();
     assert!(answer.len() > 20 << 20, "{} bytes", answer.len());

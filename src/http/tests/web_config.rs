@@ -192,9 +192,9 @@ fn half_a_handshake_is_cut_off_like_half_a_head() {
     let begun = Instant::now();
     let mut half_open = connect(running.address);
     half_open.write_all(b"\x16\x03\x01").unwrap();
-    let mut silent = connect(running.address);
-    assert_eq!(half_open.read(&mut [0]).unwrap_or(0), 0);
-    assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0);
+    let silent = connect(running.address);
+    assert_closed(half_open);
+    assert_closed(silent);
     assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
 }
 
@@ -332,9 +332,7 @@ fn a_known_client_scrapes_while_wrong_passwords_wait() {
         guesses.push(stream);
     }
     assert_eq!(http(address, &right), 200);
-    // The last of them found no place to wait in; if some still wait, it was not they who were answered first. On a machine that
-    // is busy they wait for longer.
-    guesses.iter().for_each(|stream| stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap());
+    // The last of them found no place to wait in; if some still wait, it was not they who were answered first.
     let mut head = [0; 12];
     let turned_away = guesses.iter_mut().rev().any(|stream| {
         stream.read_exact(&mut head).unwrap();
@@ -460,7 +458,7 @@ fn no_connection_outlives_the_tls_that_it_was_agreed_on_under() {
         files.write(changed, &text);
         let _ = kept.write_all(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
         // Without an answer, so that a client asks again by another connection.
-        assert_eq!(kept.read(&mut [0]).unwrap_or(0), 0, "{changed}: {text}");
+        assert_closed(kept);
     }
 }
 
@@ -635,8 +633,8 @@ fn a_stream_ends_when_its_reader_would_have_to_be_asked_again() {
     let alice = users(&[("alice", "secret")]);
     let files = Files::with_certificate(&format!("{TLS}{alice}"), &authority);
     let limits = Limits {
-        connection: Duration::from_millis(50),
-        last_answer: Duration::from_millis(50),
+        connection: Duration::from_millis(500),
+        last_answer: Duration::from_millis(500),
         review: Duration::from_millis(50),
         ..LIMITS
     };
@@ -668,7 +666,7 @@ fn a_stream_ends_when_its_reader_would_have_to_be_asked_again() {
         };
         assert_eq!(status, 200);
         // As long as nothing changes, it stays.
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(1500));
         assert_eq!(streams.told().open, 1);
         change();
         let mut rest = Vec::new();

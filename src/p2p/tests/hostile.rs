@@ -1,7 +1,9 @@
 //! No bytes make decoding or printing panic or take long.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::decode;
 use super::samples::{Sample, header, samples};
@@ -11,6 +13,11 @@ use crate::p2p::{COMMANDS, Message};
 fn exercise(command: &str, payload: &[u8], bytes: BytesStyle) {
     let message = decode(command, payload);
     write_line(&mut io::sink(), &message, Style { bytes, ..Style::default() }).expect("a sink takes all");
+}
+
+/// What this thread has had of a processor, which other work on the machine takes nothing from.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().expect("a time is not negative")
 }
 
 #[test]
@@ -105,7 +112,7 @@ fn claims_of_many_items_fail_at_once() {
         ("cfcheckpt", vec![&[0], hash]),
     ];
     let claims: [&[u8]; 4] = [&[253, 255, 255], &[254, 0, 9, 61, 0], &[254, 255, 255, 255, 255], &[255; 9]];
-    let start = Instant::now();
+    let start = processor_time();
     for (command, before) in &before_the_list {
         for claim in claims {
             let payload = [&before.concat(), claim].concat();
@@ -116,5 +123,6 @@ fn claims_of_many_items_fail_at_once() {
     // An input whose witness claims four million items.
     let witness = [&[2, 0, 0, 0, 0, 1, 1], &[0; 41][..], &[0], &[254, 0, 9, 61, 0]].concat();
     assert!(matches!(decode("tx", &witness), Message::Undecodable { .. }));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let took = processor_time() - start;
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
