@@ -5,7 +5,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: demo test bench fuzz soak test-kernels build install setup format
+.PHONY: demo test bench fuzz soak test-kernels test-core build install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -50,6 +50,12 @@ soak: setup
 test-kernels: setup
 	$(CARGO) build --release --workspace --bins --locked $(if $(TARGET),--target $(TARGET))
 	TARGET=$(TARGET) scripts/test-kernels
+
+# Bitcoin Core's own functional tests, with a tap beside each of their nodes; scripts/test-core says what is to be in the environment.
+test-core: setup
+	cd scripts/test_core && python3 -B -m unittest compare_test
+	$(CARGO) build --release --locked
+	$(SUDO) scripts/test-core
 
 build: setup
 	$(CARGO) build --release --locked
