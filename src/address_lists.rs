@@ -35,13 +35,13 @@ impl FromStr for AddressListFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, path) = text.split_once('=').ok_or("must be NAME=FILE")?;
+        let (name, path) = text.split_once('=').ok_or("must be NAME=FILE, such as banned=/etc/bitcointap/banned")?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
             return Err(format!("a list's name is 1 to {LONGEST_NAME} letters, digits, '_', '.' and '-'"));
         }
         if path.is_empty() {
-            return Err("the list has no file".into());
+            return Err("has no file after =".into());
         }
         Ok(Self { name: name.to_owned(), path: path.into() })
     }
@@ -93,9 +93,17 @@ impl<'a> AddressLists<'a> {
     }
 
     /// All of them, or what is wrong with one.
-    pub fn read(&self) -> Result<Vec<AddressList>, networks::Error> {
+    pub fn read(&self) -> Result<Vec<AddressList>, String> {
         let list = |file: &AddressListFile| {
-            let networks = Networks::read(&file.path)?;
+            let networks = Networks::read(&file.path).map_err(|error| {
+                let hint = match &error {
+                    networks::Error::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                        "; its user must have access without capabilities, even root"
+                    }
+                    _ => "",
+                };
+                format!("the address list {}: {error}{hint}", file.name)
+            })?;
             file.log(&networks);
             Ok(AddressList { name: file.name.clone(), networks })
         };

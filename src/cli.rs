@@ -1,10 +1,15 @@
 //! The command line: what can be said, checked and turned into plain values, a node that is found or sockets that are
 //! bound. Does nothing else.
 
+mod meant;
+
 use std::{
     ffi::OsString,
+    fmt::Display,
     io,
+    ops::{Bound, RangeBounds},
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -20,6 +25,7 @@ use bitcointap::{
     selection::{Selection, WORDS, Word},
     tap::{Options, Payloads},
     tracepoint::Tracepoints,
+    units,
 };
 use clap::{
     Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
@@ -33,13 +39,13 @@ use crate::{address_lists::AddressListFile, top::Column};
 
 const NODE_HEADING: &str = "Which node (default: the running bitcoind, bitcoin-qt or bitcoin-node)";
 
-/// Sees what a running Bitcoin Core does, through its USDT tracepoints.
+/// Shows what a running Bitcoin Core does, through its USDT tracepoints.
 ///
-/// Attaches small eBPF programs to an unmodified bitcoind, and gives messages, connections, and events of mempool, blocks,
-/// UTXO cache and coin selection as JSON lines, or as metrics for Prometheus. Takes Linux 6.1 or later, and Bitcoin Core v23
-/// or later with tracepoints, as its release binaries for Linux have them.
+/// Attaches small eBPF programs to an unmodified bitcoind. Gives P2P messages, connections, and events of the mempool, blocks,
+/// the UTXO cache and coin selection, as JSON lines or as metrics for Prometheus. Needs Linux 6.1 or later, and Bitcoin Core v23
+/// or later with tracepoints; its release binaries for Linux have them.
 ///
-/// Without a command, events are printed as JSON lines, as by `bitcointap tap`.
+/// Without a command, `bitcointap` is `bitcointap tap`: it prints events as JSON lines.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
@@ -59,7 +65,9 @@ impl Cli {
         T: Into<OsString> + Clone,
     {
         let mut command = Cli::command();
-        let matches = command.try_get_matches_from_mut(arguments)?;
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let matches = command.try_get_matches_from_mut(&arguments);
+        let matches = matches.map_err(|error| meant::explained(error, &mut command, &arguments))?;
         // What belongs to `tap` must not be given to another command, and be ignored there.
         let given =
             |argument: &&Arg| matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
@@ -92,21 +100,21 @@ pub enum Command {
     Tap(TapArgs),
     /// Serve Prometheus metrics over HTTP until a signal ends it.
     Export(ExportArgs),
-    /// Keep events in a file, as they are: `tap` and `export` take it in place of a node, by --replay.
+    /// Record events to a file that `tap`, `export` and `top` can replay.
     Record(RecordArgs),
-    /// Show what the node does just now: peers, messages, mempool and blocks, on a screen.
+    /// Show on a screen what the node does now: peers, messages, mempool and blocks.
     ///
     /// Follows the node through restarts. Keys: q quits, h shows all of them. NO_COLOR in the environment turns off colours.
     Top(TopArgs),
     /// List the tracepoints of the node's program, with their arguments and whether they are supported.
     Probes(NodeArgs),
-    /// Check whether the other commands would work here, and say what to do if not: then the status is 1.
+    /// Check whether bitcointap would work here, and say what to fix (exit status 1 if not).
     ///
     /// Attaches one tracepoint of the node for a moment.
     Doctor(DoctorArgs),
     /// Print a script by which a shell completes the commands and options of bitcointap.
     ///
-    /// For bash it belongs into ~/.local/share/bash-completion/completions/bitcointap, for zsh into a file _bitcointap in a
+    /// Put it, for bash, into ~/.local/share/bash-completion/completions/bitcointap, for zsh into a file _bitcointap in a
     /// directory of $fpath, for fish into ~/.config/fish/completions/bitcointap.fish.
     Completions {
         /// The shell.
@@ -132,19 +140,19 @@ pub struct TapArgs {
     /// Indent the JSON, over several lines for each event.
     #[arg(long, help_heading = "Output")]
     pub pretty: bool,
-    /// Instead of JSON, write P2P messages as packets that Wireshark reads (pcapng): to FILE, which must not be there yet, to
-    /// a named pipe, or to standard output if it is `-`. What is not told is made up: the node's address, 192.0.2.1 or
-    /// 2001:db8::1, and addresses of names.
+    /// Instead of JSON, write P2P messages as packets that Wireshark reads (pcapng): to FILE, which must not exist yet, to a
+    /// named pipe, or to standard output if it is `-`. Values that tracepoints do not provide are synthesised: the node's
+    /// address (192.0.2.1 or 2001:db8::1), and the addresses of peers that have a name instead.
     #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload"])]
     pub pcap: Option<PathBuf>,
-    /// When the node ends, wait for it to be started again and go on; start before it.
+    /// Wait for the node, also before its first start, and go on when it is started again.
     #[arg(long, help_heading = NODE_HEADING, conflicts_with = "file")]
     pub follow: bool,
-    /// End after so many events.
-    #[arg(long, help_heading = "Events", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Stop after N events.
+    #[arg(long, help_heading = "Events", value_name = "N", value_parser = number(1_u64..), allow_negative_numbers = true)]
     pub count: Option<u64>,
-    /// End after so many seconds.
-    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
+    /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
+    #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
@@ -177,7 +185,9 @@ impl TapArgs {
         self.destination.check()?;
         if self.selection().tracepoints().is_empty() {
             self.selection.check()?;
-            return Err("--pcap is of P2P messages and connections, and --events chooses none of them".into());
+            return Err(
+                "--pcap writes P2P messages and connections, and --events chooses none of them: add net to it".into()
+            );
         }
         self.privileges.check(self.follow)
     }
@@ -220,41 +230,40 @@ pub struct ExportArgs {
     /// connection and request, without capabilities.
     #[arg(long = "web.config.file", help_heading = "Metrics", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
-    /// How many scrapes can be answered at once, further ones get status 503; 0 is no limit. There are at most 64
-    /// connections in any case.
-    #[arg(long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40)]
+    /// How many scrapes are answered at once; further ones get status 503. 0 is no limit of its own: the server accepts at
+    /// most 64 connections.
+    #[arg(long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40, value_parser = number(0_u32..))]
     pub max_requests: u32,
-    /// How many readers /events can have at once, further ones get status 503; 0 turns it off. At most 32, so that there is
-    /// room for scrapes.
+    /// How many readers /events can have at once; further ones get status 503. 0 turns it off. At most 32, which leaves room
+    /// for scrapes.
     #[arg(
         long = "web.max-streams",
         help_heading = "Metrics",
         value_name = "N",
         default_value_t = 20,
         default_value_if("hide_addresses", "true", "0"),
-        value_parser = clap::value_parser!(u16).range(..=http::MAX_STREAMS as i64)
+        value_parser = number(0..=http::MAX_STREAMS as u16)
     )]
     pub max_streams: u16,
-    /// Serve no live page at /, but links only.
+    /// Serve only links at /, no live page.
     #[arg(long = "web.disable-live-page", help_heading = "Metrics")]
     pub disable_live_page: bool,
-    /// Tell no addresses of peers: the live page shows none, and /events, which has them, is off.
+    /// Hide peer addresses: the live page shows none, and /events, which has them, is off.
     #[arg(long = "web.hide-addresses", help_heading = "Metrics")]
     pub hide_addresses: bool,
-    /// How many values a label can have that peers choose, such as a rejection's reason; the others count as `other`.
-    #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values)]
+    /// How many values a label whose values peers choose can have, such as a rejection's reason; all others count as `other`.
+    #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values, value_parser = number(0_usize..))]
     pub max_free_form_values: usize,
-    /// Measure the time from getdata to tx as well, for which each transaction is hashed.
+    /// Also measure the time from getdata to tx. Each transaction is hashed for that.
     #[arg(long, help_heading = "Metrics")]
     pub tx_response: bool,
-    /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values: in the kernel,
-    /// so that they cost the node less than events. Single events of them go to `--json` and /events only, if `--events`
-    /// lists them.
+    /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values, in the kernel, which
+    /// costs the node less than events. Single events go to `--json` and /events only if `--events` lists them.
     #[arg(long, help_heading = "Metrics")]
     pub utxocache_coins: bool,
-    /// Count connections and messages of peers apart whose address is in FILE, which has an IP address or a network
-    /// (192.0.2.0/24, 2001:db8::/32) on each line and `#` before comments. NAME is the label `list`. SIGHUP reads the file
-    /// again. Can be given 8 times.
+    /// Count separately the connections and messages of peers whose address is in FILE. Each line of FILE has an IP address or
+    /// a network (192.0.2.0/24, 2001:db8::/32); comments begin with `#`. NAME is the value of the label `list`. SIGHUP reads the
+    /// file again. Can be given 8 times.
     #[arg(long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
     pub address_lists: Vec<AddressListFile>,
     #[command(flatten)]
@@ -299,14 +308,14 @@ impl ExportArgs {
         self.destination.check()?;
         if self.destination.json.is_none() && self.selection.selection.has_conditions() {
             return Err(
-                "conditions but --events and --not-events choose what --json writes, which is not given: metrics \
-                        count all that is attached"
+                "conditions such as --command filter only what --json writes, and --json is missing; metrics count all \
+                 events that --events chooses"
                     .into(),
             );
         }
         if self.hide_addresses && self.max_streams > 0 {
             return Err(
-                "--web.max-streams is for /events, which tells the addresses that --web.hide-addresses hides".into()
+                "--web.hide-addresses turns off /events, which has addresses: leave --web.max-streams out".into()
             );
         }
         Ok(())
@@ -335,7 +344,7 @@ impl ExportArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct RecordArgs {
-    /// The recording, which must not be there yet; `-` is standard output.
+    /// The recording to write, which must not exist yet; `-` is standard output.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]
@@ -344,11 +353,11 @@ pub struct RecordArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub payload: PayloadArgs,
-    /// When the node ends, wait for it to be started again and go on; start before it.
+    /// Wait for the node, also before its first start, and go on when it is started again.
     #[arg(long, help_heading = NODE_HEADING)]
     pub follow: bool,
-    /// End after so many seconds.
-    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
+    /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
+    #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
@@ -384,14 +393,14 @@ pub struct TopArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
-    /// By what the peers are sorted at first.
+    /// The column by which peers are sorted at first.
     #[arg(long, help_heading = "Output", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
     pub sort: Column,
-    /// Seconds from one look to the next.
-    #[arg(long, help_heading = "Output", value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    /// How often the screen is drawn: a time from 200ms to 1m.
+    #[arg(long, help_heading = "Output", value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
-    /// End after so many seconds.
-    #[arg(long, help_heading = "Events", value_name = "SECONDS", value_parser = seconds)]
+    /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
+    #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
@@ -416,7 +425,7 @@ impl TopArgs {
 
     fn check(&self) -> Result<(), String> {
         if self.replay.file.as_deref() == Some(Path::new("-")) {
-            return Err("--replay takes a file here: standard input is for keys".into());
+            return Err("--replay - reads standard input, which top needs for keys: name a file".into());
         }
         self.privileges.check(true)
     }
@@ -426,10 +435,10 @@ impl TopArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = NODE_HEADING)]
 pub struct ReplayArgs {
-    /// In place of a node, the recording FILE of one, as `bitcointap record` makes it.
+    /// Replay the recording FILE, made by `bitcointap record`, in place of a node; `-` is standard input.
     #[arg(long = "replay", value_name = "FILE", conflicts_with_all = ["NodeArgs", "drop_capabilities"])]
     pub file: Option<PathBuf>,
-    /// How fast it is replayed: so many times its own pace, or `max`.
+    /// How fast to replay: a multiple of the recorded pace, such as 10 or 0.5, or `max`.
     #[arg(long, value_name = "N|max", default_value = "1", requires = "file", value_parser = speed)]
     pub speed: Speed,
 }
@@ -503,7 +512,7 @@ impl SelectionArgs {
 
     fn check(&self) -> Result<(), String> {
         if self.selection.tracepoints().is_empty() {
-            return Err("no event can meet all of these conditions".into());
+            return Err("no event can meet all of these conditions together: leave one of them out".into());
         }
         Ok(())
     }
@@ -549,8 +558,8 @@ impl FromArgMatches for SelectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Events")]
 pub struct RingBufferArgs {
-    /// Memory for events on their way from the kernel, a power of two from 8MiB to 1GiB. Twice as much counts as resident.
-    #[arg(long = "ring-buffer-size", value_name = "BYTES", default_value = "16MiB", value_parser = ring_buffer_size)]
+    /// Memory for events on their way from the kernel: a power of two from 8MiB to 1GiB. It counts twice as resident memory.
+    #[arg(long = "ring-buffer-size", value_name = "SIZE", default_value = "16MiB", value_parser = ring_buffer_size)]
     pub size: u32,
 }
 
@@ -567,7 +576,7 @@ pub struct JsonArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct PayloadArgs {
-    /// What is written of the payloads of messages.
+    /// What to write of the payloads of messages.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = PayloadStyle::Decoded)]
     payload: PayloadStyle,
 }
@@ -586,22 +595,22 @@ impl PayloadArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct DestinationArgs {
-    /// Write the events as JSON lines to FILE, at its end, to `-` for standard output (as `tap` does by default), or to
-    /// unix:PATH, a Unix stream socket that somebody listens on, now or later. What fails is tried again every second, without
-    /// capabilities; only standard output ends with its first failure.
+    /// Write the events as JSON lines: append them to FILE, print them if it is `-` (the default of `tap`), or send them to
+    /// unix:PATH, a Unix stream socket that another program listens on, now or later. A file or socket that fails is tried
+    /// again every second, without capabilities; standard output ends with its first failure.
     #[arg(long, value_name = "DEST", value_parser = place(), value_hint = ValueHint::AnyPath)]
     json: Option<Place>,
-    /// Rename the FILE of --json to FILE.1, and begin a new one, before the line that follows a size (KiB, MiB, GiB), an age
-    /// since its first line (s, m, h, d) or the first of both: 100MiB,1d. An age is looked at every second. The user must be
-    /// allowed to write to FILE's directory without capabilities, even root.
+    /// Rename the FILE of --json to FILE.1 and begin a new one when it has reached a size (KiB, MiB, GiB), an age since its
+    /// first line (s, m, h, d), or the first of both: 100MiB,1d. The age is checked every second. The user, even root, must
+    /// be allowed to write to FILE's directory without capabilities.
     #[arg(long = "json-rotate", value_name = "SIZE,AGE")]
     limits: Option<Limits>,
-    /// How many old files are kept, of which FILE.1 is the latest.
+    /// How many old files to keep; FILE.1 is the latest.
     #[arg(
         long = "json-keep",
         value_name = "N",
         default_value_t = 10,
-        value_parser = clap::value_parser!(u32).range(1..=1000),
+        value_parser = number(1..=1000_u32),
         requires = "limits"
     )]
     keep: u32,
@@ -621,7 +630,7 @@ impl DestinationArgs {
         match (&self.json, self.limits) {
             (_, None) | (Some(Place::File(_)), Some(_)) => Ok(()),
             (None | Some(Place::Stdout | Place::Socket(_)), Some(_)) => {
-                Err("--json-rotate takes a file, named by --json FILE".into())
+                Err("--json-rotate renames a file: name it by --json FILE".into())
             }
         }
     }
@@ -630,8 +639,8 @@ impl DestinationArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Privileges")]
 pub struct PrivilegeArgs {
-    /// What is given up of capabilities (of root, too) once a node is attached to. Threads that attach to nothing have none
-    /// from their start. By default `keep-for-reattach` where the node is followed, else `all`.
+    /// Capabilities to drop after attaching, even when run as root. Threads that attach to nothing have none from their
+    /// start. The default is `keep-for-reattach` where the node is followed, else `all`.
     #[arg(long, value_name = "WHICH", value_enum)]
     drop_capabilities: Option<DropCapabilities>,
 }
@@ -646,9 +655,11 @@ impl PrivilegeArgs {
 
     fn check(&self, follows: bool) -> Result<(), String> {
         match self.drop_capabilities {
-            Some(DropCapabilities::All) if follows => {
-                Err("--drop-capabilities all leaves none for the next run, which --follow is to attach to".into())
-            }
+            Some(DropCapabilities::All) if follows => Err(
+                "--drop-capabilities all leaves none to attach to the node's next run with, which is followed: use \
+                     keep-for-reattach"
+                    .into(),
+            ),
             _ => Ok(()),
         }
     }
@@ -656,9 +667,9 @@ impl PrivilegeArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DropCapabilities {
-    /// None is left: a next run of the node is not attached to.
+    /// All: a next run of the node is not attached to.
     All,
-    /// Those are left that finding and attaching to the next run takes.
+    /// All but those that finding and attaching to the next run takes.
     KeepForReattach,
 }
 
@@ -731,51 +742,52 @@ fn speed(text: &str) -> Result<Speed, String> {
         return Ok(Speed::Max);
     }
     let times = text.parse().ok().filter(|times: &f64| times.is_finite() && *times > 0.0);
-    times.map(Speed::Times).ok_or_else(|| "give a number above 0, or max".into())
+    times.map(Speed::Times).ok_or_else(|| "must be a number above 0, such as 10 or 0.5, or max".into())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "not a number of seconds above 0".into())
+fn time(text: &str) -> Result<Duration, String> {
+    let time = units::duration(text)?;
+    if time.is_zero() { Err("must be above 0, such as 10s".into()) } else { Ok(time) }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = seconds(text)?;
+    let interval = units::duration(text)?;
     let is_sensible = (Duration::from_millis(200)..=Duration::from_secs(60)).contains(&interval);
-    is_sensible.then_some(interval).ok_or_else(|| "not from 0.2 to 60".into())
+    is_sensible.then_some(interval).ok_or_else(|| "must be from 200ms to 1m, such as 2s".into())
+}
+
+/// A whole number within these.
+fn number<T, R>(range: R) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Display + Send + Sync + 'static,
+    R: RangeBounds<T> + Clone + Send + Sync + 'static,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| match (range.start_bound(), range.end_bound()) {
+            (Bound::Included(least), Bound::Included(most)) => format!("must be a whole number from {least} to {most}"),
+            (Bound::Included(least), _) => format!("must be a whole number, {least} or more"),
+            _ => "must be a whole number".to_owned(),
+        })
+    }
 }
 
 fn path(text: &str) -> Result<String, String> {
     if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) || http::is_path_of_live_page(text) {
-        return Err("is taken by another page".into());
+        return Err("is another page of bitcointap: choose one such as /metrics".into());
     }
     // What clients would write otherwise, RFC 3986 has as %XX, as in /%C3%BC.
     let is_sent_so = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
     match text.strip_prefix('/') {
         // The landing page is at /, and what follows // would be a host to it.
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && rest.chars().all(is_sent_so) => Ok(text.to_owned()),
-        _ => Err("must start with / and name a path, as in /metrics".into()),
+        _ => Err("must begin with / and name a page, as in /metrics".into()),
     }
 }
 
 fn ring_buffer_size(text: &str) -> Result<u32, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "K" | "KiB" => 1 << 10,
-        "M" | "MiB" => 1 << 20,
-        "G" | "GiB" => 1 << 30,
-        other => return Err(format!("unknown unit {other:?}; use KiB, MiB or GiB")),
-    };
-    let number: u64 = digits.parse().map_err(|_| "not a number of bytes, as in 16MiB".to_owned())?;
-    number
-        .checked_mul(unit)
-        .and_then(|bytes| u32::try_from(bytes).ok())
-        .filter(|&bytes| Options::accepts_ring_buffer_size(bytes))
-        .ok_or_else(|| "must be a power of two from 8MiB to 1GiB".into())
+    let size = u32::try_from(units::bytes(text)?).ok().filter(|&size| Options::accepts_ring_buffer_size(size));
+    size.ok_or_else(|| "must be a power of two from 8MiB to 1GiB, such as 64MiB".into())
 }
 
 #[cfg(test)]
@@ -923,6 +935,63 @@ mod tests {
     }
 
     #[test]
+    fn times_and_sizes_are_taken_as_people_write_them() {
+        let parsed = |line: &str| Cli::parse_arguments(["bitcointap"].into_iter().chain(line.split(' '))).unwrap();
+        for (text, seconds) in [("90", 90), ("90s", 90), ("10m", 600), ("1h", 3_600), ("1h30m", 5_400), ("1d", 86_400)]
+        {
+            let time = Some(Duration::from_secs(seconds));
+            assert_eq!(parsed(&format!("--duration {text}")).tap.duration, time, "{text}");
+            let Some(Command::Record(record)) = parsed(&format!("record f --duration {text}")).command else {
+                panic!()
+            };
+            assert_eq!(record.duration, time, "{text}");
+        }
+        for (text, milliseconds) in [("1", 1_000), ("0.5", 500), ("200ms", 200), ("1m", 60_000)] {
+            let Some(Command::Top(top)) = parsed(&format!("top --interval {text}")).command else { panic!() };
+            assert_eq!(top.interval, Duration::from_millis(milliseconds), "{text}");
+        }
+        assert_eq!(parsed("--ring-buffer-size 64M").tap.ring_buffer.size, 64 << 20);
+        assert_eq!(
+            format!("{:?}", parsed("--min-size 64KiB").tap.selection.selection),
+            format!("{:?}", Selection::default().min_size(65_536))
+        );
+    }
+
+    /// What an option takes is in the error, with the least that a person needs to correct it.
+    #[test]
+    fn a_wrong_value_is_told_with_the_right_form() {
+        for (line, words) in [
+            ("--duration soon", "such as 90 (seconds), 90s, 10m, 1h30m or 1d"),
+            ("--duration -1", "such as 90 (seconds), 90s, 10m, 1h30m or 1d"),
+            ("--duration 0", "must be above 0, such as 10s"),
+            ("top --interval 2h", "must be from 200ms to 1m, such as 2s"),
+            ("--count x", "must be a whole number, 1 or more"),
+            ("--count -1", "must be a whole number, 1 or more"),
+            ("--ring-buffer-size 16MB", "such as 4096 (bytes), 64KiB, 16MiB or 1GiB"),
+            ("--ring-buffer-size 10MiB", "a power of two from 8MiB to 1GiB, such as 64MiB"),
+            ("--min-size 1KB", "such as 4096 (bytes), 64KiB, 16MiB or 1GiB"),
+            ("--json f --json-rotate 100", "neither a size, such as 100MiB, nor an age, such as 12h or 1d"),
+            ("--json f --json-rotate 1d --json-keep 0", "a whole number from 1 to 1000"),
+            ("export --web.max-requests x", "a whole number, 0 or more"),
+            ("export --web.max-streams 33", "a whole number from 0 to 32"),
+            ("export --max-free-form-values x", "a whole number, 0 or more"),
+            ("export --web.listen-address 1", "must be HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"),
+            ("export --web.telemetry-path m", "as in /metrics"),
+            ("export --address-list f", "must be NAME=FILE, such as banned="),
+            ("--replay f --speed 10x", "a number above 0, such as 10 or 0.5, or max"),
+            ("--peer x", "such as 17"),
+            ("--command inv,", "such as inv"),
+            ("--address 1.2.3", "(192.0.2.1)"),
+            ("--events nett", "for example mempool:added"),
+            ("--json unix:", "must be FILE, - or unix:PATH"),
+        ] {
+            let error = Cli::parse_arguments(["bitcointap"].into_iter().chain(line.split(' '))).unwrap_err();
+            let text = error.to_string();
+            assert!(text.lines().next().unwrap().contains(words), "{line}: {text}");
+        }
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
         for wrong in [
             "--pid 0",
@@ -939,7 +1008,7 @@ mod tests {
             "--bytes octal",
             "--ring-buffer-size 9MiB",
             "--ring-buffer-size 4MiB",
-            "--ring-buffer-size 16Mb",
+            "--ring-buffer-size 16MB",
             "--ring-buffer-size 99999999999999999999",
             "--ring-buffer-size 4GiB",
             "export --web.telemetry-path metrics",

@@ -81,7 +81,7 @@ pub enum Error {
     NoneChosen(PathBuf, Tracepoints),
     /// Capabilities are missing.
     #[error(
-        "too few privileges: {0} missing; run as root, for example with sudo, or give them to the program by setcap"
+        "too few privileges: {0} missing; run as root, for example with sudo, or give them to the program as `bitcointap doctor` says"
     )]
     Privileges(String),
     /// The kernel lacks what is needed.

@@ -7,8 +7,10 @@ mod connections;
 mod encoding;
 mod files;
 mod gate;
+mod handshakes;
 mod listen;
 mod live_page;
+mod material;
 mod openmetrics;
 mod passwords;
 mod site;
@@ -20,6 +22,7 @@ mod tls;
 use std::{
     future::poll_fn,
     io,
+    net::IpAddr,
     os::fd::AsFd,
     pin::pin,
     sync::{Arc, OnceLock},
@@ -54,6 +57,7 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use self::{
     connections::{Activity, Connections},
     gate::{Refusal, Version},
+    handshakes::Failures,
     listen::{Socket, SocketFile},
     site::Page,
     streams::{Beginning, Place},
@@ -82,6 +86,8 @@ struct Limits {
     last_answer: Duration,
     /// How often it is made sure that who reads a stream would be let in by the same rules still.
     review: Duration,
+    /// From one line of the log to the next that tells of the same cause for which handshakes of TLS fail.
+    told: Duration,
 }
 
 /// How many connections there are at most at once. For a further one that is closed which has gone without a request for the
@@ -97,6 +103,7 @@ const LIMITS: Limits = Limits {
     connection: Duration::from_secs(60),
     last_answer: Duration::from_secs(10),
     review: Duration::from_secs(10),
+    told: Duration::from_secs(60),
 };
 
 /// After the system refused a connection, as when there are no file descriptors left.
@@ -141,7 +148,7 @@ fn start(listeners: Vec<Listener>, gate: Gate, site: Site, limits: Limits) -> io
             files.extend(file);
         }
     }
-    let house = Arc::new(House { gate, site, limits });
+    let house = Arc::new(House { gate, site, limits, failures: Failures::default() });
     thread::Builder::new().name("http".into()).spawn(move || {
         // Nor has the thread for passwords any, which it starts.
         privileges::drop_all_of_thread();
@@ -165,17 +172,28 @@ enum Stream {
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {
     /// `None` at the end.
     fn first_byte(&self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
+
+    /// That of the client, if it has one.
+    fn ip(&self) -> Option<IpAddr>;
 }
 
 impl Connection for TcpStream {
     async fn first_byte(&self) -> io::Result<Option<u8>> {
         self.async_io(Interest::READABLE, || peek(self)).await
     }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.peer_addr().ok().map(|address| address.ip().to_canonical())
+    }
 }
 
 impl Connection for UnixStream {
     async fn first_byte(&self) -> io::Result<Option<u8>> {
         self.async_io(Interest::READABLE, || peek(self)).await
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        None
     }
 }
 
@@ -212,6 +230,7 @@ struct House {
     gate: Gate,
     site: Site,
     limits: Limits,
+    failures: Failures,
 }
 
 async fn accept(doors: &[Door], house: &Arc<House>) {
@@ -264,10 +283,11 @@ async fn receive(house: Arc<House>, stream: impl Connection, activity: Activity)
         // The gate has logged it.
         Err(_) => return,
     };
+    let client = stream.ip();
     match timeout(house.limits.head, agree(stream, Arc::clone(&config))).await {
         Ok(Ok(Agreed::Tls(stream))) => answer(&house, *stream, Secured::By(config), &activity).await,
         Ok(Ok(Agreed::NoTls(stream))) => answer(&house, stream, Secured::Lacking, &activity).await,
-        Ok(Err(error)) => tracing::debug!(%error, "no TLS on an HTTP connection"),
+        Ok(Err(error)) => house.failures.tell(&error, client, house.limits.told),
         Err(_) => tracing::debug!("no TLS in time on an HTTP connection"),
     }
 }
@@ -295,7 +315,7 @@ enum Secured {
 }
 
 async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured, activity: &Activity) {
-    let (House { gate, site, limits }, secured) = (house, &secured);
+    let (House { gate, site, limits, .. }, secured) = (house, &secured);
     let streaming = &OnceLock::<(Place, Version)>::new();
     let service = service_fn(|request: Request<Incoming>| async move {
         // Who sends many requests at once lets others go first after each.

@@ -90,6 +90,7 @@ pub mod selection;
 mod table;
 pub mod tap;
 pub mod tracepoint;
+pub mod units;
 
 pub use bitcoin;
 pub use error::Error;

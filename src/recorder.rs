@@ -69,7 +69,8 @@ impl<'a> Recorder<'a> {
 }
 
 fn failure(path: &Path, error: &io::Error) -> String {
-    format!("cannot write the recording {}: {error}; it holds what came before", path.display())
+    let name = if path == Path::new("-") { "to standard output".into() } else { path.display().to_string() };
+    format!("cannot write the recording {name}: {error}; it holds what came before")
 }
 
 impl Sink for Recorder<'_> {

@@ -52,6 +52,9 @@ impl Replay {
                 Some(Ok(Entry::Run(run))) => {
                     let (pid, program, attached) = (run.pid, run.program.display(), run.attached.len());
                     tracing::info!("replaying {attached} tracepoints of pid {pid} {program}, of the recording");
+                    if attached == 0 {
+                        tracing::warn!("this run of the recording has none of the chosen events: see --events");
+                    }
                     sink.attached(&run)?;
                     last = Some(Counted::default());
                 }
@@ -89,7 +92,8 @@ impl Replay {
 }
 
 fn words(path: &Path, error: &bitcointap::recording::Error) -> String {
-    format!("cannot replay {}: {error}", path.display())
+    let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
+    format!("cannot replay {name}: {error}")
 }
 
 /// False if it is time to stop.

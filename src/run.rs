@@ -18,7 +18,7 @@ use bitcointap::{
     live::Live,
     metrics::{self, Metrics},
     output::{Outcome, Output, Place},
-    p2p, pcap, privileges,
+    pcap, privileges,
     probes::{self, Probe},
     process::Which,
     selection::Selection,
@@ -40,8 +40,6 @@ pub type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
 
 /// How long a full queue of the output is left alone before looking again.
 const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
-/// How many commands the log tells to be unknown.
-const COMMANDS_TOLD: usize = 5;
 /// How often outputs and lists are looked after while no events come.
 pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -67,10 +65,14 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     let result = source.feed(&options, &stop, args.follow, args.drop_capabilities(), &mut lines);
     // What was given before it failed is written all the same.
     let outcome = lines.output.finish(|output| stop.over(output));
-    log_lines(&outcome);
+    // A reader that has closed wanted no more.
+    let has_closed = |error: &io::Error| ends_for_good && error.kind() == io::ErrorKind::BrokenPipe;
+    if outcome.failure.as_ref().is_some_and(has_closed) {
+        return result;
+    }
+    log_lost(&outcome, if args.pcap.is_some() { "packets" } else { "JSON lines" });
     match outcome.failure {
-        // A reader that has closed, and a destination that did not work again in time for nothing.
-        Some(error) if ends_for_good && error.kind() == io::ErrorKind::BrokenPipe => result,
+        // A destination that did not work again in time for nothing.
         Some(_) if !ends_for_good && outcome.lost == 0 => result,
         Some(error) => {
             let pcap = args.pcap.as_deref().filter(|path| *path != Path::new("-"));
@@ -81,12 +83,9 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     }
 }
 
-/// Tells which commands may be misspelled. They are taken all the same: newer nodes and other peers have their own.
+/// Tells which commands may be misspelled.
 fn warn_of_commands(selection: &Selection) {
-    let unknown = selection.commands().filter(|command| p2p::command_index(command).is_none());
-    for command in unknown.take(COMMANDS_TOLD) {
-        tracing::warn!("Bitcoin Core has no message called {command}: is it spelled as meant?");
-    }
+    selection.doubts().for_each(|doubt| tracing::warn!("{doubt}"));
 }
 
 /// Where events come from.
@@ -241,7 +240,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         sinks.pass_time();
     }
     if let Some(output) = sinks.output {
-        log_lines(&output.finish(|output| stop.over(output)));
+        log_lost(&output.finish(|output| stop.over(output)), "JSON lines");
     }
     sinks.streams.finish(|| stop.late());
     result
@@ -383,7 +382,9 @@ pub fn probes(args: &NodeArgs) -> Result<()> {
     let program = args.program()?;
     let found = probes::read(&program)?;
     match list(&mut io::stdout().lock(), &found) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}").into())
+        }
         _ if found.iter().all(|probe| probe.tracepoint().is_none()) => Err(Error::NoTracepoints(program).into()),
         _ => Ok(()),
     }
@@ -425,10 +426,10 @@ pub fn doctor(args: &DoctorArgs) -> Result<bool> {
     }
 }
 
-fn log_lines(outcome: &Outcome) {
+fn log_lost(outcome: &Outcome, what: &str) {
     if outcome.lost > 0 {
         let Outcome { written, lost, .. } = outcome;
-        tracing::warn!(written, lost, "some events were not written as JSON lines");
+        tracing::warn!(written, lost, "some events were not written as {what}");
     }
 }
 
@@ -444,8 +445,10 @@ pub fn new_file(path: &Path) -> Result<File> {
         let name = path.display();
         match error.kind() {
             io::ErrorKind::AlreadyExists => format!("{name} is there already: remove it, or name another").into(),
+            io::ErrorKind::IsADirectory => format!("{name} is a directory: name a file in it").into(),
+            io::ErrorKind::NotFound => format!("cannot create {name}: {error}; its directory must be there").into(),
             _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-                format!("cannot write {name}: nobody reads this pipe yet").into()
+                format!("cannot write {name}: nobody reads this pipe yet: start its reader first").into()
             }
             _ => format!("cannot create {name}: {error}").into(),
         }

@@ -16,8 +16,12 @@ pub use self::{
 use crate::{
     event::net::{ConnectionType, Direction, Traits},
     network::Network,
+    p2p,
     tracepoint::{Tracepoint, Tracepoints},
 };
+
+/// How many commands are told to be unknown.
+const COMMANDS_TOLD: usize = 5;
 
 /// Which events are wanted: those of some tracepoints that meet all conditions.
 ///
@@ -182,6 +186,15 @@ impl Selection {
     pub fn commands(&self) -> impl Iterator<Item = &str> {
         let commands: BTreeSet<_> = self.commands.only.iter().flatten().chain(&self.commands.not).collect();
         commands.into_iter().map(String::as_str)
+    }
+
+    /// Lines about what may not be meant so: commands that Bitcoin Core does not have. They are taken all the same, as newer nodes
+    /// and other peers have their own. Of any bytes, they are ASCII without control characters.
+    pub fn doubts(&self) -> impl Iterator<Item = String> {
+        let unknown = self.commands().filter(|command| p2p::command_index(command).is_none());
+        unknown.take(COMMANDS_TOLD).map(|command| {
+            format!("Bitcoin Core has no message called {}: is it spelled as meant?", command.escape_default())
+        })
     }
 
     /// For use with many records.

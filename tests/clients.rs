@@ -17,9 +17,14 @@ use std::{
 
 use bitcointap::http::MAX_CONNECTIONS;
 use data_encoding::BASE64;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    date_time_ymd, generate_simple_self_signed,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring, pki_types::PrivateKeyDer,
+};
 
 use crate::{
     exposition::Exposition,
@@ -274,4 +279,98 @@ fn neither_plain_text_nor_half_a_handshake_nor_wrong_passwords_keep_out_who_know
     let arguments = format!("--web.config.file {}", directory.path().join("web.yml").display());
     let harms: Vec<Harm> = [vec![endless as Harm, garbage], vec![guesses as Harm; 8]].concat();
     Server::withstands(Some(Arc::new(client)), basic("alice", "secret"), &arguments, &harms);
+}
+
+#[test]
+fn clients_that_tls_refuses_are_told_of_by_cause_and_few_lines() {
+    const TRIES: usize = 20;
+    let directory = tempfile::tempdir().unwrap();
+    let ca = |name: &str| {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (authority, stranger) = (ca("authority"), ca("stranger"));
+    // Names that clients choose: none of this may be in the log.
+    let text = "level=error client chose this";
+    let signed = |issuer: &CertifiedIssuer<'_, KeyPair>, change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, text);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, issuer).unwrap(), key)
+    };
+    let (own, own_key) = signed(&authority, &|_| {});
+    for (name, text) in [
+        ("server.crt", own.pem()),
+        ("server.key", own_key.serialize_pem()),
+        ("clients.crt", authority.pem()),
+        (
+            "web.yml",
+            "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  \
+             client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.crt\n  \
+             client_allowed_sans: [prometheus.example]\n"
+                .to_owned(),
+        ),
+    ] {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    let node = Simnode::start("v31", "");
+    let arguments = format!("--pid {} --web.config.file {}", node.pid(), directory.path().join("web.yml").display());
+    let exporter = Exporter::start(&arguments);
+    let handshake = |trusted: &CertifiedIssuer<'_, KeyPair>, identity: Option<&(rcgen::Certificate, KeyPair)>| {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let client = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+                builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
+            }
+        };
+        let client = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(client, TcpStream::connect(&exporter.address).unwrap());
+        let _ = stream.write_all(b"GET /-/healthy HTTP/1.0\r\n\r\n");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(!answer.starts_with("HTTP/1.0 200"), "{answer}");
+    };
+    let expired = |it: &mut CertificateParams| it.not_after = date_time_ymd(2020, 1, 1);
+    let for_servers = |it: &mut CertificateParams| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let is_ca = |it: &mut CertificateParams| it.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    for identity in [
+        None,
+        Some(signed(&authority, &expired)),
+        Some(signed(&stranger, &|_| {})),
+        Some(signed(&authority, &|_| {})),
+        Some(signed(&authority, &for_servers)),
+        Some(signed(&authority, &is_ca)),
+    ] {
+        (0..TRIES).for_each(|_| handshake(&authority, identity.as_ref()));
+    }
+    (0..TRIES).for_each(|_| handshake(&stranger, None));
+    let mut noise = TcpStream::connect(&exporter.address).unwrap();
+    noise.write_all(b"\x16\x03\x01\x00\x05noise").unwrap();
+    let _ = noise.read(&mut [0]);
+
+    let log = exporter.stop();
+    for words in [
+        "refused: it shows no certificate, which client_auth_type asks for",
+        "refused: its certificate has expired",
+        "refused: its certificate leads to no authority in client_ca",
+        "refused: its certificate has none of the names in client_allowed_sans",
+        "refused: its certificate is not for clients",
+        "refused: its certificate is an authority's (CA:TRUE)",
+        "does not take this server's certificate: it does not know who signed it",
+    ] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
+        let first = lines.first().unwrap_or_else(|| panic!("{words}: {log}"));
+        assert!(first.contains("level=warn") && first.contains("count=1 client=127.0.0.1"), "{first}");
+        // At once, and then one in a minute.
+        assert!(lines.len() < TRIES / 2, "{log}");
+    }
+    assert!(!log.contains("client chose this") && !log.contains("noise"), "{log}");
 }

@@ -254,8 +254,8 @@ fn conditions_that_select_nothing_are_wrong_usage() {
         ("tap --events mempool --command inv", "no event can meet all of these conditions"),
         ("record f --command inv --not-command inv", "no event can meet all of these conditions"),
         ("export --json f --min-size 9 --max-size 8", "no event can meet all of these conditions"),
-        ("export --command inv", "choose what --json writes, which is not given"),
-        ("export --not-peer 3 --events net", "choose what --json writes, which is not given"),
+        ("export --command inv", "filter only what --json writes, and --json is missing"),
+        ("export --not-peer 3 --events net", "filter only what --json writes, and --json is missing"),
         ("tap --peer=-1", "'-1' is no number of a peer"),
         ("tap --command inv,", "'' is no command"),
         ("tap --not-min-size 3", "unexpected argument '--not-min-size'"),
@@ -431,7 +431,7 @@ fn a_named_pipe_that_nobody_reads_is_refused() {
     let node = Simnode::start("v31", "");
     let address = crate::tool::free_address();
     let export = format!("export --pid {} --web.listen-address {address} --json {}", node.pid(), fifo.display());
-    assert!(failure(&output(&export)).ends_with("nobody reads this pipe yet"));
+    assert!(failure(&output(&export)).ends_with("nobody reads this pipe yet: start its reader first"));
 }
 
 #[test]
@@ -475,7 +475,7 @@ fn a_wrong_address_list_is_told_before_anything_is_attached() {
     };
     let words = failure(&export(&format!("--address-list a={}", path.display())));
     let expected = "3: \"192.0.2.0/33\" is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32";
-    assert_eq!(words, format!("{}:{expected}", path.display()));
+    assert_eq!(words, format!("the address list a: {}:{expected}", path.display()));
     let words = failure(&export(&format!("--address-list a={}", directory.path().join("none").display())));
     assert!(words.ends_with("none: No such file or directory (os error 2)"), "{words}");
     let words = failure(&export(&format!("--address-list a={}", directory.path().display())));

@@ -222,8 +222,8 @@ fn a_damaged_recording_gives_what_comes_before_and_one_error() {
         }
     }
     for (bytes, words) in [
-        (&b""[..], "no recording"),
-        (b"{\"timestamp\":1}\n", "no recording"),
+        (&b""[..], "it is empty"),
+        (b"{\"timestamp\":1}\n", "it has JSON, which is not replayed"),
         (b"bitcointap recording\0\x63\0\0\0", "version 99"),
     ] {
         fs::write(&path, bytes).unwrap();
@@ -313,4 +313,16 @@ fn kind(line: &str) -> String {
         Some(event) => format!("{group} {}", event.as_object().unwrap().keys().next().unwrap()),
         None => format!("{group} {}", inner["meta"]["inbound"]),
     }
+}
+
+#[test]
+fn a_recording_without_the_chosen_events_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, _) = recorded(&directory, "");
+    let warned = |events: &str| {
+        let (_, log, success) = lines(&format!("tap --replay {path} --speed max --events {events}"));
+        assert!(success, "{log}");
+        log.contains("this run of the recording has none of the chosen events")
+    };
+    assert!(warned("utxocache:add") && !warned("net"));
 }

@@ -24,6 +24,8 @@ use tokio_rustls::rustls::{
     version::{TLS12, TLS13},
 };
 
+use crate::units;
+
 /// What a file asks for.
 pub(super) struct Config {
     pub(super) tls: Option<Tls>,
@@ -327,26 +329,6 @@ fn limit(section: RateLimitSection) -> Result<Option<RateLimit>, String> {
 
 /// A duration as Go writes it: numbers, each with its unit.
 fn duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let (mut rest, mut seconds) = (text, 0.0);
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        seconds += number
-            * match &rest[..unit] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" | "μs" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-    }
-    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+    let has_unit = text == "0" || text.ends_with(char::is_alphabetic);
+    units::duration(text).ok().filter(|_| has_unit)
 }

@@ -11,8 +11,16 @@ use crate::files;
 const MAX_BYTES: u64 = 1 << 20;
 
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = files::open(path)?;
+    let file = files::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            io::Error::new(error.kind(), format!("{error}; its user must have access without capabilities, even root"))
+        }
+        _ => error,
+    })?;
     let data = file.metadata()?;
+    if data.is_dir() {
+        return Err(io::Error::other("it is a directory"));
+    }
     // A pipe is empty when read again: as good as no password.
     if !data.is_file() {
         return Err(io::Error::other("it is not a regular file"));

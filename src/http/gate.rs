@@ -236,6 +236,9 @@ impl Watched {
             Some((last, config)) if last == digest => config,
             last => {
                 let config = tls.server_config(&material);
+                if config.is_ok() {
+                    tls.warn(&material);
+                }
                 if let (Some((_, Ok(_))), Ok(_)) = (last, &config) {
                     tracing::info!("the files or the configuration of TLS have changed and are in force");
                 }

@@ -93,7 +93,10 @@ impl Listener {
             Address::Everywhere(port) => bind_everywhere(*port).map(Self::from),
             Address::Unix(path) => bind_file(path),
         };
-        bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+        bound.map_err(|error| {
+            let hint = hint(address, error.kind());
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{hint}"))
+        })
     }
 
     /// The sockets that systemd passes to a service with a `.socket` unit, as
@@ -140,6 +143,19 @@ impl Listener {
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self { socket: Socket::Tcp(listener), file: None }
+    }
+}
+
+/// What may be the cause, where the system's words do not tell it.
+fn hint(address: &Address, error: io::ErrorKind) -> &'static str {
+    match (address, error) {
+        (Address::Tcp(_) | Address::Everywhere(_), io::ErrorKind::PermissionDenied) => {
+            "; ports below 1024 take root or CAP_NET_BIND_SERVICE"
+        }
+        (Address::Tcp(_), io::ErrorKind::AddrNotAvailable) => "; this machine does not have that address",
+        (Address::Unix(_), io::ErrorKind::NotFound) => "; its directory must be there",
+        (Address::Unix(_), io::ErrorKind::InvalidInput) => "; the path of a socket has at most 107 bytes",
+        _ => "",
     }
 }
 
@@ -295,7 +311,13 @@ mod tests {
         fs::write(&file, "dear").unwrap();
         assert!(Listener::bind(&unix(&file)).unwrap_err().to_string().ends_with("is not a socket"));
         assert_eq!(fs::read(&file).unwrap(), b"dear");
-        assert!(Listener::bind(&unix(&directory.path().join("no/where"))).is_err());
+        let error = |path: &str| Listener::bind(&unix(&directory.path().join(path))).unwrap_err().to_string();
+        assert!(error("no/where").ends_with("; its directory must be there"), "{}", error("no/where"));
+        let long = "x".repeat(108);
+        assert!(error(&long).ends_with("; the path of a socket has at most 107 bytes"), "{}", error(&long));
+        // TEST-NET-1, which no machine has.
+        let error = Listener::bind(&"192.0.2.1:0".parse().unwrap()).unwrap_err().to_string();
+        assert!(error.ends_with("; this machine does not have that address"), "{error}");
 
         drop(listener);
         assert!(!path.exists());

@@ -40,6 +40,9 @@ const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const EVENT_STREAM: &str = "text/event-stream";
 
+/// Tells the reader of a stream what may not be meant so. The `Warning` of HTTP was given up by RFC 9111.
+const WARNING: HeaderName = HeaderName::from_static("bitcointap-warning");
+
 /// The body of an answer.
 pub(super) enum Page {
     Whole(Bytes),
@@ -130,7 +133,7 @@ impl Site {
         let response = if let Err(refusal) = admission {
             refused(refusal)
         } else if path == other {
-            response(StatusCode::NOT_FOUND, PLAIN, "not found\n")
+            response(StatusCode::NOT_FOUND, PLAIN, "there is no such page: those that there are begin at /\n")
         } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let response = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
             with_header(response, ALLOW, "GET, HEAD")
@@ -162,19 +165,24 @@ impl Site {
             (Framing::Lines, NDJSON)
         };
         let mut response = response(StatusCode::OK, content_type, "");
-        if request.method() == Method::HEAD {
-            if let Err(refusal) = self.streams.check(query) {
-                return no_stream(refusal);
-            }
+        let told = if request.method() == Method::HEAD {
+            self.streams.check(query)
         } else {
-            match self.streams.open(query, framing) {
-                Ok((events, place, beginning)) => {
-                    *response.body_mut() = Page::Events(events);
-                    response.extensions_mut().insert(place);
-                    response.extensions_mut().insert(beginning);
-                }
-                Err(refusal) => return no_stream(refusal),
+            self.streams.open(query, framing).map(|(events, place, beginning, doubts)| {
+                *response.body_mut() = Page::Events(events);
+                response.extensions_mut().insert(place);
+                response.extensions_mut().insert(beginning);
+                doubts
+            })
+        };
+        match told {
+            Ok(doubts) => {
+                let values = doubts.iter().filter_map(|doubt| HeaderValue::from_str(doubt).ok());
+                values.for_each(|value| {
+                    response.headers_mut().append(WARNING, value);
+                });
             }
+            Err(refusal) => return no_stream(refusal),
         }
         let response = with_header(response, VARY, "Accept");
         let response = with_header(response, CACHE_CONTROL, "no-store");

@@ -240,9 +240,14 @@ impl Streams {
         self.0.most > 0
     }
 
-    /// What a reader gets who asks for this.
-    pub(super) fn open(&self, query: &str, framing: Framing) -> Result<(Events, Place, Beginning), Refusal> {
+    /// What a reader gets who asks for this, and is to be told of it in lines.
+    pub(super) fn open(
+        &self,
+        query: &str,
+        framing: Framing,
+    ) -> Result<(Events, Place, Beginning, Vec<String>), Refusal> {
         let wanted = self.wanted(query)?;
+        let doubts: Vec<String> = wanted.selection.doubts().collect();
         let Ok(place) = Arc::clone(&self.0.places).try_acquire_owned() else {
             return Err(Refusal::Full(self.0.most));
         };
@@ -250,7 +255,10 @@ impl Streams {
         let has_payloads = wanted.lines.decodes();
         let output = match framing {
             Framing::Lines => Output::start(chunks, wanted.lines, &wanted.selection, None),
-            Framing::ServerSentEvents => Output::start(chunks, ServerSentEvents(wanted.lines), &wanted.selection, None),
+            Framing::ServerSentEvents => {
+                let events = ServerSentEvents { lines: wanted.lines, doubts: doubts.clone() };
+                Output::start(chunks, events, &wanted.selection, None)
+            }
         };
         let output = output.map_err(|error| {
             tracing::error!(%error, "cannot start the thread of a stream of events");
@@ -263,13 +271,13 @@ impl Streams {
         }
         let reader = Reader::enter(&self.0, stream)?;
         let keep_alive = (framing == Framing::ServerSentEvents).then_some(self.0.keep_alive);
-        Ok((Events::new(reader, received, keep_alive), Place(Arc::new(place)), Beginning(beginning)))
+        Ok((Events::new(reader, received, keep_alive), Place(Arc::new(place)), Beginning(beginning), doubts))
     }
 
-    /// Whether there would be a stream for who asks for this.
-    pub(super) fn check(&self, query: &str) -> Result<(), Refusal> {
-        self.wanted(query)?;
-        if self.0.places.available_permits() == 0 { Err(Refusal::Full(self.0.most)) } else { Ok(()) }
+    /// Whether there would be a stream for who asks for this, and what would be told of it.
+    pub(super) fn check(&self, query: &str) -> Result<Vec<String>, Refusal> {
+        let doubts = self.wanted(query)?.selection.doubts().collect();
+        if self.0.places.available_permits() == 0 { Err(Refusal::Full(self.0.most)) } else { Ok(doubts) }
     }
 
     fn wanted(&self, query: &str) -> Result<Wanted, Refusal> {
@@ -331,21 +339,26 @@ impl Drop for Reader {
 }
 
 /// An event of the stream for each line, of no type but the default one: so a browser gives all to `onmessage`.
-struct ServerSentEvents(JsonLines);
+struct ServerSentEvents {
+    lines: JsonLines,
+    /// Told in comments, which readers skip.
+    doubts: Vec<String>,
+}
 
 impl Format for ServerSentEvents {
     fn decodes(&self) -> bool {
-        self.0.decodes()
+        self.lines.decodes()
     }
 
     /// Milliseconds until a reader is to come again.
     fn begin(&mut self, out: &mut impl Write) -> io::Result<()> {
+        self.doubts.iter().try_for_each(|doubt| writeln!(out, ": {doubt}"))?;
         out.write_all(b"retry: 1000\n\n")
     }
 
     fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
         out.write_all(b"data: ")?;
-        self.0.event(out, event)?;
+        self.lines.event(out, event)?;
         out.write_all(b"\n")
     }
 }

@@ -1,5 +1,6 @@
 //! A server that is asked over real sockets.
 
+mod certificates;
 mod hostile;
 mod live_page;
 mod streams;
@@ -300,7 +301,7 @@ fn who_sends_many_requests_at_once_lets_others_go_first() {
     let metrics = Metrics::new(Tracepoints::default_set(), &Options::default());
     let (requests, streams) = (metrics.http_requests(), Streams::new(Tracepoints::default(), 0));
     let site = Site::new("/metrics".into(), metrics.registry(), requests, Readiness::default(), streams, 0);
-    let house = Arc::new(House { gate: Gate::open(), site, limits: LIMITS });
+    let house = Arc::new(House { gate: Gate::open(), site, limits: LIMITS, failures: Failures::default() });
     let many = "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     let one = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -106,7 +106,8 @@ fn open_to_rotate(path: &Path) -> Result<(PathBuf, Opened), String> {
 /// What a user can do about it.
 fn words(error: io::Error) -> String {
     let hint = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
-        (_, Some(Errno::NXIO)) => return "nobody reads this pipe yet".into(),
+        (_, Some(Errno::NXIO)) => return "nobody reads this pipe yet: start its reader first".into(),
+        (io::ErrorKind::IsADirectory, _) => return "it is a directory: name a file in it".into(),
         (io::ErrorKind::PermissionDenied, _) => "; its user must have access without capabilities, even root",
         (io::ErrorKind::NotFound, _) => "; its directory must be there",
         _ => "",
@@ -379,6 +380,6 @@ mod tests {
         let null = LineFile::open(Path::new("/dev/null"), rotation("1KiB", 1)).unwrap_err();
         assert_eq!(null, "only a regular file can be rotated");
         let directory = LineFile::open(Path::new("/"), None).unwrap_err();
-        assert!(directory.starts_with("Is a directory"), "{directory}");
+        assert_eq!(directory, "it is a directory: name a file in it");
     }
 }

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::units;
+
 /// A file gives way before the line that follows the first of its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -40,27 +42,25 @@ impl FromStr for Limits {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut limits = Limits { size: None, age: None };
         for part in text.split(',').map(str::trim) {
-            let unit_at = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-            let (digits, unit) = part.split_at(unit_at);
-            let number = digits.parse::<u64>().ok().filter(|&number| number > 0);
-            let number = number.ok_or_else(|| format!("'{part}' does not begin with a whole number above 0"))?;
-            let times = |unit: u64| number.checked_mul(unit).ok_or_else(|| format!("'{part}' is too large"));
-            let is_twice = match unit {
-                "KiB" => limits.size.replace(times(1 << 10)?).is_some(),
-                "MiB" => limits.size.replace(times(1 << 20)?).is_some(),
-                "GiB" => limits.size.replace(times(1 << 30)?).is_some(),
-                "s" => limits.age.replace(Duration::from_secs(number)).is_some(),
-                "m" => limits.age.replace(Duration::from_secs(times(60)?)).is_some(),
-                "h" => limits.age.replace(Duration::from_secs(times(3_600)?)).is_some(),
-                "d" => limits.age.replace(Duration::from_secs(times(86_400)?)).is_some(),
-                _ => {
-                    return Err(format!(
-                        "'{part}' has no known unit: a size takes KiB, MiB or GiB, an age s, m, h or d"
-                    ));
+            let wrong = |_| format!("'{part}' is neither a size, such as 100MiB, nor an age, such as 12h or 1d");
+            // A number alone could be either.
+            let unit = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').chars().next();
+            let (is_some, is_twice) = match unit {
+                Some('K' | 'M' | 'G') => {
+                    let size = units::bytes(part).map_err(wrong)?;
+                    (size > 0, limits.size.replace(size).is_some())
                 }
+                Some(_) => {
+                    let age = units::duration(part).map_err(wrong)?;
+                    (!age.is_zero(), limits.age.replace(age).is_some())
+                }
+                None => return Err(wrong(String::new())),
             };
+            if !is_some {
+                return Err(format!("'{part}' is nothing: it must be above 0"));
+            }
             if is_twice {
-                return Err("there is at most one size and one age".into());
+                return Err("there can be one size and one age, as in 100MiB,1d".into());
             }
         }
         Ok(limits)
@@ -99,18 +99,18 @@ mod tests {
         assert_eq!(limits("2GiB"), Ok(Limits { size: Some(2 << 30), age: None }));
         assert_eq!(limits("90m"), Ok(Limits { size: None, age: Some(Duration::from_secs(5_400)) }));
         assert_eq!(limits("7s"), Ok(Limits { size: None, age: Some(Duration::from_secs(7)) }));
+        assert_eq!(limits("1.5d"), Ok(Limits { size: None, age: Some(Duration::from_secs(129_600)) }));
+        assert_eq!(limits("1h30m,64K"), Ok(Limits { size: Some(64 << 10), age: Some(Duration::from_secs(5_400)) }));
+        let neither = |part: &str| format!("'{part}' is neither a size, such as 100MiB, nor an age, such as 12h or 1d");
+        for part in ["", "-1d", "100", "1MB", "1w", "x", "99999999999999999999GiB", "99999999999999999GiB"] {
+            assert_eq!(limits(part), Err(neither(part)));
+            assert_eq!(limits(&format!("1MiB,{part}")), Err(neither(part)));
+        }
         for (wrong, why) in [
-            ("", "'' does not begin with a whole number above 0"),
-            ("0MiB", "'0MiB' does not begin with a whole number above 0"),
-            ("-1d", "'-1d' does not begin with a whole number above 0"),
-            ("1MiB,", "'' does not begin with a whole number above 0"),
-            ("100", "'100' has no known unit: a size takes KiB, MiB or GiB, an age s, m, h or d"),
-            ("1.5d", "'1.5d' has no known unit: a size takes KiB, MiB or GiB, an age s, m, h or d"),
-            ("1MB", "'1MB' has no known unit: a size takes KiB, MiB or GiB, an age s, m, h or d"),
-            ("1d,24h", "there is at most one size and one age"),
-            ("1MiB,1d,1GiB", "there is at most one size and one age"),
-            ("99999999999999999999GiB", "'99999999999999999999GiB' does not begin with a whole number above 0"),
-            ("99999999999999999GiB", "'99999999999999999GiB' is too large"),
+            ("0MiB", "'0MiB' is nothing: it must be above 0"),
+            ("0d", "'0d' is nothing: it must be above 0"),
+            ("1d,24h", "there can be one size and one age, as in 100MiB,1d"),
+            ("1MiB,1d,1GiB", "there can be one size and one age, as in 100MiB,1d"),
         ] {
             assert_eq!(limits(wrong), Err(why.into()));
         }

@@ -23,13 +23,13 @@ pub enum Error {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It does not begin as one.
-    #[error("it is no recording: `bitcointap record` makes them")]
-    NotARecording,
+    #[error("{0}")]
+    NotARecording(&'static str),
     /// Another version of bitcointap wrote it, in another way.
-    #[error("it has version {0} of the format, and this bitcointap reads version {VERSION} only")]
+    #[error("it has version {0} of the format, and this bitcointap reads version {VERSION} only: use the {age} one that wrote it", age = age(.0))]
     Version(u32),
     /// It ends without an end, as after a crash or while it is still written.
-    #[error("it breaks off after {0} bytes: all before that was given")]
+    #[error("it breaks off after {0} bytes, as after a crash or while it is still written: all before that was given")]
     Truncated(u64),
     /// Its bytes are not what was written.
     #[error("it is damaged in the block at byte {at}, {what}: all before that was given")]
@@ -39,6 +39,32 @@ pub enum Error {
         /// What shows that.
         what: &'static str,
     },
+}
+
+/// Of the bitcointap that writes this version of the format, to this one.
+fn age(version: &u32) -> &'static str {
+    if *version > VERSION { "newer" } else { "older" }
+}
+
+const HEADER_LENGTH: usize = MAGIC.len() + size_of::<u32>();
+
+/// What begins so instead, and what to do.
+fn instead(header: &[u8]) -> &'static str {
+    const COMPRESSED: [&[u8]; 3] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"];
+    const PCAPNG: &[u8] = b"\x0a\x0d\x0d\x0a";
+    if header.is_empty() {
+        "it is empty"
+    } else if MAGIC.starts_with(header) || header.starts_with(MAGIC) {
+        "it breaks off within its first bytes, before any event"
+    } else if COMPRESSED.iter().any(|it| header.starts_with(it)) {
+        "it is compressed: decompress it first"
+    } else if header.starts_with(PCAPNG) {
+        "it has packets for Wireshark (pcapng), not events: `bitcointap record` makes recordings"
+    } else if header.starts_with(b"{\"") {
+        "it has JSON, which is not replayed: `bitcointap record` makes recordings"
+    } else {
+        "it is no recording: `bitcointap record` makes them"
+    }
 }
 
 /// What a recording has, in order.
@@ -72,9 +98,10 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads the header. Only events that are `wanted` will be given. `input` is read in large pieces.
     pub fn new(mut input: R, wanted: &Selection) -> Result<Self, Error> {
-        let mut header = [0; MAGIC.len() + size_of::<u32>()];
-        if !fill(&mut input, &mut header)? || header[..MAGIC.len()] != MAGIC[..] {
-            return Err(Error::NotARecording);
+        let mut header = Vec::new();
+        (&mut input).take(HEADER_LENGTH as u64).read_to_end(&mut header)?;
+        if header.len() < HEADER_LENGTH || !header.starts_with(MAGIC) {
+            return Err(Error::NotARecording(instead(&header)));
         }
         let version = number(&header[MAGIC.len()..]);
         if version != VERSION {

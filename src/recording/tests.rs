@@ -160,7 +160,11 @@ fn of_what_is_cut_off_all_before_the_cut_is_given() {
         assert!(entries.len() >= most, "more bytes, no less entries");
         most = entries.len();
         match result.unwrap_err() {
-            Error::NotARecording => assert!(length < MAGIC.len() + 4),
+            Error::NotARecording(what) => {
+                assert!(length < MAGIC.len() + 4);
+                let words = if length == 0 { "it is empty" } else { "it breaks off within its first bytes" };
+                assert!(what.starts_with(words), "{length}: {what}");
+            }
             Error::Truncated(at) => assert!(at as usize <= length),
             error => panic!("{length}: {error}"),
         }
@@ -179,7 +183,7 @@ fn of_what_is_damaged_all_before_the_damage_is_given() {
         assert!(entries[..] == all[..entries.len()], "{place}");
         let error = result.unwrap_err();
         match place {
-            0..21 => assert!(matches!(error, Error::NotARecording)),
+            0..21 => assert!(matches!(error, Error::NotARecording(_))),
             21..25 => assert!(matches!(error, Error::Version(_))),
             _ => assert!(matches!(error, Error::Damaged { .. } | Error::Truncated(_)), "{place}: {error}"),
         }
@@ -264,4 +268,19 @@ fn the_largest_numbers_are_decoded_without_a_panic() {
     let mut times = Vec::new();
     made_up.each(|event| times.push(event.time));
     assert_eq!(times, [Time(9 + i64::MAX as u64)]);
+}
+
+#[test]
+fn what_is_no_recording_is_told_apart() {
+    for (bytes, words) in [
+        (&b"\x1f\x8b\x08\0"[..], "it is compressed: decompress it first"),
+        (b"\x0a\x0d\x0d\x0a\x1c\0\0\0", "it has packets for Wireshark (pcapng), not events"),
+        (b"{\"timestamp\":1}\n", "it has JSON, which is not replayed"),
+        (b"\x7fELF", "it is no recording: `bitcointap record` makes them"),
+        (b"bitcointap recording\0\x03\0\0\0", "and this bitcointap reads version 2 only: use the newer one"),
+        (b"bitcointap recording\0\x01\0\0\0", "and this bitcointap reads version 2 only: use the older one"),
+    ] {
+        let error = Reader::new(bytes, &Selection::default()).err().unwrap().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -34,7 +34,8 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no IP address, network (10.0.0.0/8) or name of a host (NAME.onion)");
+        let wrong =
+            || format!("'{text}' is no IP address (192.0.2.1), network (10.0.0.0/8) or name of a host (NAME.onion)");
         if let Some(network) = networks::network(text) {
             return Ok(Self(Kind::Network(network)));
         }

@@ -6,6 +6,7 @@ use crate::{
     network::Network,
     p2p::COMMANDS,
     tracepoint::{Tracepoint, Tracepoints},
+    units,
 };
 
 /// A word that takes a list of values.
@@ -37,15 +38,16 @@ pub static WORDS: [Word; 9] = [
     Word {
         name: "command",
         value: "LIST",
-        help: "Only P2P messages of these commands (inv,tx). Of conditions such as this all must be met, each by any of its \
-               values; an event without what one is about, such as a mempool's here, does not meet it",
+        help: "Only P2P messages of these commands (inv,tx). An event must meet each condition, by any of its values. An event \
+               that lacks the tested attribute, as one of the mempool lacks a command, fails the condition and passes its \
+               not- form",
         not: Some("No messages of these commands; all other events stay"),
         suggested: || COMMANDS.to_vec(),
     },
     Word {
         name: "direction",
         value: "LIST",
-        help: "Only messages that went this way, and connections that were opened so: inbound or outbound",
+        help: "Only messages and connections of this direction: inbound or outbound",
         not: Some("None of this direction"),
         suggested: || Direction::ALL.map(Direction::name).to_vec(),
     },
@@ -68,7 +70,7 @@ pub static WORDS: [Word; 9] = [
     Word {
         name: "peer",
         value: "LIST",
-        help: "Only messages, connections and misbehaviour of the peers with these numbers",
+        help: "Only messages, connections and misbehaviour of the peers with these numbers, getpeerinfo's id",
         not: Some("None of these peers"),
         suggested: Vec::new,
     },
@@ -76,25 +78,31 @@ pub static WORDS: [Word; 9] = [
         name: "address",
         value: "LIST",
         help: "Only messages and connections of peers at these IP addresses, networks (10.0.0.0/8, 2001:db8::/32) and hosts \
-               (NAME.onion, NAME.b32.i2p), each perhaps with a port",
+               (NAME.onion, NAME.b32.i2p), with or without a port",
         not: Some("None of these addresses"),
         suggested: Vec::new,
     },
     Word {
         name: "min-size",
-        value: "BYTES",
-        help: "Only messages with at least so many bytes of payload",
+        value: "SIZE",
+        help: "Only messages whose payload has at least this size (1000, 64KiB)",
         not: None,
         suggested: Vec::new,
     },
     Word {
         name: "max-size",
-        value: "BYTES",
-        help: "Only messages with at most so many bytes of payload",
+        value: "SIZE",
+        help: "Only messages whose payload has at most this size (1000, 64KiB)",
         not: None,
         suggested: Vec::new,
     },
 ];
+
+fn names() -> String {
+    let (with_not, without): (Vec<_>, Vec<_>) = WORDS.iter().partition(|word| word.not.is_some());
+    let names = |words: Vec<&Word>| words.iter().map(|word| word.name).collect::<Vec<_>>().join(", ");
+    format!("{}, each also with not- before it, and {}", names(with_not), names(without))
+}
 
 fn groups() -> Vec<&'static str> {
     let mut groups = vec!["all", "default"];
@@ -119,7 +127,7 @@ impl Selection {
         };
         let is_word = |known: &Word| known.name == name && (!negated || known.not.is_some());
         if !WORDS.iter().any(is_word) {
-            return Err(format!("there is no such condition as '{word}'"));
+            return Err(format!("there is no such condition as '{word}', but {}", names()));
         }
         for value in values.split(',').map(str::trim) {
             self.add_value(name, negated, value)?;
@@ -136,11 +144,11 @@ impl Selection {
                 return Ok(());
             }
             "min-size" => {
-                self.min_size = Some(size(value)?);
+                self.min_size = Some(units::bytes(value)?);
                 return Ok(());
             }
             "max-size" => {
-                self.max_size = Some(size(value)?);
+                self.max_size = Some(units::bytes(value)?);
                 return Ok(());
             }
             "command" => Condition::Command(command(value)?),
@@ -149,10 +157,12 @@ impl Selection {
             "network" => Condition::Network(one_of(&Network::ALL, Network::name, value)?),
             "peer" => {
                 let peer = value.parse().ok().filter(|&peer: &i64| peer >= 0);
-                Condition::Peer(peer.ok_or_else(|| format!("'{value}' is no number of a peer"))?)
+                Condition::Peer(
+                    peer.ok_or_else(|| format!("'{value}' is no number of a peer, such as 17: getpeerinfo's id"))?,
+                )
             }
             "address" => Condition::Address(value.parse()?),
-            _ => return Err(format!("there is no such condition as '{name}'")),
+            _ => return Err(format!("there is no such condition as '{name}', but {}", names())),
         };
         let selection = std::mem::take(self);
         *self = if negated { selection.not(condition) } else { selection.only(condition) };
@@ -160,13 +170,9 @@ impl Selection {
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("'{text}' is no number of bytes"))
-}
-
 fn command(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > LONGEST_COMMAND {
-        return Err(format!("'{text}' is no command: these have 1 to {LONGEST_COMMAND} characters"));
+        return Err(format!("'{text}' is no command, such as inv: these have 1 to {LONGEST_COMMAND} characters"));
     }
     Ok(text.to_owned())
 }

@@ -30,10 +30,13 @@ pub fn check() -> Result<(), String> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err("top needs a terminal on standard input and output; `bitcointap tap` and `export` do not".into());
     }
-    if env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb") {
-        return Err("top needs a terminal that can place text, and TERM says that this one cannot".into());
+    match env::var_os("TERM") {
+        Some(term) if term == "dumb" => {
+            Err("top needs a terminal that can place text, and TERM=dumb says that this one cannot".into())
+        }
+        Some(term) if !term.is_empty() => Ok(()),
+        _ => Err("top needs TERM in the environment, which names the terminal's kind, such as xterm-256color".into()),
     }
-    Ok(())
 }
 
 /// Whether colours are welcome (https://no-color.org).

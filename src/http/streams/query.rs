@@ -59,7 +59,7 @@ fn wanted(query: &str, tapped: Tracepoints) -> Result<Wanted, String> {
 fn check(selection: &Selection, tapped: Tracepoints) -> Result<(), String> {
     let wanted = selection.tracepoints();
     if wanted.is_empty() {
-        return Err("no event can meet all of these conditions".into());
+        return Err("no event can meet all of these conditions together: leave one of them out".into());
     }
     if !wanted.iter().any(|tracepoint| tapped.contains(tracepoint)) {
         let names: Vec<_> = wanted.iter().map(|tracepoint| tracepoint.name()).collect();
@@ -168,17 +168,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_a_line() {
         for (query, words) in [
-            ("comand=inv", "there is no such condition as 'comand'"),
-            ("=inv", "there is no such condition as ''"),
-            ("not-min-size=3", "there is no such condition as 'not-min-size'"),
-            ("not-payload=none", "there is no such condition as 'not-payload'"),
-            ("pretty", "there is no such condition as 'pretty'"),
-            ("Command=inv", "there is no such condition as 'Command'"),
-            ("peer", "'' is no number of a peer"),
-            ("peer=1,", "'' is no number of a peer"),
-            ("peer=-1", "'-1' is no number of a peer"),
-            ("peer=99999999999999999999", "'99999999999999999999' is no number of a peer"),
-            ("command=abcdefghijklm", "'abcdefghijklm' is no command: these have 1 to 12 characters"),
+            ("peer", "'' is no number of a peer, such as 17: getpeerinfo's id"),
+            ("peer=1,", "'' is no number of a peer, such as 17: getpeerinfo's id"),
+            ("peer=-1", "'-1' is no number of a peer, such as 17: getpeerinfo's id"),
+            (
+                "peer=99999999999999999999",
+                "'99999999999999999999' is no number of a peer, such as 17: getpeerinfo's id",
+            ),
+            ("command=abcdefghijklm", "'abcdefghijklm' is no command, such as inv: these have 1 to 12 characters"),
             ("payload=all", "'all' is none of none, decoded, raw"),
             ("payload=", "'' is none of none, decoded, raw"),
             ("bytes=Hex", "'Hex' is none of array, hex"),
@@ -190,10 +187,24 @@ mod tests {
             ("command=%+1", "'%+1' is not percent-encoded: after % come two hexadecimal digits"),
             ("command=%ff", "'%ff' is not UTF-8"),
             ("command=%C3", "'%C3' is not UTF-8"),
-            ("peer=1%0D%0AX:%00", "'1\u{fffd}\u{fffd}X:\u{fffd}' is no number of a peer"),
-            ("events=mempool&command=inv", "no event can meet all of these conditions"),
-            ("not-events=all", "no event can meet all of these conditions"),
+            ("peer=1%0D%0AX:%00", "'1\u{fffd}\u{fffd}X:\u{fffd}' is no number of a peer, such as 17: getpeerinfo's id"),
+            ("events=mempool&command=inv", "no event can meet all of these conditions together: leave one of them out"),
+            ("not-events=all", "no event can meet all of these conditions together: leave one of them out"),
         ] {
+            assert_eq!(parse(query, set("all")).unwrap_err(), words, "{query}");
+        }
+        for (query, word) in [
+            ("comand=inv", "comand"),
+            ("=inv", ""),
+            ("not-min-size=3", "not-min-size"),
+            ("not-payload=none", "not-payload"),
+            ("pretty", "pretty"),
+            ("Command=inv", "Command"),
+        ] {
+            let words = format!(
+                "there is no such condition as '{word}', but events, command, direction, connection-type, network, peer, \
+                 address, each also with not- before it, and min-size, max-size"
+            );
             assert_eq!(parse(query, set("all")).unwrap_err(), words, "{query}");
         }
         let words = parse("events=nett", set("all")).unwrap_err();

@@ -122,7 +122,8 @@ fn server_sent_events_are_for_who_asks_for_them() {
 #[test]
 fn what_cannot_be_given_is_refused_with_the_reason() {
     let Running { address, registry, streams, .. } = server(LIMITS);
-    assert_eq!(assert_status(address, "GET /events?comand=inv", 400), "there is no such condition as 'comand'\n");
+    let words = assert_status(address, "GET /events?comand=inv", 400);
+    assert!(words.starts_with("there is no such condition as 'comand', but events, command, "), "{words}");
     assert_eq!(
         assert_status(address, "GET /events?events=utxocache:add", 400),
         "no such event is tapped: start export with --events that lists utxocache:add\n"
@@ -272,4 +273,32 @@ fn a_stream_with_payloads_begins_when_these_are_whole_or_all_streams_end() {
     streams.finish(|| false);
     assert!(first.rest().contains("\"command\":\"mempool\""));
     assert_eq!(waiting.join().unwrap().rest(), "");
+}
+
+#[test]
+fn a_command_that_may_be_misspelled_is_told_beside_the_events() {
+    let Running { address, streams, .. } = server(LIMITS);
+    let warning = "bitcointap-warning: bitcoin core has no message called pign: is it spelled as meant?";
+    let mut lines = Client::open(address, "?command=pign,ping&payload=none", "");
+    assert!(lines.head.contains(&format!("\r\n{warning}\r\n")), "{}", lines.head);
+    let fields = "Accept: text/event-stream\r\n";
+    let mut events = Client::open(address, "?command=pign,ping&payload=none", fields);
+    assert!(events.head.contains(&format!("\r\n{warning}\r\n")), "{}", events.head);
+    streams.push(&batch(&["ping"]));
+    assert!(lines.line().starts_with("{\"timestamp\":"), "lines are events");
+    // A comment, before all else.
+    assert_eq!(events.line(), ": Bitcoin Core has no message called pign: is it spelled as meant?\n");
+    assert_eq!([events.line(), events.line()], ["retry: 1000\n", "\n"]);
+    assert!(events.line().starts_with("data: {"));
+
+    drop((lines, events));
+    eventually("places are free", || streams.told().open == 0);
+
+    // A line of a client's own is none of ours.
+    let (head, _) = ask(address, "HEAD /events?command=a%0D%0AX:%20y,%C3%BC&not-command=pign");
+    let told: Vec<_> = head.lines().filter_map(|line| line.strip_prefix("bitcointap-warning: ")).collect();
+    assert_eq!(told.len(), 3, "{head}");
+    assert!(told[0].contains("a\\r\\nx: y") && told[2].contains("\\u{fc}"), "{told:?}");
+    let (head, _) = ask(address, "HEAD /events?command=ping");
+    assert!(head.starts_with("http/1.1 200") && !head.contains("warning"), "{head}");
 }

@@ -23,13 +23,13 @@ use super::*;
 pub(super) struct Files(TempDir);
 
 impl Files {
-    fn new(config: &str) -> Self {
+    pub(super) fn new(config: &str) -> Self {
         let files = Self(tempfile::tempdir().unwrap());
         files.write("web.yml", config);
         files
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -51,7 +51,7 @@ impl Files {
         self.write("server.crt", &certificate).write("server.key", &key);
     }
 
-    fn gate(&self) -> io::Result<Gate> {
+    pub(super) fn gate(&self) -> io::Result<Gate> {
         Gate::guarded(&self.path("web.yml"))
     }
 
@@ -72,7 +72,7 @@ impl Authority {
     }
 
     /// A certificate for these names and its key, as PEM.
-    fn sign(&self, names: &[SanType]) -> (String, String) {
+    pub(super) fn sign(&self, names: &[SanType]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
         params.subject_alt_names = names.to_vec();
@@ -574,15 +574,15 @@ fn a_wrong_file_is_told_at_the_start() {
         (tls("cipher_suites: [TLS_NONE]"), "cipher_suites: \"TLS_NONE\" is none of TLS_AES_256_GCM_SHA384, "),
         (tls("curve_preferences: [CurveP521]"), "curve_preferences: \"CurveP521\" is none of X25519, "),
         (TLS.replace("server.crt", "none.crt"), "cert_file: cannot read {dir}/none.crt: No such file"),
-        (TLS.replace("server.crt", "empty"), "cert_file: {dir}/empty has no certificate as PEM"),
-        (TLS.replace("server.crt", "junk"), "cert_file: {dir}/junk has no certificate as PEM, or a broken one"),
+        (TLS.replace("server.crt", "empty"), "cert_file: {dir}/empty is empty"),
+        (TLS.replace("server.crt", "junk"), "cert_file: {dir}/junk has a certificate that is cut off or broken"),
         (TLS.replace("server.key", "none.key"), "key_file: cannot read {dir}/none.key: No such file"),
-        (TLS.replace("server.key", "server.crt"), "key_file: {dir}/server.crt has no private key as PEM"),
-        (TLS.replace("server.key", "other.key"), "cert_file and key_file do not go together"),
-        (TLS.replace("server.key", "."), "key_file: cannot read {dir}/.: it is not a regular file"),
+        (TLS.replace("server.key", "server.crt"), "key_file: {dir}/server.crt has CERTIFICATE, but no private key"),
+        (TLS.replace("server.key", "other.key"), "key_file: {dir}/other.key do not go together: the key is of another"),
+        (TLS.replace("server.key", "."), "key_file: cannot read {dir}/.: it is a directory"),
         (
             tls("client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: empty"),
-            "client_ca_file: {dir}/empty has no certificate as PEM",
+            "client_ca_file: {dir}/empty is empty",
         ),
         ("http_server_config:\n  headers:\n    Server: x\n".into(), "HTTP header \"Server\" can not be configured"),
         (
