@@ -5,16 +5,38 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{event::net::ConnectionType, p2p::Address};
 
-/// The host in `address:port`, in brackets if it is an IPv6 address; a host name if the operator added the peer by one.
-pub(crate) fn host_of(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _port)| host)
+/// The host and the port in a peer's address as the node writes it: `host:port`, in which an IPv6 address is in brackets, or what
+/// the operator added the peer by, perhaps without a port.
+pub(crate) fn split(address: &str) -> (&str, Option<u16>) {
+    match address.rsplit_once(':') {
+        // An IPv6 address without brackets has no port.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (address, None),
+        },
+        _ => (address, None),
+    }
 }
 
-/// The IP address in `address:port`, IPv4 as IPv4. `None` if the host is something else.
+/// The host in a peer's address.
+pub(crate) fn host_of(address: &str) -> &str {
+    split(address).0
+}
+
+/// The IP address that a host is, in brackets or not. Its scope (`fe80::1%2`, `fe80::1%eth0`), by which a node tells its links
+/// apart, is left out.
+pub(crate) fn parse_ip(host: &str) -> Option<IpAddr> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match bare.split_once('%') {
+        Some((_, "")) => None,
+        Some((ip, _scope)) => ip.parse().ok().map(IpAddr::V6),
+        None => bare.parse().ok(),
+    }
+}
+
+/// The IP address in a peer's address, IPv4 as IPv4. `None` if the host is something else.
 pub(crate) fn ip_of(address: &str) -> Option<IpAddr> {
-    let host = host_of(address);
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+    parse_ip(host_of(address)).map(|ip| ip.to_canonical())
 }
 
 /// Network in Bitcoin Core's netaddress.h, each at its number.
@@ -100,16 +122,12 @@ impl Network {
             Network::Onion
         } else if host.ends_with(".b32.i2p") {
             Network::I2p
-        } else if let Some(bracketed) = host.strip_prefix('[') {
-            match bracketed.trim_end_matches(']').parse() {
-                Ok(address) => Self::from_ipv6(address),
-                Err(_) => Network::Unknown,
-            }
         } else {
-            match host.parse() {
-                Ok(address) if is_routable(address) => Network::Ipv4,
-                Ok(_) => Network::Unroutable,
-                Err(_) => Network::Unknown,
+            match parse_ip(host) {
+                Some(IpAddr::V4(address)) if is_routable(address) => Network::Ipv4,
+                Some(IpAddr::V4(_)) => Network::Unroutable,
+                Some(IpAddr::V6(address)) => Self::from_ipv6(address),
+                None => Network::Unknown,
             }
         }
     }
@@ -168,7 +186,15 @@ mod tests {
             ("[::ffff:8.8.8.8]:8333", ip("8.8.8.8")),
             ("pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion:8333", None),
             ("node.example.com:8333", None),
-            ("[fe80::1%2]:8333", None),
+            ("[fe80::1%2]:8333", ip("fe80::1")),
+            ("[fe80::1%eth0]:8333", ip("fe80::1")),
+            ("[::ffff:8.8.8.8%2]:8333", ip("8.8.8.8")),
+            ("[2a01::1]", ip("2a01::1")),
+            ("2a01::1", ip("2a01::1")),
+            ("fe80::1%eth0", ip("fe80::1")),
+            ("[fe80::1%]:8333", None),
+            ("8.8.8.8%2:8333", None),
+            ("%2:8333", None),
             ("[", None),
             ("", None),
         ] {
@@ -192,6 +218,10 @@ mod tests {
             ("[::1]:18444", Network::Unroutable),
             ("[fd00::1]:8333", Network::Unroutable),
             ("[fe80::1]:8333", Network::Unroutable),
+            ("[fe80::1%2]:8333", Network::Unroutable),
+            ("[fe80::1%eth0]:8333", Network::Unroutable),
+            ("[::ffff:8.8.8.8]:8333", Network::Ipv4),
+            ("2a01::1", Network::Ipv6),
             ("node.example.com:8333", Network::Unknown),
             ("node.example.com", Network::Unknown),
             ("[::1", Network::Unknown),
@@ -202,6 +232,7 @@ mod tests {
             assert_eq!(Network::from_address(address, ConnectionType::Manual), expected, "{address}");
         }
         assert_eq!(Network::from_address("127.0.0.1:50000", ConnectionType::Inbound), Network::Unknown);
+        assert_eq!(Network::from_address("[fe80::1%2]:50000", ConnectionType::Inbound), Network::Unknown);
         assert_eq!(Network::from_address("172.17.0.3:50000", ConnectionType::Inbound), Network::Unknown);
         assert_eq!(Network::from_address("8.8.8.8:50000", ConnectionType::Inbound), Network::Ipv4);
     }

@@ -8,6 +8,8 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::network::parse_ip;
+
 /// IP networks, looked up in logarithmic time.
 #[derive(Clone, Debug, Default)]
 pub struct Networks {
@@ -34,7 +36,7 @@ pub enum Error {
     NotAFile(PathBuf),
     /// A line says something else.
     #[error(
-        "{path}:{line}: {text:?} is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32",
+        "{path}:{line}: {text:?} is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32, without a port",
         path = .path.display()
     )]
     Line {
@@ -53,7 +55,7 @@ const SHOWN: usize = 64;
 impl Networks {
     /// Reads a file with an IP address or a network in CIDR notation on each line. What follows a `#` is a comment, and lines
     /// without anything else are passed over. Bits beyond the prefix's length do not matter: 192.0.2.7/24 is 192.0.2.0/24.
-    /// IPv4 within IPv6 (::ffff:192.0.2.0/120) is IPv4.
+    /// IPv4 within IPv6 (::ffff:192.0.2.0/120) is IPv4. The scope of an address (fe80::1%eth0) is left out, as are brackets.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let unreadable = |error| Error::Unreadable { path: path.to_owned(), error };
         if !fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -126,11 +128,12 @@ fn insert<N: Ord>(networks: &mut Vec<N>, network: N, contains: fn(&N, &N) -> boo
     networks.splice(at..at + within, [network]);
 }
 
-/// An IP address, or a network in CIDR notation. IPv4 within IPv6 is IPv4.
+/// An IP address, or a network in CIDR notation. IPv4 within IPv6 is IPv4; brackets and scopes do not matter.
 pub(crate) fn network(text: &str) -> Option<IpNet> {
-    let network = match text.parse() {
-        Ok(network) => network,
-        Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
+    let network = match text.split_once('/') {
+        Some((_, prefix)) if !prefix.bytes().all(|byte| byte.is_ascii_digit()) => return None,
+        Some((address, prefix)) => IpNet::new(parse_ip(address)?, prefix.parse().ok()?).ok()?,
+        None => IpNet::from(parse_ip(text)?),
     };
     let mapped = match network {
         IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
@@ -220,6 +223,17 @@ mod tests {
     }
 
     #[test]
+    fn brackets_and_scopes_do_not_matter() {
+        let networks =
+            parsed("fe80::1%eth0\nfe80:0:0:1::%2/64\n[2001:db8::1]\n[2001:db9::]/32\n[::ffff:192.0.2.0%1]/120");
+        assert_contains(
+            &networks,
+            &["fe80::1", "fe80:0:0:1::9", "2001:db8::1", "2001:db9::9", "192.0.2.9"],
+            &["fe80::2", "fe80:0:0:2::", "2001:db8::2", "2001:dba::", "192.0.3.0"],
+        );
+    }
+
+    #[test]
     fn all_addresses_are_a_network_too() {
         assert_contains(&parsed("0.0.0.0/0\n1.2.3.4"), &["0.0.0.0", "255.255.255.255", "::ffff:1.1.1.1"], &["::1"]);
         let last = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
@@ -238,7 +252,10 @@ mod tests {
             ("1.2.3.4/-1", 1, "1.2.3.4/-1"),
             ("2001:db8::/129", 1, "2001:db8::/129"),
             ("1.2.3.4 5.6.7.8", 1, "1.2.3.4 5.6.7.8"),
-            ("[2001:db8::1]", 1, "[2001:db8::1]"),
+            ("[2001:db8::1]:8333", 1, "[2001:db8::1]:8333"),
+            ("fe80::/64%eth0", 1, "fe80::/64%eth0"),
+            ("1.2.3.4%eth0", 1, "1.2.3.4%eth0"),
+            ("1.2.3.0/+8", 1, "1.2.3.0/+8"),
             ("1.2.3.4:8333", 1, "1.2.3.4:8333"),
             ("1.2.3.0-1.2.3.9", 1, "1.2.3.0-1.2.3.9"),
         ] {

@@ -282,11 +282,19 @@ fn file_name(path: &Path) -> Option<String> {
 fn describe(process: &Process) -> procfs::ProcResult<Node> {
     let stat = process.stat()?;
     let program = process.exe().unwrap_or_else(|_| PathBuf::from(&stat.comm));
-    let start_time = procfs::boot_time_secs()? as f64 + stat.starttime as f64 / procfs::ticks_per_second() as f64;
+    let start_time = procfs::boot_time_secs()? as f64 + seconds_of(stat.starttime);
     let pid = process.pid();
     let data = DataDirectory::of(process);
     let (started, file) = (stat.starttime, file_id(&executable(pid)).ok());
     Ok(Node { pid, program, start_time, started, data, file })
+}
+
+/// The seconds of a start time in clock ticks. In a time namespace that counts from after the start they are below zero, which
+/// the kernel takes for nanoseconds near 2⁶⁴.
+fn seconds_of(ticks: u64) -> f64 {
+    const ALL: f64 = u64::MAX as f64 / 1e9;
+    let seconds = ticks as f64 / procfs::ticks_per_second() as f64;
+    if seconds > ALL / 2.0 { seconds - ALL } else { seconds }
 }
 
 /// What reading a process' program failed for, in words.
@@ -350,6 +358,16 @@ mod tests {
     fn a_pid_that_nobody_has_is_gone() {
         // Above the kernel's limit for pids.
         assert!(matches!(Which::Pid(i32::MAX).find(), Err(Error::PidGone(_))));
+    }
+
+    #[test]
+    fn what_started_before_its_time_namespace_counts_has_started_too() {
+        assert_eq!(seconds_of(0), 0.0);
+        assert_eq!(seconds_of(100_022 * procfs::ticks_per_second()), 100_022.0);
+        // As Linux tells it of a start at 0.22 s, at 300 s before the machine's.
+        let wrapped =
+            (0_u64.wrapping_sub(299_780_000_000) as u128 * procfs::ticks_per_second() as u128 / 1_000_000_000) as u64;
+        assert!((seconds_of(wrapped) + 299.78).abs() < 0.02, "{}", seconds_of(wrapped));
     }
 
     #[test]

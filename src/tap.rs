@@ -4,6 +4,7 @@
 mod attachment;
 mod batch;
 mod builder;
+mod clock;
 mod completion;
 mod events;
 mod intake;
@@ -28,19 +29,20 @@ use rustix::{
     event::{EventfdFlags, Timespec, epoll, eventfd},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
-    time::{ClockId, clock_gettime},
 };
 use serde::{Deserialize, Serialize};
 
 use attachment::{Attachment, WHOLE_PAYLOADS, load_maps, load_program, route_libbpf_messages};
 pub use batch::Batch;
 pub use builder::Builder;
+use clock::WallClock;
+pub use clock::now;
 pub use events::{Captured, EventStream, Events};
 pub(crate) use intake::Intake;
 
 use crate::{
     error::{Error, Trying},
-    event::{Decoder, Lost, Moment, Time, each_lost},
+    event::{Decoder, Lost, each_lost},
     privileges, probes,
     process::{Chain, Node},
     record::{self, types},
@@ -563,41 +565,6 @@ pub(crate) fn try_loading() -> Result<(), Error> {
     privileges::check()?;
     let shared = load_maps(&Options::default())?;
     Tracepoint::all().try_for_each(|tracepoint| load_program(tracepoint, None, &shared).map(drop))
-}
-
-/// Now, as events tell it.
-pub fn now() -> (Time, Moment) {
-    (Time(nanoseconds(ClockId::Realtime) as u64), Moment(nanoseconds(ClockId::Boottime) as u64))
-}
-
-fn nanoseconds(clock: ClockId) -> i64 {
-    let time = clock_gettime(clock);
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
-}
-
-/// What the wall clock shows, from the clock of events.
-#[derive(Debug, Default)]
-struct WallClock {
-    unix_offset_ns: i64,
-}
-
-impl WallClock {
-    /// What differs by less is the time between readings, not the clock being set.
-    const JITTER_NS: u64 = 1_000;
-
-    /// UNIX time minus CLOCK_BOOTTIME. Read anew each time: the clock may be set while we run.
-    fn unix_offset_ns(&mut self) -> i64 {
-        // The narrowest of some: between the readings the thread may have to wait for its turn.
-        let readings = (0..3).map(|_| {
-            let [before, unix, after] = [ClockId::Boottime, ClockId::Realtime, ClockId::Boottime].map(nanoseconds);
-            (after - before, unix - before)
-        });
-        let (width, offset) = readings.min().unwrap_or_default();
-        if self.unix_offset_ns.abs_diff(offset) >= Self::JITTER_NS + width.unsigned_abs() {
-            self.unix_offset_ns = offset;
-        }
-        self.unix_offset_ns
-    }
 }
 
 fn wait_action() -> String {

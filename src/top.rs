@@ -4,6 +4,7 @@
 //! now and then, draws that, and listens to keys. Neither a key nor a slow terminal makes events wait.
 
 mod draw;
+mod jobs;
 mod keys;
 mod peers;
 mod terminal;
@@ -39,9 +40,10 @@ use crate::{
 };
 
 use draw::{Shown, Theme};
+use jobs::{Jobs, Who};
 use keys::View;
 pub use peers::Column;
-use terminal::Terminal;
+use terminal::{Held, Terminal};
 
 /// How often it is looked whether it is over, and the size another.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -51,6 +53,7 @@ const PATIENCE: Duration = Duration::from_millis(600);
 /// `top`, until q, a signal, or the end of the time that was given.
 pub fn top(args: &TopArgs) -> Result<()> {
     terminal::check()?;
+    let jobs = Jobs::begin()?;
     let options = args.options();
     let source = Source::open(&args.replay, &args.node, &options)?;
     let replays = matches!(source, Source::Recording(_));
@@ -59,7 +62,8 @@ pub fn top(args: &TopArgs) -> Result<()> {
     }
     let stop = Stop::on_signals_and_hangup(args.duration)?;
     let wanted = options.selection.tracepoints();
-    let mut screen = Screen::start(wanted, args.sort, args.interval, replays, stop.requester()?)?;
+    let view = View::new(args.sort);
+    let mut screen = Screen::start(wanted, view, args.interval, replays, jobs, stop.requester()?)?;
     let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut screen);
     if result.is_ok() {
         screen.nothing_more();
@@ -96,9 +100,10 @@ impl Screen {
     /// Begins to draw; `stop` is requested when that ends.
     fn start(
         wanted: Tracepoints,
-        sort: Column,
+        view: View,
         interval: Duration,
         replays: bool,
+        jobs: Jobs,
         stop: Requester,
     ) -> io::Result<Self> {
         let mut live = Live::new(wanted, false);
@@ -111,7 +116,7 @@ impl Screen {
         let (tell, drawn) = channel();
         log::hold_panics();
         let holding = Holding::begin();
-        let watch = Watch { shared: Arc::clone(&shared), view: View::new(sort), interval, replays };
+        let watch = Watch { shared: Arc::clone(&shared), view, interval, replays, jobs };
         thread::Builder::new().name("screen".into()).spawn(move || {
             privileges::drop_all_of_thread();
             // It stops all when it is dropped, also when this panics.
@@ -222,16 +227,24 @@ struct Watch {
     view: View,
     interval: Duration,
     replays: bool,
+    jobs: Jobs,
 }
 
 impl Watch {
     fn run(mut self) -> io::Result<()> {
-        let mut terminal = Terminal::take()?;
+        let mut terminal = Terminal::new()?;
         let theme = Theme { has_colours: terminal::has_colours() };
         let mut snapshot = self.snapshot();
         let mut taken = Instant::now();
         let mut is_stale = true;
         while !self.shared.is_over.load(Relaxed) {
+            self.stop_if_asked(&mut terminal)?;
+            match terminal.take()? {
+                Held::Still => {}
+                Held::Anew => is_stale = true,
+                Held::Not if terminal::wait_without_keys(LOOK_INTERVAL)?.is_break() => return Ok(()),
+                Held::Not => continue,
+            }
             if taken.elapsed() >= self.interval {
                 taken = Instant::now();
                 // Also when it is paused: the log, and what is waited for.
@@ -253,6 +266,22 @@ impl Watch {
             if keys.into_iter().any(|key| self.view.press(key).is_break()) {
                 return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    /// As a job of a shell. What comes meanwhile waits in the ring buffer, or is told as lost.
+    fn stop_if_asked(&mut self, terminal: &mut Terminal) -> io::Result<()> {
+        let who = match self.jobs.is_asked_to_stop()? {
+            true => Some(Who::ThisProcess),
+            false => std::mem::take(&mut self.view.stops).then_some(Who::Job),
+        };
+        if let Some(who) = who {
+            terminal.give_back();
+            self.jobs.stop(who)?;
+        }
+        if self.jobs.has_continued() {
+            terminal.doubt();
         }
         Ok(())
     }

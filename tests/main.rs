@@ -26,6 +26,7 @@ mod selection;
 mod simulated_node;
 mod soak;
 mod streams;
+mod time_namespaces;
 mod tool;
 mod top;
 mod which_node;

@@ -110,6 +110,7 @@ fn is(event: &Value, kind: &str, value: &str) -> bool {
 }
 
 fn is_at(address: &str, value: &str) -> bool {
+    let (address, value) = (&without_scope(address), &without_scope(value));
     let host = address.rsplit_once(':').unwrap().0.trim_matches(['[', ']']);
     let Some((network, prefix)) = value.split_once('/') else { return value == host || value == address };
     let bits = |text: &str| match text.parse::<IpAddr>() {
@@ -119,6 +120,12 @@ fn is_at(address: &str, value: &str) -> bool {
     };
     let length = 1 + prefix.parse::<usize>().unwrap();
     bits(host).get(..length).is_some_and(|start| start == &bits(network)[..length])
+}
+
+/// `[fe80::1]:8333` of `[fe80::1%2]:8333`.
+fn without_scope(address: &str) -> String {
+    let Some((start, rest)) = address.split_once('%') else { return address.to_owned() };
+    start.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric())
 }
 
 /// What a line of the tool says of an event, in the words of the truth. That of a message does not tell the network.
@@ -237,6 +244,7 @@ impl Values {
         let (onion, i2p) = (self.host(|it| it.contains(".onion")), self.host(|it| it.contains(".i2p")));
         let name = self.host(|it| it.ends_with(".example.org:8333"));
         let (ipv4_port, ipv6_port) = (self.address(is_ipv4), self.address(|it| it.starts_with("[3fff:")));
+        let (link, link_port) = (self.host(|it| it.starts_with("[fe80:")), self.address(|it| it.starts_with("[fe80:")));
         let onion_port = self.address(|it| it.contains(".onion"));
         let mut all: Vec<String> = [
             "events=all",
@@ -261,6 +269,8 @@ impl Values {
             "address=240.0.0.0/4,127.0.0.1",
             "address=3fff::/16,fc00::/8",
             "not-address=240.0.0.0/4,3fff::/16",
+            "address=fe80::/10",
+            "not-address=fe80::/10",
             "network=onion direction=outbound connection-type=inbound command=inv,getdata",
             "events=all not-command=inv,tx not-peer=0 not-address=240.0.0.0/4 not-direction=outbound not-network=i2p",
         ]
@@ -270,6 +280,8 @@ impl Values {
             format!("address={ipv4},{ipv6}"),
             format!("address={ipv4_port},{ipv6_port},{onion_port}"),
             format!("address={onion},{i2p} address={name}"),
+            format!("address={link}"),
+            format!("address={}", without_scope(link_port)),
             format!("not-address={onion},{name}:8333,{ipv4_port} not-address={ipv6}"),
         ]);
         all.into_iter().map(Conditions).collect()

@@ -4,6 +4,8 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -29,15 +31,57 @@ impl Terminal {
     fn start_by(before: &str, tmux: PathBuf, size: (u16, u16), arguments: &str) -> Self {
         let terminal = Self { tmux, directory: tempfile::tempdir().unwrap() };
         let tool = env!("CARGO_BIN_EXE_bitcointap");
-        let (columns, rows) = size;
         // It writes its pid; the shell stays, so that what is left on the screen can be looked at.
         let script = format!(
             "{before} sh -c 'echo $$ > {0}/pid; exec {tool} top {arguments}' 2>{0}/log; echo status $? mode $(stty -a | grep -o -- '-*icanon'); exec sleep 600",
             terminal.directory.path().display()
         );
-        let [columns, rows] = [columns, rows].map(|number| number.to_string());
-        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &rows, &script]);
+        terminal.open(size, &script);
         terminal
+    }
+
+    /// With a shell that a person types to, who has typed the tool's name there.
+    fn start_in_shell(tmux: PathBuf, arguments: &str) -> Self {
+        let terminal = Self { tmux, directory: tempfile::tempdir().unwrap() };
+        terminal.open((80, 24), "PS1='$ ' ENV= exec sh -i");
+        let (tool, pid) = (env!("CARGO_BIN_EXE_bitcointap"), terminal.directory.path().join("pid"));
+        terminal.type_line(&format!("clear; sh -c 'echo $$ > {}; exec {tool} top {arguments}'", pid.display()));
+        terminal
+    }
+
+    fn open(&self, (columns, rows): (u16, u16), script: &str) {
+        let [columns, rows] = [columns, rows].map(|number| number.to_string());
+        self.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &rows, script]);
+    }
+
+    fn type_line(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+        self.type_keys(&["Enter"]);
+    }
+
+    /// What the shell makes of a line.
+    #[track_caller]
+    fn answers(&self, line: &str, answer: &str) {
+        self.type_line(line);
+        self.shows(answer, |screen| screen.lines().any(|line| line == answer));
+    }
+
+    /// The shell has its terminal back as it was: its own screen, the cursor, lines that are edited and echoed.
+    #[track_caller]
+    fn is_the_shells(&self) {
+        let alternate_and_cursor = || self.tmux(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
+        eventually("the shell's screen and the cursor", || (alternate_and_cursor() == "0 1\n").then_some(()));
+        self.answers("clear; echo mode $(stty -a | grep -o -- '-*icanon')", "mode icanon");
+        self.answers("echo $(stty -a | grep -ow -- '-*echo') mode", "echo mode");
+    }
+
+    #[track_caller]
+    fn state_is(&self, what: &str, is_so: impl Fn(char) -> bool) {
+        let state = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
+            stat.rsplit_once(") ")?.1.chars().next()
+        };
+        eventually(what, || state().filter(|&state| is_so(state)));
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
@@ -89,6 +133,14 @@ fn ids(screen: &str) -> Vec<i64> {
     let place = before.chars().count();
     let id = |line: &str| line.chars().take(place).collect::<String>().split_whitespace().last()?.parse().ok();
     lines.map_while(id).collect()
+}
+
+fn has_peers(screen: &str) -> bool {
+    ids(screen).len() > 5
+}
+
+fn is_stopped(state: char) -> bool {
+    state == 'T'
 }
 
 fn tmux() -> Option<PathBuf> {
@@ -173,6 +225,110 @@ fn a_recording_is_shown_and_what_it_ends_with_stays() {
     assert!(ids(&screen).len() > 5, "{screen}");
     terminal.signal(Signal::HUP);
     terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
+}
+
+#[test]
+fn the_shell_has_its_terminal_back_until_fg() {
+    let Some(tmux) = tmux() else { return };
+    let mut node = Simnode::start("v31", "--scenario mix --rate 500");
+    node.fire();
+    let terminal = Terminal::start_in_shell(tmux, &format!("--pid {} --interval 0.2", node.pid()));
+    terminal.shows("peers", has_peers);
+    terminal.type_keys(&["C-z"]);
+    terminal.state_is("stopped by a key", is_stopped);
+    terminal.is_the_shells();
+    terminal.tmux(&["resize-window", "-x", "200", "-y", "50"]);
+    terminal.type_line("fg");
+    let is_wide = |screen: &str| screen.contains("messages out") && ids(screen).len() > 10;
+    let screen = terminal.shows("the wide screen", is_wide);
+    assert!(screen.contains("0 lost"), "{screen}");
+
+    terminal.signal(Signal::TSTP);
+    terminal.state_is("stopped by a signal", is_stopped);
+    terminal.is_the_shells();
+    terminal.type_line("fg");
+    terminal.shows("peers again", is_wide);
+    terminal.type_keys(&["h"]);
+    terminal.shows("help", |screen| screen.contains("Ctrl-Z") && screen.contains("until fg"));
+
+    // Nobody can give anything back then.
+    terminal.signal(Signal::STOP);
+    terminal.state_is("stopped for sure", is_stopped);
+    terminal.tmux(&["send-keys", "-l", "stty sane; echo mode $(stty -a | grep -o -- '-*icanon')"]);
+    // What Enter would be is not made of it yet.
+    terminal.type_keys(&["C-j"]);
+    terminal.shows("lines again", |screen| screen.contains("mode icanon"));
+    terminal.type_line("fg");
+    terminal.shows("all of the screen", |screen| screen.contains("Ctrl-Z") && !screen.contains("mode icanon"));
+    terminal.type_keys(&["h"]);
+    terminal.shows("what a key does", |screen| is_wide(screen) && !screen.contains("Ctrl-Z"));
+    terminal.type_keys(&["q"]);
+    terminal.shows("the shell's screen", |screen| !screen.contains(" address"));
+    terminal.answers("echo status $?", "status 0");
+    terminal.is_the_shells();
+}
+
+#[test]
+fn in_the_background_it_leaves_the_terminal_alone() {
+    let Some(tmux) = tmux() else { return };
+    let mut node = Simnode::start("v31", "--scenario mix --rate 500");
+    node.fire();
+    let terminal = Terminal::start_in_shell(tmux, &format!("--pid {} --interval 0.2", node.pid()));
+    terminal.shows("peers", has_peers);
+    terminal.signal(Signal::TSTP);
+    terminal.state_is("stopped", is_stopped);
+    terminal.type_line("bg");
+    terminal.state_is("in the background", |state| !is_stopped(state));
+    // Long enough to draw.
+    thread::sleep(Duration::from_millis(500));
+    terminal.is_the_shells();
+    terminal.state_is("still running", |state| !is_stopped(state));
+    terminal.signal(Signal::TSTP);
+    terminal.state_is("stopped in the background", is_stopped);
+    terminal.type_line("fg");
+    terminal.shows("peers", has_peers);
+
+    terminal.type_keys(&["C-z"]);
+    terminal.state_is("stopped again", is_stopped);
+    terminal.type_line("bg");
+    terminal.state_is("in the background", |state| !is_stopped(state));
+    let process = format!("/proc/{}", terminal.pid());
+    terminal.signal(Signal::TERM);
+    eventually("its end", || (!Path::new(&process).exists()).then_some(()));
+    terminal.is_the_shells();
+}
+
+#[test]
+fn what_is_lost_while_it_is_stopped_is_told() {
+    let Some(tmux) = tmux() else { return };
+    let mut node = Simnode::start("v31", "--scenario flood --rate max --count 300000 --linger");
+    let arguments = format!("--pid {} --interval 0.2 --ring-buffer-size 8MiB", node.pid());
+    let terminal = Terminal::start_in_shell(tmux, &arguments);
+    terminal.shows("attached", |screen| screen.contains("0 lost"));
+    terminal.type_keys(&["C-z"]);
+    terminal.state_is("stopped", is_stopped);
+    node.fire();
+    let fired = node.read_tally().tracepoints();
+    terminal.type_line("fg");
+    let number = |screen: &str, of: &str| -> Option<u64> {
+        let number = screen.split("  ").find_map(|piece| piece.trim().strip_suffix(of))?;
+        number.replace(',', "").parse().ok()
+    };
+    let is_shown = |name: &str| ["net:", "mempool:", "validation:"].iter().any(|group| name.starts_with(group));
+    let fired = fired.iter().filter(|(name, _)| is_shown(name)).map(|(_, fired)| fired).sum();
+    terminal.shows("all that was fired, and that some of it is lost", |screen| {
+        number(screen, " in all") == Some(fired) && number(screen, " lost").is_some_and(|lost| lost > 0)
+    });
+}
+
+#[test]
+fn where_nobody_could_continue_it_control_z_stops_nothing() {
+    let Some(tmux) = tmux() else { return };
+    let node = Simnode::start("v31", "");
+    let terminal = Terminal::start(tmux, (80, 24), &format!("--pid {}", node.pid()));
+    terminal.shows("it runs", |screen| screen.contains("0 lost"));
+    terminal.type_keys(&["C-z", "h"]);
+    terminal.shows("help", |screen| screen.contains("Ctrl-Z"));
 }
 
 #[test]

@@ -99,8 +99,12 @@ impl Place {
             }
             // The operator's own machines.
             Network::Unroutable | Network::Internal => {
-                let home = Ipv4Addr::new(192, 168, 1, rng.u8(2..20));
-                AddrV2::Ipv4(if rng.bool() { Ipv4Addr::LOCALHOST } else { home })
+                let host = rng.u8(2..20);
+                match (rng.bool(), host) {
+                    (true, _) => AddrV2::Ipv4(Ipv4Addr::LOCALHOST),
+                    (false, ..10) => AddrV2::Ipv4(Ipv4Addr::new(192, 168, 1, host)),
+                    (false, _) => AddrV2::Ipv6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host.into())),
+                }
             }
         };
         let port = if network == Network::I2p { 0 } else { 8333 };
@@ -134,6 +138,8 @@ impl Place {
         }
         match &self.address {
             AddrV2::Ipv4(ip) => ip.to_string(),
+            // Which link it is on.
+            AddrV2::Ipv6(ip) if ip.is_unicast_link_local() => format!("[{ip}%2]"),
             AddrV2::Ipv6(ip) | AddrV2::Cjdns(ip) => format!("[{ip}]"),
             AddrV2::TorV3(key) => {
                 let known = ONION_KEYS.iter().position(|known| known == key);
@@ -199,6 +205,20 @@ mod tests {
             // The 52nd letter is shared with the checksum.
             assert_eq!(to_base32(&from_base32(name))[..51], name[..51]);
         }
+    }
+
+    #[test]
+    fn some_of_the_operators_own_machines_are_on_a_link() {
+        let mut rng = Rng::with_seed(3);
+        let mut address = || {
+            let place = Place::random(&mut rng, Network::Unroutable);
+            place.peer_address(&mut rng, ConnectionType::Inbound).into_string().unwrap()
+        };
+        let addresses: Vec<_> = (0..50).map(|_| address()).collect();
+        for start in ["127.0.0.1:", "192.168.1.", "[fe80::"] {
+            assert!(addresses.iter().any(|address| address.starts_with(start)), "{start}");
+        }
+        assert!(addresses.iter().all(|address| address.starts_with("[fe80::") == address.contains("%2]:")));
     }
 
     #[test]

@@ -271,6 +271,8 @@ mod tests {
             (I2P, Inbound, Address::Torv3(i2p), Nearness::Other),
             ("127.0.0.1:50000", Inbound, parsed("127.0.0.1"), Nearness::Unknown),
             ("127.0.0.1:8333", Manual, parsed("127.0.0.1"), Nearness::Itself),
+            ("[fe80::5%1]:8333", Manual, parsed("fe80::5"), Nearness::Itself),
+            ("[fe80::5%1]:50000", Inbound, parsed("fe80::5"), Nearness::Unknown),
             ("node.example.com:8333", Manual, parsed("8.8.8.8"), Nearness::Unknown),
             ("x.onion:8333", Manual, parsed("8.8.8.8"), Nearness::Unknown),
             ("", Inbound, parsed("8.8.8.8"), Nearness::Unknown),

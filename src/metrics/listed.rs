@@ -204,6 +204,17 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_keeps_nobody_out_of_a_list() {
+        let mut told = told("default", &[("link", "fe80::/10")]);
+        let one = "{command=\"ping\",direction=\"inbound\",list=\"link\"} ";
+        told.tell(opening(conn_at(1, Inbound, 0, "[fe80::5%1]:53626")))
+            .tell(ping(true, 1, Inbound, "[fe80::5%1]:53626"))
+            .tell(ping(true, 2, Manual, "[fe80::6%eth0]:8333"))
+            .assert(OPENED, &["{list=\"link\"} 1"])
+            .assert(MESSAGES, &[&format!("{one}2")]);
+    }
+
+    #[test]
     fn peers_that_no_opening_told_of_are_judged_by_their_messages() {
         let one = "{command=\"ping\",direction=\"inbound\",list=\"a\"} 1";
         // From before the attachment; after a closing that was the first of it; where connections have no tracepoints.

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bitcoin::hashes::{Hash as _, sha256};
 
+use crate::network::{parse_ip, split};
+
 /// The prefixes under which Bitcoin Core once kept, and other software keeps, what has no IP address.
 const ONION_CAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
 const GARLI_CAT: [u8; 6] = [0xfd, 0x60, 0xdb, 0x4d, 0xdd, 0xb5];
@@ -21,20 +23,11 @@ pub(super) struct Place<'a> {
 impl<'a> Place<'a> {
     /// Total: what is no IP address is a name.
     pub(super) fn of(text: &'a str) -> Self {
-        let (host, port) = match text.rsplit_once(':') {
-            // An IPv6 address without brackets has no port.
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
-                Ok(port) => (host, port),
-                Err(_) => (text, 0),
-            },
-            _ => (text, 0),
-        };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        // The zone of a link-local address is the node's matter.
-        let ip = bare.split_once('%').map_or(bare, |(ip, _)| ip);
-        match ip.parse::<IpAddr>() {
-            Ok(ip) => Place { address: SocketAddr::new(ip.to_canonical(), port), name: None },
-            Err(_) => Place { address: SocketAddr::new(embedded(host), port), name: Some(host) },
+        let (host, port) = split(text);
+        let port = port.unwrap_or(0);
+        match parse_ip(host) {
+            Some(ip) => Place { address: SocketAddr::new(ip.to_canonical(), port), name: None },
+            None => Place { address: SocketAddr::new(embedded(host), port), name: Some(host) },
         }
     }
 }

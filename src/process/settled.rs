@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, thread, time::Duration};
 
 use procfs::{Current, LockKind, LockType, Uptime, process::Process};
 
-use super::{executable, file_id};
+use super::{executable, file_id, seconds_of};
 
 /// A node that is taken for one without its lock has several threads, and has run for so many seconds.
 const THREADS_AGE: f64 = 2.0;
@@ -32,7 +32,7 @@ pub(super) fn among(processes: Vec<Process>) -> Settled {
     let mut kept = Vec::new();
     for process in processes {
         let Ok(stat) = process.stat() else { continue };
-        let age = uptime - stat.starttime as f64 / procfs::ticks_per_second() as f64;
+        let age = uptime - seconds_of(stat.starttime);
         let (pid, threads) = (process.pid(), stat.num_threads);
         seen.push(Seen { pid, program: program(&process, stat.comm), holds: holders.contains(&pid), threads, age });
         kept.push(process);

@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    network::{host_of, ip_of},
+    network::{host_of, ip_of, parse_ip, split},
     networks::{self, Networks},
 };
 
@@ -29,24 +29,26 @@ enum Kind {
 }
 
 /// An IP address (`192.0.2.1`, `2001:db8::1`), a network (`10.0.0.0/8`) or the name of a host (`….onion`, `….b32.i2p`,
-/// `node.example.org`); of a single address or name also with a port, as in `192.0.2.1:8333` and `[2001:db8::1]:8333`.
+/// `node.example.org`); of a single address or name also with a port, as in `192.0.2.1:8333` and `[2001:db8::1]:8333`. The scope
+/// of an address (`fe80::1%eth0`) is left out: each link has its own, and the node tells it by a number.
 impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("'{text}' is no IP address (192.0.2.1), network (10.0.0.0/8) or name of a host (NAME.onion)");
+        let wrong = || {
+            format!(
+                "'{text}' is no IP address (2001:db8::1), network (10.0.0.0/8, fe80::/10) or name of a host (NAME.onion); an \
+                 address or name may have a port (192.0.2.1:8333, [2001:db8::1]:8333)"
+            )
+        };
         if let Some(network) = networks::network(text) {
             return Ok(Self(Kind::Network(network)));
         }
-        if let Ok(socket) = text.parse::<SocketAddr>() {
-            return Ok(Self(Kind::Socket(SocketAddr::new(socket.ip().to_canonical(), socket.port()))));
-        }
         let text = text.to_ascii_lowercase();
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port.parse::<u16>().map_err(|_| wrong())?)),
-            None => (text.as_str(), None),
-        };
+        let (host, port) = split(&text);
+        if let (Some(ip), Some(port)) = (parse_ip(host), port) {
+            return Ok(Self(Kind::Socket(SocketAddr::new(ip.to_canonical(), port))));
+        }
         // The last part of a name is no number: that would be half an IP address.
         let last = host.rsplit('.').next().unwrap_or_default();
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
@@ -87,7 +89,7 @@ impl Addresses {
     }
 
     fn has_socket(&self, ip: IpAddr, address: &str) -> bool {
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let (_, port) = split(address);
         port.is_some_and(|port| self.sockets.contains(&SocketAddr::new(ip, port)))
     }
 }
@@ -128,6 +130,16 @@ mod tests {
         );
         assert_contains("192.0.2.1:8333", &["192.0.2.1:8333"], &["192.0.2.1:8334", "192.0.2.1"]);
         assert_contains("[2001:db8::1]:8333", &["[2001:db8::1]:8333"], &["[2001:db8::1]:8334", "[2001:db8::1]"]);
+        assert_contains(
+            "fe80::/10",
+            &["[fe80::5%1]:53626", "[fe80::5%eth0]:1", "fe80::5%1"],
+            &["[2a01::5%1]:1", "[fe80::5%]:1"],
+        );
+        assert_contains("fe80::5%eth0", &["[fe80::5%1]:1", "[fe80::5]:1"], &["[fe80::6%1]:1"]);
+        assert_contains("[fe80::5%1]:8333", &["[fe80::5%2]:8333", "[fe80::5]:8333"], &["[fe80::5%1]:1", "[fe80::5%1]"]);
+        assert_contains("[2001:db8::1]", &["[2001:db8::1]:8333", "2001:db8::1"], &["[2001:db8::2]:8333"]);
+        assert_contains("[::ffff:1.2.3.4]:8333", &["1.2.3.4:8333", "[::ffff:1.2.3.4]:8333"], &["1.2.3.4:1"]);
+        assert_contains("::ffff:1.2.3.4/120", &["1.2.3.9:8333", "[::ffff:1.2.3.9]:8333"], &["1.2.4.1:1", "[::1]:1"]);
         assert_contains(ONION, &[&format!("{ONION}:8333"), ONION], &["x.onion:8333"]);
         assert_contains(&ONION.to_uppercase(), &[&format!("{ONION}:8333")], &[]);
         assert_contains(&format!("{ONION}:8333"), &[&format!("{ONION}:8333")], &[&format!("{ONION}:1"), ONION]);
@@ -137,9 +149,13 @@ mod tests {
     #[test]
     fn what_names_nothing_is_refused() {
         for wrong in
-            ["", "10.0.0.0/33", "10.0.0", "1.2.3.4.5", "host:", "host:70000", "a b", "::1::", "[::1]", "x/8", "."]
+            ["", "10.0.0.0/33", "10.0.0", "1.2.3.4.5", "host:", "host:70000", "a b", "::1::", "[::1", "x/8", "."]
         {
             assert!(wrong.parse::<Address>().is_err(), "{wrong:?}");
+        }
+        for wrong in ["fe80::/64%eth0", "fe80::1%", "10.0.0.0/8:8333", "1.2.3.4%eth0", "[2001:db8::1]:x", "host%eth0"] {
+            let words = wrong.parse::<Address>().unwrap_err();
+            assert!(words.contains(wrong) && words.contains("[2001:db8::1]:8333"), "{words}");
         }
     }
 }

@@ -120,6 +120,27 @@ fn conditions_select_what_meets_them() {
 }
 
 #[test]
+fn the_scope_of_an_address_is_left_out() {
+    for address in ["[fe80::5%1]:53626", "[fe80::5%eth0]:53626", "[fe80::5]:53626"] {
+        let records = [
+            message(Tracepoint::NetInboundMessage, 1, address, 1, "inv", 37),
+            connection(Tracepoint::NetInboundConnection, 1, address, 1, 0),
+        ];
+        for (words, expected) in [
+            ("address=fe80::/10", true),
+            ("not-address=fe80::/10", false),
+            ("address=fe80::5%9", true),
+            ("address=[fe80::5]:53626", true),
+            ("not-address=fe80::6", true),
+        ] {
+            let filter = selection(words).compile();
+            let admits = records.iter().map(|(tracepoint, record)| filter.admits(*tracepoint, record));
+            assert_eq!(admits.collect::<Vec<_>>(), [expected; 2], "{words}: {address}");
+        }
+    }
+}
+
+#[test]
 fn a_command_that_is_no_text_is_none_that_can_be_named() {
     let (tracepoint, mut record) = message(Tracepoint::NetInboundMessage, 1, "1.2.3.4:5", 1, "inv", 37);
     let after_name = std::mem::offset_of!(message_record, command) + "inv".len();

@@ -10,7 +10,7 @@ use super::peers::Column;
 const LONGEST_FILTER: usize = 60;
 
 /// All keys and what they do, for the help.
-pub const HELP: [(&str, &str); 9] = [
+pub const HELP: [(&str, &str); 10] = [
     ("q  Ctrl-C", "quit"),
     ("↑ ↓  PgUp PgDn  Home End", "scroll the peers (also j k)"),
     ("< >  or ← →", "sort by the column to the left or right"),
@@ -18,6 +18,7 @@ pub const HELP: [(&str, &str); 9] = [
     ("/", "filter peers by a text; Enter keeps it, Esc clears it"),
     ("p  Space", "pause; events go on to be counted"),
     ("Tab", "connections, blocks or mempool in the lower pane"),
+    ("Ctrl-Z", "back to the shell until fg; events go on to be counted"),
     ("Ctrl-L", "draw all anew"),
     ("h  ?", "this help; Esc closes it"),
 ];
@@ -59,6 +60,8 @@ pub struct View {
     pub pane: Pane,
     /// What others wrote on the screen is to be overwritten.
     pub anew: bool,
+    /// The shell is to have its terminal back.
+    pub stops: bool,
 }
 
 impl View {
@@ -74,6 +77,7 @@ impl View {
             help: false,
             pane: Pane::Connections,
             anew: false,
+            stops: false,
         }
     }
 
@@ -83,6 +87,7 @@ impl View {
             match key.code {
                 KeyCode::Char('c') => return ControlFlow::Break(()),
                 KeyCode::Char('l') => self.anew = true,
+                KeyCode::Char('z') => self.stops = true,
                 _ => {}
             }
             return ControlFlow::Continue(());
@@ -166,7 +171,8 @@ mod tests {
         let mut view = View::new(Column::In);
         let control = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
         assert!(press(&mut view, KeyCode::Char('q')) && view.press(control('c')).is_break());
-        assert!(view.press(control('q')).is_continue() && view.press(control('z')).is_continue());
+        assert!(view.press(control('q')).is_continue() && !view.stops);
+        assert!(view.press(control('z')).is_continue() && view.stops);
         assert!(!press(&mut view, KeyCode::Esc) && !press(&mut view, KeyCode::Enter));
     }
 

@@ -1,8 +1,10 @@
-//! The terminal: taken over, and given back as it was, however it ends. In: what to draw. Out: that on the screen; keys.
+//! The terminal: taken over while it is this job's, and given back as it was, however it ends. In: what to draw. Out: that on the
+//! screen; keys.
 
 use std::{
     env,
     io::{self, BufWriter, IsTerminal, Stdout, Write},
+    ops::ControlFlow,
     time::Duration,
 };
 
@@ -15,12 +17,15 @@ use ratatui::{
         execute,
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
+    layout::{Position, Rect},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     stdio::stdin,
 };
+
+use super::jobs::is_in_foreground;
 
 /// What a screen takes in bytes when all of it changes, about.
 const SCREEN_BYTES: usize = 1 << 16;
@@ -44,19 +49,67 @@ pub fn has_colours() -> bool {
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The terminal, while it is taken.
+/// The terminal, which may be taken.
 pub struct Terminal {
     ratatui: Ratatui<CrosstermBackend<BufWriter<Stdout>>>,
+    is_taken: bool,
+    /// Others may have changed it meanwhile.
+    is_doubtful: bool,
+}
+
+/// Whether there is something to draw on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// As it was drawn last.
+    Still,
+    /// Without anything on it.
+    Anew,
+    /// Another job has it.
+    Not,
 }
 
 impl Terminal {
-    pub fn take() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let writer = BufWriter::with_capacity(SCREEN_BYTES, io::stdout());
-        let mut terminal = Self { ratatui: Ratatui::new(CrosstermBackend::new(writer))? };
+        let ratatui = Ratatui::new(CrosstermBackend::new(writer))?;
+        Ok(Self { ratatui, is_taken: false, is_doubtful: false })
+    }
+
+    /// Takes it if that is not done yet, and if it is this job's: changing that of another would stop this one.
+    pub fn take(&mut self) -> io::Result<Held> {
+        if !is_in_foreground() {
+            self.is_doubtful = true;
+            return Ok(Held::Not);
+        }
+        if self.is_taken && !self.is_doubtful {
+            return Ok(Held::Still);
+        }
         // From here on it is given back, if only half taken.
+        (self.is_taken, self.is_doubtful) = (true, false);
+        // crossterm would believe that the mode is as it left it.
+        disable_raw_mode()?;
         enable_raw_mode()?;
-        execute!(terminal.ratatui.backend_mut(), EnterAlternateScreen)?;
-        Ok(terminal)
+        execute!(self.ratatui.backend_mut(), EnterAlternateScreen)?;
+        // Unlike `clear` it asks the terminal nothing, which may not answer.
+        let size = self.ratatui.size()?;
+        self.ratatui.resize(Rect::from((Position::ORIGIN, size)))?;
+        Ok(Held::Anew)
+    }
+
+    /// Has all of it taken again: the process was stopped without having given it back.
+    pub fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    /// As it was before it was taken. That of another job is left alone.
+    pub fn give_back(&mut self) {
+        if std::mem::take(&mut self.is_taken) && is_in_foreground() {
+            // It may be gone, or nobody may read what is written to it.
+            let _ = disable_raw_mode();
+            let backend = self.ratatui.backend_mut();
+            let _ = execute!(backend, LeaveAlternateScreen, Show);
+            let _ = backend.flush();
+        }
     }
 
     pub fn draw(&mut self, anew: bool, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
@@ -75,14 +128,8 @@ impl Terminal {
 
     /// Waits for keys; `None` when the terminal is gone.
     pub fn keys(&self, timeout: Duration) -> io::Result<Option<Vec<KeyEvent>>> {
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-        let mut input = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
-        match poll(&mut input, Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
         // crossterm would read on for ever from one that is gone.
-        if input[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        if wait(PollFlags::IN, timeout)?.is_break() {
             return Ok(None);
         }
         let mut keys = Vec::new();
@@ -99,15 +146,29 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It may be gone, or nobody may read what is written to it.
-        give_back_mode();
-        let backend = self.ratatui.backend_mut();
-        let _ = execute!(backend, LeaveAlternateScreen, Show);
-        let _ = backend.flush();
+        self.give_back();
     }
+}
+
+/// Waits while another job has it; breaks when the terminal is gone.
+pub fn wait_without_keys(timeout: Duration) -> io::Result<ControlFlow<()>> {
+    wait(PollFlags::empty(), timeout)
+}
+
+fn wait(what: PollFlags, timeout: Duration) -> io::Result<ControlFlow<()>> {
+    let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+    let mut input = [PollFd::from_borrowed_fd(stdin(), what)];
+    match poll(&mut input, Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let is_gone = input[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
+    Ok(if is_gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }
 
 /// As much as can be given back while somebody else draws and does not come to an end.
 pub fn give_back_mode() {
-    let _ = disable_raw_mode();
+    if is_in_foreground() {
+        let _ = disable_raw_mode();
+    }
 }

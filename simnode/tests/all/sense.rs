@@ -49,7 +49,7 @@ fn peers_come_by_every_network_and_by_onion_from_a_local_proxy() {
             let Event::Opened { inbound, address, network, .. } = event else { continue };
             let network = NETWORKS[*network as usize];
             let looks_so = match (network, inbound) {
-                ("unroutable", _) => address.starts_with("127.0.0.1:") || address.starts_with("192.168.1."),
+                ("unroutable", _) => ["127.0.0.1:", "192.168.1.", "[fe80::"].iter().any(|it| address.starts_with(it)),
                 ("ipv4", _) => address.starts_with("24") || address.starts_with("25") || address.starts_with("a-node-"),
                 ("ipv6", _) => address.starts_with("[3fff:"),
                 // As behind a Tor on the same machine: the address alone does not say it.

@@ -1,0 +1,201 @@
+//! The clock of events and the wall clock. In: the system's clocks, and the time namespace that this process is in. Out: what
+//! both show now, and by how much they differ.
+//!
+//! The kernel stamps events with the machine's CLOCK_BOOTTIME. A process in a time namespace reads that clock shifted.
+
+use std::{fs, io, sync::OnceLock};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::event::{Moment, Time};
+
+/// Now, as events tell it.
+pub fn now() -> (Time, Moment) {
+    (Time(unix_ns() as u64), Moment(boot_ns() as u64))
+}
+
+/// What the wall clock shows, from the clock of events.
+#[derive(Debug, Default)]
+pub(super) struct WallClock {
+    unix_offset_ns: i64,
+}
+
+impl WallClock {
+    /// What differs by less is the time between readings, not the clock being set.
+    const JITTER_NS: u64 = 1_000;
+
+    /// UNIX time minus the clock of events. Read anew each time: the wall clock may be set while we run.
+    pub(super) fn unix_offset_ns(&mut self) -> i64 {
+        self.follow(|| [boot_ns(), unix_ns(), boot_ns()])
+    }
+
+    /// By readings of the clock of events, the wall clock, and the clock of events again.
+    fn follow(&mut self, mut read: impl FnMut() -> [i64; 3]) -> i64 {
+        // The narrowest of some: between the readings the thread may have to wait for its turn.
+        let readings = (0..3).map(|_| {
+            let [before, unix, after] = read();
+            (after - before, unix - before)
+        });
+        let (width, offset) = readings.min().unwrap_or_default();
+        if self.unix_offset_ns.abs_diff(offset) >= Self::JITTER_NS + width.unsigned_abs() {
+            self.unix_offset_ns = offset;
+        }
+        self.unix_offset_ns
+    }
+}
+
+fn unix_ns() -> i64 {
+    nanoseconds(ClockId::Realtime)
+}
+
+/// The machine's CLOCK_BOOTTIME, in whatever time namespace.
+fn boot_ns() -> i64 {
+    static SHIFT_NS: OnceLock<i64> = OnceLock::new();
+    // A process stays in its time namespace, and that has the same shift for ever.
+    nanoseconds(ClockId::Boottime) - SHIFT_NS.get_or_init(shift_ns)
+}
+
+fn nanoseconds(clock: ClockId) -> i64 {
+    let time = clock_gettime(clock);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// By how much this process' time namespace has CLOCK_BOOTTIME ahead of the machine's.
+fn shift_ns() -> i64 {
+    read_shift_ns("/proc/self").unwrap_or_else(|error| {
+        tracing::warn!("cannot tell the time namespace: {error}; in one with other clocks, times of events are wrong");
+        0
+    })
+}
+
+/// The link of the namespace that the machine starts in (PROC_TIME_INIT_INO of linux/proc_ns.h).
+const MACHINES_OWN: &str = "time:[4026531834]";
+
+/// From the folder of a process.
+fn read_shift_ns(process: &str) -> io::Result<i64> {
+    let link = |name: &str| fs::read_link(format!("{process}/ns/{name}"));
+    let own = match link("time") {
+        // Linux was built without time namespaces, or there is no /proc, in which no node is found.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        own => own?,
+    };
+    if own.as_os_str() == MACHINES_OWN {
+        return Ok(0);
+    }
+    // The file tells of the namespace for children, which is another after unshare(2), until a fork or, since Linux 6.2, an exec.
+    if link("time_for_children")? != own {
+        return Err(io::Error::other("the shift that it has is told of that for children only"));
+    }
+    let offsets = fs::read_to_string(format!("{process}/timens_offsets"))?;
+    boottime_of(&offsets).ok_or_else(|| io::Error::other(format!("{process}/timens_offsets has no offset of boottime")))
+}
+
+/// In nanoseconds; its line is `boottime`, seconds, and nanoseconds to be added to them.
+fn boottime_of(offsets: &str) -> Option<i64> {
+    let rest = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?;
+    let mut numbers = rest.split_whitespace().map(str::parse::<i64>);
+    let (seconds, nanoseconds) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// Both clocks, each reading of which takes its time.
+    struct Clocks {
+        boot: i64,
+        unix: i64,
+    }
+
+    impl Clocks {
+        fn pass(&mut self, time: i64) {
+            self.boot += time;
+            self.unix += time;
+        }
+
+        /// Three readings that take so long together.
+        fn read(&mut self, width: i64) -> [i64; 3] {
+            let before = self.boot;
+            self.pass(width / 2);
+            let unix = self.unix;
+            self.pass(width / 2);
+            [before, unix, self.boot]
+        }
+
+        /// How far from the wall clock an event that fires now is told.
+        fn error(&mut self, wall_clock: &mut WallClock, width: i64) -> i64 {
+            let fired = (self.boot, self.unix);
+            fired.0 + wall_clock.follow(|| self.read(width)) - fired.1
+        }
+    }
+
+    #[test]
+    fn events_have_what_the_wall_clock_shows_after_it_is_set_and_after_a_suspension() {
+        let mut clocks = Clocks { boot: 5_000 * SECOND, unix: 1_700_000_000 * SECOND };
+        let mut wall_clock = WallClock::default();
+        for step in [0, 3_600 * SECOND, -86_400 * SECOND, SECOND / 1_000, 0] {
+            clocks.unix += step;
+            assert!(clocks.error(&mut wall_clock, 100).abs() <= 100, "set by {step}");
+            // Both clocks go on while the machine sleeps.
+            clocks.pass(30_000 * SECOND);
+            assert!(clocks.error(&mut wall_clock, 100).abs() <= 100, "after a suspension");
+        }
+    }
+
+    #[test]
+    fn the_time_that_reading_takes_moves_no_event() {
+        let mut clocks = Clocks { boot: 5_000 * SECOND, unix: 1_700_000_000 * SECOND };
+        let mut wall_clock = WallClock::default();
+        let offset = wall_clock.follow(|| clocks.read(100));
+        // In two of three readings the thread waits for its turn.
+        let mut widths = [SECOND, 700, SECOND / 10].into_iter().cycle();
+        for _ in 0..10 {
+            assert_eq!(wall_clock.follow(|| clocks.read(widths.next().unwrap())), offset);
+        }
+        assert_eq!(wall_clock.follow(|| clocks.read(SECOND)), offset, "in all three");
+    }
+
+    #[test]
+    fn the_shift_is_that_of_the_namespace_that_the_process_is_in() {
+        let process = tempfile::tempdir().unwrap();
+        let path = |name: &str| process.path().join(name);
+        let shift = || read_shift_ns(process.path().to_str().unwrap()).map_err(|error| error.to_string());
+        assert_eq!(shift(), Ok(0), "no time namespaces in this kernel");
+        fs::create_dir(path("ns")).unwrap();
+        let enter = |own: &str, for_children: &str| {
+            for (name, target) in [("ns/time", own), ("ns/time_for_children", for_children)] {
+                let _ = fs::remove_file(path(name));
+                symlink(target, path(name)).unwrap();
+            }
+        };
+        enter("time:[4026532177]", "time:[4026532177]");
+        assert!(shift().unwrap_err().contains("No such file"));
+        for (offsets, expected) in [
+            ("monotonic      -7         0\nboottime      500         0\n", Ok(500 * SECOND)),
+            ("monotonic           0         0\nboottime         -300 999999999\n", Ok(-299 * SECOND - 1)),
+            ("monotonic           0         0\n", Err(())),
+            ("boottime 1\n", Err(())),
+            ("boottime 9223372036854775807 0\n", Err(())),
+        ] {
+            fs::write(path("timens_offsets"), offsets).unwrap();
+            assert_eq!(shift().map_err(|_| ()), expected, "{offsets}");
+        }
+        fs::write(path("timens_offsets"), "boottime 500 0\n").unwrap();
+        enter(MACHINES_OWN, "time:[4026532177]");
+        assert_eq!(shift(), Ok(0), "its children would be shifted, it is not");
+        enter("time:[4026532178]", "time:[4026532177]");
+        assert!(shift().unwrap_err().contains("for children"));
+    }
+
+    #[test]
+    fn the_clock_of_events_runs_here_too() {
+        let ((time, moment), (later, after)) = (now(), now());
+        assert!(later >= time && after >= moment && moment > Moment(0));
+        assert!(read_shift_ns("/proc/self").is_ok());
+    }
+}
