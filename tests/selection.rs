@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A node that fires the same whenever it runs. All of it fits into the ring buffer, so that nothing is ever lost.
-const NODE: &str = "--seed 5 --count 6000 --rate max --fixed-time 1700000000";
+const NODE: &str = "--seed 8 --count 6000 --rate max --fixed-time 1700000000";
 
 /// Starts it; `trace` is where it writes what it fires.
 fn node(trace: &Path) -> Simnode {

@@ -280,7 +280,7 @@ fn listed_peers_count_by_lists_that_are_read_again() {
     let list = |name: &str, text: &str| fs::write(path(name), text).unwrap();
     list("visitors", "240.100.0.0/16 # where most of them come from\n");
     list("late", "");
-    list("kept", "240.0.0.0/14\n127.0.0.0/8\nfe80::/10\n");
+    list("kept", "240.0.0.0/14\n127.0.0.0/8\n");
     let mut node = Simnode::start("v31", arguments("churn"));
     let lists = ["visitors", "late", "kept"].map(|name| format!("--address-list {name}={}", path(name).display()));
     let export = format!("--pid {} --json {} {}", node.pid(), path("events").display(), lists.join(" "));
@@ -308,7 +308,6 @@ fn listed_peers_count_by_lists_that_are_read_again() {
         host if host.starts_with("250.") || host.starts_with("[3fff:") => Some("late"),
         host if ["240.0.", "240.1.", "240.2.", "240.3."].iter().any(|it| host.starts_with(it)) => Some("kept"),
         "127.0.0.1" if network != 3 => Some("kept"),
-        host if host.starts_with("[fe80::") => Some("kept"),
         _ => None,
     };
     let mut networks = BTreeMap::<i64, u64>::new();

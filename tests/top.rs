@@ -63,7 +63,7 @@ impl Terminal {
     #[track_caller]
     fn answers(&self, line: &str, answer: &str) {
         self.type_line(line);
-        self.shows(answer, |screen| screen.lines().any(|line| line == answer));
+        self.shows(answer, |screen| screen.lines().any(|line| line.ends_with(answer)));
     }
 
     /// The shell has its terminal back as it was: its own screen, the cursor, lines that are edited and echoed.
@@ -75,13 +75,17 @@ impl Terminal {
         self.answers("echo $(stty -a | grep -ow -- '-*echo') mode", "echo mode");
     }
 
+    /// As /proc has it; `None` when it has ended.
+    fn state(&self) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
+        let state = stat.rsplit_once(") ")?.1.chars().next()?;
+        // The shell looks when it has a line.
+        Some(state).filter(|&state| state != 'Z')
+    }
+
     #[track_caller]
     fn state_is(&self, what: &str, is_so: impl Fn(char) -> bool) {
-        let state = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
-            stat.rsplit_once(") ")?.1.chars().next()
-        };
-        eventually(what, || state().filter(|&state| is_so(state)));
+        eventually(what, || self.state().filter(|&state| is_so(state)));
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
@@ -121,6 +125,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
+        if thread::panicking() {
+            println!("{}", self.screen());
+        }
         let socket = self.directory.path().join("socket");
         let _ = Command::new(&self.tmux).arg("-S").arg(socket).arg("kill-server").output();
     }
@@ -292,9 +299,8 @@ fn in_the_background_it_leaves_the_terminal_alone() {
     terminal.state_is("stopped again", is_stopped);
     terminal.type_line("bg");
     terminal.state_is("in the background", |state| !is_stopped(state));
-    let process = format!("/proc/{}", terminal.pid());
     terminal.signal(Signal::TERM);
-    eventually("its end", || (!Path::new(&process).exists()).then_some(()));
+    eventually("its end", || terminal.state().is_none().then_some(()));
     terminal.is_the_shells();
 }
 
@@ -304,14 +310,14 @@ fn what_is_lost_while_it_is_stopped_is_told() {
     let mut node = Simnode::start("v31", "--scenario flood --rate max --count 300000 --linger");
     let arguments = format!("--pid {} --interval 0.2 --ring-buffer-size 8MiB", node.pid());
     let terminal = Terminal::start_in_shell(tmux, &arguments);
-    terminal.shows("attached", |screen| screen.contains("0 lost"));
+    terminal.shows("attached", |screen| screen.contains("12 tracepoints"));
     terminal.type_keys(&["C-z"]);
     terminal.state_is("stopped", is_stopped);
     node.fire();
     let fired = node.read_tally().tracepoints();
     terminal.type_line("fg");
     let number = |screen: &str, of: &str| -> Option<u64> {
-        let number = screen.split("  ").find_map(|piece| piece.trim().strip_suffix(of))?;
+        let number = screen.lines().flat_map(|line| line.split("  ")).find_map(|piece| piece.strip_suffix(of))?;
         number.replace(',', "").parse().ok()
     };
     let is_shown = |name: &str| ["net:", "mempool:", "validation:"].iter().any(|group| name.starts_with(group));
