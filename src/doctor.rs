@@ -2,7 +2,6 @@
 //! of checks, each with its words. What is gathered and what follows from it are apart: the checks are pure.
 
 mod facts;
-mod listeners;
 mod machine;
 mod target;
 #[cfg(test)]
@@ -139,5 +138,5 @@ pub fn examine(node: Result<Node, Error>, program: Option<&Path>) -> Report {
 }
 
 fn checks(machine: &Machine, target: &Target) -> Vec<Check> {
-    machine::checks(machine, target).into_iter().chain(target::checks(target)).collect()
+    machine::checks(machine, target).into_iter().chain(target::checks(machine, target)).collect()
 }

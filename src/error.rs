@@ -1,10 +1,14 @@
 //! What can go wrong, each with what the user can do about it.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
+    probes::Refusal,
     process::{Chain, Conditions, Node},
-    tracepoint::Tracepoints,
+    tracepoint::{Tracepoint, Tracepoints},
 };
 
 /// Why a node cannot be tapped. The text is one line that says what to do.
@@ -76,6 +80,41 @@ pub enum Error {
         path = .0.display()
     )]
     NoTracepoints(PathBuf),
+    /// The kernel knows the dynamic loader as the process' program, which has no tracepoints.
+    #[error(
+        "{} by the dynamic loader {loader}, which has no tracepoints and which the kernel takes for the program: \
+         start the program itself",
+        loaded(program.as_deref()), loader = .loader.display()
+    )]
+    StartedByLoader {
+        /// The loader.
+        loader: PathBuf,
+        /// What it has loaded, as far as the process' command line tells.
+        program: Option<PathBuf>,
+    },
+    /// A tracepoint must not or cannot be attached to.
+    #[error("{tracepoint} cannot be tapped: {refusal}")]
+    Refused {
+        /// Which.
+        tracepoint: Tracepoint,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The kernel attaches to another file than the one that runs, and the one that runs is out of reach.
+    #[error(
+        "no event of {path} can be seen: its file was changed (chmod, touch, mv) on an overlay file system after the node had \
+         started, and the kernel attaches to the changed copy instead of the file that runs: restart the node",
+        path = .0.display()
+    )]
+    CopiedUp(PathBuf),
+    /// The kernel took the attachment, but the node's memory does not show it.
+    #[error(
+        "the kernel attached to {0}, but the node's memory does not show it, so that no event of it can be seen: restart the node"
+    )]
+    NotArmed(Tracepoint),
+    /// What is in the node's memory is not known.
+    #[error("the node's memory cannot be read: {0}")]
+    Memory(io::Error),
     /// The binary has tracepoints, but none that was asked for.
     #[error("{path} has none of the chosen tracepoints ({}): see `bitcointap probes`, and choose others by --events", .1, path = .0.display())]
     NoneChosen(PathBuf, Tracepoints),
@@ -91,12 +130,14 @@ pub enum Error {
     #[error("a ring buffer of {0} bytes is not possible: it takes a power of two from 8MiB to 1GiB")]
     RingBufferSize(u32),
     /// libbpf or the kernel refused.
-    #[error("cannot {action}: {error}")]
+    #[error("cannot {action}: {error:#}{}", in_brackets(.warning.as_deref()))]
     Bpf {
         /// What was tried.
         action: String,
         /// Why not.
         error: libbpf_rs::Error,
+        /// The first warning of libbpf about it.
+        warning: Option<String>,
     },
     /// The system refused.
     #[error("cannot {action}: {error}")]
@@ -142,6 +183,14 @@ fn list(nodes: &[Node]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+fn loaded(program: Option<&Path>) -> String {
+    program.map_or_else(|| "the process was started".into(), |program| format!("{} was started", program.display()))
+}
+
+fn in_brackets(text: Option<&str>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
 /// Adds what was tried to an error of the system or of libbpf.
 pub(crate) trait Trying<T> {
     fn trying(self, action: impl FnOnce() -> String) -> Result<T, Error>;
@@ -149,7 +198,7 @@ pub(crate) trait Trying<T> {
 
 impl<T> Trying<T> for Result<T, libbpf_rs::Error> {
     fn trying(self, action: impl FnOnce() -> String) -> Result<T, Error> {
-        self.map_err(|error| Error::Bpf { action: action(), error })
+        self.map_err(|error| Error::Bpf { action: action(), error, warning: None })
     }
 }
 

@@ -362,7 +362,13 @@ fn drain_unread(tap: &mut Tap, sink: &mut impl Sink) -> Result<usize> {
 
 fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     let milliseconds = took.as_millis();
-    tracing::info!("attached to {} tracepoints of {node} in {milliseconds} ms", tap.attached().len());
+    let count = tap.attached().len();
+    match tap.verified() {
+        Ok(()) => tracing::info!("attached to {count} tracepoints of {node} in {milliseconds} ms"),
+        Err(error) => tracing::info!(
+            "attached to {count} tracepoints of {node} in {milliseconds} ms; not verified: {error} (see `bitcointap doctor`)"
+        ),
+    }
     // What failed because the node has ended meanwhile was not refused.
     if node.still_runs() {
         for (tracepoint, error) in tap.failures() {

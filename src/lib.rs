@@ -73,6 +73,7 @@ pub mod http;
 pub mod json;
 #[cfg(feature = "http")]
 pub mod live;
+mod memory;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod network;

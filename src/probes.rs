@@ -1,22 +1,28 @@
 //! The USDT probes that a binary has, read from its `.note.stapsdt` section (the format is SystemTap's; binutils'
 //! `readelf -n` prints it). In: a file. Out: providers, names and where each argument stands.
 
+mod loader;
+mod refusal;
+
 use std::{collections::BTreeMap, fs::File, path::Path};
 
 use object::{
     Endian, Endianness,
-    elf::NoteType,
+    elf::{NoteType, PF_X, PT_LOAD},
     read::{
-        ReadCache,
-        elf::{ElfFile64, FileHeader, SectionHeader},
+        ReadCache, ReadRef,
+        elf::{ElfFile64, FileHeader, ProgramHeader, SectionHeader},
     },
 };
 
+pub use self::{loader::absence, refusal::Refusal};
 use crate::{error::Error, process, tracepoint::Tracepoint};
 
 /// The owner and the type of the notes that describe probes.
 const OWNER: &[u8] = b"stapsdt";
 const TYPE: NoteType = NoteType(3);
+/// As many bytes of code as show what a tracer would do to them.
+const CODE: u64 = 6;
 /// Address of the probe, of the section `.stapsdt.base` and of the semaphore, before the texts.
 const ADDRESSES: usize = 3 * size_of::<u64>();
 
@@ -33,12 +39,14 @@ pub struct Probe {
 }
 
 /// One of the places of a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Its address, as the file has it.
     pub address: u64,
     /// Where each argument stands, in the assembler's notation (`-8@%rax`: eight bytes with a sign, in rax).
     pub arguments: Vec<String>,
+    /// The code that stands there in the file: its first six bytes, or as many as there are.
+    pub code: Vec<u8>,
 }
 
 impl Probe {
@@ -47,23 +55,47 @@ impl Probe {
         Tracepoint::all().find(|tracepoint| tracepoint.name() == self.name)
     }
 
-    /// Whether it can be tapped: a tracepoint that we know, with arguments as we know them.
+    /// Whether it can be tapped on this machine.
     pub fn supported(&self) -> bool {
-        self.tracepoint()
-            .is_some_and(|tracepoint| self.places.iter().all(|place| tracepoint.supports(place.arguments.len())))
+        self.refusal().is_none()
     }
 }
 
 /// The probes of a program, by name.
 pub fn read(path: &Path) -> Result<Vec<Probe>, Error> {
+    open(path, parse)
+}
+
+/// The lowest address of a program's code, as the file has it.
+pub(crate) fn start_of_code(path: &Path) -> Result<u64, Error> {
+    open(path, |file| {
+        let data = ReadCache::new(file);
+        let elf = ElfFile64::<Endianness, _>::parse(&data)?;
+        let endian = elf.elf_header().endian()?;
+        let parts = elf.elf_program_headers().iter();
+        let code = parts.filter(|part| part.p_type(endian) == PT_LOAD && part.p_flags(endian).contains(PF_X));
+        Ok(code.map(|part| part.p_vaddr(endian)).min().unwrap_or_default())
+    })
+}
+
+fn open<T>(path: &Path, read: impl FnOnce(&File) -> object::read::Result<T>) -> Result<T, Error> {
     let file = File::open(path).map_err(|error| process::unreadable(path, error))?;
-    parse(&file).map_err(|error| Error::NotElf { path: path.to_owned(), problem: error.to_string() })
+    read(&file).map_err(|error| Error::NotElf { path: path.to_owned(), problem: error.to_string() })
 }
 
 fn parse(file: &File) -> object::read::Result<Vec<Probe>> {
     let data = ReadCache::new(file);
     let elf = ElfFile64::<Endianness, _>::parse(&data)?;
     let endian = elf.elf_header().endian()?;
+    let code = |address: u64| {
+        let mut parts = elf.elf_program_headers().iter().filter(|part| part.p_type(endian) == PT_LOAD);
+        let (part, within) = parts.find_map(|part| {
+            let within = address.checked_sub(part.p_vaddr(endian)).filter(|&within| within < part.p_filesz(endian))?;
+            Some((part, within))
+        })?;
+        let size = CODE.min(part.p_filesz(endian) - within);
+        (&data).read_bytes_at(part.p_offset(endian).checked_add(within)?, size).ok()
+    };
     let mut probes = BTreeMap::<String, Probe>::new();
     for section in elf.elf_section_table().iter() {
         let Some(mut notes) = section.notes(endian, &data)? else { continue };
@@ -71,7 +103,8 @@ fn parse(file: &File) -> object::read::Result<Vec<Probe>> {
             if note.name() != OWNER || note.n_type(endian) != TYPE {
                 continue;
             }
-            let Some((name, place, semaphore)) = describe(note.desc(), endian) else { continue };
+            let Some((name, mut place, semaphore)) = describe(note.desc(), endian) else { continue };
+            place.code = code(place.address).unwrap_or_default().to_vec();
             let probe = probes.entry(name.clone()).or_insert_with(|| Probe { name, places: Vec::new(), semaphore });
             probe.places.push(place);
         }
@@ -89,7 +122,7 @@ fn describe(description: &[u8], endian: Endianness) -> Option<(String, Place, Op
     let mut texts = texts.split(|&byte| byte == 0).map(String::from_utf8_lossy);
     let name = format!("{}:{}", texts.next()?, texts.next()?);
     let arguments = arguments(&texts.next()?);
-    Some((name, Place { address: number(address), arguments }, semaphore))
+    Some((name, Place { address: number(address), arguments, code: Vec::new() }, semaphore))
 }
 
 /// They have spaces between them; and, in ARM's notation, within brackets: `-8@x23 8@[sp, 152]`.
@@ -101,6 +134,10 @@ fn arguments(text: &str) -> Vec<String> {
     };
     text.split(is_between).filter(|argument| !argument.is_empty()).map(str::to_owned).collect()
 }
+
+/// An argument that can be read on this processor.
+#[cfg(test)]
+pub(crate) const READABLE: &str = if cfg!(target_arch = "aarch64") { "8@x0" } else { "8@%rax" };
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +180,7 @@ mod tests {
     fn unknown_layouts_are_not_supported() {
         let probe = |name: &str, arguments: usize| Probe {
             name: name.to_owned(),
-            places: vec![Place { address: 0, arguments: vec!["8@%rax".to_owned(); arguments] }],
+            places: vec![Place { arguments: vec![READABLE.to_owned(); arguments], ..Place::default() }],
             semaphore: None,
         };
         assert!(probe("mempool:replaced", 7).supported());

@@ -6,7 +6,7 @@ use std::{
     io::{self, Write},
     ops::ControlFlow,
     os::{fd::AsFd, unix::fs::OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use bitcointap::{
     metrics::{self, Metrics},
     output::{Outcome, Output, Place},
     pcap, privileges,
-    probes::{self, Probe},
+    probes::{self, Probe, Refusal},
     process::Which,
     selection::Selection,
     tap::{self, Batch, Counted, Options, Payloads, Run},
@@ -385,8 +385,15 @@ pub fn probes(args: &NodeArgs) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {error}").into())
         }
-        _ if found.iter().all(|probe| probe.tracepoint().is_none()) => Err(Error::NoTracepoints(program).into()),
+        _ if found.iter().all(|probe| probe.tracepoint().is_none()) => Err(absence(args, program).into()),
         _ => Ok(()),
+    }
+}
+
+fn absence(args: &NodeArgs, program: PathBuf) -> Error {
+    match args.named_program() {
+        Some(_) => Error::NoTracepoints(program),
+        None => args.which().find().map_or_else(|error| error, |node| probes::absence(&node)),
     }
 }
 
@@ -404,7 +411,12 @@ fn list(out: &mut impl Write, found: &[Probe]) -> io::Result<()> {
     for probe in found {
         let word = |yes| if yes { "yes" } else { "no" };
         for place in &probe.places {
-            let arguments = format!("{}: {}", place.arguments.len(), place.arguments.join(" "));
+            let reason = match probe.refusal() {
+                // Its arguments say it.
+                None | Some(Refusal::NotDocumented | Refusal::ArgumentCount(_)) => String::new(),
+                Some(refusal) => format!(" ({refusal})"),
+            };
+            let arguments = format!("{}: {}{reason}", place.arguments.len(), place.arguments.join(" "));
             row(&probe.name, word(probe.supported()), word(probe.semaphore.is_some()), &arguments)?;
         }
     }

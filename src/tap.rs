@@ -1,6 +1,7 @@
 //! The tap: attaches the kernel side to a node's tracepoints, drains what it sends, and accounts for what it loses. The
 //! only code that knows libbpf. In: a [`Node`] and the tracepoints wanted. Out: [`Batch`]es of events, [`Counters`].
 
+mod arming;
 mod attachment;
 mod batch;
 mod builder;
@@ -8,6 +9,7 @@ mod clock;
 mod completion;
 mod events;
 mod intake;
+mod overlay;
 mod places;
 
 use std::{
@@ -32,6 +34,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
+use arming::{Armed, Wanted};
 use attachment::{Attachment, WHOLE_PAYLOADS, load_maps, load_program, route_libbpf_messages};
 pub use batch::Batch;
 pub use builder::Builder;
@@ -39,11 +42,13 @@ use clock::WallClock;
 pub use clock::now;
 pub use events::{Captured, EventStream, Events};
 pub(crate) use intake::Intake;
+pub(crate) use places::can_read;
 
 use crate::{
     error::{Error, Trying},
     event::{Decoder, Lost, each_lost},
-    privileges, probes,
+    privileges,
+    probes::{self, Probe, Refusal},
     process::{Chain, Node},
     record::{self, types},
     selection::Selection,
@@ -224,6 +229,7 @@ impl Stopper {
 pub struct Tap {
     attachments: Vec<(Tracepoint, Attachment)>,
     failures: Vec<(Tracepoint, Error)>,
+    unverified: Option<Error>,
     ring: RingBuffer<'static>,
     intake: Arc<Mutex<Intake>>,
     bss: MapHandle,
@@ -301,34 +307,32 @@ impl Tap {
             Err(Errno::SRCH) => return Err(Error::PidGone(node.pid)),
             result => result.trying(|| format!("watch pid {}", node.pid))?,
         };
-        let executable = node.executable();
-        let probes = probes::read(&executable)?;
-        let supported: Tracepoints =
-            probes.iter().filter(|probe| probe.supported()).filter_map(probes::Probe::tracepoint).collect();
-        if supported.is_empty() {
-            return Err(Error::NoTracepoints(node.program.clone()));
+        let probes = probes::read(&node.executable())?;
+        let of_core: Vec<(Tracepoint, &Probe)> =
+            probes.iter().filter_map(|probe| Some((probe.tracepoint()?, probe))).collect();
+        if of_core.is_empty() {
+            return Err(probes::absence(node));
         }
         let wanted = options.selection.to_attach();
-        let chosen: Tracepoints = wanted.iter().filter(|&wanted| supported.contains(wanted)).collect();
+        let (mut chosen, mut refused) = (Vec::new(), Vec::new());
+        for (tracepoint, probe) in of_core.into_iter().filter(|&(tracepoint, _)| wanted.contains(tracepoint)) {
+            match probe.refusal() {
+                None => chosen.push((tracepoint, probe)),
+                // As good as absent.
+                Some(Refusal::NotDocumented | Refusal::ArgumentCount(_)) => {}
+                Some(refusal) => refused.push((tracepoint, Error::Refused { tracepoint, refusal })),
+            }
+        }
+        chosen.sort_by_key(|&(tracepoint, _)| tracepoint);
         if chosen.is_empty() {
-            return Err(Error::NoneChosen(node.program.clone(), wanted));
+            let none_chosen = || Error::NoneChosen(node.program.clone(), wanted);
+            return Err(refused.into_iter().next().map_or_else(none_chosen, |(_, error)| error));
         }
 
         let shared = load_maps(options)?;
-        let mut attachments = Vec::new();
-        let mut failures = Vec::new();
-        for tracepoint in chosen.iter() {
-            let probe = probes.iter().find(|probe| probe.tracepoint() == Some(tracepoint));
-            match Attachment::new(tracepoint, probe, &shared, node.pid, &executable) {
-                Ok(attachment) => attachments.push((tracepoint, attachment)),
-                Err(error) => failures.push((tracepoint, error)),
-            }
-        }
-        if attachments.is_empty() {
-            // What keeps all of them out is the same for all.
-            let (_, error) = failures.swap_remove(0);
-            return Err(error);
-        }
+        let wanted = Wanted { node, probes: &chosen, shared: &shared };
+        let Armed { attachments, mut failures, unverified } = wanted.arm()?;
+        failures.extend(refused);
 
         let map = |name: &str| shared.maps().find(|map| map.name().to_string_lossy().ends_with(name));
         let missing =
@@ -358,6 +362,7 @@ impl Tap {
         Ok(Tap {
             attachments,
             failures,
+            unverified,
             ring,
             intake,
             bss,
@@ -415,9 +420,26 @@ impl Tap {
         self.attachments.iter().map(|&(tracepoint, _)| tracepoint).collect()
     }
 
-    /// Those wanted that the node's binary has, but that could not be attached to, and why.
+    /// Those wanted that the node's binary has, but that could not be attached to, or are not armed, or would hurt the node
+    /// ([`Error::Refused`]), and why.
     pub fn failures(&self) -> &[(Tracepoint, Error)] {
         &self.failures
+    }
+
+    /// Whether it was seen in the node's memory that each hit of [`Tap::attached`] comes here: that its code and its semaphores are
+    /// armed. The kernel's word does not suffice, since it also attaches to a file that nobody runs.
+    ///
+    /// # Errors
+    /// Why nobody has looked. [`Error::Memory`] without the right to trace the process, for which CAP_SYS_PTRACE suffices unless
+    /// kernel.yama.ptrace_scope is 3: the tracepoints are attached to all the same, and nothing speaks against them.
+    /// [`Error::PidGone`] if the node had ended already.
+    pub fn verified(&self) -> Result<(), &Error> {
+        self.unverified.as_ref().map_or(Ok(()), Err)
+    }
+
+    /// Detaches, and gives the error of [`Tap::verified`].
+    pub(crate) fn into_unverified(mut self) -> Option<Error> {
+        self.unverified.take()
     }
 
     /// Lets [`Tap::wait`] end when `fd` becomes readable, too.
@@ -484,12 +506,7 @@ impl Tap {
 
     /// Stops the events; what was sent before can still be drained.
     pub fn detach(&mut self) {
-        // The kernel waits for a grace period for each, which takes a second for all after another.
-        thread::scope(|scope| {
-            for attachment in self.attachments.drain(..) {
-                scope.spawn(move || detach(attachment));
-            }
-        });
+        detach_all(self.attachments.drain(..));
     }
 
     /// Detaches later, by a thread that does that for all: an ended process is in nobody's way. Waits only where it is more
@@ -517,9 +534,10 @@ impl Tap {
 
 impl fmt::Debug for Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { failures, ring_size, .. } = self;
+        let Self { failures, unverified, ring_size, .. } = self;
         let tap = &mut f.debug_struct("Tap");
-        tap.field("attached", &self.attached()).field("failures", failures).field("ring_size", ring_size);
+        tap.field("attached", &self.attached()).field("failures", failures).field("unverified", unverified);
+        tap.field("ring_size", ring_size);
         tap.finish_non_exhaustive()
     }
 }
@@ -543,6 +561,15 @@ static LETS_GO: LazyLock<Option<SyncSender<Vec<(Tracepoint, Attachment)>>>> = La
     thread.is_ok().then_some(sender)
 });
 
+/// The kernel waits for a grace period for each, which takes a second for all after another.
+fn detach_all(attachments: impl IntoIterator<Item = (Tracepoint, Attachment)>) {
+    thread::scope(|scope| {
+        for attachment in attachments {
+            scope.spawn(move || detach(attachment));
+        }
+    });
+}
+
 /// What a thread of its own does.
 fn detach<T>(attachments: T) {
     privileges::drop_all_of_thread();
@@ -557,6 +584,27 @@ fn give_memory_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Whether a uprobe on a five-byte nop becomes a call, which overwrites what a function keeps below its stack pointer: on x86-64
+/// since Linux 6.18, which has a system call for that.
+pub(crate) fn kernel_turns_nops_into_calls() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static KNOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        *KNOWN.get_or_init(|| {
+            /// Of asm/unistd_64.h.
+            const SYS_UPROBE: libc::c_long = 336;
+            // SAFETY: it takes no arguments. Called from elsewhere than the kernel's own trampoline it does nothing but fail.
+            let result = unsafe { libc::syscall(SYS_UPROBE) };
+            let exists = result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO);
+            // A filter of system calls, such as that of a service or a container, may hide it.
+            exists
+                || privileges::kernel_version(&privileges::kernel_release()).is_some_and(|version| version >= (6, 18))
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Loads maps and all programs, and attaches none: whether the kernel takes them.

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs::{self, File},
-    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -17,9 +16,9 @@ use procfs::{
 };
 use rustix::process::{Resource, geteuid, getrlimit};
 
-use super::listeners::listened_to;
 use crate::{
     error::Error,
+    memory,
     privileges::{self, Capabilities},
     probes::{self, Probe},
     process::{self, Node},
@@ -113,13 +112,20 @@ pub(super) struct Target {
     /// Its program, or the one that was named.
     pub program: Option<Program>,
     /// The tracepoints that somebody listens to; of a node that has some that can be tapped.
-    pub listened_to: Option<io::Result<Tracepoints>>,
+    pub listened_to: Option<Result<Tracepoints, Error>>,
     /// `kernel.yama.ptrace_scope`, where the kernel has it.
     pub ptrace_scope: Option<u8>,
     /// Processes of bitcointap, of this node or another.
     pub other_bitcointaps: Vec<i32>,
     /// What came of attaching for a moment, and to what; `None` if that was not tried.
-    pub attached: Option<(Tracepoint, Result<(), Error>)>,
+    pub attached: Option<(Tracepoint, Result<Attached, Error>)>,
+}
+
+/// Whether it was seen in the node's memory that it is armed, or why nobody has looked.
+#[derive(Debug)]
+pub(super) enum Attached {
+    Verified,
+    Unverified(Error),
 }
 
 /// The node's program.
@@ -127,6 +133,8 @@ pub(super) struct Program {
     /// Its path, for people.
     pub path: PathBuf,
     pub probes: Result<Vec<Probe>, Error>,
+    /// Why it has no tracepoints of Bitcoin Core, if it has none.
+    pub absence: Error,
 }
 
 impl Target {
@@ -134,8 +142,16 @@ impl Target {
         let owner = |node: &Node| Process::new(node.pid).and_then(|process| process.uid()).ok();
         let other_users = node.as_ref().ok().and_then(owner).is_some_and(|owner| owner != geteuid().as_raw());
         let program = match (&node, named) {
-            (Ok(node), _) => Some(Program { path: node.program.clone(), probes: probes::read(&node.executable()) }),
-            (Err(_), Some(path)) => Some(Program { path: path.to_owned(), probes: probes::read(path) }),
+            (Ok(node), _) => Some(Program {
+                path: node.program.clone(),
+                probes: probes::read(&node.executable()),
+                absence: probes::absence(node),
+            }),
+            (Err(_), Some(path)) => Some(Program {
+                path: path.to_owned(),
+                probes: probes::read(path),
+                absence: Error::NoTracepoints(path.to_owned()),
+            }),
             (Err(_), None) => None,
         };
         let probes = program.as_ref().and_then(|program| program.probes.as_ref().ok());
@@ -145,7 +161,11 @@ impl Target {
         let attached = found.filter(|_| may_attach).map(|(node, _, tracepoint)| {
             let selection = Selection::of([tracepoint].into_iter().collect());
             let options = Options { selection, ..Options::default() };
-            (tracepoint, Tap::attach(node, &options).map(drop))
+            let attached = Tap::attach(node, &options).map(|tap| match tap.into_unverified() {
+                None => Attached::Verified,
+                Some(error) => Attached::Unverified(error),
+            });
+            (tracepoint, attached)
         });
         Target {
             other_users,
@@ -157,6 +177,14 @@ impl Target {
             node,
         }
     }
+}
+
+/// The tracepoints of `probes` that somebody listens to.
+fn listened_to(node: &Node, probes: &[Probe]) -> Result<Tracepoints, Error> {
+    let of_core = || probes.iter().filter(|probe| probe.tracepoint().is_some());
+    let seen = memory::look(node, of_core())?;
+    let listened = of_core().zip(seen).filter(|(_, seen)| seen.is_listened_to());
+    Ok(listened.filter_map(|(probe, _)| probe.tracepoint()).collect())
 }
 
 /// The tracepoint that costs the node least while it is attached to, since it hardly ever fires.

@@ -138,7 +138,7 @@ fn perf_event_paranoid(machine: &Machine, target: &Target) -> Check {
     let Some(value) = machine.perf_event_paranoid else {
         return Check::unknown(NAME, "/proc/sys/kernel/perf_event_paranoid cannot be read");
     };
-    let attached = matches!(target.attached, Some((_, Ok(()))));
+    let attached = matches!(target.attached, Some((_, Ok(_))));
     let all = machine.capabilities.is_none_or(|capabilities| capabilities.has_sys_admin());
     if perf_events_may_take_sys_admin(&machine.release) && !all && !attached {
         return Check::warning(NAME, format!("{value}; whatever it is, Linux before 6.6 may ask for CAP_SYS_ADMIN"))
@@ -176,7 +176,7 @@ fn seccomp(machine: &Machine) -> Check {
         (Some(Ok(())), true) => Check::ok(NAME, "system calls are filtered, but those that are needed pass"),
         (None | Some(Err(_)), true) => Check::warning(NAME, "system calls are filtered, maybe those that are needed")
             .advise(
-                "a service: SystemCallFilter=bpf perf_event_open beside the others\n\
+                "a service: SystemCallFilter=bpf perf_event_open process_vm_readv beside the others\n\
                  a container: a recent docker lets them through with the capabilities; if not, --security-opt seccomp=PROFILE",
             ),
     }

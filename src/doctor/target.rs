@@ -1,14 +1,16 @@
 //! Of the node and its program: facts in, checks out. Pure.
 
-use super::{Check, facts::Target};
+use super::{
+    Check,
+    facts::{Attached, Machine, Target},
+};
 use crate::{
-    error::Error,
-    probes::Probe,
+    probes::{Probe, Refusal},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-pub(super) fn checks(target: &Target) -> [Check; 5] {
-    [node(target), program(target), tracepoints(target), other_taps(target), attach(target)]
+pub(super) fn checks(machine: &Machine, target: &Target) -> [Check; 5] {
+    [node(target), program(target), tracepoints(target), other_taps(machine, target), attach(machine, target)]
 }
 
 fn node(target: &Target) -> Check {
@@ -30,33 +32,54 @@ fn program(target: &Target) -> Check {
 
 fn tracepoints(target: &Target) -> Check {
     const NAME: &str = "tracepoints";
-    let Some((path, probes)) =
-        target.program.as_ref().and_then(|program| Some((&program.path, program.probes.as_ref().ok()?)))
+    let Some((probes, absence)) =
+        target.program.as_ref().and_then(|program| Some((program.probes.as_ref().ok()?, &program.absence)))
     else {
         return Check::unknown(NAME, "not known without the program");
     };
-    let of = |wanted: fn(&&Probe) -> bool| -> Tracepoints {
-        probes.iter().filter(wanted).filter_map(Probe::tracepoint).collect()
+    let of = |wanted: &dyn Fn(&Probe) -> bool| -> Tracepoints {
+        probes.iter().filter(|probe| wanted(probe)).filter_map(Probe::tracepoint).collect()
     };
-    let (all, supported) = (of(|_| true), of(|probe| probe.supported()));
+    let (all, supported) = (of(&|_| true), of(&Probe::supported));
     let without = |set: Tracepoints, other: Tracepoints| -> Tracepoints {
         set.iter().filter(|&tracepoint| !other.contains(tracepoint)).collect()
     };
     if all.is_empty() {
-        return Check::error(NAME, &Error::NoTracepoints(path.clone()));
+        return Check::error(NAME, absence);
     }
     let absent = without(Tracepoint::all().collect(), all);
-    let unknown = without(all, supported);
     let mut detail = format!("{} of {}", supported.len(), Tracepoint::COUNT);
     if !absent.is_empty() {
         detail += &format!("; absent: {}", with_releases(absent));
     }
-    if unknown.is_empty() {
-        return Check::ok(NAME, detail);
+    let mut advice = Vec::new();
+    let unknown = of(&|probe| matches!(probe.refusal(), Some(Refusal::ArgumentCount(_))));
+    if !unknown.is_empty() {
+        detail += &format!("; with other arguments than known: {}", in_groups(unknown));
+        advice.push("these are not attached: look for a release of bitcointap that knows this release of Bitcoin Core");
     }
-    detail += &format!("; with other arguments than known: {}", in_groups(unknown));
-    let check = if supported.is_empty() { Check::failed(NAME, detail) } else { Check::warning(NAME, detail) };
-    check.advise("these are not attached: look for a release of bitcointap that knows this release of Bitcoin Core")
+    for probe in probes {
+        match probe.refusal() {
+            None | Some(Refusal::NotDocumented | Refusal::ArgumentCount(_)) => continue,
+            Some(refusal @ Refusal::ArgumentForm { .. }) => {
+                detail += &format!("; {}: {refusal}", probe.name);
+                advice.push(
+                    "what cannot be read is not attached: build the node with another compiler, or other options of it",
+                );
+            }
+            Some(refusal @ Refusal::FiveByteNop) => {
+                detail += &format!("; {}: {refusal}", probe.name);
+                advice.push("what could hurt the node is not attached: build it with single nops, as systemtap's sys/sdt.h has them");
+            }
+        }
+    }
+    advice.dedup();
+    let check = match () {
+        () if advice.is_empty() => return Check::ok(NAME, detail),
+        () if supported.is_empty() => Check::failed(NAME, detail),
+        () => Check::warning(NAME, detail),
+    };
+    check.advise(advice.join("\n"))
 }
 
 /// Each with the release that brought it.
@@ -81,19 +104,11 @@ fn in_groups(tracepoints: Tracepoints) -> String {
     names.join(", ")
 }
 
-fn other_taps(target: &Target) -> Check {
+fn other_taps(machine: &Machine, target: &Target) -> Check {
     const NAME: &str = "other_taps";
     let listened_to = match &target.listened_to {
         None => return Check::unknown(NAME, "not known without a node that has tracepoints"),
-        Some(Err(error)) => {
-            let check = Check::unknown(NAME, format!("the node's memory cannot be read: {error}"));
-            return check.advise(match target.ptrace_scope {
-                Some(3..) => "kernel.yama.ptrace_scope is 3: nobody may read it until the machine starts anew without",
-                Some(_) | None => {
-                    "to tell who else listens takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, as root has them outside of containers"
-                }
-            });
-        }
+        Some(Err(error)) => return Check::unknown(NAME, error.to_string()).advise(how_to_look(machine, target)),
         Some(Ok(listened_to)) => *listened_to,
     };
     if listened_to.is_empty() {
@@ -112,10 +127,32 @@ fn other_taps(target: &Target) -> Check {
         .advise(advice)
 }
 
-fn attach(target: &Target) -> Check {
+/// What looking into the node's memory takes.
+fn how_to_look(machine: &Machine, target: &Target) -> String {
+    let may_trace = machine.capabilities.is_none_or(|capabilities| capabilities.has_sys_ptrace());
+    match target.ptrace_scope {
+        Some(3..) => "kernel.yama.ptrace_scope is 3: nobody may look into the node's memory until the machine starts anew without".into(),
+        Some(scope @ (1 | 2)) if !may_trace => {
+            format!("kernel.yama.ptrace_scope is {scope}: to look into the node's memory takes CAP_SYS_PTRACE")
+        }
+        _ if !may_trace => "to look into the node's memory takes CAP_SYS_PTRACE".into(),
+        _ => "a filter of system calls forbids to look into the node's memory, or a security module (SELinux, AppArmor)\n\
+              a service: SystemCallFilter=process_vm_readv beside the others"
+            .into(),
+    }
+}
+
+fn attach(machine: &Machine, target: &Target) -> Check {
     const NAME: &str = "attach";
     match &target.attached {
-        Some((tracepoint, Ok(()))) => Check::ok(NAME, format!("{tracepoint} was attached for a moment")),
+        Some((tracepoint, Ok(Attached::Verified))) => {
+            Check::ok(NAME, format!("{tracepoint} was attached for a moment"))
+        }
+        Some((tracepoint, Ok(Attached::Unverified(error)))) => Check::warning(
+            NAME,
+            format!("{tracepoint} was attached for a moment; whether it was armed was not verified: {error}"),
+        )
+        .advise(how_to_look(machine, target)),
         Some((_, Err(error))) => Check::error(NAME, error),
         // Then there is something to attach to.
         None if target.listened_to.is_some() => Check::unknown(NAME, "not tried, for want of capabilities"),

@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, io};
 
 use super::{
     Check, Report, Status, checks,
-    facts::{Machine, Program, Target},
+    facts::{Attached, Machine, Program, Target},
 };
 use crate::{
     error::Error,
     privileges::Capabilities,
-    probes::{Place, Probe},
+    probes::{Place, Probe, READABLE},
     process::{DataDirectory, Node},
     tracepoint::{Tracepoint, Tracepoints},
 };
@@ -44,7 +44,7 @@ fn good_machine() -> Machine {
 }
 
 fn probe(tracepoint: Tracepoint, arguments: usize) -> Probe {
-    let place = Place { address: 0x1000, arguments: vec!["8@%rax".into(); arguments] };
+    let place = Place { address: 0x1000, arguments: vec![READABLE.into(); arguments], code: vec![0x90] };
     Probe { name: tracepoint.name().into(), places: vec![place], semaphore: Some(0x2000) }
 }
 
@@ -58,6 +58,10 @@ fn set(words: &str) -> Tracepoints {
     words.parse().unwrap()
 }
 
+fn program(probes: Result<Vec<Probe>, Error>) -> Program {
+    Program { path: "/bin/bitcoind".into(), probes, absence: Error::NoTracepoints("/bin/bitcoind".into()) }
+}
+
 fn good_target() -> Target {
     let node = Node {
         pid: 7,
@@ -68,13 +72,13 @@ fn good_target() -> Target {
         file: None,
     };
     Target {
-        program: Some(Program { path: node.program.clone(), probes: Ok(probes("all")) }),
+        program: Some(program(Ok(probes("all")))),
         node: Ok(node),
         other_users: false,
         listened_to: Some(Ok(Tracepoints::default())),
         ptrace_scope: None,
         other_bitcointaps: vec![],
-        attached: Some((Tracepoint::UtxocacheFlush, Ok(()))),
+        attached: Some((Tracepoint::UtxocacheFlush, Ok(Attached::Verified))),
     }
 }
 
@@ -408,7 +412,7 @@ fn a_filter_of_system_calls() {
             filtered(loaded),
             Status::Warning,
             "system calls are filtered, maybe those that are needed",
-            "a service: SystemCallFilter=bpf perf_event_open beside the others\n\
+            "a service: SystemCallFilter=bpf perf_event_open process_vm_readv beside the others\n\
              a container: a recent docker lets them through with the capabilities; if not, --security-opt seccomp=PROFILE",
         );
     }
@@ -476,7 +480,7 @@ fn a_program_that_does_not_run_is_looked_at() {
 }
 
 fn with_probes(probes: Result<Vec<Probe>, Error>) -> Target {
-    Target { program: Some(Program { path: "/bin/bitcoind".into(), probes }), ..good_target() }
+    Target { program: Some(program(probes)), ..good_target() }
 }
 
 #[test]
@@ -529,6 +533,26 @@ fn tracepoints_with_unknown_arguments() {
 }
 
 #[test]
+fn a_program_that_the_loader_has_started() {
+    let absence = Error::StartedByLoader { loader: "/lib/ld-linux.so.2".into(), program: Some("/bin/bitcoind".into()) };
+    let target = Target { program: Some(Program { absence, ..program(Ok(vec![])) }), ..good_target() };
+    let detail = "/bin/bitcoind was started by the dynamic loader /lib/ld-linux.so.2, which has no tracepoints and which the \
+                  kernel takes for the program: start the program itself";
+    target_says("tracepoints", target, Status::Failed, detail, "");
+    let unknown = Error::StartedByLoader { loader: "/lib/ld-linux.so.2".into(), program: None }.to_string();
+    assert!(unknown.starts_with("the process was started by the dynamic loader /lib/ld-linux.so.2, "), "{unknown}");
+}
+
+#[test]
+fn tracepoints_that_cannot_be_read() {
+    let mut odd = probes("all");
+    odd[Tracepoint::MempoolAdded.index()].places[0].arguments[2] = "8@%ah".into();
+    let detail = "19 of 20; mempool:added: argument 3 has a form that bitcointap cannot read: 8@%ah";
+    let advice = "what cannot be read is not attached: build the node with another compiler, or other options of it";
+    target_says("tracepoints", with_probes(Ok(odd)), Status::Warning, detail, advice);
+}
+
+#[test]
 fn somebody_else_listens() {
     let target = |words: &str, other_bitcointaps| Target {
         listened_to: Some(Ok(set(words))),
@@ -552,18 +576,47 @@ fn somebody_else_listens() {
 
 #[test]
 fn memory_that_cannot_be_read() {
+    let refused = || Error::Memory(io::ErrorKind::PermissionDenied.into());
     let target = |ptrace_scope| Target {
-        listened_to: Some(Err(io::ErrorKind::PermissionDenied.into())),
+        listened_to: Some(Err(refused())),
+        attached: Some((Tracepoint::UtxocacheFlush, Ok(Attached::Unverified(refused())))),
         ptrace_scope,
         ..good_target()
     };
-    let detail = "the node's memory cannot be read: permission denied";
-    for scope in [None, Some(0), Some(1), Some(2)] {
-        let advice = "to tell who else listens takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, as root has them outside of containers";
-        target_says("other_taps", target(scope), Status::Unknown, detail, advice);
+    let takes = "to look into the node's memory takes CAP_SYS_PTRACE";
+    let filtered = "a filter of system calls forbids to look into the node's memory, or a security module (SELinux, AppArmor)\n\
+                    a service: SystemCallFilter=process_vm_readv beside the others";
+    let never =
+        "kernel.yama.ptrace_scope is 3: nobody may look into the node's memory until the machine starts anew without";
+    for (may_trace, scope, advice) in [
+        (true, None, filtered.to_owned()),
+        (true, Some(2), filtered.to_owned()),
+        (true, Some(3), never.to_owned()),
+        (false, None, takes.to_owned()),
+        (false, Some(0), takes.to_owned()),
+        (false, Some(1), format!("kernel.yama.ptrace_scope is 1: {takes}")),
+        (false, Some(2), format!("kernel.yama.ptrace_scope is 2: {takes}")),
+        (false, Some(3), never.to_owned()),
+    ] {
+        let machine = if may_trace { good_machine() } else { without_caps(CAP_SYS_PTRACE) };
+        let detail = "the node's memory cannot be read: permission denied";
+        says(check("other_taps", &machine, &target(scope)), Status::Unknown, detail, &advice);
+        let detail = "utxocache:flush was attached for a moment; whether it was armed was not verified: \
+                      the node's memory cannot be read: permission denied";
+        says(check("attach", &machine, &target(scope)), Status::Warning, detail, &advice);
     }
-    let advice = "kernel.yama.ptrace_scope is 3: nobody may read it until the machine starts anew without";
-    target_says("other_taps", target(Some(3)), Status::Unknown, detail, advice);
+}
+
+#[test]
+fn an_attachment_to_what_nobody_runs() {
+    let target = |error| Target { attached: Some((Tracepoint::UtxocacheFlush, Err(error))), ..good_target() };
+    let detail = "no event of /bin/bitcoind can be seen: its file was changed (chmod, touch, mv) on an overlay file system after \
+                  the node had started, and the kernel attaches to the changed copy instead of the file that runs: restart the \
+                  node";
+    target_says("attach", target(Error::CopiedUp("/bin/bitcoind".into())), Status::Failed, detail, "");
+    let detail = "the kernel attached to utxocache:flush, but the node's memory does not show it, so that no event of it can be \
+                  seen: restart the node";
+    target_says("attach", target(Error::NotArmed(Tracepoint::UtxocacheFlush)), Status::Failed, detail, "");
 }
 
 #[test]

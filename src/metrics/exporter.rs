@@ -60,7 +60,8 @@ families! {
         /// Attachments that failed.
         attach_failures_total: IntCounter = (), from ALWAYS;
 
-        /// 1 for each tracepoint that is attached to, else 0.
+        /// 1 for each tracepoint that is attached to, else 0. Attached means: seen to be armed in the node's memory; where
+        /// bitcointap may not look there, and says so in its log, that the kernel accepted it.
         tracepoint_attached: Gauges<1> = [any_tracepoint()], from ALWAYS;
 
         /// Hits of each attached tracepoint, counted in the kernel: delivered, filtered and lost ones together.

@@ -1,7 +1,7 @@
 //! The kernel side in libbpf's hands: maps that all programs share, and each program with its link. In: a process, its
 //! program and a tracepoint. Out: an [`Attachment`] that detaches when dropped.
 
-use std::{io, mem::offset_of, os::fd::AsFd, path::Path, sync::Once};
+use std::{cell::RefCell, io, mem::offset_of, os::fd::AsFd, path::Path, sync::Once};
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject};
 
@@ -87,7 +87,7 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
             set(offset_of!(types::rodata, payloads), &payloads.0.to_ne_bytes());
         }
     }
-    let object = object.load().trying(|| "create the BPF maps".into())?;
+    let object = warned(|| "create the BPF maps".into(), || object.load())?;
     fill(&object, "peers", peers.iter().map(|key| (key, [1])))?;
     fill(&object, "commands", commands.iter().map(|key| (key, [1])))?;
     fill(&object, "payload_limits", limits.iter().map(|(command, limit)| (name_key(command), limit.to_ne_bytes())))?;
@@ -146,25 +146,40 @@ pub(super) fn load_program(tracepoint: Tracepoint, probe: Option<&Probe>, shared
             map.reuse_fd(shared.as_fd()).trying(|| "share a BPF map".into())?;
         }
     }
-    object.load().trying(|| format!("load the BPF program of {tracepoint}"))
+    warned(|| format!("load the BPF program of {tracepoint}"), || object.load())
 }
 
 impl Attachment {
     pub(super) fn new(
         tracepoint: Tracepoint,
-        probe: Option<&Probe>,
+        probe: &Probe,
         shared: &Object,
         pid: i32,
         executable: &Path,
     ) -> Result<Self, Error> {
-        let object = load_program(tracepoint, probe, shared)?;
+        let object = load_program(tracepoint, Some(probe), shared)?;
         let name = program_name(tracepoint);
         let action = || format!("attach to {tracepoint} of pid {pid}");
         let absent = || io::Error::from(io::ErrorKind::NotFound);
         let program = object.progs_mut().find(|program| *program.name() == *name).ok_or_else(absent).trying(action)?;
-        let link = program.attach_usdt(pid, executable, tracepoint.context(), tracepoint.event()).trying(action)?;
+        let (context, event) = (tracepoint.context(), tracepoint.event());
+        let link = warned(action, || program.attach_usdt(pid, executable, context, event))?;
         Ok(Self { _link: link, _object: object })
     }
+}
+
+thread_local! {
+    /// The first warning of libbpf in this thread since a call was begun. Those after it come of it.
+    static WARNING: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Characters of a warning that are told: some have a program's whole path.
+const MAX_WARNING: usize = 400;
+
+/// A call into libbpf that gives a number when it fails, and says the reason in a warning.
+fn warned<T>(action: impl FnOnce() -> String, call: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, Error> {
+    WARNING.take();
+    call().map_err(|error| Error::Bpf { action: action(), error, warning: WARNING.take() })
 }
 
 /// libbpf prints to stderr unless told otherwise.
@@ -172,6 +187,10 @@ pub(super) fn route_libbpf_messages() {
     static ONCE: Once = Once::new();
     fn log(level: libbpf_rs::PrintLevel, message: String) {
         let message = message.trim_end();
+        if level == libbpf_rs::PrintLevel::Warn {
+            let line = message.lines().next().unwrap_or_default();
+            WARNING.with_borrow_mut(|it| it.get_or_insert_with(|| line.chars().take(MAX_WARNING).collect()).len());
+        }
         match level {
             // Whatever it warns of comes as an error as well, or is dealt with.
             libbpf_rs::PrintLevel::Warn | libbpf_rs::PrintLevel::Info => tracing::debug!(target: "libbpf", "{message}"),

@@ -19,6 +19,18 @@ pub(super) fn of(probe: &Probe) -> Vec<argument_place> {
     first.arguments.iter().enumerate().map(placed).collect()
 }
 
+/// Whether libbpf understands it, which looks at all arguments of what it attaches to, also at those that are placed here. What
+/// other processors write is left to it.
+pub(crate) fn can_read(argument: &str) -> bool {
+    if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        return true;
+    }
+    let has_known_size = |size: &str| size.parse().is_ok_and(|size: i8| [1, 2, 4, 8].contains(&size.unsigned_abs()));
+    let is_for_libbpf = |operand: &str| cfg!(target_arch = "x86_64") && x86_64::is_for_libbpf(operand);
+    parse(argument).is_some()
+        || argument.split_once('@').is_some_and(|(size, operand)| has_known_size(size) && is_for_libbpf(operand))
+}
+
 /// `-8@-1064(%rbp)`: eight bytes with a sign, that far from where a register points; `4@%esi`: four, in a register; `-4@$5`: a
 /// number. `None` for what is rare, such as several registers.
 fn parse(argument: &str) -> Option<argument_place> {
@@ -95,6 +107,26 @@ mod x86_64 {
         Some(Operand::Memory { word: word(register)?, offset })
     }
 
+    /// What is known to libbpf alone: the sum of several registers, as `8(%rax,%rcx,4)`, and the address of the code itself.
+    pub(super) fn is_for_libbpf(text: &str) -> bool {
+        let is_register = |text: &str| {
+            text.trim().strip_prefix('%').is_some_and(|name| word(name).is_some() || ["rip", "eip"].contains(&name))
+        };
+        let Some((offset, registers)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) else {
+            return is_register(text);
+        };
+        let has_known_offset = offset.is_empty() || offset.parse::<i64>().is_ok();
+        has_known_offset
+            && match registers.split(',').collect::<Vec<_>>()[..] {
+                [base] => is_register(base),
+                [base, index] => is_register(base) && is_register(index),
+                [base, index, scale] => {
+                    is_register(base) && is_register(index) && ["1", "2", "4", "8"].contains(&scale.trim())
+                }
+                _ => false,
+            }
+    }
+
     fn word(name: &str) -> Option<u8> {
         WORDS.iter().position(|names| names.contains(&name)).map(|word| word as u8)
     }
@@ -118,7 +150,8 @@ mod aarch64 {
         if name == "sp" {
             return Some(STACK_POINTER);
         }
-        let number = name.strip_prefix(['x', 'w'])?.parse().ok()?;
+        // libbpf does not know the lower halves, w0 to w30, and refuses to attach for them.
+        let number = name.strip_prefix('x')?.parse().ok()?;
         (number < STACK_POINTER).then_some(number)
     }
 }
@@ -176,7 +209,7 @@ mod tests {
         let (register, memory, constant) = (place::PLACE_REGISTER, place::PLACE_MEMORY, place::PLACE_CONSTANT);
         for (text, expected) in [
             ("x0", Some((register, 0, 0))),
-            ("w30", Some((register, 30, 0))),
+            ("x30", Some((register, 30, 0))),
             ("sp", Some((register, 31, 0))),
             ("[x19, 40]", Some((memory, 19, 40))),
             ("[sp]", Some((memory, 31, 0))),
@@ -185,6 +218,7 @@ mod tests {
             ("5", Some((constant, 0, 5))),
             ("-5", Some((constant, 0, -5))),
             ("x31", None),
+            ("w30", None),
             ("[x1, x2]", None),
             ("[x1", None),
             ("", None),
@@ -208,8 +242,44 @@ mod tests {
 
     #[test]
     #[cfg(target_arch = "x86_64")]
+    fn what_libbpf_understands_can_be_read() {
+        for text in [
+            "8@%rax",
+            "-1@-20(%rbp)",
+            "4@$-7",
+            "8@8(%rax,%rcx,8)",
+            "1@(%rbp,%rax)",
+            "1@-96(%rbp,%rax,1)",
+            "8@%rip",
+            "4@16(%rip)",
+        ] {
+            assert!(can_read(text), "{text}");
+        }
+        for text in [
+            "8@%ah",
+            "8@%xmm0",
+            "16@%rax",
+            "8@symbol+8(%rip)",
+            "8@(%rax,%rcx,3)",
+            "8@(,%rcx,8)",
+            "8@(%rax,%rcx,8,1)",
+            "8@%fs:8(%rax)",
+            "8@$0x10",
+            "8@",
+            "%rax",
+            "",
+        ] {
+            assert!(!can_read(text), "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
     fn what_differs_between_copies_of_the_code_is_left_to_libbpf() {
-        let at = |arguments: &[&str]| Place { address: 0, arguments: arguments.iter().map(|&it| it.into()).collect() };
+        let at = |arguments: &[&str]| Place {
+            arguments: arguments.iter().map(|&it| it.into()).collect(),
+            ..Place::default()
+        };
         let probe = |places| Probe { name: "net:inbound_message".into(), places, semaphore: None };
         let one = of(&probe(vec![at(&["8@%rdi", "4@symbol(%rip)"])]));
         let register = placed(place::PLACE_REGISTER, 14, 0, 8, 0);
