@@ -1,13 +1,21 @@
 //! A Prometheus counter of one's own on the asynchronous stream, without tokio: bytes that peers of each network send and get.
 //! `sudo target/debug/examples/bytes_by_network [PID]` prints it as Prometheus scrapes it when the node has ended.
 
-use std::error::Error;
+use std::{error::Error, process};
 
 use bitcointap::{event::Kind, network::Network, process::Which, tap::Tap};
 use futures_lite::{StreamExt, future};
 use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        // It says what to do.
+        eprintln!("{error}");
+        process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let node = match std::env::args().nth(1) {
         Some(pid) => Which::Pid(pid.parse()?),
         None => Which::default(),

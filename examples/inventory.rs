@@ -1,6 +1,6 @@
 //! Prints what peers announce: `sudo target/debug/examples/inventory [PID]`, until the node ends.
 
-use std::error::Error;
+use std::{error::Error, process};
 
 use bitcointap::{
     event::{
@@ -13,7 +13,15 @@ use bitcointap::{
     tap::Tap,
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        // It says what to do.
+        eprintln!("{error}");
+        process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let node = match std::env::args().nth(1) {
         Some(pid) => Which::Pid(pid.parse()?),
         None => Which::default(),

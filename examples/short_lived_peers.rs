@@ -1,6 +1,6 @@
 //! Alerts on peers that leave within a minute: `sudo target/debug/examples/short_lived_peers [PID]`, until the node ends.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, process, time::Duration};
 
 use bitcointap::{
     event::{Kind, Time, net::Connection},
@@ -12,7 +12,15 @@ use bitcointap::{
 
 const SHORT: Duration = Duration::from_secs(60);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        // It says what to do.
+        eprintln!("{error}");
+        process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let node = match std::env::args().nth(1) {
         Some(pid) => Which::Pid(pid.parse()?),
         None => Which::default(),

@@ -667,9 +667,9 @@ impl PrivilegeArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DropCapabilities {
-    /// All: a next run of the node is not attached to.
+    /// Every one: a next run of the node is not attached to.
     All,
-    /// All but those that finding and attaching to the next run takes.
+    /// Every one but those that it takes to find the next run and attach to it.
     KeepForReattach,
 }
 

@@ -4,7 +4,7 @@
 mod loader;
 mod refusal;
 
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, path::Path};
 
 use object::{
     Endian, Endianness,
@@ -80,7 +80,23 @@ pub(crate) fn start_of_code(path: &Path) -> Result<u64, Error> {
 
 fn open<T>(path: &Path, read: impl FnOnce(&File) -> object::read::Result<T>) -> Result<T, Error> {
     let file = File::open(path).map_err(|error| process::unreadable(path, error))?;
-    read(&file).map_err(|error| Error::NotElf { path: path.to_owned(), problem: error.to_string() })
+    read(&file).map_err(|error| Error::NotElf { path: path.to_owned(), problem: problem(&file, &error) })
+}
+
+/// What is there instead, as far as its first bytes tell.
+fn problem(file: &File, error: &object::read::Error) -> String {
+    if file.metadata().is_ok_and(|it| it.is_dir()) {
+        return "it is a directory: name the program in it".into();
+    }
+    let mut start = [0; 5];
+    // A shorter file begins as nothing that is known.
+    let _ = file.read_exact_at(&mut start, 0);
+    match start {
+        [b'#', b'!', ..] => "it is a script: name the program that it starts".into(),
+        [0x7f, b'E', b'L', b'F', 1] => "it is one of 32 bits".into(),
+        [0x7f, b'E', b'L', b'F', ..] => error.to_string(),
+        _ => "it does not begin as one".into(),
+    }
 }
 
 fn parse(file: &File) -> object::read::Result<Vec<Probe>> {
@@ -192,7 +208,23 @@ mod tests {
     #[test]
     fn what_is_no_program_is_said_to_be_none() {
         let error = read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))).unwrap_err();
-        assert!(error.to_string().contains("Cargo.toml is not a 64-bit ELF program"), "{error}");
+        assert!(
+            error.to_string().ends_with("Cargo.toml is not a 64-bit ELF program: it does not begin as one"),
+            "{error}"
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        for (start, words) in [
+            (&b"#!/bin/sh\n"[..], "it is a script: name the program that it starts"),
+            (b"\x7fELF\x01\x01\x01", "it is one of 32 bits"),
+            (b"", "it does not begin as one"),
+        ] {
+            std::fs::write(&path, start).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("is not a 64-bit ELF program: {words}")), "{error}");
+        }
+        let error = read(directory.path()).unwrap_err().to_string();
+        assert!(error.ends_with("it is a directory: name the program in it"), "{error}");
         let own = read(&std::env::current_exe().unwrap()).unwrap();
         assert!(own.iter().all(|probe| probe.tracepoint().is_none()));
     }

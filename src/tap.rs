@@ -227,7 +227,7 @@ impl Stopper {
 
 /// Attached to the tracepoints of a running node. Detaches when dropped.
 pub struct Tap {
-    attachments: Vec<(Tracepoint, Attachment)>,
+    attachments: Attachments,
     failures: Vec<(Tracepoint, Error)>,
     unverified: Option<Error>,
     ring: RingBuffer<'static>,
@@ -548,9 +548,11 @@ impl Drop for Tap {
     }
 }
 
+type Attachments = Vec<(Tracepoint, Attachment)>;
+
 /// The thread that detaches from runs that have ended. One for all of them, since glibc gives each thread of several memory of
 /// its own, and keeps that.
-static LETS_GO: LazyLock<Option<SyncSender<Vec<(Tracepoint, Attachment)>>>> = LazyLock::new(|| {
+static LETS_GO: LazyLock<Option<SyncSender<Attachments>>> = LazyLock::new(|| {
     let (sender, runs) = mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("detach".into()).spawn(move || {
         for attachments in runs {

@@ -336,6 +336,41 @@ fn a_closed_pipe_is_a_clean_end() {
     assert!(line.starts_with("{\"timestamp\":"));
     let status = tap.wait();
     assert_eq!(status.code(), Some(0), "{}", tap.log);
+    assert!(!tap.log.contains("were not written"), "its reader wanted no more: {}", tap.log);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_told_with_what_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().display();
+    for option in ["record", "tap --pcap"] {
+        let words = failure(&output(&format!("{option} {path}")));
+        assert_eq!(words, format!("{path} is a directory: name a file in it"));
+        let words = failure(&output(&format!("{option} {path}/no/f")));
+        let expected =
+            format!("cannot create {path}/no/f: No such file or directory (os error 2); its directory must be there");
+        assert_eq!(words, expected);
+    }
+    let words = failure(&output(&format!("tap --json {path}")));
+    assert_eq!(words, format!("cannot open {path} for JSON lines: it is a directory: name a file in it"));
+    let words = failure(&output(&format!("tap --json unix:{path}/{}", "x".repeat(108))));
+    assert!(words.ends_with("for JSON lines: the path of a socket has at most 107 bytes"), "{words}");
+    let words = failure(&output(&format!("export --web.config.file {path} --web.listen-address 127.0.0.1:0")));
+    assert_eq!(words, format!("the web configuration {path}: cannot be read: it is a directory"));
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let probes = format!("probes --bitcoind {}", program("simnode-v31").display());
+    let words = failure(&bitcointap(&probes).stdout(full()).output().unwrap());
+    assert_eq!(words, "cannot write to standard output: No space left on device (os error 28)");
+}
+
+#[test]
+fn packets_that_are_not_written_are_not_called_lines() {
+    let mut node = Simnode::start("v31", "--rate 2000");
+    node.fire();
+    let mut tap = bitcointap(&format!("tap --pid {} --log.level warn --pcap -", node.pid()));
+    let output = tap.stdout(OpenOptions::new().write(true).open("/dev/full").unwrap()).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("some events were not written as packets") && !log.contains("JSON"), "{log}");
 }
 
 #[test]

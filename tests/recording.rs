@@ -318,7 +318,7 @@ fn kind(line: &str) -> String {
 #[test]
 fn a_recording_without_the_chosen_events_is_warned_of() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, _) = recorded(&directory, "");
+    let (path, _) = recorded(&directory, "--not-events utxocache");
     let warned = |events: &str| {
         let (_, log, success) = lines(&format!("tap --replay {path} --speed max --events {events}"));
         assert!(success, "{log}");

@@ -75,28 +75,28 @@ impl Cause {
 
     fn words(self) -> &'static str {
         match self {
-            Self::NoCertificate => "refused: it shows no certificate, which client_auth_type asks for",
-            Self::Expired => "refused: its certificate has expired",
-            Self::NotYetValid => "refused: its certificate is not valid yet; do the clocks agree?",
+            Self::NoCertificate => "was refused: it shows no certificate, which client_auth_type asks for",
+            Self::Expired => "was refused: its certificate has expired",
+            Self::NotYetValid => "was refused: its certificate is not valid yet; do the clocks agree?",
             Self::UnknownIssuer => {
-                "refused: its certificate leads to no authority in client_ca; does it send those in between?"
+                "was refused: its certificate leads to no authority in client_ca; does it send those in between?"
             }
-            Self::Name => "refused: its certificate has none of the names in client_allowed_sans",
-            Self::Purpose => "refused: its certificate is not for clients (extendedKeyUsage without clientAuth)",
-            Self::Old => "refused: its certificate is of X.509 version 1 or 2, and TLS here takes version 3",
+            Self::Name => "was refused: its certificate has none of the names in client_allowed_sans",
+            Self::Purpose => "was refused: its certificate is not for clients (extendedKeyUsage without clientAuth)",
+            Self::Old => "was refused: its certificate is of X.509 version 1 or 2, and TLS here takes version 3",
             Self::Authority => {
-                "refused: its certificate is an authority's (CA:TRUE), and it takes one that such signed"
+                "was refused: its certificate is that of an authority (CA:TRUE), and a client takes one that such has signed"
             }
             Self::Algorithm => {
-                "refused: its certificate has a signature that TLS here does not verify, but ECDSA on P-256 and P-384, \
+                "was refused: its certificate has a signature that TLS here does not verify, but ECDSA on P-256 and P-384, \
                  Ed25519, RSA of 2048 to 8192 bits"
             }
-            Self::Signature => "refused: a signature of its certificate, or by the certificate's key, is wrong",
-            Self::OtherCertificate => "refused: its certificate cannot be verified",
-            Self::OurExpired => "does not take this server's certificate: it has expired, the client says",
-            Self::OurUnknown => "does not take this server's certificate: it does not know who signed it",
+            Self::Signature => "was refused: a signature of its certificate, or by the key of that, is wrong",
+            Self::OtherCertificate => "was refused: its certificate cannot be verified",
+            Self::OurExpired => "does not take the certificate of this server: it has expired, the client says",
+            Self::OurUnknown => "does not take the certificate of this server: it does not know who signed it",
             Self::OurRefused => {
-                "does not take this server's certificate: does it trust who signed it, and ask for its name?"
+                "does not take the certificate of this server: does it trust who signed it, and ask for its name?"
             }
             Self::NothingInCommon => {
                 "has no version, cipher suite or key exchange of TLS in common with this server: see min_version, \

@@ -94,8 +94,8 @@ impl Listener {
             Address::Unix(path) => bind_file(path),
         };
         bound.map_err(|error| {
-            let hint = hint(address, error.kind());
-            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{hint}"))
+            let words = words(address, &error);
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {words}"))
         })
     }
 
@@ -146,17 +146,19 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// What may be the cause, where the system's words do not tell it.
-fn hint(address: &Address, error: io::ErrorKind) -> &'static str {
-    match (address, error) {
+/// With the cause, where the system's words do not tell it.
+fn words(address: &Address, error: &io::Error) -> String {
+    let hint = match (address, error.kind()) {
+        // The system's words name a constant.
+        (Address::Unix(_), io::ErrorKind::InvalidInput) => return "the path of a socket has at most 107 bytes".into(),
+        (Address::Unix(_), io::ErrorKind::NotFound) => "; its directory must be there",
         (Address::Tcp(_) | Address::Everywhere(_), io::ErrorKind::PermissionDenied) => {
             "; ports below 1024 take root or CAP_NET_BIND_SERVICE"
         }
         (Address::Tcp(_), io::ErrorKind::AddrNotAvailable) => "; this machine does not have that address",
-        (Address::Unix(_), io::ErrorKind::NotFound) => "; its directory must be there",
-        (Address::Unix(_), io::ErrorKind::InvalidInput) => "; the path of a socket has at most 107 bytes",
         _ => "",
-    }
+    };
+    format!("{error}{hint}")
 }
 
 /// One socket for both families, whatever the system's `net.ipv6.bindv6only` says; on a machine without IPv6, for IPv4.
@@ -314,7 +316,7 @@ mod tests {
         let error = |path: &str| Listener::bind(&unix(&directory.path().join(path))).unwrap_err().to_string();
         assert!(error("no/where").ends_with("; its directory must be there"), "{}", error("no/where"));
         let long = "x".repeat(108);
-        assert!(error(&long).ends_with("; the path of a socket has at most 107 bytes"), "{}", error(&long));
+        assert!(error(&long).ends_with(": the path of a socket has at most 107 bytes"), "{}", error(&long));
         // TEST-NET-1, which no machine has.
         let error = Listener::bind(&"192.0.2.1:0".parse().unwrap()).unwrap_err().to_string();
         assert!(error.ends_with("; this machine does not have that address"), "{error}");
