@@ -78,4 +78,4 @@ setup:
 
 format:
 	$(CARGO) fmt --all
-	clang-format -i bpf/*.h bpf/*.c bench/bpf/*.c simnode/*.c
+	clang-format -i bpf/*.h bpf/*.c bench/bpf/*.c simnode/*.c tests/*/*.c

@@ -1,6 +1,6 @@
-// A node whose tracepoints stand where others do not. In: a line on standard input. Out: as JSON, how often utxocache:flush
-// fired, and how many of the sums were wrong that two functions have computed, which keep their summands below the stack
-// pointer as functions may that call no other one.
+// A node whose tracepoints stand where others do not. In: a line on standard input. Out: as JSON, how often
+// utxocache:flush fired, and how many of the sums were wrong that two functions have computed, which keep their
+// summands below the stack pointer as functions may that call no other one.
 
 #include <stdio.h>
 #include <unistd.h>
@@ -26,8 +26,7 @@
 #define SUM(function, site)                                                                                            \
 	long function(long, long);                                                                                     \
 	__asm__(".text\n"                                                                                              \
-		".globl " #function "\n"                                                                               \
-		#function ":\n"                                                                                        \
+		".globl " #function "\n" #function ":\n"                                                               \
 		"movq %rdi, -8(%rsp)\n"                                                                                \
 		"movq %rsi, -16(%rsp)\n" site "movq -8(%rsp), %rax\n"                                                  \
 		"addq -16(%rsp), %rax\n"                                                                               \
@@ -38,11 +37,12 @@ SUM(sum_at_a_long_nop, SITE(NOP5, "mempool", "removed", "8@$0 8@$0 -4@$1 -8@$2 8
 
 // One with an argument in the second byte of a register, and one that stands nowhere.
 __asm__(".text\n" SITE("nop\n ret\n", "mempool", "replaced", "8@%rdi -4@%esi -8@%ah 8@%rcx 8@%r8 -4@%r9d -8@%rax")
-	NOTE("0x7fff00000000", "mempool", "rejected", "8@%rdi 8@%rsi"));
+		NOTE("0x7fff00000000", "mempool", "rejected", "8@%rdi 8@%rsi"));
 
 static void flush(void)
 {
-	__asm__ volatile(SITE("nop\n", "utxocache", "flush", "-8@$1 4@$2 8@$3 8@$4 1@$1") "xorl %%eax, %%eax" ::: "eax");
+	__asm__ volatile(SITE("nop\n", "utxocache", "flush", "-8@$1 4@$2 8@$3 8@$4 1@$1") "xorl %%eax, %%eax" ::
+				 : "eax");
 }
 
 int main(void)
