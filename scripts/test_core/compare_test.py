@@ -3,9 +3,10 @@
 import json
 import unittest
 
-from compare import Said, Told, compare
+from compare import LINES, Said, Told, compare
 
 TIME = 1_800_000_000
+ALL = {tracepoint for line in LINES.values() for tracepoint in line.tracepoints}
 
 
 def message(second, inbound, peer, command, size, kind="Ping"):
@@ -57,7 +58,7 @@ PEER = {
 
 def differences(told=TOLD, said=SAID, **peer):
     answer = {"pid": 1, "time": TIME + 10, "peers": [PEER | peer]}
-    result = compare(Told(told), Said(said), [answer])
+    result = compare(Told(told), Said(said), [answer], ALL)
     return [words.split(": ")[0] for words in result.differences]
 
 
@@ -69,7 +70,7 @@ def without(lines, *part):
 
 class Compared(unittest.TestCase):
     def test_what_agrees(self):
-        result = compare(Told(TOLD), Said(SAID), [{"time": TIME + 10, "peers": [PEER]}])
+        result = compare(Told(TOLD), Said(SAID), [{"time": TIME + 10, "peers": [PEER]}], ALL)
         self.assertEqual(result.differences, [])
         expected = {"events": 9, "messages": 5, "bytes": 124, "lines": 3, "blocks": 1, "undecodable": 1, "peers": 1, "lost": 0}
         self.assertEqual(dict(result.counts), expected)
@@ -100,6 +101,11 @@ class Compared(unittest.TestCase):
         self.assertNotEqual(differences(told=fewer + [lost("validation:block_connected", 2)]), [])
         self.assertEqual(differences(told=TOLD + [lost("mempool:removed", 1)]), [], "one in a block")
 
+    def test_what_a_release_cannot_tell_is_not_compared(self):
+        older = ALL - {"net:closed_connection"}
+        result = compare(Told(without(TOLD, "Closed")), Said(SAID), [], older)
+        self.assertEqual((result.differences, result.counts["lines"]), ([], 2))
+
     def test_a_node_that_is_killed_stops_at_any_place(self):
         killed = SAID[:-1]
         self.assertEqual(differences(said=without(killed, " sy "), bytesrecv_per_msg=PEER["bytesrecv_per_msg"]), [])
@@ -124,6 +130,8 @@ class Compared(unittest.TestCase):
         self.assertNotIn(undecodable, differences(told=unlike), "not judged where messages are missing")
         sent = [message(1, False, 0, "verack", 0, "Undecodable") if '"verack"' in told else told for told in TOLD]
         self.assertEqual(differences(told=sent), ["undecodable, though the node sent it"])
+        by_call = [line("[net] sending verack (0 bytes) peer=0", "http.01") if "verack" in said else said for said in SAID]
+        self.assertEqual(differences(told=sent, said=by_call), [])
 
     def test_what_getpeerinfo_counts(self):
         for received in ({"version": 124, "ping": 65}, {"version": 124, "ping": 64, "*other*": 61}, {"ping": 65, "*other*": 61}):

@@ -20,15 +20,20 @@ def counts(peers):
     return [(peer["id"], peer["bytesrecv_per_msg"], peer["bytessent_per_msg"]) for peer in peers]
 
 
+def rpc_of(node):
+    """By its name in newer releases of Bitcoin Core, and in older ones."""
+    return node.__dict__.get("_rpc") or node.__dict__.get("rpc")
+
+
 def ask(node):
-    """What a node counted, and at which time; nothing if its counts do not come to rest."""
-    before = node._rpc.getpeerinfo()
+    """What a node counted, and at which time; nothing if nobody is connected."""
+    before = rpc_of(node).getpeerinfo()
     for _ in range(TRIES):
         if not before:
             return None
         start = time.time()
         time.sleep(QUIET)
-        peers = node._rpc.getpeerinfo()
+        peers = rpc_of(node).getpeerinfo()
         if counts(peers) == counts(before):
             return {"pid": node.process.pid, "time": start + QUIET / 2, "peers": peers}
         before = peers
@@ -39,7 +44,7 @@ def asking_first(stop):
     def stop_node(self, *args, **kwargs):
         answer = None
         try:
-            if self.running and self._rpc is not None:
+            if self.running and rpc_of(self) is not None:
                 answer = ask(self)
         except Exception as error:  # Tests break connections and forbid calls; what it is then for is theirs.
             print(f"getpeerinfo: {error!r}")
