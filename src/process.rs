@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use procfs::process::Process;
+use procfs::process::{Process, Stat};
 
 pub use self::data_directory::Chain;
 pub(crate) use self::data_directory::DataDirectory;
@@ -99,6 +99,7 @@ pub struct Node {
     /// Clock ticks from the machine's start to its own, which with its pid tell it from every other process.
     pub(crate) started: u64,
     pub(crate) data: DataDirectory,
+    pub(crate) image: Image,
     /// Its program's file, by device and inode; unknown where it cannot be read.
     pub(crate) file: Option<(u64, u64)>,
 }
@@ -123,8 +124,12 @@ impl Node {
     /// have become another program.
     pub fn still_runs(&self) -> bool {
         let Ok(process) = Process::new(self.pid) else { return false };
-        let same_process = process.stat().is_ok_and(|stat| stat.starttime == self.started);
-        same_process && process.is_alive() && self.still_has_file(file_id(&self.executable()))
+        let Ok(stat) = process.stat() else { return false };
+        // A file that is changed on an overlay file system may then have another number.
+        let same_image = || Image::of(&stat) == self.image;
+        stat.starttime == self.started
+            && process.is_alive()
+            && (self.still_has_file(file_id(&self.executable())) || same_image())
     }
 
     /// Whether it is this one, or the folder of its chain in this one, by a path of ours or one of its own, as in a container.
@@ -147,6 +152,16 @@ impl Node {
             // Once capabilities are dropped, that of another user is out of reach.
             Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
         }
+    }
+}
+
+/// What becomes another when a process becomes another program: where its code begins, which is chosen at random then, and its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Image(u64, String);
+
+impl Image {
+    fn of(stat: &Stat) -> Self {
+        Self(stat.startcode, stat.comm.clone())
     }
 }
 
@@ -286,7 +301,8 @@ fn describe(process: &Process) -> procfs::ProcResult<Node> {
     let pid = process.pid();
     let data = DataDirectory::of(process);
     let (started, file) = (stat.starttime, file_id(&executable(pid)).ok());
-    Ok(Node { pid, program, start_time, started, data, file })
+    let image = Image::of(&stat);
+    Ok(Node { pid, program, start_time, started, data, image, file })
 }
 
 /// The seconds of a start time in clock ticks. In a time namespace that counts from after the start they are below zero, which
@@ -339,7 +355,10 @@ mod tests {
         assert!((-2.0..3600.0).contains(&age), "started {age} s ago");
         assert!(node.still_runs());
         assert!(!Node { started: node.started + 1, ..node.clone() }.still_runs(), "another process of this pid");
-        assert!(!Node { file: Some((0, 0)), ..node.clone() }.still_runs(), "another program");
+        let other_file = Node { file: Some((0, 0)), ..node.clone() };
+        assert!(other_file.still_runs(), "its file was copied");
+        let image = Image(node.image.0 + 4096, node.image.1.clone());
+        assert!(!Node { image, ..other_file }.still_runs(), "another program");
         assert!(node.still_has_file(Err(io::ErrorKind::PermissionDenied.into())));
         assert!(!node.still_has_file(Err(io::ErrorKind::NotFound.into())));
 

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::Duration,
 };
 
 use bitcointap::{Error, process::Which, tap::Tap};
@@ -104,6 +105,23 @@ fn a_program_whose_file_was_changed_on_an_overlay_is_tapped_all_the_same() {
     fs::remove_file(removed.file()).unwrap();
     removed.assert_all_is_counted("removed");
     Overlaid::start("simnode-v31", SeenBy::Nobody).assert_all_is_counted("unchanged");
+}
+
+#[test]
+fn a_node_whose_file_is_changed_while_it_is_tapped_goes_on_to_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = directory.path().join("pid");
+    // The copy is on another file system, with numbers of its own.
+    let mut node = Overlaid::start("simnode-v31", SeenBy::Node);
+    fs::write(&pid_file, node.node.pid().to_string()).unwrap();
+    let exporter = Exporter::start(&format!("--events all --pid-file {}", pid_file.display()));
+    node.chmod();
+    // Longer than it takes to look again.
+    thread::sleep(Duration::from_millis(2500));
+    node.node.fire();
+    exporter.settled_events(&node.node.read_tally());
+    assert_eq!(exporter.scrape().sum("attachments_total", &[]), 1.0);
+    exporter.stop();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     privileges::Capabilities,
     probes::{Place, Probe, READABLE},
-    process::{DataDirectory, Node},
+    process::{DataDirectory, Image, Node},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -69,6 +69,7 @@ fn good_target() -> Target {
         start_time: 0.0,
         started: 0,
         data: DataDirectory { directory: Some("/data".into()), ..DataDirectory::default() },
+        image: Image::default(),
         file: None,
     };
     Target {
