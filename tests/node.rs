@@ -36,8 +36,10 @@ pub struct Simnode {
 
 /// A folder that any user may use.
 fn open_directory() -> TempDir {
-    let open = fs::Permissions::from_mode(0o777);
-    tempfile::Builder::new().permissions(open).tempdir().expect("a directory can be made")
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    // Afterwards: the mask of this process does not count then.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
+    directory
 }
 
 impl Simnode {
