@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
+use rustix::fs::{FlockOperation, fcntl_lock};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,15 +33,40 @@ pub fn own_program(directory: &TempDir) -> PathBuf {
 /// A simulated node that waits for the word to fire.
 pub struct Simnode {
     child: Child,
-    _data_directory: TempDir,
+    _data_directory: Option<TempDir>,
 }
 
-/// A folder that any user may use.
-fn open_directory() -> TempDir {
-    let directory = tempfile::tempdir().expect("a directory can be made");
+/// A data directory for a node that a command starts, which any user may use. Of a program that a test has for itself it lies
+/// beside that, and is the same one when the node is started again.
+fn data_directory(command: &Command) -> (PathBuf, Option<TempDir>) {
+    let words = [command.get_program()].into_iter().chain(command.get_args()).map(Path::new);
+    let is_program = |path: &Path| path.file_name().is_some_and(|name| name == "bitcoind" || name == "simnode-v31");
+    let own = words.into_iter().find(|path| path.starts_with(env::temp_dir()) && is_program(path) && path.is_file());
+    let beside = |own: &Path| {
+        let number = |number: u32| own.with_file_name(format!("data-{number}"));
+        (0..).map(number).find(|path| make_open(path) && is_free(path)).expect("one is free")
+    };
+    match own {
+        Some(own) => (beside(own), None),
+        None => {
+            let directory = tempfile::tempdir().expect("a directory can be made");
+            make_open(directory.path());
+            (directory.path().to_owned(), Some(directory))
+        }
+    }
+}
+
+fn make_open(path: &Path) -> bool {
+    fs::create_dir_all(path).expect("it can be made");
     // Afterwards: the mask of this process does not count then.
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
-    directory
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).is_ok()
+}
+
+/// Whether no node has it locked.
+fn is_free(directory: &Path) -> bool {
+    let lock = File::options().append(true).create(true).open(directory.join(".lock")).expect("it can be opened");
+    lock.set_permissions(fs::Permissions::from_mode(0o666)).expect("it is ours");
+    fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 impl Simnode {
@@ -53,10 +80,12 @@ impl Simnode {
 
     /// A command that becomes, or starts, a simulated node, and passes on a last argument.
     pub fn start_command(command: &mut Command) -> Self {
-        let data_directory = open_directory();
+        let mut data_directory = None;
         if !command.get_args().any(|argument| argument == "--datadir") {
             // Its lock is what a node is known by.
-            command.arg("--datadir").arg(data_directory.path());
+            let (path, guard) = self::data_directory(command);
+            command.arg("--datadir").arg(path);
+            data_directory = guard;
         }
         command.arg("--wait").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = eventually("simnode starts", || match command.spawn() {
