@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # Attaching takes privileges; as root no sudo is used. Only what runs needs it, not what builds.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
+# Most tests wait for most of their time.
+TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
 .PHONY: demo test bench fuzz soak test-kernels test-core build install setup format
@@ -24,7 +26,7 @@ test:
 	scripts/fuzz 5 --dev
 	$(CARGO) build --workspace --bins --locked
 	@[ -z '$(SUDO)' ] || echo 'sudo is needed to attach to tracepoints'
-	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') $(CARGO) test --workspace --locked
+	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
 
 # What bitcointap costs the node and the machine: a table of figures of one run, and what each step of an event takes. Some minutes.
 bench: setup
@@ -38,12 +40,13 @@ fuzz:
 	@scripts/setup test
 	scripts/fuzz $(SECONDS)
 
-# An hour of traffic, churn, readers and restarts of the node, with what bitcointap then holds.
+# An hour of traffic, churn, readers and restarts of the node, with what bitcointap then holds; how soon it ends; hundreds of restarts.
+# One after another, as how soon it ends is for a quiet machine.
 SOAK_SECONDS ?= 3600
 soak: setup
 	$(CARGO) build --release --workspace --bins --locked
 	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') SOAK_SECONDS=$(SOAK_SECONDS) \
-		$(CARGO) test --release --locked --test integration soak:: -- --nocapture
+		$(CARGO) test --release --locked --test integration soak:: -- --nocapture --test-threads 1
 
 # On other kernels, in qemu: the oldest that is supported, the newest of Debian, and one between; with TARGET=aarch64-unknown-linux-gnu on
 # those of another processor, for which this machine can then build.

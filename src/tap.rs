@@ -225,6 +225,8 @@ impl Stopper {
     }
 }
 
+type Attachments = Vec<(Tracepoint, Attachment)>;
+
 /// Attached to the tracepoints of a running node. Detaches when dropped.
 pub struct Tap {
     attachments: Attachments,
@@ -547,8 +549,6 @@ impl Drop for Tap {
         self.detach();
     }
 }
-
-type Attachments = Vec<(Tracepoint, Attachment)>;
 
 /// The thread that detaches from runs that have ended. One for all of them, since glibc gives each thread of several memory of
 /// its own, and keeps that.

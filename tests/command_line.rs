@@ -485,13 +485,17 @@ fn a_thread_is_no_process() {
 #[test]
 fn a_duration_ends_though_nobody_reads() {
     let mut node = Simnode::start("v31", "--scenario mix --rate 20000");
-    let mut command = bitcointap(&format!("tap --pid {} --duration 3 --events all", node.pid()));
-    command.stdout(Stdio::piped());
-    let mut tap = Attached::spawn(command);
     node.fire();
-    let status = tap.wait();
-    assert!(status.success(), "{}", tap.log);
-    assert!(tap.log.contains("some events were not written as JSON lines"), "{}", tap.log);
+    // Attaching is a part of it, and takes long on a machine that is busy: then nothing is left to be written.
+    let are_lost = [3, 9, 27, 81].into_iter().any(|seconds| {
+        let mut command = bitcointap(&format!("tap --pid {} --duration {seconds} --events all", node.pid()));
+        command.stdout(Stdio::piped());
+        let mut tap = Attached::spawn(command);
+        let status = tap.wait();
+        assert!(status.success(), "{}", tap.log);
+        tap.log.contains("some events were not written as JSON lines")
+    });
+    assert!(are_lost);
 
     // Longer than any clock goes, but a number of seconds.
     let output = output(&format!("tap --pid {} --duration 1e19 --count 1", node.pid()));

@@ -64,7 +64,7 @@ fn rotation_keeps_each_line_once() {
     let exporter = Exporter::start(&format!("--pid {} --events all {rotation}", node.pid()));
     node.fire();
     let fired: u64 = node.tally().tracepoints().values().sum();
-    exporter.last_scrape();
+    exporter.last_line("file");
     exporter.stop();
 
     let files = files(&path);
@@ -142,7 +142,7 @@ fn a_disk_that_was_full_is_written_to_again() {
     exporter.process.read_log_until("JSON lines are written to", 1);
     node.signal(Signal::TERM);
     let fired: u64 = node.tally().tracepoints().values().sum();
-    let metrics = exporter.last_scrape();
+    let metrics = exporter.last_line("file");
     assert_eq!(metrics.sum("events_total", &[]), fired as f64);
     let log = exporter.stop();
 
@@ -183,6 +183,8 @@ fn a_file_that_others_rename_or_whose_directory_goes_is_made_anew() {
     thread::sleep(Duration::from_secs(2));
     fs::create_dir(&inner).unwrap();
     eventually("lines in a new directory", has_lines);
+    drop(node);
+    exporter.last_line("file");
     let log = exporter.stop();
     assert_eq!(log.matches("No such file or directory").count(), 1, "{log}");
     let files = ["renamed", "gone/events.ndjson", "inner/events.ndjson"];

@@ -35,7 +35,7 @@ fn assert_accounted(tally: &Tally, exporter: Exporter, json: &str) -> (f64, Stri
         let counted = sum("event_delay_seconds_count") + sum("events_filtered_total") + sum("events_lost_total");
         (counted == sum("events_total") && sum("up") == 0.0).then_some(())
     });
-    let metrics = exporter.scrape();
+    let metrics = exporter.last_line("file");
     let log = exporter.stop();
     let (told, events) = told(&fs::read_to_string(json).unwrap());
     let fired = tally.tracepoints();

@@ -211,7 +211,7 @@ fn a_long_run_with_restarts_loses_nothing_and_grows_in_nothing() {
         }
     });
 
-    let lost = exporter.last_scrape().sum("events_lost_total", &[]);
+    let lost = exporter.last_line("socket").sum("events_lost_total", &[]);
     let held = eventually("as many threads as before", || {
         Some(Held::at_rest(&exporter, descriptors)).filter(|held| held.threads <= before.threads)
     });

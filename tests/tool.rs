@@ -138,12 +138,11 @@ pub fn memory(pid: u32) -> u64 {
 
 /// Whether none of its threads has anything to do.
 fn is_idle(pid: u32) -> bool {
-    let mut states = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").map(|task| {
+    fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").all(|task| {
         let stat = fs::read_to_string(task.expect("it runs").path().join("stat")).unwrap_or_default();
         // Behind the name, which may have brackets.
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
-    });
-    states.all(|is_asleep| is_asleep)
+    })
 }
 
 /// What the status of a process says in KiB.
