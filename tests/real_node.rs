@@ -29,6 +29,12 @@ fn executable() -> Option<PathBuf> {
     found
 }
 
+/// Releases before v26 do not, and refuse the option.
+fn knows_v2_transport(executable: &Path) -> bool {
+    let help = Command::new(executable).arg("-help").output().expect("bitcoind tells its options");
+    String::from_utf8_lossy(&help.stdout).contains("-v2transport")
+}
+
 fn start(executable: &Path) -> BitcoinD {
     start_with(executable, &[])
 }
@@ -36,7 +42,10 @@ fn start(executable: &Path) -> BitcoinD {
 fn start_with(executable: &Path, arguments: &[&str]) -> BitcoinD {
     let mut conf = Conf::default();
     // The node counts bytes with the header of the transport's first version only.
-    conf.args = vec!["-regtest", "-fallbackfee=0.0001", "-v2transport=0", "-debug=cmpctblock"];
+    conf.args = vec!["-regtest", "-fallbackfee=0.0001", "-debug=cmpctblock"];
+    if knows_v2_transport(executable) {
+        conf.args.push("-v2transport=0");
+    }
     conf.args.extend(arguments);
     conf.p2p = P2P::Yes;
     // Created below, since the typed call of one release does not understand another's answer.

@@ -7,6 +7,7 @@ The rules, by Bitcoin Core's sources (net.cpp, net_processing.cpp, validation.cp
 
 - Each message has one line in the log, beside its tracepoint, with its command, bytes and peer. What the transport refuses (a wrong
   magic, checksum, size or command) has neither. One thread takes up all that peers send, so that these are in order.
+  Up to v24, a compact block that was made whole without asking is processed as an empty `blocktxn`, which has a line but was never sent.
 - The lines of LINES stand beside one tracepoint each. Blocks: "Index writing" is said for each block that ConnectBlock takes, so also
   for those of verifychain, of a reorganisation, of reindexing and of the chainstate in the background, as the tracepoint fires.
 - getpeerinfo counts bytes when they come from or go to the socket, with the header; messages that are refused as `*other*`.
@@ -32,6 +33,8 @@ OTHER = "*other*"
 MESSAGE = re.compile(r"\[net(?::\w+)?\] (received: |sending )(.*) \((\d+) bytes\) peer=(\d+)$")
 REJECTED = re.compile(r"\[net(?::\w+)?\] (?:Header error: (?:Wrong checksum|Invalid message type) \(.*, (\d+) bytes\)"
                       r"|V2 transport error: invalid message type \((\d+) bytes contents\)).*, peer=(\d+)$")
+VERSION = re.compile(r"\] Bitcoin Core version v(\d+)")
+EMPTY_BLOCKTXN = 33
 # What stands in the log beside tracepoints, and whether for all of their events. All of v24 to v31.
 Line = collections.namedtuple("Line", "tracepoints pattern of_all", defaults=[True])
 LINES = {
@@ -126,6 +129,8 @@ class Said:
         self.messages = []  # (inbound, peer, command, size)
         self.refusals = []  # for each inbound message, whether something was said against it before the next one
         self.taken_up = None  # the peer of the last one
+        self.last_inbound = None
+        self.version = None  # the major one
         self.of_users = set()  # outbound messages that a call has sent
         self.rejected = collections.defaultdict(list)  # by peer, the bytes of which its transport refused, without a header
         self.lines = collections.Counter()  # by the names of LINES
@@ -137,13 +142,20 @@ class Said:
         if found := MESSAGE.search(line):
             way, command, size, peer = found.groups()
             inbound = way == "received: "
-            self.messages.append((inbound, int(peer), command, int(size)))
+            message = (inbound, int(peer), command, int(size))
+            if inbound and self.is_made_up(message):
+                self.last_inbound = None  # Once for each.
+                return
+            self.messages.append(message)
             if inbound:
+                self.last_inbound = message
                 self.refusals.append(False)
                 self.taken_up = peer
             elif CALL.search(line):
                 self.of_users.add(self.messages[-1])
             return
+        if self.version is None and (found := VERSION.search(line)):
+            self.version = int(found[1])
         found = REFUSED.search(line)
         if found and self.refusals and (found[1] or found[2] or self.taken_up) == self.taken_up:
             self.refusals[-1] = True
@@ -153,6 +165,11 @@ class Said:
             if pattern.search(line):
                 self.lines[name] += 1
         self.ended = self.ended or line.endswith(("Shutdown done", "Shutdown: done"))
+
+    def is_made_up(self, message):
+        """Whether an inbound message is what the node makes of the compact block before it."""
+        of_block = self.last_inbound is not None and self.last_inbound[1:3] == (message[1], "cmpctblock")
+        return self.version is not None and self.version <= 24 and of_block and message[2:] == ("blocktxn", EMPTY_BLOCKTXN)
 
 
 def key(message):

@@ -106,6 +106,22 @@ class Compared(unittest.TestCase):
         result = compare(Told(without(TOLD, "Closed")), Said(SAID), [], older)
         self.assertEqual((result.differences, result.counts["lines"]), ([], 2))
 
+    def test_a_blocktxn_that_older_releases_make_up(self):
+        told = [message(1, True, 0, "cmpctblock", 90, "CompactBlock")]
+        blocktxn = line("[net] received: blocktxn (33 bytes) peer=0")
+
+        def differences(version, *after):
+            first = [line(f"Bitcoin Core version v{version}.99.0-0123 (release build)", "init")]
+            said = [*first, line("[net] received: cmpctblock (90 bytes) peer=0"), *after, SAID[-1]]
+            return len(compare(Told(told), Said(said), [], ALL).differences)
+
+        self.assertEqual(differences(24, blocktxn), 0)
+        self.assertEqual(differences(24), 0)
+        self.assertEqual(differences(24, blocktxn, blocktxn), 1)
+        self.assertEqual(differences(25, blocktxn), 1)
+        self.assertEqual(differences(24, line("[net] received: blocktxn (34 bytes) peer=0")), 1)
+        self.assertEqual(differences(24, line("[net] received: blocktxn (33 bytes) peer=1")), 1)
+
     def test_a_node_that_is_killed_stops_at_any_place(self):
         killed = SAID[:-1]
         self.assertEqual(differences(said=without(killed, " sy "), bytesrecv_per_msg=PEER["bytesrecv_per_msg"]), [])
