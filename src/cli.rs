@@ -981,7 +981,7 @@ mod tests {
             ("--replay f --speed 10x", "a number above 0, such as 10 or 0.5, or max"),
             ("--peer x", "such as 17"),
             ("--command inv,", "such as inv"),
-            ("--address 1.2.3", "(192.0.2.1)"),
+            ("--address 1.2.3", "(192.0.2.1:8333, [2001:db8::1]:8333)"),
             ("--events nett", "for example mempool:added"),
             ("--json unix:", "must be FILE, - or unix:PATH"),
         ] {

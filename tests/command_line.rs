@@ -50,20 +50,22 @@ fn no_node_runs() {
 fn the_node_that_runs_is_found_and_several_are_listed() {
     let directory = tempfile::tempdir().unwrap();
     let bitcoind = named(directory.path(), "bitcoind");
+    // Until it has the lock by which it is known.
     let start = format!(
-        "HOME=/home/satoshi {0} --rate 1000 2>/dev/null >/dev/null &
-         until [ /proc/$!/exe -ef {0} ]; do sleep 0.01; done; export RUST_BACKTRACE=1;",
-        bitcoind.display()
+        "n=$((n + 1)); {0} --rate 1000 --datadir {1}/data-$n 2>/dev/null >/dev/null &
+         until grep -q \" $! \" /proc/locks; do sleep 0.01; done; export RUST_BACKTRACE=1;",
+        bitcoind.display(),
+        directory.path().display()
     );
     let one = alone(&format!("{start} $BITCOINTAP --count 2"));
     assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
     assert_eq!(one.stdout.iter().filter(|&&byte| byte == b'\n').count(), 2);
 
     let words = failure(&alone(&format!("{start} {start} $BITCOINTAP")));
-    assert!(words.starts_with("2 nodes are running, choose one by --pid: pid "), "{words}");
+    assert!(words.starts_with("2 nodes run, choose one by --datadir or --pid: pid "), "{words}");
     let program = bitcoind.display().to_string();
     assert_eq!(words.matches(&program).count(), 2, "{words}");
-    assert!(words.contains("(data directory /home/satoshi/.bitcoin)"), "{words}");
+    assert!(words.contains(&format!("(data directory {}/data-2, chain main)", directory.path().display())), "{words}");
 }
 
 #[test]
@@ -513,7 +515,7 @@ fn a_wrong_address_list_is_told_before_anything_is_attached() {
         output(&format!("export --pid {} --web.listen-address {address} {lists}", node.pid()))
     };
     let words = failure(&export(&format!("--address-list a={}", path.display())));
-    let expected = "3: \"192.0.2.0/33\" is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32";
+    let expected = "3: \"192.0.2.0/33\" is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32, without a port";
     assert_eq!(words, format!("the address list a: {}:{expected}", path.display()));
     let words = failure(&export(&format!("--address-list a={}", directory.path().join("none").display())));
     assert!(words.ends_with("none: No such file or directory (os error 2)"), "{words}");

@@ -124,7 +124,10 @@ fn a_replayed_recording_gives_the_same_lines_and_metrics() {
         for entry in Reader::new(&recording[..], &selection).unwrap() {
             match entry.unwrap() {
                 Entry::Run(again) => {
-                    assert_eq!(again, run);
+                    let mut told = run.clone();
+                    // A recording does not have these.
+                    (told.data_directory, told.chain, told.host) = (None, None, None);
+                    assert_eq!(again, told);
                     replayed.run(&again);
                 }
                 Entry::Batch(batch) => replayed.batch(&batch),
