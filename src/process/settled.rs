@@ -14,7 +14,7 @@ use super::{executable, file_id, seconds_of};
 /// A node that is taken for one without its lock has several threads, and has run for so many seconds.
 const THREADS_AGE: f64 = 2.0;
 /// One with a single thread, as those that start a node have, has run for so many.
-const AGE: f64 = 30.0;
+const AGE: f64 = 10.0;
 /// Who starts a node holds the lock for a moment as well, to see whether it can be had.
 const CONFIRMATION: Duration = Duration::from_millis(5);
 
@@ -116,10 +116,10 @@ mod tests {
         assert_eq!(chosen(&[(7, "a", false, 1, 0.1)]), (vec![], Some(7)));
         assert_eq!(chosen(&[(7, "a", false, 2, 1.9)]), (vec![], Some(7)));
         assert_eq!(chosen(&[(7, "a", false, 2, 2.0)]), (vec![7], None));
-        assert_eq!(chosen(&[(7, "a", false, 1, 29.0)]), (vec![], Some(7)));
-        assert_eq!(chosen(&[(7, "a", false, 1, 30.0)]), (vec![7], None));
+        assert_eq!(chosen(&[(7, "a", false, 1, 9.0)]), (vec![], Some(7)));
+        assert_eq!(chosen(&[(7, "a", false, 1, 10.0)]), (vec![7], None));
         // Who starts it has one thread.
-        assert_eq!(chosen(&[(6, "a", false, 1, 29.0), (7, "a", false, 9, 28.0)]), (vec![7], Some(6)));
+        assert_eq!(chosen(&[(6, "a", false, 1, 9.0), (7, "a", false, 9, 8.0)]), (vec![7], Some(6)));
         assert_eq!(chosen(&[]), (vec![], None));
     }
 }

@@ -11,6 +11,7 @@ await until(page, () => document.querySelectorAll("#connections-log li, #blocks-
 assert.match(await page.textContent("#state"), /^Attached to pid \d+$/);
 assert.equal(await page.textContent("#tracepoints summary"), "17 of 17 tracepoints");
 assert.equal(await page.title(), "bitcointap");
+assert.match(await page.textContent("#node"), /^main · (\/Satoshi:[^ ]+ · )?\/[^ ]+ · on [^ ]+ · node up /);
 
 // What moves, moves.
 const events = () => page.textContent(".tile:has(dt:text-is('Events')) .note");
