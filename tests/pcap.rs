@@ -153,15 +153,16 @@ impl Capture {
         let mut wrong = BTreeMap::new();
         for row in self.tally.rows("messages") {
             let command = row["command"].as_str().unwrap();
-            // That one is not taken apart.
-            if command != "addrv2" {
-                *wrong.entry(command.to_owned()).or_default() += row["undecodable"].as_u64().unwrap();
-            }
+            *wrong.entry(command.to_owned()).or_default() += row["undecodable"].as_u64().unwrap();
         }
         *wrong.entry("ping".to_owned()).or_default() += self.seen.old_pings;
+        // That one is not taken apart by Wireshark 4.0, but by 4.4.
+        wrong.remove("addrv2");
         wrong.retain(|_, count| *count > 0);
         let malformed = "(_ws.malformed || bitcoin.script_length.invalid) && !(bitcoin.tx.input_count == 0)";
-        assert_eq!(counts(self.fields(malformed, ["bitcoin.command"])), wrong);
+        let mut found = counts(self.fields(malformed, ["bitcoin.command"]));
+        found.remove("addrv2");
+        assert_eq!(found, wrong);
     }
 
     fn assert_each_peer_has_a_conversation(&self) {
