@@ -203,16 +203,16 @@ fn a_node_that_is_restarted_is_followed_and_a_signal_ends_it() {
     let file = directory.path().join("pid");
     let arguments = format!("--pid-file {} --interval 0.2", file.display());
     let terminal = Terminal::start(tmux, (100, 30), &arguments);
-    terminal.shows("no node yet", |screen| screen.contains("waiting for a node: not attached yet"));
+    terminal.shows("no node yet", |screen| screen.contains("waiting for a node: the pid file "));
     for _ in 0..2 {
         let mut node = Simnode::start("v31", "--scenario mix --rate 500");
         std::fs::write(&file, node.pid().to_string()).unwrap();
         node.fire();
         let attached = format!("pid {} ", node.pid());
         terminal.shows("attached", |screen| screen.contains(&attached) && ids(screen).len() > 5);
+        let waits = format!("waiting for a node: no process has the pid {}: it has ended", node.pid());
         drop(node);
-        let waits = "waiting for a node: the node has ended";
-        terminal.shows("the node's end", |screen| screen.contains(waits) && ids(screen).is_empty());
+        terminal.shows("the node's end", |screen| screen.contains(&waits) && ids(screen).is_empty());
     }
     terminal.signal(Signal::TERM);
     terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
