@@ -363,17 +363,16 @@ fn drain_unread(tap: &mut Tap, sink: &mut impl Sink) -> Result<usize> {
 fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     let milliseconds = took.as_millis();
     let count = tap.attached().len();
+    // What failed because the node has ended meanwhile was not refused.
+    let has_ended = !node.still_runs();
     match tap.verified() {
         Ok(()) => tracing::info!("attached to {count} tracepoints of {node} in {milliseconds} ms"),
         Err(error) => tracing::info!(
             "attached to {count} tracepoints of {node} in {milliseconds} ms; not verified: {error} (see `bitcointap doctor`)"
         ),
     }
-    // What failed because the node has ended meanwhile was not refused.
-    if node.still_runs() {
-        for (tracepoint, error) in tap.failures() {
-            tracing::warn!("not attached to {tracepoint}: {error}");
-        }
+    for (tracepoint, error) in tap.failures().iter().filter(|_| !has_ended) {
+        tracing::warn!("not attached to {tracepoint}: {error}");
     }
     let failed: Tracepoints = tap.failures().iter().map(|&(tracepoint, _)| tracepoint).collect();
     let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);
