@@ -161,7 +161,7 @@ impl Said {
             let Some(option) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else { continue };
             let (name, value) = option.split_once('=').unwrap_or((option, "1"));
             match name {
-                "datadir" => said.directory = Some(value.into()),
+                "datadir" if option.contains('=') => said.directory = Some(value.into()),
                 "chain" => said.chain = value.parse().ok(),
                 "regtest" | "signet" | "testnet" | "testnet4" if value != "0" => {
                     said.chain = if name == "testnet" { Some(Chain::Test) } else { name.parse().ok() };
@@ -219,6 +219,7 @@ mod tests {
         };
         assert_eq!(said("-datadir=/a -daemonwait"), (Some("/a".into()), None));
         assert_eq!(said("--datadir=b --chain=signet"), (Some("b".into()), Some("signet")));
+        assert_eq!(said("-datadir /a"), (None, None), "bitcoind takes no value after a space");
         for (text, chain) in [
             ("-regtest", Some("regtest")),
             ("-testnet=1", Some("test")),
