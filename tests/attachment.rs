@@ -11,10 +11,10 @@ use std::{
 
 use bitcointap::{Error, process::Which, tap::Tap};
 use seccompiler::{SeccompAction, SeccompFilter};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    doctor::Report,
     exposition::get,
     node::{Simnode, program},
     tool::{Attached, Exporter, Nobody, bitcointap, eventually, output},
@@ -157,15 +157,7 @@ fn a_changed_file_whose_original_is_out_of_sight_is_no_node_that_is_tapped() {
 
 /// Status and detail of a check.
 fn doctor(pid: u32, name: &str) -> (String, String) {
-    let output = output(&format!("doctor --format json --pid {pid}"));
-    check(&output.stdout, name)
-}
-
-fn check(report: &[u8], name: &str) -> (String, String) {
-    let report: Value = serde_json::from_slice(report).unwrap();
-    let check = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap();
-    let text = |key: &str| check[key].as_str().unwrap().to_owned();
-    (text("status"), text("detail"))
+    Report::run(&format!("--pid {pid}")).told(name)
 }
 
 /// Does something in a thread, and in programs that it starts, to which the kernel refuses a system call, as a filter of a
@@ -195,8 +187,8 @@ fn without_the_right_to_look_it_is_attached_and_said_to_be_not_verified() {
         assert_eq!(report.status.code(), Some(0));
         let attached = "coin_selection:attempting_aps_create_tx was attached for a moment";
         let detail = format!("{attached}; whether it was armed was not verified: {refused}");
-        assert_eq!(check(&report.stdout, "attach"), ("warning".into(), detail));
-        assert_eq!(check(&report.stdout, "other_taps"), ("unknown".into(), refused.into()));
+        assert_eq!(Report::of(&report).told("attach"), ("warning".into(), detail));
+        assert_eq!(Report::of(&report).told("other_taps"), ("unknown".into(), refused.into()));
 
         let tap = Tap::builder().node(Which::Pid(pid as i32)).attach().unwrap();
         assert!(matches!(tap.verified(), Err(Error::Memory(_))), "{:?}", tap.verified());

@@ -31,10 +31,10 @@ const NAMES: [&str; 16] = [
 ];
 
 /// A report as JSON.
-struct Report(Value);
+pub struct Report(Value);
 
 impl Report {
-    fn of(output: &Output) -> Self {
+    pub fn of(output: &Output) -> Self {
         let text = str::from_utf8(&output.stdout).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}{}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stderr.is_empty());
@@ -47,7 +47,7 @@ impl Report {
         report
     }
 
-    fn run(arguments: &str) -> Self {
+    pub fn run(arguments: &str) -> Self {
         Self::of(&output(&format!("doctor --format json {arguments}")))
     }
 
@@ -57,6 +57,12 @@ impl Report {
 
     fn check(&self, name: &str) -> &Value {
         self.checks().iter().find(|check| check["name"] == name).unwrap()
+    }
+
+    /// Status and detail of a check.
+    pub fn told(&self, name: &str) -> (String, String) {
+        let text = |key: &str| self.check(name)[key].as_str().unwrap().to_owned();
+        (text("status"), text("detail"))
     }
 
     #[track_caller]

@@ -14,9 +14,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
+    doctor::Report,
     exposition::{get, get_any},
     node::{Simnode, own_program},
-    tool::{Exporter, bitcointap, eventually, output, signal},
+    tool::{Exporter, bitcointap, eventually, signal},
 };
 
 /// Longer than some looks at the processes take.
@@ -165,10 +166,7 @@ fn several_nodes_are_told_once_and_chosen_by_data_directory_and_chain() {
             assert!(is_told && words.contains(" (data directory ") && words.contains(", chain "), "{words}");
             continue;
         };
-        let report = output(&format!("doctor --format json {bitcoind} {arguments}"));
-        let report: Value = serde_json::from_slice(&report.stdout).unwrap();
-        let checks = report["checks"].as_array().unwrap();
-        let node = checks.iter().find(|check| check["name"] == "node").unwrap()["detail"].as_str().unwrap();
+        let (_, node) = Report::run(&format!("{bitcoind} {arguments}")).told("node");
         assert!(node.starts_with(&format!("pid {} ", nodes[expected].pid())), "{arguments}: {node}");
     }
 }
