@@ -1,9 +1,10 @@
-//! A real Prometheus scrapes the tool: what it has stored at the end is what the simulated node fired.
-//! `make test` puts Prometheus into target/tools, from Debian's package; without it these tests say that they were skipped.
+//! A real Prometheus of each major line scrapes the tool: what each has stored at the end is what the simulated node fired.
+//! `make test` puts them into target/tools, from Debian's packages; without them these tests say that they were skipped.
 
 use std::{
-    fs,
+    env, fs,
     io::Write,
+    iter,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -14,13 +15,23 @@ use tempfile::TempDir;
 use crate::{
     exposition::get,
     node::{Simnode, Tally},
-    tool::{Exporter, eventually, fetched, free_address},
+    tool::{Exporter, eventually, fetched, free_address, tools},
 };
 
-/// A program of Prometheus'.
-pub fn program(name: &str) -> Option<PathBuf> {
-    fetched(name, "REQUIRE_PROMETHEUS")
+/// A program of Prometheus', of each major line that is here.
+pub fn programs(name: &str) -> Vec<PathBuf> {
+    let Some(own) = fetched(name, REQUIRED) else { return Vec::new() };
+    let of_lines = ["2", "3"].map(|line| tools().join(format!("{name}-{line}")));
+    let programs: Vec<PathBuf> = iter::once(own).chain(of_lines.into_iter().filter(|path| path.exists())).collect();
+    // `make test-matrix` gives one at a time.
+    assert!(
+        programs.len() > 1 || env::var_os(REQUIRED).is_none() || env::var_os("TOOLS").is_some(),
+        "{name} of one major line only is here"
+    );
+    programs
 }
+
+const REQUIRED: &str = "REQUIRE_PROMETHEUS";
 
 /// Scrapes each second, and evaluates its rules.
 pub struct Prometheus {
@@ -30,11 +41,12 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    pub fn start(program: &Path, exporters: &[&str]) -> Self {
-        Self::start_with_rules(program, exporters, None)
+    /// One of each major line that is here.
+    pub fn start_each(exporters: &[&str], rules: Option<&Path>) -> Vec<Self> {
+        programs("prometheus").iter().map(|program| Self::start(program, exporters, rules)).collect()
     }
 
-    pub fn start_with_rules(program: &Path, exporters: &[&str], rules: Option<&Path>) -> Self {
+    fn start(program: &Path, exporters: &[&str], rules: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = free_address();
         let targets = exporters.join("', '");
@@ -92,46 +104,53 @@ impl Drop for Prometheus {
 
 /// `promtool check metrics` has nothing to say about this text.
 pub fn assert_promtool_is_silent(metrics: &str) {
-    let Some(promtool) = program("promtool") else { return };
-    let mut child = Command::new(promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert_eq!(String::from_utf8_lossy(&said), "");
-    assert!(output.status.success());
+    for promtool in programs("promtool") {
+        let mut child = Command::new(promtool)
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert_eq!(String::from_utf8_lossy(&said), "");
+        assert!(output.status.success());
+    }
 }
 
 #[test]
 fn a_minute_of_churn_is_stored_as_it_was_fired() {
-    let Some(prometheus) = program("prometheus") else { return };
+    if programs("prometheus").is_empty() {
+        return;
+    }
     let mut node = Simnode::start("v31", "--scenario churn --rate 2000 --duration 60");
     let exporter = Exporter::start(&format!("--pid {} --events all --tx-response", node.pid()));
-    let prometheus = Prometheus::start(&prometheus, &[&exporter.address]);
+    let prometheuses = Prometheus::start_each(&[&exporter.address], None);
     node.fire();
     let up = "up{job=\"bitcointap\"}";
-    eventually("a first scrape", || (prometheus.query(up).first()?.1 == 1.0).then_some(()));
+    for prometheus in &prometheuses {
+        eventually("a first scrape", || (prometheus.query(up).first()?.1 == 1.0).then_some(()));
+    }
     let tally = node.tally();
     exporter.last_scrape();
     let fired: u64 = tally.tracepoints().values().sum();
-    eventually("the last scrape", || {
-        (prometheus.query("sum(bitcointap_events_total)").first()?.1 == fired as f64).then_some(())
-    });
-
-    // On a machine that is busy some may take longer than the second that they have.
-    let in_time = "scrape_duration_seconds{job=\"bitcointap\"} < 0.9";
-    let failed = prometheus.query(&format!("count_over_time(({up} == 0 and {in_time})[2m:1s])"));
-    assert!(failed.is_empty(), "each scrape was answered: {failed:?}");
-    for reason in ["exceeded_sample_limit", "sample_duplicate_timestamp", "sample_out_of_bounds", "sample_out_of_order"]
-    {
-        assert_eq!(prometheus.value(&format!("prometheus_target_scrapes_{reason}_total")), 0.0, "{reason}");
+    for prometheus in &prometheuses {
+        eventually("the last scrape", || {
+            (prometheus.query("sum(bitcointap_events_total)").first()?.1 == fired as f64).then_some(())
+        });
+        // On a machine that is busy some may take longer than the second that they have.
+        let in_time = "scrape_duration_seconds{job=\"bitcointap\"} < 0.9";
+        let failed = prometheus.query(&format!("count_over_time(({up} == 0 and {in_time})[2m:1s])"));
+        assert!(failed.is_empty(), "each scrape was answered: {failed:?}");
+        for reason in
+            ["exceeded_sample_limit", "sample_duplicate_timestamp", "sample_out_of_bounds", "sample_out_of_order"]
+        {
+            assert_eq!(prometheus.value(&format!("prometheus_target_scrapes_{reason}_total")), 0.0, "{reason}");
+        }
+        assert_stored(prometheus, &tally);
     }
-    assert_stored(&prometheus, &tally);
     assert_promtool_is_silent(&get(&exporter.address, "/metrics").unwrap());
     exporter.stop();
 }

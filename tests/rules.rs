@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     node::Simnode,
-    prometheus::{Prometheus, program},
+    prometheus::{Prometheus, programs},
     tool::{Exporter, eventually},
 };
 
@@ -102,16 +102,18 @@ fn assert_promtool_succeeds(promtool: &Path, arguments: &[&str], files: &[PathBu
 
 #[test]
 fn promtool_accepts_the_rules_and_the_example() {
-    let Some(promtool) = program("promtool") else { return };
-    let rules = path("prometheus/bitcointap.rules.yml");
-    assert_promtool_succeeds(&promtool, &["check", "rules", "--lint=all", "--lint-fatal"], &[rules]);
-    assert_promtool_succeeds(&promtool, &["check", "config"], &[path("prometheus/prometheus.yml")]);
+    for promtool in programs("promtool") {
+        let rules = path("prometheus/bitcointap.rules.yml");
+        assert_promtool_succeeds(&promtool, &["check", "rules", "--lint=all", "--lint-fatal"], &[rules]);
+        assert_promtool_succeeds(&promtool, &["check", "config"], &[path("prometheus/prometheus.yml")]);
+    }
 }
 
 #[test]
 fn alerts_fire_when_they_should_and_not_in_what_happens_to_every_node() {
-    let Some(promtool) = program("promtool") else { return };
-    assert_promtool_succeeds(&promtool, &["test", "rules"], &test_files());
+    for promtool in programs("promtool") {
+        assert_promtool_succeeds(&promtool, &["test", "rules"], &test_files());
+    }
 }
 
 #[test]
@@ -181,15 +183,22 @@ fn selectors_are_found_in_queries() {
 
 #[test]
 fn every_query_finds_what_a_simulated_node_gave() {
-    let Some(prometheus) = program("prometheus") else { return };
+    if programs("prometheus").is_empty() {
+        return;
+    }
     let mut node = Simnode::start("v31", "--scenario mix --rate 5000 --count 20000 --linger");
     let exporter = Exporter::start(&format!("--pid {}", node.pid()));
     let rules_file = path("prometheus/bitcointap.rules.yml");
-    let prometheus = Prometheus::start_with_rules(&prometheus, &[&exporter.address], Some(&rules_file));
+    let prometheuses = Prometheus::start_each(&[&exporter.address], Some(&rules_file));
     node.fire();
     node.read_tally();
+    for prometheus in &prometheuses {
+        assert_queries_find(prometheus, &rules());
+    }
+    exporter.stop();
+}
 
-    let rules = rules();
+fn assert_queries_find(prometheus: &Prometheus, rules: &[Rule]) {
     let recorded: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.record.as_deref()).collect();
     for selector in rules.iter().flat_map(|rule| selectors(&rule.expr)) {
         if selector.contains(":bitcointap_") {
@@ -216,5 +225,4 @@ fn every_query_finds_what_a_simulated_node_gave() {
     for rule in evaluated {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
-    exporter.stop();
 }

@@ -78,10 +78,15 @@ impl Nobody {
     }
 }
 
+/// Where the programs are that only tests want. `make test-matrix` gives them in other versions.
+pub fn tools() -> PathBuf {
+    std::env::var_os("TOOLS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from)
+}
+
 /// A program that `make test` puts into target/tools, or that is installed. Without it a test is skipped, but not in a run in
 /// whose environment `required` stands.
 pub fn fetched(name: &str, required: &str) -> Option<PathBuf> {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
+    let fetched = tools().join(name);
     let path = if fetched.exists() { fetched } else { name.into() };
     // tmux knows the short option only.
     let runs = |option| {
