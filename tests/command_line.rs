@@ -12,7 +12,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    node::{Simnode, program},
+    node::{Simnode, copy_program, program},
     tool::{Attached, Nobody, bitcointap, output, signal},
 };
 
@@ -35,7 +35,7 @@ pub fn alone(script: &str) -> Output {
 /// A simulated node under another name.
 fn named(directory: &Path, name: &str) -> std::path::PathBuf {
     let path = directory.join(name);
-    fs::copy(program("simnode-v31"), &path).unwrap();
+    copy_program(&program("simnode-v31"), &path);
     path
 }
 

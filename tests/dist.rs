@@ -170,7 +170,7 @@ fn it_has_the_capabilities_that_the_doctor_asks_for() {
     let report = Nobody::new().output("-all", &format!("doctor --pid {}", node.pid()));
     let text = String::from_utf8(report.stdout).unwrap();
     let asked = text.lines().find_map(|line| line.trim().strip_prefix("a service:  AmbientCapabilities="));
-    let asked = asked.unwrap_or_else(|| panic!("{text}"));
+    let asked = asked.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&report.stderr)));
     let service = service();
     assert_eq!(service.value("AmbientCapabilities"), asked);
     assert_eq!(service.value("CapabilityBoundingSet"), asked);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     command_line::alone,
-    node::{Simnode, program},
+    node::{Simnode, copy_program, program},
     tool::{Exporter, Nobody, eventually, output},
 };
 
@@ -147,7 +147,7 @@ fn other_taps_are_seen_with_semaphores_and_without() {
 /// A copy, so that no other test runs it.
 fn copied(directory: &Path, program: &Path) -> String {
     let path = directory.join("program");
-    fs::copy(program, &path).unwrap();
+    copy_program(program, &path);
     path.display().to_string()
 }
 

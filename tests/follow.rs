@@ -3,12 +3,13 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Command, Stdio},
 };
 
 use crate::{
     exposition::get,
-    node::{Simnode, own_program, program},
+    node::{Simnode, copy_program, own_program, program},
     tool::{Attached, Exporter, bitcointap, eventually, output},
 };
 
@@ -64,7 +65,7 @@ fn a_pid_names_one_run_and_a_program_that_cannot_be_tapped_is_no_end() {
     let exporter = Exporter::start_waiting(&format!("--bitcoind {}", program.display()));
     let tapped = fs::read(&program).unwrap();
     fs::remove_file(&program).unwrap();
-    fs::copy("/bin/sleep", &program).unwrap();
+    copy_program(Path::new("/bin/sleep"), &program);
     let mut other = Command::new(&program).arg("60").stdin(Stdio::null()).spawn().unwrap();
     eventually("a failure", || (exporter.scrape().sum("attach_failures_total", &[]) == 1.0).then_some(()));
     other.kill().unwrap();

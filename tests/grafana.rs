@@ -301,10 +301,18 @@ const EMPTY: &[(&str, &str)] = &[
     ("annotation Attached", "the first attachment is older than the first scrape"),
 ];
 
+/// What "before" is to be.
+const BEFORE: &str = "2s";
+
 /// What Grafana makes of its variables.
 fn of_instance(promql: &str, instance: &str) -> String {
-    let values =
-        [("$__rate_interval", "10m"), ("$__range", "10m"), ("$before", "2s"), ("$job", ".+"), ("$instance", instance)];
+    let values = [
+        ("$__rate_interval", "10m"),
+        ("$__range", "10m"),
+        ("$before", BEFORE),
+        ("$job", ".+"),
+        ("$instance", instance),
+    ];
     values.iter().fold(promql.to_owned(), |promql, (variable, value)| promql.replace(variable, value))
 }
 
@@ -340,7 +348,8 @@ fn each_query_has_data_and_each_panel_says_what_that_takes() {
     for prometheus in &prometheuses {
         for exporter in &exporters {
             let counted = exporter.scrape().sum("events_total", &[]);
-            let stored = format!("sum(bitcointap_events_total{{instance=\"{}\"}})", exporter.address);
+            // So long ago as queries look back.
+            let stored = format!("sum(bitcointap_events_total{{instance=\"{}\"}} offset {BEFORE})", exporter.address);
             eventually("the last scrape", || (prometheus.query(&stored).first()?.1 >= counted).then_some(()));
         }
         assert_queries_have_data(prometheus, addresses);

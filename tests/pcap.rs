@@ -25,7 +25,7 @@ use bitcointap::{
 use tempfile::NamedTempFile;
 
 use crate::{
-    node::{Simnode, Tally},
+    node::{Simnode, Tally, copy_program},
     tool::{Attached, bitcointap, fetched, output},
 };
 
@@ -321,7 +321,7 @@ fn the_tool_writes_packets_of_a_node_over_a_restart_and_of_its_recording() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (program, packets, recording) = (file("bitcoind"), file("live.pcapng"), file("recording"));
-    std::fs::copy(crate::node::program("simnode-v31"), &program).unwrap();
+    copy_program(&crate::node::program("simnode-v31"), Path::new(&program));
     let tap = bitcointap(&format!("tap --follow --bitcoind {program} --pcap {packets}"));
     let mut tap = Attached::spawn_until(tap, "waiting for a node");
     let mut record = Attached::spawn_until(

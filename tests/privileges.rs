@@ -11,7 +11,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    node::{Simnode, program},
+    node::{Simnode, copy_program, program},
     tool::{Attached, Exporter, Nobody, bitcointap, eventually, output},
 };
 
@@ -173,7 +173,7 @@ fn root_keeps_no_more_than_others() {
     let kept = own & (BPF | PERFMON | SYS_PTRACE | DAC_READ_SEARCH);
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("bitcoind");
-    fs::copy(program("simnode-v31"), &copy).unwrap();
+    copy_program(&program("simnode-v31"), &copy);
     // Another user's, and nobody else's business.
     chown(&copy, Some(65534), Some(65534)).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).unwrap();

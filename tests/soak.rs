@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::{
     exposition::get,
-    node::{Simnode, own_program},
+    node::{Simnode, copy_program, own_program},
     streams::Stream,
     tool::{Attached, Exporter, bitcointap, entries, eventually, memory},
 };
@@ -241,7 +241,7 @@ fn a_long_run_with_restarts_loses_nothing_and_grows_in_nothing() {
 /// As an upgrade does: a new file in the place of the old one.
 fn replace(path: &Path) {
     let new = path.with_extension("new");
-    fs::copy(path, &new).unwrap();
+    copy_program(path, &new);
     fs::rename(&new, path).unwrap();
 }
 

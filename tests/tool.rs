@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     exposition::{Exposition, get},
-    node::{Tally, program},
+    node::{Tally, copy_program, program},
 };
 
 /// Long enough for a slow machine; what takes it has failed.
@@ -42,7 +42,7 @@ impl Nobody {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir();
         let nobody = Self { directory: directory.expect("a directory can be made") };
-        fs::copy(env!("CARGO_BIN_EXE_bitcointap"), nobody.tool()).expect("it can be copied");
+        copy_program(Path::new(env!("CARGO_BIN_EXE_bitcointap")), &nobody.tool());
         nobody
     }
 
@@ -53,7 +53,7 @@ impl Nobody {
     /// A copy of a program of the workspace.
     pub fn copy_of(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);
-        fs::copy(program(name), &path).expect("it can be copied");
+        copy_program(&program(name), &path);
         path
     }
 

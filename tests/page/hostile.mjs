@@ -26,14 +26,13 @@ while (!AGENTS.every((agent) => seen.has(agent))) {
       width: cell.offsetWidth,
       height: cell.offsetHeight,
       row: cell.parentElement.firstElementChild.offsetHeight,
-      isIsolated: !cell.querySelector("bdi") || getComputedStyle(cell.querySelector("bdi")).unicodeBidi === "isolate",
       elements: [...cell.querySelectorAll("*")].map((it) => it.localName),
     })));
-  for (const { text, title, width, height, row, isIsolated, elements } of cells) {
+  for (const { text, title, width, height, row, elements } of cells) {
     if (!seen.has(text) && elements.length > 0) {
       assert.equal(title, text);
-      assert.ok(isIsolated, text);
-      assert.ok(elements.every((name) => ["bdi", "span"].includes(name)), elements.join());
+      assert.equal(elements[0], "bdi");
+      assert.ok(elements.slice(1).every((name) => name === "span"), elements.join());
       assert.doesNotMatch(text, /[\p{Cc}\p{Cf}]/u);
       assert.ok(width <= 300 && height === row && height < 40, `${text} takes ${width} x ${height}`);
     }
@@ -41,6 +40,11 @@ while (!AGENTS.every((agent) => seen.has(agent))) {
   }
   await page.waitForTimeout(200);
 }
+// Asked for until it holds: while a machine is busy Chromium may have no styles of a cell that has just come (seen once).
+await until(page, () => {
+  const agents = [...document.querySelectorAll("#peers-table td.agent bdi")];
+  return agents.length > 0 && agents.every((agent) => getComputedStyle(agent).unicodeBidi === "isolate");
+});
 // In the log of connections too.
 await until(page, () => document.querySelector("#connections-log").textContent.includes("<script>"));
 assert.doesNotMatch(await page.textContent("#connections-log"), /[\u0000-\u0008\u202e\u2066]/u);
