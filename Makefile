@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: demo test bench fuzz soak test-kernels test-core build install setup format
+.PHONY: demo test bench fuzz soak test-kernels test-matrix test-core build install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -53,6 +53,11 @@ soak: setup
 test-kernels: setup
 	$(CARGO) build --release --workspace --bins --locked $(if $(TARGET),--target $(TARGET))
 	TARGET=$(TARGET) scripts/test-kernels
+
+# The tests that have to do with Prometheus and Wireshark, with each version of these that a release of Debian has.
+test-matrix: setup
+	$(CARGO) build --workspace --bins --locked
+	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') scripts/test-matrix
 
 # Bitcoin Core's own functional tests, with a tap beside each of their nodes; scripts/test-core says what is to be in the environment.
 test-core: setup
