@@ -11,6 +11,8 @@ mod coin_selection;
 mod coins;
 mod connections;
 mod contents;
+#[cfg(test)]
+mod core_reasons;
 mod exchanges;
 mod exporter;
 mod family;

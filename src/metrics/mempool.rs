@@ -53,9 +53,10 @@ families! {
         mempool_removals_total: Counters<1> = [removal_reason()], from REMOVALS;
 
         /// Transactions that were not let into the mempool by Bitcoin Core's reason, from the tracepoint mempool:rejected.
-        /// Includes orphans (bad-txns-inputs-missingorspent) and testmempoolaccept. Numbers in reasons are N; reasons too
-        /// many to keep count as other.
-        mempool_rejections_total: Reasons = ("reason", options.max_free_form_values), from REJECTIONS;
+        /// Includes orphans (bad-txns-inputs-missingorspent) and testmempoolaccept. No text counts as none, and a number that
+        /// stands alone in one is N. Twice as many reasons are kept as --max-free-form-values says; those too many count as
+        /// other. By default all of a release of Bitcoin Core have a place.
+        mempool_rejections_total: Reasons = ("reason", 2 * options.max_free_form_values), from REJECTIONS;
 
         /// Virtual bytes of single transactions by what became of them; rejections do not tell them.
         mempool_transaction_size_vbytes: Histograms<1> = ([sized_action()], SIZES), from SIZED;
