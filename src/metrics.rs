@@ -221,6 +221,7 @@ impl Metrics {
 
     /// The node has ended; all that belongs to its run is forgotten.
     pub fn node_gone(&mut self) {
+        self.messages.node_gone();
         self.exchanges.node_gone();
         self.connections.node_gone();
         self.mempool.node_gone();
@@ -243,7 +244,7 @@ impl Metrics {
         self.clock.tick(event.time, event.moment);
         match &event.kind {
             Kind::Msg(message) => {
-                self.messages.observe(event.time, message);
+                self.messages.observe(event.moment, event.time, message);
                 self.exchanges.message(event.moment, message, &self.state);
                 self.connections.message(event.moment, &message.meta, &self.state);
                 self.exporter.message(message);

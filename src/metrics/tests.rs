@@ -3,10 +3,16 @@
 use std::{collections::BTreeSet, process::Command};
 
 use super::{
-    testing::{EVERYTHING, OPTIONS, Told, added, block, message, misbehaving, only, rejected, text_of, version},
+    testing::{
+        EVERYTHING, OPTIONS, Told, added, block, message, misbehaving, only, rejected, text_of, version, with_peer,
+    },
     *,
 };
-use crate::{json::Bytes, p2p};
+use crate::{
+    event::net::{ConnectionType, Message, Meta},
+    json::Bytes,
+    p2p,
+};
 
 /// Names of families without their prefix, of those that events feed.
 fn fed(metrics: &Metrics) -> BTreeSet<String> {
@@ -86,11 +92,15 @@ fn memory() -> u64 {
 fn tell_made_up(told: &mut Told, number: u32) {
     let letters: String = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
     let long = format!("{letters} \u{fffd}\"\n\\{}", "x".repeat(100));
-    let user_agent = version(&format!("/{long}/"));
-    let release = version(&format!("/Satoshi:{}.{}.{}/", number % 100, number / 100 % 100, number / 10_000));
+    // Each by peers of three groups.
+    let user_agent = version(&format!("/{} {}/", number / 3, "x".repeat(100)));
+    let [_, _, a, b] = number.to_be_bytes();
+    let (addr, peer_id) = (format!("[2a01:{a:x}{b:02x}::1]:1").into(), i64::from(number * 2));
+    let meta = Meta { peer_id, addr, conn_type: ConnectionType::Inbound, command: "version", inbound: true, size: 1 };
+    told.tell(Kind::Msg(Message { meta, msg: p2p::decode("version", &user_agent), payload: None }));
+    let release = version(&format!("/Satoshi:{}.{}.{}/", number % 36, number / 36 % 22, number / 792 % 7));
     told.tell(message(true, &letters, 1, p2p::Message::Unknown { command: &letters, payload: Bytes(b"x") }))
-        .tell(message(true, "version", 102, p2p::decode("version", &user_agent)))
-        .tell(message(true, "version", 102, p2p::decode("version", &release)))
+        .tell(with_peer(i64::from(number * 2 + 1), true, "version", &release))
         .tell(rejected(&long))
         .tell(misbehaving(&long));
 }
