@@ -14,6 +14,7 @@ mod grafana;
 mod library;
 mod manual;
 mod node;
+mod openmetrics;
 mod outputs;
 mod overload;
 mod page;
