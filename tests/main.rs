@@ -11,6 +11,7 @@ mod exposition;
 mod follow;
 mod golden;
 mod grafana;
+mod hostile;
 mod library;
 mod manual;
 mod node;
