@@ -64,7 +64,8 @@ use crate::{
 /// What can be chosen about metrics.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many values a label can have that the world chooses, such as a rejection's reason; others are one, `other`.
+    /// How many values a label can have that the world chooses, such as a peer's user agent; others are one, `other`. User agents of
+    /// Bitcoin Core's releases come on top, and reasons of rejections have twice as many.
     pub max_free_form_values: usize,
     /// Follow transactions from getdata to tx, for which each transaction is hashed.
     pub tx_response: bool,

@@ -15,8 +15,8 @@ Made from the code by `BLESS=1 cargo test --lib reference`; a test compares them
 
 Counters end in `_total`, units are seconds, bytes and satoshis. Times are those at which tracepoints fire in the node. A
 family is there only while a tracepoint that feeds it is attached, and a gauge only once it is known. Label values are
-closed sets, but for the few texts that the world chooses, of which `--max-free-form-values` are kept. So the number of
-series, each line of `/metrics` being one, has a bound that no peer can move.
+closed sets, but for the few texts that the world chooses, of which `--max-free-form-values` are kept, and what their families
+say beside it. Text that is empty counts as `none`, what is not kept as `other`. So the number of series, each line of `/metrics` being one, has a bound that no peer can move.
 ";
 
 /// How far one peer can move a number: each family of peers stands once.
