@@ -251,7 +251,8 @@ pub struct ExportArgs {
     /// Hide peer addresses: the live page shows none, and /events, which has them, is off.
     #[arg(long = "web.hide-addresses", help_heading = "Metrics")]
     pub hide_addresses: bool,
-    /// How many values a label whose values peers choose can have, such as a rejection's reason; all others count as `other`.
+    /// How many values a label can have that the world chooses, such as a peer's user agent; all others count as `other`. User agents
+    /// of Bitcoin Core's releases come on top, and reasons of rejections have twice as many.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values, value_parser = number(0_usize..))]
     pub max_free_form_values: usize,
     /// Also measure the time from getdata to tx. Each transaction is hashed for that.

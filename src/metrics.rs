@@ -11,6 +11,8 @@ mod coin_selection;
 mod coins;
 mod connections;
 mod contents;
+#[cfg(test)]
+mod core_reasons;
 mod exchanges;
 mod exporter;
 mod family;
@@ -62,7 +64,8 @@ use crate::{
 /// What can be chosen about metrics.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many values a label can have that the world chooses, such as a rejection's reason; others are one, `other`.
+    /// How many values a label can have that the world chooses, such as a peer's user agent; others are one, `other`. User agents of
+    /// Bitcoin Core's releases come on top, and reasons of rejections have twice as many.
     pub max_free_form_values: usize,
     /// Follow transactions from getdata to tx, for which each transaction is hashed.
     pub tx_response: bool,
@@ -219,6 +222,7 @@ impl Metrics {
 
     /// The node has ended; all that belongs to its run is forgotten.
     pub fn node_gone(&mut self) {
+        self.messages.node_gone();
         self.exchanges.node_gone();
         self.connections.node_gone();
         self.mempool.node_gone();
@@ -241,7 +245,7 @@ impl Metrics {
         self.clock.tick(event.time, event.moment);
         match &event.kind {
             Kind::Msg(message) => {
-                self.messages.observe(event.time, message);
+                self.messages.observe(event.moment, event.time, message);
                 self.exchanges.message(event.moment, message, &self.state);
                 self.connections.message(event.moment, &message.meta, &self.state);
                 self.exporter.message(message);

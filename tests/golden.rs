@@ -31,7 +31,7 @@ const OF_THE_RUN: [&str; 5] = [
     "validation_last_block_connected_timestamp_seconds",
 ];
 
-fn without_time(metrics: &str) -> String {
+pub fn without_time(metrics: &str) -> String {
     let is_golden = |line: &&str| {
         let line = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
         let Some(name) = line.split(['{', ' ']).next().and_then(|name| name.strip_prefix("bitcointap_")) else {

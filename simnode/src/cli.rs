@@ -70,7 +70,7 @@ impl Options {
         T: Into<std::ffi::OsString> + Clone,
     {
         let options = Self::try_parse_from(arguments)?;
-        if options.threads > 1 && matches!(options.scenario, Scenario::Churn | Scenario::Blocks) {
+        if options.threads > 1 && !matches!(options.scenario, Scenario::Mix | Scenario::Flood) {
             return Err(clap::Error::raw(
                 clap::error::ErrorKind::ArgumentConflict,
                 "--threads above 1 goes with --scenario mix or flood only\n",
@@ -117,6 +117,8 @@ pub enum Scenario {
     Flood,
     /// Big messages: blocks of up to 4,000,000 bytes, long headers and inv
     Blocks,
+    /// A thousand events of honest peers, then one peer that sends whatever it may, nothing else
+    Hostile,
 }
 
 impl Scenario {
@@ -127,6 +129,7 @@ impl Scenario {
             Self::Churn => "churn",
             Self::Flood => "flood",
             Self::Blocks => "blocks",
+            Self::Hostile => "hostile",
         }
     }
 }

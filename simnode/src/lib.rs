@@ -5,7 +5,7 @@
 //! node needed. It proves nothing about Bitcoin Core.
 //!
 //! ```text
-//! cli ──► run ──► scenario (mix, churn, flood, blocks) ──► emit ──► probes (C, one object for each layout)
+//! cli ──► run ──► scenario (mix, churn, flood, blocks, hostile) ──► emit ──► probes (C, one object for each layout)
 //!                 peers, mempool, chain, payloads,           └────► tally, trace, pace
 //!                 what is due later
 //! ```

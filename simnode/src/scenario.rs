@@ -6,6 +6,7 @@ mod blocks;
 mod churn;
 mod flood;
 mod handshake;
+mod hostile;
 mod local;
 mod mix;
 mod new_block;
@@ -37,6 +38,10 @@ pub fn play(options: &Options, layout: Layout, thread: u32, emitter: &mut Emitte
         Scenario::Flood => {
             prepared();
             flood::play(node)
+        }
+        Scenario::Hostile => {
+            prepared();
+            hostile::play(node)
         }
         Scenario::Blocks => {
             let supply = blocks::Supply::new(node);

@@ -68,7 +68,7 @@ pub struct Row {
     pub ping: Option<f64>,
     /// The shortest.
     pub min_ping: Option<f64>,
-    /// The peer's software, as it says itself (BIP 14): any text. `None` if its version message was not seen.
+    /// The peer's software, as it says itself in its first version message (BIP 14): any text. `None` if that was not seen.
     pub user_agent: Option<String>,
     /// How often the node called it misbehaving.
     pub offences: u32,
@@ -95,7 +95,8 @@ impl Peers {
         traffic.count(second, meta.size);
         match (&message.msg, meta.inbound) {
             (p2p::Message::Version { user_agent, .. }, true) => {
-                peer.user_agent = Some(cut(user_agent, USER_AGENT).to_owned());
+                // Bitcoin Core ignores all but the first.
+                peer.user_agent.get_or_insert_with(|| cut(user_agent, USER_AGENT).to_owned());
             }
             (p2p::Message::Ping { value }, false) => peer.ping_sent = Some((*value, moment)),
             (p2p::Message::Pong { value }, true) => peer.answered(*value, moment),

@@ -135,6 +135,7 @@ fn a_row_has_user_agent_pings_and_offences() {
     seen.tell(opened(1))
         .tell(with_peer(1, false, "version", &version("/ours/")))
         .tell(with_peer(1, true, "version", &version("/Satoshi:31.0.0/<b>")))
+        .tell(with_peer(1, true, "version", &version("/a further one is ignored/")))
         .tell(with_peer(1, false, "ping", &nonce))
         .tell_after(ms(80), with_peer(1, true, "pong", &other))
         .tell_after(ms(80), with_peer(1, true, "pong", &nonce))

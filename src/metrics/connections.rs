@@ -54,8 +54,9 @@ families! {
         p2p_node_connections: Gauges<1> = [opened_direction()], from OPENINGS;
 
         /// Offences of peers by reason, from the tracepoint net:misbehaving_connection. Offences, not peers: a peer that
-        /// may not be dropped can offend again and again. Numbers in reasons are N; reasons too many to keep count as
-        /// other.
+        /// may not be dropped can offend again and again. Bitcoin Core gives no reason for the gravest, a block that breaks
+        /// consensus (until v29 also a transaction): it counts as none. A number that stands alone in a reason is N; reasons
+        /// too many to keep count as other.
         p2p_misbehaving_total: Reasons = ("reason", options.max_free_form_values), from OFFENCES;
     }
 }
@@ -326,11 +327,13 @@ mod tests {
     #[test]
     fn offences_and_rejections_count_by_a_bounded_number_of_reasons() {
         let mut told = told();
-        for reason in ["headers: 2001 of 2000", "headers: 2002 of 2000", "b", "c", "d", "e"] {
+        for reason in ["headers: 2001 of 2000", "headers: 2002 of 2000", "b", "c", "d", "e", ""] {
             told.tell(misbehaving(reason)).tell(rejected(reason));
         }
-        let expected =
-            ["{reason=\"b\"} 1", "{reason=\"c\"} 1", "{reason=\"headers: N of N\"} 2", "{reason=\"other\"} 2"];
-        told.assert("p2p_misbehaving_total", &expected).assert("mempool_rejections_total", &expected);
+        let [none, other] = ["{reason=\"none\"} 1", "{reason=\"other\"} 2"];
+        let [b, c, d, e] = ["b", "c", "d", "e"].map(|reason| format!("{{reason=\"{reason}\"}} 1"));
+        let headers = "{reason=\"headers: N of N\"} 2";
+        told.assert("p2p_misbehaving_total", &[&b, &c, headers, none, other])
+            .assert("mempool_rejections_total", &[&b, &c, &d, &e, headers, none]);
     }
 }

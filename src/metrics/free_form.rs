@@ -1,5 +1,7 @@
 //! Families whose label value the world chooses. In: any text. Out: a bounded number of series, by texts of bounded
 //! length. It is the only label of its family.
+//!
+//! Reasons are Bitcoin Core's own texts. No peer chooses any part of them but numbers, so that no peer can take their places.
 
 use std::collections::HashMap;
 
@@ -13,13 +15,18 @@ pub(super) const LENGTH: usize = 128;
 /// Counts what has the place of a value that is not kept.
 pub(super) const OTHER: &str = "other";
 
-/// Counts by reason. Shape: the label, and how many reasons are kept; those that come later count in `other`.
+/// Counts what is empty, for which a label has no value.
+pub(super) const NONE: &str = "none";
+
+/// Counts by reason. Shape: the label, and how many reasons are kept; those that come later count in `other`, those without
+/// a text in `none`.
 ///
-/// Runs of digits become `N`, so that an amount or a height makes no reason of its own.
+/// A number that stands alone becomes `N`, so that an amount makes no reason of its own.
 pub(super) struct Reasons {
     vec: IntCounterVec,
     kept: HashMap<String, IntCounter>,
     other: IntCounter,
+    none: IntCounter,
     most: usize,
     /// The reason in hand, to count one that is kept without allocating.
     text: String,
@@ -30,8 +37,9 @@ impl Reasons {
         without_numbers(reason, &mut self.text);
         if let Some(counter) = self.kept.get(&self.text) {
             counter.inc();
-        } else if self.kept.len() >= self.most || self.text.is_empty() || self.text == OTHER {
-            // An empty value would be the same as no label.
+        } else if self.text.is_empty() {
+            self.none.inc();
+        } else if self.kept.len() >= self.most || is_taken(&self.text) {
             self.other.inc();
         } else {
             let counter = self.vec.with_label_values(&[&self.text]);
@@ -46,8 +54,8 @@ impl Family for Reasons {
 
     fn define(name: &str, help: &str, (label, most): Self::Shape) -> Self {
         let vec = IntCounterVec::new(opts(name, help), &[label]).expect(VALID);
-        let other = vec.with_label_values(&[OTHER]);
-        Self { vec, kept: HashMap::new(), other, most, text: String::with_capacity(LENGTH) }
+        let [other, none] = [OTHER, NONE].map(|text| vec.with_label_values(&[text]));
+        Self { vec, kept: HashMap::new(), other, none, most, text: String::with_capacity(LENGTH) }
     }
 
     fn collector(&self) -> Box<dyn Collector> {
@@ -56,8 +64,13 @@ impl Family for Reasons {
 
     #[cfg(test)]
     fn lines(&self) -> usize {
-        self.most + 1
+        self.most + 2
     }
+}
+
+/// Whether a text is what stands for other texts.
+pub(super) fn is_taken(text: &str) -> bool {
+    text == OTHER || text == NONE
 }
 
 /// A gauge of 1 whose label says something that there is one of. Shape: the label.
@@ -106,20 +119,31 @@ pub(crate) fn cut(text: &str, most: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
+/// Puts `N` for each word that is a number. Digits within a word, as in `non-BIP68-final`, are part of a name.
 fn without_numbers(text: &str, into: &mut String) {
     into.clear();
-    let mut after_digit = false;
-    for char in text.chars() {
-        let is_digit = char.is_ascii_digit();
-        if !(is_digit && after_digit) {
-            let char = if is_digit { 'N' } else { char };
-            if into.len() + char.len_utf8() > LENGTH {
-                break;
+    for piece in text.split_inclusive(is_between_words) {
+        let word = piece.trim_end_matches(is_between_words);
+        let after = &piece[word.len()..];
+        for part in [if is_number(word) { "N" } else { word }, after] {
+            let fits = cut(part, LENGTH - into.len());
+            into.push_str(fits);
+            if fits.len() < part.len() {
+                return;
             }
-            into.push(char);
         }
-        after_digit = is_digit;
     }
+}
+
+fn is_between_words(char: char) -> bool {
+    char.is_whitespace() || "=<>()[]{},;:/%\"'".contains(char)
+}
+
+/// `50001`, `-1`, `0.00001`.
+fn is_number(word: &str) -> bool {
+    let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    digits.split('.').all(is_digits)
 }
 
 #[cfg(test)]
@@ -136,17 +160,19 @@ mod tests {
     #[test]
     fn reasons_lose_their_numbers_and_keep_valid_utf8() {
         assert_eq!(normal("getdata message size = 50001"), "getdata message size = N");
-        assert_eq!(normal("12.5 of 100"), "N.N of N");
+        assert_eq!(normal("12.5 of -100 (0x2)"), "N of N (0x2)");
         assert_eq!(normal(&"ä".repeat(1000)), "ä".repeat(LENGTH / 2));
         assert_eq!(normal(&format!("a{}", "ä".repeat(1000))), format!("a{}", "ä".repeat(LENGTH / 2 - 1)));
         assert_eq!(cut(&format!("a{}", "ä".repeat(1000)), LENGTH), format!("a{}", "ä".repeat(LENGTH / 2 - 1)));
         assert_eq!(normal(&"9".repeat(1000)), "N");
+        assert_eq!(normal(&"9,".repeat(1000)), "N,".repeat(LENGTH / 2));
     }
 
     #[test]
     fn ten_thousand_reasons_make_few_series_and_none_is_forgotten() {
         let mut reasons = Reasons::define("reasons_total", "Help.", ("reason", 5));
-        assert_eq!(lines_of(reasons.collector()), ["bitcointap_reasons_total{reason=\"other\"} 0"]);
+        let other = "bitcointap_reasons_total{reason=\"other\"} 0";
+        assert_eq!(lines_of(reasons.collector()), ["bitcointap_reasons_total{reason=\"none\"} 0", other]);
         let letters = |number: u32| number.to_string().bytes().map(|b| char::from(b - b'0' + b'a')).collect::<String>();
         for number in 0..10_000 {
             reasons.count(&letters(number));
@@ -154,7 +180,8 @@ mod tests {
         reasons.count("a");
         reasons.count("");
         reasons.count("other");
-        let expected = [("a", 2), ("b", 1), ("c", 1), ("d", 1), ("e", 1), ("other", 9_997)];
+        reasons.count("none");
+        let expected = [("a", 2), ("b", 1), ("c", 1), ("d", 1), ("e", 1), ("none", 1), ("other", 9_997)];
         let expected = expected.map(|(reason, n)| format!("bitcointap_reasons_total{{reason=\"{reason}\"}} {n}"));
         assert_eq!(lines_of(reasons.collector()), expected);
     }

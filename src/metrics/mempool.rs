@@ -1,7 +1,7 @@
 //! What becomes of transactions in the mempool. In: mempool events. Out: families by action, and of replacements what they
 //! pay more.
 
-use prometheus::Histogram;
+use prometheus::{Histogram, IntCounter};
 
 use super::{
     Options,
@@ -53,9 +53,10 @@ families! {
         mempool_removals_total: Counters<1> = [removal_reason()], from REMOVALS;
 
         /// Transactions that were not let into the mempool by Bitcoin Core's reason, from the tracepoint mempool:rejected.
-        /// Includes orphans (bad-txns-inputs-missingorspent) and testmempoolaccept. Numbers in reasons are N; reasons too
-        /// many to keep count as other.
-        mempool_rejections_total: Reasons = ("reason", options.max_free_form_values), from REJECTIONS;
+        /// Includes orphans (bad-txns-inputs-missingorspent) and testmempoolaccept. No text counts as none, and a number that
+        /// stands alone in one is N. Twice as many reasons are kept as --max-free-form-values says; those too many count as
+        /// other. By default all of a release of Bitcoin Core have a place.
+        mempool_rejections_total: Reasons = ("reason", 2 * options.max_free_form_values), from REJECTIONS;
 
         /// Virtual bytes of single transactions by what became of them; rejections do not tell them.
         mempool_transaction_size_vbytes: Histograms<1> = ([sized_action()], SIZES), from SIZED;
@@ -70,8 +71,14 @@ families! {
 
         /// What each replacement pays more than all together that it replaced, from the tracepoint mempool:replaced, which
         /// fires once for each replaced transaction. Counted with the next other event of the mempool; not if events of
-        /// the tracepoint were lost next to it.
+        /// the tracepoint were lost next to it. Those that pay less count in
+        /// bitcointap_mempool_replacement_fee_decreases_total instead.
         mempool_replacement_fee_increase_satoshis: Histogram = FEE_INCREASES, from REPLACEMENTS;
+
+        /// Replacements that pay less than all together that they replaced. Bitcoin Core lets these in only where the
+        /// operator changed what a transaction counts for (prioritisetransaction), which is not in the fees of the
+        /// tracepoint mempool:replaced.
+        mempool_replacement_fee_decreases_total: IntCounter = (), from REPLACEMENTS;
     }
 }
 
@@ -144,9 +151,11 @@ impl Mempool {
     }
 
     fn transaction(&self, action: usize, vsize: i64, fee: i64) {
+        // Neither is ever below 0; what a sum is made of must not be.
+        let [vsize, fee] = [vsize, fee].map(|number| u64::try_from(number).unwrap_or(0));
         self.families.mempool_transactions_total.at([action]).inc();
-        self.families.mempool_vbytes_total.at([action]).inc_by(vsize.try_into().unwrap_or(0));
-        self.families.mempool_fees_satoshis_total.at([action]).inc_by(fee.try_into().unwrap_or(0));
+        self.families.mempool_vbytes_total.at([action]).inc_by(vsize);
+        self.families.mempool_fees_satoshis_total.at([action]).inc_by(fee);
         self.families.mempool_transaction_size_vbytes.at([action]).observe(vsize as f64);
         if vsize > 0 {
             self.families.mempool_feerate_satoshis_per_vbyte.at([action]).observe(fee as f64 / vsize as f64);
@@ -176,7 +185,11 @@ impl Mempool {
             && !self.has_gap
         {
             let increase = fee.saturating_sub(replaced_fees);
-            self.families.mempool_replacement_fee_increase_satoshis.observe(increase as f64);
+            if increase < 0 {
+                self.families.mempool_replacement_fee_decreases_total.inc();
+            } else {
+                self.families.mempool_replacement_fee_increase_satoshis.observe(increase as f64);
+            }
         }
     }
 }
@@ -256,6 +269,21 @@ mod tests {
         // Another replacement is another event.
         told.tell(replaced(2, 10, 5)).tell(replaced(3, 10, 5)).tell(rejected("x"));
         assert_eq!(told.family(name).unwrap().last().unwrap(), "_count 3");
+    }
+
+    #[test]
+    fn a_replacement_that_pays_less_lets_no_sum_fall() {
+        let (increase, decreases) =
+            ("mempool_replacement_fee_increase_satoshis", "mempool_replacement_fee_decreases_total");
+        let mut told = told();
+        told.tell(replaced(1, 60_000, 10_000)).tell(removed("replaced", 1)).assert(decreases, &[]);
+        // What it replaced had been given a lower priority by 80,000 satoshis.
+        told.tell(replaced(2, 20_000, 100_000)).tell(removed("replaced", 1)).assert(decreases, &["1"]);
+        let lines = told.family(increase).unwrap();
+        assert_eq!(lines.last_chunk(), Some(&["_sum 50000", "_count 1"].map(String::from)));
+        // As much is no increase, and no decrease.
+        told.tell(replaced(3, 5, 5)).tell(removed("replaced", 1)).assert(decreases, &["1"]);
+        assert_eq!(told.family(increase).unwrap().last().unwrap(), "_count 2");
     }
 
     #[test]

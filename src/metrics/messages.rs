@@ -12,10 +12,10 @@ use super::{
         INBOUND, MESSAGES, OUTBOUND, command, command_place, connection_type, direction, sized_command,
         sized_command_place,
     },
-    versions::Versions,
+    versions::{self, Versions},
 };
 use crate::{
-    event::{Time, net::Message},
+    event::{Moment, Time, net::Message},
     p2p,
     tracepoint::Tracepoints,
 };
@@ -73,7 +73,11 @@ impl Messages {
         self.contents.attach(attached, registered);
     }
 
-    pub(super) fn observe(&mut self, time: Time, message: &Message<'_>) {
+    pub(super) fn node_gone(&mut self) {
+        self.versions.node_gone();
+    }
+
+    pub(super) fn observe(&mut self, now: Moment, time: Time, message: &Message<'_>) {
         let Message { meta, msg: _, payload: _ } = message;
         let direction = if meta.inbound { INBOUND } else { OUTBOUND };
         let command = command_place(meta.command);
@@ -83,11 +87,12 @@ impl Messages {
         if let Some(sized_command) = sized_command_place(command) {
             self.families.p2p_message_size_bytes.at([direction, sized_command]).observe(meta.size as f64);
         }
-        self.content(time, direction, command, message);
+        self.content(now, time, direction, command, message);
     }
 
     fn content(
         &mut self,
+        now: Moment,
         time: Time,
         direction: usize,
         command: usize,
@@ -107,7 +112,8 @@ impl Messages {
             }
             &Version { version, services, timestamp, ref user_agent, .. } => {
                 if meta.inbound {
-                    self.versions.observe(time, version, services, timestamp, user_agent);
+                    let version = versions::Version { version, services, timestamp, user_agent };
+                    self.versions.observe(now, time, meta, &version);
                 }
             }
             Headers { headers } => self.contents.headers(direction, headers.len()),

@@ -32,7 +32,7 @@ fn network() -> Label {
 }
 
 /// A group of addresses. Of an IPv4 address within an IPv6 one (6to4) it is the same /16, in IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Netgroup {
     network: usize,
     prefix: u32,

@@ -15,9 +15,73 @@ Made from the code by `BLESS=1 cargo test --lib reference`; a test compares them
 
 Counters end in `_total`, units are seconds, bytes and satoshis. Times are those at which tracepoints fire in the node. A
 family is there only while a tracepoint that feeds it is attached, and a gauge only once it is known. Label values are
-closed sets, but for the few texts that the world chooses, of which `--max-free-form-values` are kept. So the number of
-series, each line of `/metrics` being one, has a bound that no peer can move.
+closed sets, but for the few texts that the world chooses, of which `--max-free-form-values` are kept, and what their families
+say beside it. Text that is empty counts as `none`, what is not kept as `other`. So the number of series, each line of `/metrics` being one, has a bound that no peer can move.
 ";
+
+/// How far one peer can move a number: each family of peers stands once.
+const MOVED_BY_ONE_PEER: &[(&str, &[&str])] = &[
+    (
+        "Without limit, since they count messages and what is in them, and not who sends it. An `inbound` message is a peer's, \
+         a `responder` of `node` is asked by a peer. Medians of these are of messages, too",
+        &[
+            "p2p_address_age_seconds",
+            "p2p_address_announcements_total",
+            "p2p_address_message_addresses",
+            "p2p_address_services_total",
+            "p2p_addresses_from_future_total",
+            "p2p_addresses_total",
+            "p2p_block_transactions_requested_total",
+            "p2p_compact_block_transactions_total",
+            "p2p_feefilter_satoshis_per_kvbyte",
+            "p2p_headers_total",
+            "p2p_inv_messages_total",
+            "p2p_inventory_items_total",
+            "p2p_inventory_message_items",
+            "p2p_listed_message_bytes_total",
+            "p2p_listed_messages_total",
+            "p2p_message_bytes_total",
+            "p2p_message_size_bytes",
+            "p2p_messages_total",
+            "p2p_ping_nonces_total",
+            "p2p_rejects_total",
+            "p2p_requests_unanswered_total",
+            "p2p_response_seconds",
+            "p2p_undecodable_messages_total",
+        ],
+    ),
+    ("Without limit, by transactions that are not let in", &["mempool_rejections_total", "mempool_transactions_total"]),
+    (
+        "Without limit only if the node may not drop the peer (`noban`, manual); else it ends with the first",
+        &["p2p_misbehaving_total"],
+    ),
+    (
+        "By one for each connection, however much it says",
+        &[
+            "p2p_connection_duration_seconds",
+            "p2p_connections",
+            "p2p_connections_closed_total",
+            "p2p_connections_evicted_total",
+            "p2p_connections_opened_total",
+            "p2p_handshake_seconds",
+            "p2p_inbound_largest_netgroup_connections",
+            "p2p_inbound_netgroups",
+            "p2p_listed_connections_opened_total",
+            "p2p_node_connections",
+            "p2p_peer_clock_offset_seconds",
+            "p2p_peer_protocol_versions_total",
+            "p2p_peer_services_total",
+            "p2p_reconnections_total",
+            "p2p_transport_retries_total",
+            "p2p_user_agents_total",
+        ],
+    ),
+    ("By one for each ping of the node", &["p2p_ping_round_trip_seconds"]),
+    (
+        "Of a connection 16 blocks at a time are followed that are not connected yet",
+        &["p2p_block_announcement_to_connected_seconds", "p2p_compact_block_reconstructions_total"],
+    ),
+];
 
 /// A set of values that so many families have is told once.
 const SHARED_BY: usize = 3;
@@ -59,7 +123,12 @@ fn page() -> String {
     for (label, values) in sharing.keys() {
         writeln!(page, "- `{label}`: {}", values.join(", ")).unwrap();
     }
-    page += "\n## Families\n";
+    page += "\n## What one peer can move\n\n| how far | families |\n|---|---|\n";
+    for (how, names) in MOVED_BY_ONE_PEER {
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        writeln!(page, "| {how}. | {} |", names.join(", ")).unwrap();
+    }
+    page += "\nAll others tell of the node, of what it takes for valid, and of bitcointap itself.\n\n## Families\n";
     for (name, family) in families {
         writeln!(page, "\n### bitcointap_{name}\n\n{}", family.help()).unwrap();
         for (label, values) in &family.closed_labels {
@@ -112,4 +181,15 @@ fn the_page_says_what_the_code_does() {
         fs::read_to_string(PAGE).unwrap_or_default() == page,
         "docs/metrics.md is old: BLESS=1 cargo test reference"
     );
+}
+
+#[test]
+fn how_far_one_peer_moves_it_is_said_of_each_family_of_peers() {
+    let metrics = Metrics::new(Tracepoint::all().collect(), &everything_and_a_list());
+    let mut said: Vec<_> = MOVED_BY_ONE_PEER.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    said.sort_unstable();
+    let defined = &metrics.registered.defined;
+    let expected: Vec<_> = defined.keys().copied().filter(|name| name.starts_with("p2p_")).collect();
+    assert_eq!(said.iter().copied().filter(|name| name.starts_with("p2p_")).collect::<Vec<_>>(), expected);
+    assert!(said.iter().all(|name| defined.contains_key(name)));
 }

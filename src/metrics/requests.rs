@@ -1,7 +1,7 @@
 //! Requests and their responses. In: those messages of a node and its peers, either asking. Out: how long responses took,
 //! and what became of requests without one.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bitcoin::{BlockHash, block::Header, hashes::Hash as _, p2p::message_blockdata::Inventory};
 
@@ -31,7 +31,7 @@ families! {
 
         /// Requests of bitcointap_p2p_response_seconds that had no response, by what ended the waiting: it was too long, or a
         /// getheaders was sent anew (timeout); the connection was closed (closed); notfound came (notfound); there were too
-        /// many to follow (table_full). A response that was lost, see bitcointap_events_lost_total, counts as none.
+        /// many to follow, of all or of one peer (table_full). A response that was lost, see bitcointap_events_lost_total, counts as none.
         p2p_requests_unanswered_total: Counters<3> = [request(options), responder(), cause()], from OUTBOUND_MESSAGES, INBOUND_MESSAGES;
     }
 }
@@ -67,7 +67,8 @@ impl Kind {
         })
     }
 
-    /// How many are followed at once of each responder.
+    /// How many are followed at once of each responder. What a peer asks the node for takes at most a sixteenth of them, so that
+    /// none can drive out what others ask for: one getdata may name 50,000.
     fn most(self) -> usize {
         match self {
             Kind::GetdataTx => 16_384,
@@ -132,14 +133,80 @@ pub(super) struct Requests {
     pub(super) families: Families,
     follows_transactions: bool,
     /// By responder and kind: what peers ask cannot drive out what the node asks.
-    open: [[Table<Key, Known>; KINDS.len()]; 2],
+    open: [[Open; KINDS.len()]; 2],
+}
+
+/// Requests that wait for their response.
+struct Open {
+    table: Table<Key, Known>,
+    /// How many of them are of each peer.
+    of_peer: BTreeMap<i64, usize>,
+    most_of_peer: usize,
+}
+
+impl Open {
+    fn new(kind: Kind, responder: Responder) -> Self {
+        // Of what the node asks for it decides itself.
+        let most_of_peer = if responder == Responder::Node { kind.most() / 16 } else { kind.most() };
+        Self { table: Table::new(kind.most(), kind.patience()), of_peer: BTreeMap::new(), most_of_peer }
+    }
+
+    /// Enters one that does not wait yet. Tells whether there was room for it and for all that wait.
+    fn insert(&mut self, now: Moment, key: Key, known: Known) -> bool {
+        let of_peer = self.of_peer.entry(key.0).or_default();
+        if *of_peer >= self.most_of_peer {
+            return false;
+        }
+        *of_peer += 1;
+        let fallen_out = self.table.insert(now, key, known);
+        if let Some(((peer, _), _)) = &fallen_out {
+            self.forget(*peer);
+        }
+        fallen_out.is_none()
+    }
+
+    /// Takes one out, with when it was asked.
+    fn remove(&mut self, key: &Key) -> Option<Moment> {
+        let (asked, _) = self.table.remove(key)?;
+        self.forget(key.0);
+        Some(asked)
+    }
+
+    /// Takes out those of a peer; gives how many.
+    fn remove_all(&mut self, peer: i64) -> usize {
+        self.of_peer.remove(&peer);
+        self.table.remove_all((peer, [0; 32])..=(peer, [0xff; 32]))
+    }
+
+    /// Takes out the oldest, if it is too old.
+    fn pop_old(&mut self, now: Moment) -> bool {
+        let old = self.table.pop_old(now);
+        if let Some(((peer, _), _)) = &old {
+            self.forget(*peer);
+        }
+        old.is_some()
+    }
+
+    fn clear(&mut self) {
+        self.table.clear();
+        self.of_peer.clear();
+    }
+
+    fn forget(&mut self, peer: i64) {
+        if let Some(of_peer) = self.of_peer.get_mut(&peer) {
+            *of_peer -= 1;
+            if *of_peer == 0 {
+                self.of_peer.remove(&peer);
+            }
+        }
+    }
 }
 
 impl Requests {
     pub(super) fn new(options: &Options) -> Self {
-        let tables = || KINDS.map(|kind| Table::new(kind.most(), kind.patience()));
+        let open = [Responder::Peer, Responder::Node].map(|responder| KINDS.map(|kind| Open::new(kind, responder)));
         let families = Families::new(options);
-        Self { families, follows_transactions: options.tx_response, open: [tables(), tables()] }
+        Self { families, follows_transactions: options.tx_response, open }
     }
 
     pub(super) fn getdata(&mut self, now: Moment, responder: Responder, peer: i64, items: Items<'_>) {
@@ -153,7 +220,7 @@ impl Requests {
     pub(super) fn notfound(&mut self, responder: Responder, peer: i64, items: Items<'_>) {
         for item in items.iter() {
             if let Some((kind, hash)) = self.followed(&item)
-                && self.table(kind, responder).remove(&(peer, hash)).is_some()
+                && self.open(kind, responder).remove(&(peer, hash)).is_some()
             {
                 self.unanswered(kind, responder, Cause::Notfound, 1);
             }
@@ -178,7 +245,7 @@ impl Requests {
 
     /// A response to a getdata of transactions, if one was sent.
     pub(super) fn tx(&mut self, now: Moment, responder: Responder, peer: i64, tx: &Tx<'_>) {
-        if self.follows_transactions && !self.table(Kind::GetdataTx, responder).is_empty() {
+        if self.follows_transactions && !self.open(Kind::GetdataTx, responder).table.is_empty() {
             let by_wtxid = self.answer(now, Kind::GetdataTx, responder, (peer, tx.wtxid().to_byte_array()));
             if !by_wtxid {
                 self.answer(now, Kind::GetdataTx, responder, (peer, tx.txid().to_byte_array()));
@@ -201,7 +268,7 @@ impl Requests {
         stop: BlockHash,
     ) {
         let key = (peer, [0; 32]);
-        if self.table(Kind::Getheaders, responder).remove(&key).is_some() {
+        if self.open(Kind::Getheaders, responder).remove(&key).is_some() {
             // It waited no longer for the last.
             self.unanswered(Kind::Getheaders, responder, Cause::Timeout, 1);
         }
@@ -216,7 +283,7 @@ impl Requests {
     /// knows none of them; other headers announce blocks, but few at once. Tells whether it is the response.
     pub(super) fn headers(&mut self, now: Moment, responder: Responder, peer: i64, headers: &[Header]) -> bool {
         let key = (peer, [0; 32]);
-        let Some(known) = self.table(Kind::Getheaders, responder).get(&key) else { return false };
+        let Some(known) = self.open(Kind::Getheaders, responder).table.get(&key) else { return false };
         let fits = |first: &Header| match known {
             Known::ByKey => true,
             Known::After(locator) => locator.contains(&shortened(first.prev_blockhash)),
@@ -246,7 +313,7 @@ impl Requests {
     pub(super) fn closed(&mut self, peer: i64) {
         for responder in [Responder::Peer, Responder::Node] {
             for kind in KINDS {
-                let open = self.table(kind, responder).remove_all((peer, [0; 32])..=(peer, [0xff; 32]));
+                let open = self.open(kind, responder).remove_all(peer);
                 self.unanswered(kind, responder, Cause::Closed, open);
             }
         }
@@ -256,8 +323,8 @@ impl Requests {
     pub(super) fn node_gone(&mut self) {
         for responder in [Responder::Peer, Responder::Node] {
             for kind in KINDS {
-                let open = self.table(kind, responder).len();
-                self.table(kind, responder).clear();
+                let open = self.open(kind, responder).table.len();
+                self.open(kind, responder).clear();
                 self.unanswered(kind, responder, Cause::Closed, open);
             }
         }
@@ -266,7 +333,7 @@ impl Requests {
     pub(super) fn sweep(&mut self, now: Moment) {
         for responder in [Responder::Peer, Responder::Node] {
             for kind in KINDS {
-                while self.table(kind, responder).pop_old(now).is_some() {
+                while self.open(kind, responder).pop_old(now) {
                     self.unanswered(kind, responder, Cause::Timeout, 1);
                 }
             }
@@ -275,20 +342,20 @@ impl Requests {
 
     /// Asked again while it waits, it is the same request.
     fn ask(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key) {
-        if self.table(kind, responder).get(&key).is_none() {
+        if self.open(kind, responder).table.get(&key).is_none() {
             self.insert(now, kind, responder, key, Known::ByKey);
         }
     }
 
     fn insert(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key, known: Known) {
-        if self.table(kind, responder).insert(now, key, known).is_some() {
+        if !self.open(kind, responder).insert(now, key, known) {
             self.unanswered(kind, responder, Cause::TableFull, 1);
         }
     }
 
     /// Tells whether it was asked for.
     fn answer(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key) -> bool {
-        let Some((asked, _)) = self.table(kind, responder).remove(&key) else { return false };
+        let Some(asked) = self.open(kind, responder).remove(&key) else { return false };
         let took = now.since(asked).as_secs_f64();
         self.families.p2p_response_seconds.at([kind as usize, responder as usize]).observe(took);
         true
@@ -301,7 +368,7 @@ impl Requests {
         }
     }
 
-    fn table(&mut self, kind: Kind, responder: Responder) -> &mut Table<Key, Known> {
+    fn open(&mut self, kind: Kind, responder: Responder) -> &mut Open {
         &mut self.open[responder as usize][kind as usize]
     }
 }
@@ -523,6 +590,37 @@ mod tests {
     const SWEEP: Duration = Duration::from_secs(1);
 
     #[test]
+    fn what_one_peer_asks_cannot_drive_out_what_another_asks() {
+        let header = header_after(BlockHash::all_zeros(), 1);
+        let asked = getdata(&[Inventory::WitnessBlock(header.block_hash())]);
+        let flood = |start: u32| {
+            let hash = |number: u32| {
+                let mut bytes = [0; 32];
+                bytes[..4].copy_from_slice(&number.to_le_bytes());
+                BlockHash::from_byte_array(bytes)
+            };
+            getdata(&(start..start + 40_000).map(|number| Inventory::WitnessBlock(hash(number))).collect::<Vec<_>>())
+        };
+        let mut told = told();
+        told.tell(with_peer(1, true, "getdata", &asked))
+            .tell(with_peer(2, true, "getdata", &flood(1)))
+            .tell_after(EIGHTY, with_peer(1, false, "block", &block_of(header)));
+        assert_eq!(answered(&told).len(), 1);
+        assert_unanswered(&told, "getdata_block", "node", "table_full", 40_000 - 256);
+        // What was answered, and what ended, makes room.
+        told.tell(closed(2)).tell(with_peer(3, true, "getdata", &flood(1)));
+        let labels = labels("getdata_block", "node");
+        let unanswered = [
+            format!("{{cause=\"closed\",{labels}}} 256"),
+            format!("{{cause=\"table_full\",{labels}}} {}", 2 * (40_000 - 256)),
+        ];
+        told.assert("p2p_requests_unanswered_total", &unanswered.each_ref().map(String::as_str));
+        told.tell(with_peer(4, true, "getdata", &asked))
+            .tell_after(EIGHTY, with_peer(4, false, "block", &block_of(header)));
+        assert_eq!(answered(&told)[0].1, 2);
+    }
+
+    #[test]
     fn what_peers_ask_cannot_drive_out_what_the_node_asks() {
         let hash = |number: u32| {
             let mut bytes = [0; 32];
@@ -534,7 +632,7 @@ mod tests {
         let flood = getdata(&many);
         let mut told = told();
         told.tell(with_peer(1, false, "getdata", &asked)).tell(with_peer(2, true, "getdata", &flood));
-        assert_unanswered(&told, "getdata_block", "node", "table_full", 50_000 - 4_096);
+        assert_unanswered(&told, "getdata_block", "node", "table_full", 50_000 - 256);
         told.tell(with_peer(1, true, "notfound", &asked));
         let line = format!("{{cause=\"notfound\",{}}} 1", labels("getdata_block", "peer"));
         assert!(told.family("p2p_requests_unanswered_total").unwrap().contains(&line));

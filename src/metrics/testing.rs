@@ -142,7 +142,12 @@ impl Told {
 
 /// All families that events feed by default.
 pub(crate) fn told() -> Told {
-    Told::new(Metrics::new(Tracepoints::default_set(), &OPTIONS))
+    told_with(&OPTIONS)
+}
+
+/// The same with other options.
+pub(crate) fn told_with(options: &Options) -> Told {
+    Told::new(Metrics::new(Tracepoints::default_set(), options))
 }
 
 /// Those that these tracepoints feed.

@@ -1,12 +1,29 @@
 //! What the whole of the metrics must be. What each family counts is tested in the file of its group.
 
-use std::{collections::BTreeSet, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
+
+use prometheus::proto::MetricType;
 
 use super::{
-    testing::{EVERYTHING, OPTIONS, Told, added, block, message, misbehaving, only, rejected, text_of, version},
+    testing::{
+        EVERYTHING, OPTIONS, Told, added, block, conn, message, misbehaving, only, rejected, text_of, version,
+        with_peer,
+    },
     *,
 };
-use crate::{json::Bytes, p2p};
+use crate::{
+    event::{
+        mempool::Mempool,
+        net::{Connection, ConnectionType, Message, Meta},
+        utxocache::Utxocache,
+        validation::Validation,
+    },
+    json::{Bytes, Hash},
+    p2p,
+};
 
 /// Names of families without their prefix, of those that events feed.
 fn fed(metrics: &Metrics) -> BTreeSet<String> {
@@ -86,11 +103,15 @@ fn memory() -> u64 {
 fn tell_made_up(told: &mut Told, number: u32) {
     let letters: String = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
     let long = format!("{letters} \u{fffd}\"\n\\{}", "x".repeat(100));
-    let user_agent = version(&format!("/{long}/"));
-    let release = version(&format!("/Satoshi:{}.{}.{}/", number % 100, number / 100 % 100, number / 10_000));
+    // Each by peers of three groups.
+    let user_agent = version(&format!("/{} {}/", number / 3, "x".repeat(100)));
+    let [_, _, a, b] = number.to_be_bytes();
+    let (addr, peer_id) = (format!("[2a01:{a:x}{b:02x}::1]:1").into(), i64::from(number * 2));
+    let meta = Meta { peer_id, addr, conn_type: ConnectionType::Inbound, command: "version", inbound: true, size: 1 };
+    told.tell(Kind::Msg(Message { meta, msg: p2p::decode("version", &user_agent), payload: None }));
+    let release = version(&format!("/Satoshi:{}.{}.{}/", number % 36, number / 36 % 22, number / 792 % 7));
     told.tell(message(true, &letters, 1, p2p::Message::Unknown { command: &letters, payload: Bytes(b"x") }))
-        .tell(message(true, "version", 102, p2p::decode("version", &user_agent)))
-        .tell(message(true, "version", 102, p2p::decode("version", &release)))
+        .tell(with_peer(i64::from(number * 2 + 1), true, "version", &release))
         .tell(rejected(&long))
         .tell(misbehaving(&long));
 }
@@ -116,4 +137,105 @@ fn a_million_made_up_values_move_neither_series_nor_memory() {
     let after = memory();
     println!("{series} series; resident memory {before} KiB, then {after} KiB");
     assert!(after < before + 1024, "{before} KiB grew to {after} KiB");
+}
+
+/// By name and labels what may never fall: counters; buckets, count and sum of histograms, but for the sum of those that have
+/// buckets below 0.
+fn rising(metrics: &Metrics) -> BTreeMap<String, f64> {
+    let mut rising = BTreeMap::new();
+    for family in metrics.registry().gather() {
+        for metric in family.get_metric() {
+            let mut enter = |part: &str, value| {
+                let labels: Vec<_> = metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
+                rising.insert(format!("{}{part} {labels:?}", family.name()), value);
+            };
+            match family.get_field_type() {
+                MetricType::COUNTER => enter("", metric.get_counter().get_value()),
+                MetricType::HISTOGRAM => {
+                    let histogram = metric.get_histogram();
+                    for bucket in histogram.get_bucket() {
+                        enter(&format!("_bucket {}", bucket.upper_bound()), bucket.cumulative_count() as f64);
+                    }
+                    enter("_count", histogram.get_sample_count() as f64);
+                    if histogram.get_bucket()[0].upper_bound() >= 0.0 {
+                        enter("_sum", histogram.get_sample_sum());
+                    }
+                }
+                MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => {}
+            }
+        }
+    }
+    rising
+}
+
+#[test]
+fn nothing_falls_by_numbers_below_zero() {
+    let mut told = Told::new(Metrics::new(Tracepoint::all().collect(), &EVERYTHING));
+    let mut before = rising(&told.metrics);
+    for signed in [7, 2_100_000_000_000_000, 0, -1, i64::MIN, 3] {
+        let unsigned = signed as u64;
+        let hash = Hash([signed as u8; 32]);
+        let conn = || conn(signed, ConnectionType::Inbound, 1);
+        let mempool = |event| Kind::Mempool { event };
+        let mut payload = version("");
+        payload[4..20].copy_from_slice(&[unsigned.to_le_bytes(), unsigned.to_le_bytes()].concat());
+        let fee = unsigned.to_le_bytes();
+        let kinds = [
+            with_peer(signed, true, "version", &payload),
+            with_peer(signed, true, "feefilter", &fee),
+            with_peer(signed, false, "ping", &fee),
+            with_peer(signed, true, "pong", &fee),
+            Kind::Conn { event: Connection::Inbound { conn: conn(), existing_connections: unsigned } },
+            Kind::Conn { event: Connection::InboundEvicted { conn: conn(), time_established: unsigned } },
+            Kind::Conn { event: Connection::Closed { conn: conn(), time_established: unsigned } },
+            mempool(Mempool::Added { txid: hash, vsize: signed, fee: signed }),
+            mempool(Mempool::Added { txid: hash, vsize: 100, fee: signed }),
+            mempool(Mempool::Replaced {
+                replaced_txid: hash,
+                replaced_vsize: signed,
+                replaced_fee: signed,
+                replaced_entry_time: unsigned,
+                replacement_txid: hash,
+                replacement_vsize: signed,
+                replacement_fee: 0,
+                replacement_is_txid: true,
+            }),
+            mempool(Mempool::Removed {
+                txid: hash,
+                reason: "".into(),
+                vsize: signed,
+                fee: signed,
+                entry_time: unsigned,
+            }),
+            Kind::Validation {
+                event: Validation::BlockConnected {
+                    hash,
+                    height: signed,
+                    transactions: unsigned,
+                    inputs: signed,
+                    sigops: unsigned,
+                    connection_time: unsigned,
+                },
+            },
+            Kind::Utxocache {
+                event: Utxocache::Flush {
+                    duration: signed,
+                    mode: unsigned as u32,
+                    coins: unsigned,
+                    memory: unsigned,
+                    for_prune: true,
+                },
+            },
+        ];
+        for kind in kinds {
+            let said = format!("{kind:?}");
+            told.tell(kind);
+            let after = rising(&told.metrics);
+            for (series, before) in before {
+                assert!(after[&series] >= before, "{series} fell from {before} to {} with {said}", after[&series]);
+            }
+            before = after;
+        }
+    }
+    assert!(before.values().any(|&value| value > 0.0));
 }

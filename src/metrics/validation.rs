@@ -126,7 +126,7 @@ impl Validation {
                 self.families.validation_blocks_connected_total.inc();
                 self.families.validation_block_connection_seconds.observe(connection_time as f64 / 1e9);
                 self.families.validation_block_transactions.observe(transactions as f64);
-                self.families.validation_block_inputs.observe(inputs as f64);
+                self.families.validation_block_inputs.observe(inputs.max(0) as f64);
                 self.families.validation_block_sigops.observe(sigops as f64);
                 self.connect(time, height);
             }

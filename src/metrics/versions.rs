@@ -1,14 +1,20 @@
-//! How peers present themselves. In: their version messages. Out: families of protocol versions, services, user agents and
-//! clocks.
+//! How peers present themselves. In: their version messages, of which the first of a connection counts, as it does for Bitcoin
+//! Core. Out: families of protocol versions, services, user agents and clocks.
+
+use std::collections::BTreeSet;
 
 use prometheus::Histogram;
 
 use super::{
-    family::{Counters, families},
+    Options,
+    family::{Counters, Registered, families},
     labels::{INBOUND_MESSAGES, Label, service, service_places},
     user_agents::UserAgents,
 };
-use crate::event::Time;
+use crate::{
+    event::{Moment, Time, net::Meta},
+    tracepoint::Tracepoints,
+};
 
 /// Upper bounds in seconds; 4200 was the most by which Bitcoin Core corrected its clock, 600 is where it warns now.
 const OFFSETS: &[f64] =
@@ -17,23 +23,32 @@ const OFFSETS: &[f64] =
 /// No offset counts as more, in seconds: one peer's would drown the sum.
 const MOST_OFFSET: f64 = 86400.0;
 
+/// Peers of whom is known that they have presented themselves; the node's own default is 125.
+const MOST_INTRODUCED: usize = 4096;
+
 families! {
-    struct Versions with options {
-        /// Versions of the protocol in peers' version messages, from the tracepoint net:inbound_message. Not the lower one
-        /// that both sides then use. Those at which Bitcoin Core's protocol did not change count as other.
+    struct Families with options {
+        /// Versions of the protocol in peers' version messages, of each connection the first, from the tracepoint
+        /// net:inbound_message. Not the lower one that both sides then use. Those at which Bitcoin Core's protocol did not change count as other.
         p2p_peer_protocol_versions_total: Counters<1> = [protocol_version()], from INBOUND_MESSAGES;
 
-        /// Services in peers' version messages, from the tracepoint net:inbound_message. A peer counts once for each of its
-        /// services, and once in other for all that Bitcoin Core does not name; without any it does not count.
+        /// Services in peers' version messages, of each connection the first, from the tracepoint net:inbound_message. A peer
+        /// counts once for each of its services, and once in other for all that Bitcoin Core does not name; without any it
+        /// does not count.
         p2p_peer_services_total: Counters<1> = [service()], from INBOUND_MESSAGES;
 
-        /// User agents (BIP 14) in peers' version messages, from the tracepoint net:inbound_message, cut to 128 bytes. Half
-        /// of the places are kept for those of Bitcoin Core's releases. Those too many to keep count as other.
+        /// User agents (BIP 14) in peers' version messages, of each connection the first, from the tracepoint
+        /// net:inbound_message, cut to 128 bytes. An empty one counts as none. Those of Bitcoin Core's releases have places of
+        /// their own. Another has one once peers of three groups of addresses (IPv4 /16, IPv6 /32) have named it; all that
+        /// come by Tor, I2P and CJDNS or from networks that are not routable are one group. Before that, and if there are too
+        /// many to keep, it counts as other.
         p2p_user_agents_total: UserAgents = ("user_agent", options.max_free_form_values), from INBOUND_MESSAGES;
 
-        /// Time in peers' version messages minus the time here when the node took the message up, from the tracepoint
-        /// net:inbound_message. Peers tell whole seconds and messages travel, so an exact clock is up to some seconds below
-        /// 0. Offsets of more than a day count as a day.
+        /// Time in peers' version messages, of each connection the first, minus the time here when the node took the message
+        /// up, from the tracepoint net:inbound_message. Peers tell whole seconds and messages travel, so an exact clock is up
+        /// to some seconds below 0. Offsets of more than a day count as a day. Not peers that say the time 0, which hide their
+        /// clock, as Bitcoin Core does since v31 where it broadcasts in private. The sum falls with each clock that is behind:
+        /// rate() and increase() are for the buckets and the count.
         p2p_peer_clock_offset_seconds: Histogram = OFFSETS, from INBOUND_MESSAGES;
     }
 }
@@ -65,27 +80,81 @@ fn protocol_version_place(version: u32) -> usize {
     PROTOCOL_VERSIONS.binary_search_by_key(&version, |&(known, _)| known).unwrap_or(PROTOCOL_VERSIONS.len())
 }
 
+/// The families, and who was counted.
+pub(super) struct Versions {
+    families: Families,
+    introduced: Introduced,
+}
+
 impl Versions {
-    /// A peer's.
-    pub(super) fn observe(&mut self, time: Time, version: u32, services: u64, timestamp: i64, user_agent: &str) {
-        self.p2p_peer_protocol_versions_total.at([protocol_version_place(version)]).inc();
-        for service in service_places(services) {
-            self.p2p_peer_services_total.at([service]).inc();
+    pub(super) fn new(options: &Options) -> Self {
+        Self { families: Families::new(options), introduced: Introduced::default() }
+    }
+
+    pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.families.attach(attached, registered);
+    }
+
+    /// The node has ended, and its numbers of peers with it.
+    pub(super) fn node_gone(&mut self) {
+        self.introduced = Introduced::default();
+    }
+
+    /// A peer's message.
+    pub(super) fn observe(&mut self, now: Moment, time: Time, meta: &Meta<'_>, version: &Version<'_>) {
+        if !self.introduced.is_first(meta.peer_id) {
+            return;
         }
-        self.p2p_user_agents_total.count(user_agent);
-        let offset = timestamp as f64 - time.0 as f64 / 1e9;
-        self.p2p_peer_clock_offset_seconds.observe(offset.clamp(-MOST_OFFSET, MOST_OFFSET));
+        let &Version { version, services, timestamp, user_agent } = version;
+        let families = &mut self.families;
+        families.p2p_peer_protocol_versions_total.at([protocol_version_place(version)]).inc();
+        for service in service_places(services) {
+            families.p2p_peer_services_total.at([service]).inc();
+        }
+        families.p2p_user_agents_total.count(now, meta, user_agent);
+        if timestamp != NO_CLOCK {
+            let offset = timestamp as f64 - time.0 as f64 / 1e9;
+            families.p2p_peer_clock_offset_seconds.observe(offset.clamp(-MOST_OFFSET, MOST_OFFSET));
+        }
+    }
+}
+
+/// What of a version message counts.
+pub(super) struct Version<'a> {
+    pub(super) version: u32,
+    pub(super) services: u64,
+    pub(super) timestamp: i64,
+    pub(super) user_agent: &'a str,
+}
+
+/// The time of peers that do not tell theirs.
+const NO_CLOCK: i64 = 0;
+
+/// Whose version was counted. The node never uses a number twice, so that those with the lowest can be told together.
+#[derive(Debug, Default)]
+struct Introduced {
+    peers: BTreeSet<i64>,
+    /// Up to this one all are taken for introduced: they are the oldest, and have had their time.
+    up_to: Option<i64>,
+}
+
+impl Introduced {
+    /// Whether a peer presents itself for the first time.
+    fn is_first(&mut self, peer: i64) -> bool {
+        if self.up_to.is_some_and(|up_to| peer <= up_to) || !self.peers.insert(peer) {
+            return false;
+        }
+        if self.peers.len() > MOST_INTRODUCED {
+            self.up_to = self.peers.pop_first();
+        }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        event::Kind,
-        metrics::testing::{assert_histogram_of_one, message, told, version},
-        p2p,
-    };
+    use crate::metrics::testing::{Told, assert_histogram_of_one, told, version, with_peer};
 
     /// A payload of `version` by its first three fields and its user agent.
     fn payload(number: u32, services: u64, timestamp: i64, user_agent: &str) -> Vec<u8> {
@@ -96,20 +165,16 @@ mod tests {
         payload
     }
 
-    fn told_by(inbound: bool, payload: &[u8]) -> Kind<'_> {
-        message(inbound, "version", payload.len() as u64, p2p::decode("version", payload))
-    }
-
     #[test]
     fn peers_present_themselves_and_the_node_does_not_count() {
         let mut told = told();
         let now = told.second as i64;
         let core = payload(70016, 0xc09, now, "/Satoshi:31.0.0/");
         let other = payload(70003, 1 << 40, now, "/other:1/");
-        told.tell(told_by(true, &core))
-            .tell(told_by(true, &core))
-            .tell(told_by(true, &other))
-            .tell(told_by(false, &other))
+        told.tell(with_peer(1, true, "version", &core))
+            .tell(with_peer(2, true, "version", &core))
+            .tell(with_peer(3, true, "version", &other))
+            .tell(with_peer(4, false, "version", &other))
             .assert(
                 "p2p_peer_protocol_versions_total",
                 &["{protocol_version=\"70016\"} 2", "{protocol_version=\"other\"} 1"],
@@ -124,9 +189,49 @@ mod tests {
                     "{service=\"witness\"} 2",
                 ],
             )
-            .assert("p2p_user_agents_total", &["{user_agent=\"/Satoshi:31.0.0/\"} 2", "{user_agent=\"/other:1/\"} 1"]);
+            .assert("p2p_user_agents_total", &["{user_agent=\"/Satoshi:31.0.0/\"} 2", "{user_agent=\"other\"} 1"]);
         let lines = told.family("p2p_peer_clock_offset_seconds").unwrap();
         assert_eq!(lines.last().unwrap(), "_count 3");
+    }
+
+    #[test]
+    fn a_peer_counts_once_however_often_it_presents_itself() {
+        let mut told = told();
+        let count = |told: &Told| {
+            let lines = told.family("p2p_peer_clock_offset_seconds").unwrap();
+            lines.last().map(|line| line.trim_start_matches("_count ").parse::<u32>().unwrap()).unwrap_or_default()
+        };
+        let first = payload(70016, 1, 1_000, "/Satoshi:31.0.0/");
+        told.tell(with_peer(7, true, "version", &first));
+        for number in 0..3_000_u32 {
+            let further = payload(number, 1 << (number % 64), 5_000, &format!("/Satoshi:{}.0.0/", number % 100));
+            told.tell(with_peer(7, true, "version", &further));
+        }
+        told.assert("p2p_peer_protocol_versions_total", &["{protocol_version=\"70016\"} 1"])
+            .assert("p2p_peer_services_total", &["{service=\"network\"} 1"])
+            .assert("p2p_user_agents_total", &["{user_agent=\"/Satoshi:31.0.0/\"} 1"]);
+        assert_eq!(count(&told), 1);
+        // Nor does it count again after more peers than are remembered, or as one that has waited so long.
+        let other = payload(70016, 0, 1_000, "");
+        for peer in 8..8 + MOST_INTRODUCED as i64 {
+            told.tell(with_peer(peer, true, "version", &other));
+        }
+        let before = count(&told);
+        told.tell(with_peer(7, true, "version", &first)).tell(with_peer(3, true, "version", &first));
+        assert_eq!(count(&told), before);
+        // Its number belongs to one run of the node.
+        told.metrics.node_gone();
+        told.tell(with_peer(7, true, "version", &first));
+        assert_eq!(count(&told), before + 1);
+    }
+
+    #[test]
+    fn no_clock_is_no_clock() {
+        let mut told = told();
+        let private = payload(70016, 0, 0, "/pynode:0.0.1/");
+        told.tell(with_peer(1, true, "version", &private))
+            .assert("p2p_peer_clock_offset_seconds", &[])
+            .assert("p2p_peer_protocol_versions_total", &["{protocol_version=\"70016\"} 1"]);
     }
 
     #[test]
@@ -134,7 +239,7 @@ mod tests {
         let offset = |seconds: i64| {
             let mut told = told();
             let message = payload(70016, 0, (told.second as i64).saturating_add(seconds), "");
-            told.tell(told_by(true, &message));
+            told.tell(with_peer(1, true, "version", &message));
             told
         };
         let name = "p2p_peer_clock_offset_seconds";

@@ -181,7 +181,7 @@ impl Node<'_, '_> {
         self.hear(peer, Command::Sendtxrcncl, &(1_u32, salt))
     }
 
-    fn unknown_commands(&mut self, peer: usize) -> Step {
+    pub(super) fn unknown_commands(&mut self, peer: usize) -> Step {
         for command in [Command::UnknownTwelve, Command::UnknownProtoconf, Command::UnknownShort] {
             let length = self.rng.usize(..60);
             let payload = bytes(&mut self.rng, length);
@@ -191,7 +191,7 @@ impl Node<'_, '_> {
     }
 
     /// Payloads that end too early, or say that there is more than there can be.
-    fn undecodable(&mut self, peer: usize) -> Step {
+    pub(super) fn undecodable(&mut self, peer: usize) -> Step {
         let mut inv = vec![3];
         inv.extend(bytes(&mut self.rng, 40));
         let headers = bytes(&mut self.rng, 3).repeat(20);

@@ -170,7 +170,9 @@ impl Node<'_, '_> {
             *slot = self.mempool.take(&mut self.rng);
         }
         let paid: i64 = replaced.iter().flatten().map(|old| old.fee).sum();
-        new.fee = paid + i64::from(new.vsize) * (1 + self.rng.i64(0..20));
+        // Less than what it replaces may have paid, if the operator had lowered that one's priority.
+        let is_cheaper = self.rng.u8(..16) == 0;
+        new.fee = if is_cheaper { paid / 2 } else { paid + i64::from(new.vsize) * (1 + self.rng.i64(0..20)) };
         let mut replacement = new;
         let mut package = None;
         let mut child = None;

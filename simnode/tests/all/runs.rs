@@ -65,7 +65,7 @@ fn wait_until_it_listens(child: &Child) {
 #[test]
 fn every_layout_fires_exactly_the_count_from_what_it_has() {
     for (layout, tracepoints) in [("v23", 7), ("v25", 15), ("v26", 15), ("v27-patched", 20), ("v29", 20), ("v31", 20)] {
-        for scenario in ["mix", "churn", "blocks", "flood"] {
+        for scenario in ["mix", "churn", "blocks", "flood", "hostile"] {
             let tally =
                 tally(&["--layout", layout, "--scenario", scenario, "--count", "3001", "--rate", "max", "--seed", "3"]);
             assert_eq!(tally["layout"], layout);
