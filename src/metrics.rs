@@ -252,8 +252,8 @@ impl Metrics {
             }
             Kind::Mempool { event: mempool } => self.mempool.observe(mempool, &self.clock),
             Kind::Validation { event: validation } => {
-                self.exchanges.validation(event, validation);
-                self.validation.observe(event.time, validation);
+                let is_ahead = self.validation.observe(event.time, event.moment, validation);
+                self.exchanges.validation(event, validation, is_ahead);
             }
             Kind::Utxocache { event: utxocache } => self.utxocache.observe(utxocache),
             Kind::CoinSelection { event: coin_selection } => self.coin_selection.observe(coin_selection),
