@@ -29,6 +29,7 @@ mod reference;
 mod relay;
 mod requests;
 mod returns;
+mod reversals;
 mod round_trips;
 mod state;
 #[cfg(test)]
@@ -250,7 +251,7 @@ impl Metrics {
                 self.exchanges.connection(event.moment, connection, &self.state);
                 self.connections.observe(event.moment, connection, &self.clock, &self.state);
             }
-            Kind::Mempool { event: mempool } => self.mempool.observe(mempool, &self.clock),
+            Kind::Mempool { event: mempool } => self.mempool.observe(event.moment, mempool, &self.clock, &self.state),
             Kind::Validation { event: validation } => {
                 let is_ahead = self.validation.observe(event.time, event.moment, validation);
                 self.exchanges.validation(event, validation, is_ahead);

@@ -23,8 +23,8 @@ const NOT_YET: [(&str, &str); 6] = [
     ("instance:bitcointap_p2p_inbound_connections_closed:increase15m_day_before", A_DAY),
     ("instance_network:bitcointap_p2p_inbound_connections_opened:increase1h", AN_HOUR),
     ("instance_network:bitcointap_p2p_inbound_connections_opened:increase1h_day_before", A_DAY),
-    ("instance:bitcointap_mempool_rejections_without_missing_inputs:increase30m", AN_HOUR),
-    ("instance:bitcointap_mempool_rejections_without_missing_inputs:increase30m_day_before", A_DAY),
+    ("instance:bitcointap_mempool_final_rejections:increase30m", AN_HOUR),
+    ("instance:bitcointap_mempool_final_rejections:increase30m_day_before", A_DAY),
 ];
 const AN_HOUR: &str = "the gate opens an hour after the node's start";
 const A_DAY: &str = "it takes a day of what another rule records";

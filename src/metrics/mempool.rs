@@ -9,9 +9,11 @@ use super::{
     family::{Counters, Histograms, families},
     free_form::Reasons,
     labels::{ADDED, REJECTED, REMOVED, REPLACED, action, removal_reason, removal_reason_place, sized_action},
+    reversals::{self, Rejections},
+    state::State,
 };
 use crate::{
-    event::{Lost, mempool::Mempool as Event},
+    event::{Lost, Moment, mempool::Mempool as Event},
     json::Hash,
     tracepoint::Tracepoint,
 };
@@ -19,6 +21,7 @@ use crate::{
 const SIZED: &[Tracepoint] = &[Tracepoint::MempoolAdded, Tracepoint::MempoolRemoved, Tracepoint::MempoolReplaced];
 const ANY: &[Tracepoint] =
     &[Tracepoint::MempoolAdded, Tracepoint::MempoolRemoved, Tracepoint::MempoolReplaced, Tracepoint::MempoolRejected];
+const ADDITIONS: &[Tracepoint] = &[Tracepoint::MempoolAdded];
 const REMOVALS: &[Tracepoint] = &[Tracepoint::MempoolRemoved];
 const REPLACEMENTS: &[Tracepoint] = &[Tracepoint::MempoolReplaced];
 const REJECTIONS: &[Tracepoint] = &[Tracepoint::MempoolRejected];
@@ -39,8 +42,10 @@ families! {
     struct Families with options {
         /// Transactions by what became of them in the mempool, from the tracepoints mempool:added, removed, replaced and
         /// rejected. Actions overlap and are not to be summed: a replacement is replaced and removed, a full mempool adds,
-        /// removes and rejects. The size changes by added minus removed. Rejected includes orphans and testmempoolaccept;
-        /// added includes loading mempool.dat and reorganisations.
+        /// removes and rejects. The size changes by added minus removed. Rejected includes orphans, what is accepted in a
+        /// package a moment later (bitcointap_mempool_rejections_reversed_total) and testmempoolaccept of one transaction;
+        /// not testmempoolaccept of several and submitpackage, of which no tracepoint tells what they reject. Added includes
+        /// loading mempool.dat and reorganisations.
         mempool_transactions_total: Counters<1> = [action()], from ANY;
 
         /// Virtual bytes of the transactions in bitcointap_mempool_transactions_total; rejections do not tell them.
@@ -53,9 +58,16 @@ families! {
         mempool_removals_total: Counters<1> = [removal_reason()], from REMOVALS;
 
         /// Transactions that were not let into the mempool by Bitcoin Core's reason, from the tracepoint mempool:rejected.
-        /// Includes orphans (bad-txns-inputs-missingorspent) and testmempoolaccept. Numbers in reasons are N; reasons too
-        /// many to keep count as other.
+        /// Includes orphans (bad-txns-inputs-missingorspent), the two transactions of a package from a peer (v28 and later),
+        /// which are tried alone first, and testmempoolaccept of one transaction. testmempoolaccept of several and
+        /// submitpackage are not in it, whatever they reject. Numbers in reasons are N; reasons too many to keep count as
+        /// other.
         mempool_rejections_total: Reasons = ("reason", options.max_free_form_values), from REJECTIONS;
+
+        /// Rejections of transactions that were added to the mempool within a second after all, by the reason of the last one.
+        /// Such is a parent that pays too little alone and comes with its child (v28 and later). An orphan, such as that child,
+        /// mostly waits for two seconds or more, and is not in it then. Told by txid.
+        mempool_rejections_reversed_total: Counters<1> = [reversals::reason()], from REJECTIONS, ADDITIONS;
 
         /// Virtual bytes of single transactions by what became of them; rejections do not tell them.
         mempool_transaction_size_vbytes: Histograms<1> = ([sized_action()], SIZES), from SIZED;
@@ -75,12 +87,13 @@ families! {
     }
 }
 
-/// The families and the replacement in hand.
+/// The families, the replacement in hand, and what was rejected a moment ago.
 pub(super) struct Mempool {
     pub(super) families: Families,
     replacement: Option<Replacement>,
     /// An event of mempool:replaced is missing since the last other event, so replacements are not known whole.
     has_gap: bool,
+    rejections: Rejections,
 }
 
 /// Replaced events in a row that name the same replacement.
@@ -92,12 +105,13 @@ struct Replacement {
 
 impl Mempool {
     pub(super) fn new(options: &Options) -> Self {
-        Self { families: Families::new(options), replacement: None, has_gap: false }
+        Self { families: Families::new(options), replacement: None, has_gap: false, rejections: Rejections::new() }
     }
 
     pub(super) fn node_gone(&mut self) {
         self.replacement = None;
         self.has_gap = false;
+        self.rejections.clear();
     }
 
     /// Events are missing before the next one.
@@ -108,10 +122,13 @@ impl Mempool {
         }
     }
 
-    pub(super) fn observe(&mut self, event: &Event<'_>, clock: &Clock) {
+    pub(super) fn observe(&mut self, now: Moment, event: &Event<'_>, clock: &Clock, state: &State) {
         match *event {
-            Event::Added { txid: _, vsize, fee } => {
+            Event::Added { txid, vsize, fee } => {
                 self.transaction(ADDED, vsize, fee);
+                if let Some(reason) = self.rejections.added(now, txid) {
+                    self.families.mempool_rejections_reversed_total.at([reason]).inc();
+                }
                 self.replaced_all();
             }
             Event::Removed { txid: _, ref reason, vsize, fee, entry_time } => {
@@ -135,9 +152,10 @@ impl Mempool {
                 self.transaction(REPLACED, replaced_vsize, replaced_fee);
                 self.replaced(replacement_txid, replacement_fee, replaced_fee);
             }
-            Event::Rejected { txid: _, ref reason } => {
+            Event::Rejected { txid, ref reason } => {
                 self.families.mempool_transactions_total.at([REJECTED]).inc();
                 self.families.mempool_rejections_total.count(reason);
+                self.rejections.rejected(now, txid, reason, state);
                 self.replaced_all();
             }
         }

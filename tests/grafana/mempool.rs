@@ -115,11 +115,21 @@ pub fn dashboard() -> Dashboard {
                     .size(12, 8),
                     graph("Removed", "Transactions that left the mempool, by Bitcoin Core's reason.", "suffix: tx/s")
                         .rate("reason", "bitcointap_mempool_removals_total")
-                        .since("v25"),
+                        .since("v25")
+                        .size(8, 8),
                     bars("Removed in total", "In the time range by reason.", "short")
                         .total("reason", "bitcointap_mempool_removals_total")
                         .since("v25")
-                        .size(12, 8),
+                        .size(8, 8),
+                    graph(
+                        "Rejections reversed",
+                        "Transactions that were added within a second of their rejection, by its reason: such as parents \
+                         that come in a package with their child.",
+                        "suffix: tx/h",
+                    )
+                    .hourly("reason", "bitcointap_mempool_rejections_reversed_total")
+                    .since("v25")
+                    .size(8, 8),
                 ],
             ),
             (
