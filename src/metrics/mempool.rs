@@ -54,7 +54,12 @@ families! {
         /// Fees of the transactions in bitcointap_mempool_transactions_total; rejections do not tell them.
         mempool_fees_satoshis_total: Counters<1> = [sized_action()], from SIZED;
 
-        /// Transactions that left the mempool by Bitcoin Core's reason, from the tracepoint mempool:removed.
+        /// Transactions that left the mempool by Bitcoin Core's reason, from the tracepoint mempool:removed. block: it is in a
+        /// block that was connected. conflict: one in a block spends the same coin as it, or as what it needs. replaced: a
+        /// transaction that pays more took its place, or that of what it needs. expiry: it, or what it needs, was there for
+        /// longer than -mempoolexpiry (two weeks). sizelimit: the mempool was full and it paid least, or a reorganisation made
+        /// a cluster of transactions too large (before v31 a chain of unconfirmed ones). reorg: it is not valid any more after
+        /// a reorganisation, or depends on one that is not.
         mempool_removals_total: Counters<1> = [removal_reason()], from REMOVALS;
 
         /// Transactions that were not let into the mempool by Bitcoin Core's reason, from the tracepoint mempool:rejected.
@@ -203,7 +208,10 @@ impl Mempool {
 mod tests {
     use crate::{
         event::{Kind, Lost},
-        metrics::testing::{added, assert_histogram_of_one, only, rejected, removed, replaced, told},
+        metrics::{
+            labels::removal_reason,
+            testing::{added, assert_histogram_of_one, only, rejected, removed, replaced, text_of, told},
+        },
         tracepoint::{LossReason, Tracepoint},
     };
 
@@ -244,6 +252,16 @@ mod tests {
         assert_histogram_of_one(&told, "mempool_transaction_size_vbytes", "action=\"added\",", &larger, 141.0);
         let dearer = ["2", "3", "5", "10", "20", "50", "100", "200", "500", "1000", "+Inf"];
         assert_histogram_of_one(&told, "mempool_feerate_satoshis_per_vbyte", "action=\"added\",", &dearer, 2.0);
+    }
+
+    #[test]
+    fn each_reason_of_removal_is_explained() {
+        let told = told();
+        let text = text_of(&told.metrics.registry());
+        let help = text.lines().find(|line| line.starts_with("# HELP bitcointap_mempool_removals_total ")).unwrap();
+        for value in removal_reason().values.iter().filter(|value| value.text != "other") {
+            assert!(help.contains(&format!(" {}: ", value.text)), "{}", value.text);
+        }
     }
 
     #[test]

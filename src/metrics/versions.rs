@@ -33,7 +33,8 @@ families! {
 
         /// Time in peers' version messages minus the time here when the node took the message up, from the tracepoint
         /// net:inbound_message. Peers tell whole seconds and messages travel, so an exact clock is up to some seconds below
-        /// 0. Offsets of more than a day count as a day.
+        /// 0. Offsets of more than a day count as a day. In OpenMetrics it has buckets alone, without _sum and _count, since a
+        /// sum must not fall there.
         p2p_peer_clock_offset_seconds: Histogram = OFFSETS, from INBOUND_MESSAGES;
     }
 }
