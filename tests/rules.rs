@@ -86,7 +86,8 @@ fn rules() -> Vec<Rule> {
     file.groups.into_iter().flat_map(|group| group.rules).collect()
 }
 
-fn alerts() -> BTreeSet<String> {
+/// The names of all alerts.
+pub fn alerts() -> BTreeSet<String> {
     rules().into_iter().filter_map(|rule| rule.alert).collect()
 }
 
