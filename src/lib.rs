@@ -58,6 +58,8 @@
 #![warn(missing_docs)]
 
 #[cfg(feature = "metrics")]
+mod best_chain;
+#[cfg(feature = "metrics")]
 mod commands;
 #[cfg(feature = "metrics")]
 mod connected;

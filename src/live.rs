@@ -25,6 +25,7 @@ pub use self::{
     rates::{History, Rates},
 };
 use crate::{
+    best_chain::{self, BestChain},
     commands,
     event::{
         Event, Kind, Moment, Time,
@@ -59,6 +60,7 @@ pub struct Live {
     current: Second,
     history: VecDeque<Second>,
     peers: Peers,
+    chain: BestChain,
     happenings: Happenings,
     totals: Totals,
 }
@@ -104,10 +106,23 @@ pub struct Snapshot {
     pub peers_dropped: u64,
     /// The last connections that came and went, newest first.
     pub connections: Vec<Happening>,
-    /// The last blocks, newest first.
+    /// Where the node's chain is, once a block was connected. Not the last of `blocks` while older ones are connected, as in
+    /// background validation.
+    pub tip: Option<Tip>,
+    /// The last blocks that were connected, newest first.
     pub blocks: Vec<Happening>,
     /// What the mempool replaced and rejected last, newest first.
     pub mempool: Vec<Happening>,
+}
+
+/// The last block of the node's chain.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Tip {
+    /// Its height.
+    pub height: i64,
+    /// When it was connected, UNIX time in seconds.
+    pub time: f64,
 }
 
 /// The node that is attached to.
@@ -187,6 +202,7 @@ impl Live {
             current: Second::default(),
             history: VecDeque::new(),
             peers: Peers::default(),
+            chain: BestChain::default(),
             happenings: Happenings::default(),
             totals: Totals::default(),
         }
@@ -245,6 +261,7 @@ impl Live {
         }
         self.ring_buffer = (0, 0);
         self.peers.clear();
+        self.chain = BestChain::default();
         if self.run.is_ok() {
             self.happenings.connection(self.time, Happened::NodeDetached { why });
         }
@@ -278,8 +295,9 @@ impl Live {
             Kind::Conn { event } => self.connection(time, moment, event),
             Kind::Mempool { event } => self.mempool(time, event),
             Kind::Validation { event } => {
-                let Validation::BlockConnected { .. } = event;
+                let Validation::BlockConnected { hash, height, .. } = event;
                 self.totals.blocks_connected += 1;
+                self.chain.connect(best_chain::Block { height: *height, hash: hash.0, time, moment });
                 self.happenings.block(time, event);
             }
             // Of these there is nothing to see but that they are attached; losses are told by the counters.
@@ -379,6 +397,7 @@ impl Live {
             peers: self.peers.rows(self.second, self.hides_addresses),
             peers_dropped: self.peers.dropped(),
             connections,
+            tip: self.chain.tip().map(|block| Tip { height: block.height, time: seconds(block.time) }),
             blocks,
             mempool,
         }

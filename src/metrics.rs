@@ -31,6 +31,7 @@ mod reference;
 mod relay;
 mod requests;
 mod returns;
+mod reversals;
 mod round_trips;
 mod state;
 #[cfg(test)]
@@ -254,10 +255,10 @@ impl Metrics {
                 self.exchanges.connection(event.moment, connection, &self.state);
                 self.connections.observe(event.moment, connection, &self.clock, &self.state);
             }
-            Kind::Mempool { event: mempool } => self.mempool.observe(mempool, &self.clock),
+            Kind::Mempool { event: mempool } => self.mempool.observe(event.moment, mempool, &self.clock, &self.state),
             Kind::Validation { event: validation } => {
-                self.exchanges.validation(event, validation);
-                self.validation.observe(event.time, validation);
+                let is_ahead = self.validation.observe(event.time, event.moment, validation);
+                self.exchanges.validation(event, validation, is_ahead);
             }
             Kind::Utxocache { event: utxocache } => self.utxocache.observe(utxocache),
             Kind::CoinSelection { event: coin_selection } => self.coin_selection.observe(coin_selection),

@@ -115,7 +115,7 @@ fn people_get_a_line_for_each_check_and_a_verdict() {
     }
     assert!(
         text.contains(
-            "\nok    tracepoints          15 of 20; absent: net:inbound_connection, net:outbound_connection, \
+            "\nwarn  tracepoints          15 of 20; absent: net:inbound_connection, net:outbound_connection, \
              net:evicted_inbound_connection, net:closed_connection, net:misbehaving_connection (since v29)\n"
         ),
         "{text}"
@@ -162,7 +162,7 @@ fn a_program_that_does_not_run() {
     report.says("program", "ok", &format!("{path} can be read"));
     report.says(
         "tracepoints",
-        "ok",
+        "warning",
         "7 of 20; absent: coin_selection (since v24), mempool (since v25), net:inbound_connection, \
          net:outbound_connection, net:evicted_inbound_connection, net:closed_connection, net:misbehaving_connection \
          (since v29)",

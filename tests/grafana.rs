@@ -19,7 +19,7 @@ use std::{
 
 use serde_json::Value;
 
-use self::dashboard::{Dashboard, TAG};
+use self::dashboard::{Dashboard, SCREEN, TAG};
 use crate::{
     node::Simnode,
     prometheus::{Prometheus, programs},
@@ -57,11 +57,18 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("no text {key} in {value}"))
 }
 
+/// The panels of a dashboard but rows; those of rows that are collapsed are in them.
+fn panels_of(dashboard: &Value) -> impl Iterator<Item = &Value> {
+    let within = |panel: &'_ Value| panel["type"] == "row";
+    let rows = list(dashboard, "panels").iter().filter(move |panel| within(panel));
+    let others = list(dashboard, "panels").iter().filter(move |panel| !within(panel));
+    others.chain(rows.flat_map(|row| list(row, "panels")))
+}
+
 /// All panels but rows, with a name for messages.
 fn panels(dashboards: &BTreeMap<String, Value>) -> Vec<(String, &Value)> {
     let named = |(uid, dashboard)| {
-        let panels = list(dashboard, "panels").iter().filter(|panel| panel["type"] != "row");
-        panels.map(move |panel| (format!("{uid}: {}", text(panel, "title")), panel)).collect::<Vec<_>>()
+        panels_of(dashboard).map(move |panel| (format!("{uid}: {}", text(panel, "title")), panel)).collect::<Vec<_>>()
     };
     dashboards.iter().flat_map(named).collect()
 }
@@ -156,7 +163,7 @@ fn a_reader_chooses_source_job_and_instance_and_what_is_offered_has_an_effect() 
                 "{name}: {variable}"
             );
         }
-        for panel in list(&dashboard, "panels").iter().filter(|panel| panel["type"] != "row") {
+        for panel in panels_of(&dashboard) {
             assert_eq!(panel["datasource"], of_prometheus, "{name}");
             for target in list(panel, "targets") {
                 assert_eq!(target["datasource"], of_prometheus, "{name}");
@@ -191,16 +198,69 @@ fn each_panel_says_what_it_shows() {
 #[test]
 fn panels_neither_overlap_nor_share_ids() {
     for (name, dashboard) in dashboards() {
-        let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
-        for panel in list(&dashboard, "panels") {
-            let title = text(panel, "title");
-            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: {title}");
-            let [x, y, width, height] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
-            assert!(x + width <= 24, "{name}: {title} is outside");
-            for place in (x..x + width).flat_map(|x| (y..y + height).map(move |y| (x, y))) {
-                assert!(taken.insert(place), "{name}: {title} overlaps at {place:?}");
+        let mut ids = BTreeSet::new();
+        // What is collapsed is seen without the others that are.
+        let rows = list(&dashboard, "panels").iter().map(|panel| panel["panels"].as_array());
+        for seen in rows.flatten().chain([dashboard["panels"].as_array().unwrap()]) {
+            let mut taken = BTreeSet::new();
+            for panel in seen {
+                let title = text(panel, "title");
+                assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: {title}");
+                let [x, y, width, height] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
+                assert!(x + width <= 24, "{name}: {title} is outside");
+                for place in (x..x + width).flat_map(|x| (y..y + height).map(move |y| (x, y))) {
+                    assert!(taken.insert(place), "{name}: {title} overlaps at {place:?}");
+                }
             }
         }
+    }
+}
+
+#[test]
+fn rows_below_the_first_screen_are_collapsed() {
+    let mut collapsed = 0;
+    for (name, dashboard) in dashboards() {
+        let shown = list(&dashboard, "panels");
+        for (place, row) in shown.iter().enumerate().filter(|(_, panel)| panel["type"] == "row") {
+            let title = text(row, "title");
+            // Grafana looks for the panels of one that is collapsed within it.
+            let first = list(row, "panels").first().unwrap_or_else(|| &shown[place + 1]);
+            let [y, height] = ["y", "h"].map(|key| first["gridPos"][key].as_u64().unwrap());
+            let is_below = y + height > u64::from(SCREEN);
+            assert_eq!(row["collapsed"], is_below, "{name}: {title}");
+            assert_eq!(list(row, "panels").is_empty(), !is_below, "{name}: {title}");
+            collapsed += u32::from(is_below);
+        }
+    }
+    assert!(collapsed > 6, "{collapsed}");
+}
+
+#[test]
+fn a_title_alone_says_what_is_shown() {
+    let dashboards = dashboards();
+    let mut shown = BTreeMap::new();
+    for (name, panel) in panels(&dashboards) {
+        let title = text(panel, "title");
+        let queries: Vec<_> = list(panel, "targets").iter().map(|target| text(target, "expr")).collect();
+        let (other, its) = shown.entry(title).or_insert_with(|| (name.clone(), queries.clone()));
+        assert!(*its == queries, "{name} is not what {other} is");
+        // What it is that was added, or lasted.
+        assert!(title.contains(' '), "{name}");
+    }
+}
+
+#[test]
+fn the_overview_has_alerts_and_each_node_by_itself() {
+    let dashboards = dashboards();
+    let first: Vec<_> = panels_of(&dashboards["bitcointap-overview"]).take(2).collect();
+    assert_eq!(first.iter().map(|panel| text(panel, "type")).collect::<Vec<_>>(), ["table", "table"]);
+    assert!(first[0]["targets"].to_string().contains("ALERTS{alertstate="), "{}", first[0]);
+    let columns = first[1]["transformations"][1]["options"]["renameByName"].to_string();
+    for column in ["Attached", "Height", "Blocks behind", "Inbound", "Outbound", "Events lost"] {
+        assert!(columns.contains(&format!("\"{column}\"")), "{columns}");
+    }
+    for target in list(first[1], "targets") {
+        assert!(text(target, "expr").contains("by (instance)"), "{target}");
     }
 }
 
@@ -249,6 +309,10 @@ fn queries_ask_for_what_there_is_of_the_chosen_nodes() {
                 assert!(documented[family].contains(label), "{name}: no {label} in {family}");
             }
         }
+        if promql.contains("ALERTS{") {
+            assert!(promql.contains("job=~\"$job|\", instance=~\"$instance|\"}"), "{name}: of all nodes: {promql}");
+            labels.extend(["alertname", "severity"].map(str::to_owned));
+        }
         for word in ["by (", "on (", "group_left ("] {
             for (_, grouped) in promql.split(word).skip(1).map(|rest| (word, rest.split_once(')').unwrap().0)) {
                 for label in grouped.split(", ") {
@@ -296,7 +360,10 @@ fn counters_are_rated_over_what_suits_scrape_interval_and_resolution() {
 
 /// Queries that have nothing to show of a simulated node, by how they end, and why.
 const EMPTY: &[(&str, &str)] = &[
-    ("overview: Events lost: {{tracepoint}} {{reason}}", "nothing is lost, and a graph of zeros would hide that"),
+    (
+        "overview: Events lost by tracepoint and reason: {{tracepoint}} {{reason}}",
+        "nothing is lost, and a graph of zeros would hide that",
+    ),
     ("annotation Events lost", "nothing is lost"),
     ("annotation Attached", "the first attachment is older than the first scrape"),
 ];
@@ -336,8 +403,13 @@ fn each_query_has_data_and_each_panel_says_what_that_takes() {
         Exporter::start(&format!("--pid {}", nodes[1].pid())),
     ];
     let addresses = [exporters[0].address.as_str(), exporters[1].address.as_str()];
-    let prometheuses = Prometheus::start_each(&addresses, None);
+    // An alert that fires at once.
+    let rules = directory.path().join("rules.yml");
+    let rule = "{alert: NodeSilent, expr: bitcointap_up == 1, labels: {severity: critical}}";
+    fs::write(&rules, format!("groups: [{{name: now, rules: [{rule}]}}]")).unwrap();
+    let prometheuses = Prometheus::start_each(&addresses, Some(&rules));
     for prometheus in &prometheuses {
+        eventually("the alert", || (prometheus.query("ALERTS{alertstate=\"firing\"}").len() == 2).then_some(()));
         eventually("first scrapes", || (prometheus.query("bitcointap_up == 1").len() == 2).then_some(()));
     }
     for node in &mut nodes {

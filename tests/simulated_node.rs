@@ -265,6 +265,7 @@ fn assert_exchanges_equal_tally(tally: &Tally, metrics: &Exposition) {
     assert_eq!(metrics.sum("p2p_transport_retries_total", &[]), exchanges("transport_retries"));
     let announced = metrics.sum("p2p_block_announcement_to_connected_seconds_count", &[]);
     assert_eq!(announced, exchanges("announced_blocks_connected"));
+    assert_eq!(metrics.sum("validation_reorganised_blocks_total", &[]), exchanges("reorganised_blocks"));
 }
 
 #[test]

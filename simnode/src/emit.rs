@@ -268,7 +268,7 @@ impl<'a> Emitter<'a> {
             // SAFETY: `hash` has 32 bytes and outlives the call.
             unsafe { probe(hash.as_ptr(), height, transactions, inputs, sigops, nanoseconds) }
         })?;
-        self.exchanges.connected(hash);
+        self.exchanges.connected(hash, height);
         let tally = &mut self.tally.blocks;
         tally.blocks += 1;
         tally.last_height = Some(height);

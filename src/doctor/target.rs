@@ -53,6 +53,18 @@ fn tracepoints(target: &Target) -> Check {
         detail += &format!("; absent: {}", with_releases(absent));
     }
     let mut advice = Vec::new();
+    let lacks = |context: &str| absent.iter().any(|tracepoint| tracepoint.context() == context);
+    if lacks("mempool") {
+        advice.push(
+            "transactions in the mempool are not seen, nor why they are rejected: that takes Bitcoin Core v25 or later",
+        );
+    }
+    if lacks("net") {
+        advice.push(
+            "connections that come, go and are evicted (churn) are not seen, and alerts on them cannot fire: that takes \
+             Bitcoin Core v29 or later",
+        );
+    }
     let unknown = of(&|probe| matches!(probe.refusal(), Some(Refusal::ArgumentCount(_))));
     if !unknown.is_empty() {
         detail += &format!("; with other arguments than known: {}", in_groups(unknown));

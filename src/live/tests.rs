@@ -280,6 +280,21 @@ fn what_happens_is_told_newest_first() {
 }
 
 #[test]
+fn the_tip_is_not_what_background_validation_connects() {
+    let mut seen = seen();
+    let tip = |seen: &Seen| seen.live.snapshot().tip.map(|tip| (tip.height, tip.time));
+    seen.attached("default");
+    assert_eq!(tip(&seen), None);
+    seen.tell(block(900_000)).at(1_001).tell(block(229)).tell(block(230));
+    assert_eq!(tip(&seen), Some((900_000, 1_000.0)));
+    let newest = serde_json::to_value(&seen.live.snapshot().blocks[0]).unwrap();
+    assert_eq!(newest["height"], 230);
+    // Another run may be of another chain.
+    seen.detached(&counters(0, 0));
+    assert_eq!(tip(&seen), None);
+}
+
+#[test]
 fn hidden_addresses_are_nowhere() {
     let told = |hides| {
         let mut seen = hiding(hides);

@@ -34,7 +34,9 @@ const DURATIONS: &[f64] =
 families! {
     struct Families with options {
         /// Connections opened, by type and network, from the tracepoints net:inbound_connection and
-        /// net:outbound_connection. Not the attempts that failed.
+        /// net:outbound_connection. Not the attempts that failed, and not inbound connections that the node refuses at
+        /// once, of which no tracepoint tells: from banned addresses, from discouraged ones when it is nearly full, and when
+        /// it is full and can evict nobody.
         p2p_connections_opened_total: Counters<2> = [opened_connection_type(), network()], from OPENINGS;
 
         /// Connections closed by either side, by type and network, from the tracepoint net:closed_connection. Those that
@@ -50,7 +52,8 @@ families! {
         p2p_connection_duration_seconds: Histograms<1> = ([connection_type()], DURATIONS), from CLOSINGS;
 
         /// The node's own count of its connections, by who opened them: as of the last opening, that one included, from the
-        /// tracepoints net:inbound_connection and net:outbound_connection. Closings since then are not in it.
+        /// tracepoints net:inbound_connection and net:outbound_connection. Closings since then are not in it, and neither is
+        /// that of a connection that was evicted for the last one: a full node counts one more than it has places.
         p2p_node_connections: Gauges<1> = [opened_direction()], from OPENINGS;
 
         /// Offences of peers by reason, from the tracepoint net:misbehaving_connection. Offences, not peers: a peer that

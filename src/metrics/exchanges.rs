@@ -185,9 +185,15 @@ impl Exchanges {
         }
     }
 
-    pub(super) fn validation(&mut self, &Event { time, moment, kind: _ }: &Event<'_>, validation: &Validation) {
+    /// A block was connected, which is above the tip before it or not.
+    pub(super) fn validation(
+        &mut self,
+        &Event { time, moment, kind: _ }: &Event<'_>,
+        validation: &Validation,
+        is_ahead: bool,
+    ) {
         match validation {
-            Validation::BlockConnected { hash, .. } => self.relay.connected(time, moment, hash.0),
+            Validation::BlockConnected { hash, .. } => self.relay.connected(time, moment, hash.0, is_ahead),
         }
     }
 

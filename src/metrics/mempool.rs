@@ -9,9 +9,11 @@ use super::{
     family::{Counters, Histograms, families},
     free_form::Reasons,
     labels::{ADDED, REJECTED, REMOVED, REPLACED, action, removal_reason, removal_reason_place, sized_action},
+    reversals::{self, Rejections},
+    state::State,
 };
 use crate::{
-    event::{Lost, mempool::Mempool as Event},
+    event::{Lost, Moment, mempool::Mempool as Event},
     json::Hash,
     tracepoint::Tracepoint,
 };
@@ -19,6 +21,7 @@ use crate::{
 const SIZED: &[Tracepoint] = &[Tracepoint::MempoolAdded, Tracepoint::MempoolRemoved, Tracepoint::MempoolReplaced];
 const ANY: &[Tracepoint] =
     &[Tracepoint::MempoolAdded, Tracepoint::MempoolRemoved, Tracepoint::MempoolReplaced, Tracepoint::MempoolRejected];
+const ADDITIONS: &[Tracepoint] = &[Tracepoint::MempoolAdded];
 const REMOVALS: &[Tracepoint] = &[Tracepoint::MempoolRemoved];
 const REPLACEMENTS: &[Tracepoint] = &[Tracepoint::MempoolReplaced];
 const REJECTIONS: &[Tracepoint] = &[Tracepoint::MempoolRejected];
@@ -39,8 +42,10 @@ families! {
     struct Families with options {
         /// Transactions by what became of them in the mempool, from the tracepoints mempool:added, removed, replaced and
         /// rejected. Actions overlap and are not to be summed: a replacement is replaced and removed, a full mempool adds,
-        /// removes and rejects. The size changes by added minus removed. Rejected includes orphans and testmempoolaccept;
-        /// added includes loading mempool.dat and reorganisations.
+        /// removes and rejects. The size changes by added minus removed. Rejected includes orphans, what is accepted in a
+        /// package a moment later (bitcointap_mempool_rejections_reversed_total) and testmempoolaccept of one transaction;
+        /// not testmempoolaccept of several and submitpackage, of which no tracepoint tells what they reject. Added includes
+        /// loading mempool.dat and reorganisations.
         mempool_transactions_total: Counters<1> = [action()], from ANY;
 
         /// Virtual bytes of the transactions in bitcointap_mempool_transactions_total; rejections do not tell them.
@@ -49,14 +54,26 @@ families! {
         /// Fees of the transactions in bitcointap_mempool_transactions_total; rejections do not tell them.
         mempool_fees_satoshis_total: Counters<1> = [sized_action()], from SIZED;
 
-        /// Transactions that left the mempool by Bitcoin Core's reason, from the tracepoint mempool:removed.
+        /// Transactions that left the mempool by Bitcoin Core's reason, from the tracepoint mempool:removed. block: it is in a
+        /// block that was connected. conflict: one in a block spends the same coin as it, or as what it needs. replaced: a
+        /// transaction that pays more took its place, or that of what it needs. expiry: it, or what it needs, was there for
+        /// longer than -mempoolexpiry (two weeks). sizelimit: the mempool was full and it paid least, or a reorganisation made
+        /// a cluster of transactions too large (before v31 a chain of unconfirmed ones). reorg: it is not valid any more after
+        /// a reorganisation, or depends on one that is not.
         mempool_removals_total: Counters<1> = [removal_reason()], from REMOVALS;
 
         /// Transactions that were not let into the mempool by Bitcoin Core's reason, from the tracepoint mempool:rejected.
-        /// Includes orphans (bad-txns-inputs-missingorspent) and testmempoolaccept. No text counts as none, and a number that
-        /// stands alone in one is N. Twice as many reasons are kept as --max-free-form-values says; those too many count as
-        /// other. By default all of a release of Bitcoin Core have a place.
+        /// Includes orphans (bad-txns-inputs-missingorspent), the two transactions of a package from a peer (v28 and later),
+        /// which are tried alone first, and testmempoolaccept of one transaction. testmempoolaccept of several and
+        /// submitpackage are not in it, whatever they reject. No text counts as none, and a number that stands alone in one is
+        /// N. Twice as many reasons are kept as --max-free-form-values says; those too many count as other. By default all of
+        /// a release of Bitcoin Core have a place.
         mempool_rejections_total: Reasons = ("reason", 2 * options.max_free_form_values), from REJECTIONS;
+
+        /// Rejections of transactions that were added to the mempool within a second after all, by the reason of the last one.
+        /// Such is a parent that pays too little alone and comes with its child (v28 and later). An orphan, such as that child,
+        /// mostly waits for two seconds or more, and is not in it then. Told by txid.
+        mempool_rejections_reversed_total: Counters<1> = [reversals::reason()], from REJECTIONS, ADDITIONS;
 
         /// Virtual bytes of single transactions by what became of them; rejections do not tell them.
         mempool_transaction_size_vbytes: Histograms<1> = ([sized_action()], SIZES), from SIZED;
@@ -82,12 +99,13 @@ families! {
     }
 }
 
-/// The families and the replacement in hand.
+/// The families, the replacement in hand, and what was rejected a moment ago.
 pub(super) struct Mempool {
     pub(super) families: Families,
     replacement: Option<Replacement>,
     /// An event of mempool:replaced is missing since the last other event, so replacements are not known whole.
     has_gap: bool,
+    rejections: Rejections,
 }
 
 /// Replaced events in a row that name the same replacement.
@@ -99,12 +117,13 @@ struct Replacement {
 
 impl Mempool {
     pub(super) fn new(options: &Options) -> Self {
-        Self { families: Families::new(options), replacement: None, has_gap: false }
+        Self { families: Families::new(options), replacement: None, has_gap: false, rejections: Rejections::new() }
     }
 
     pub(super) fn node_gone(&mut self) {
         self.replacement = None;
         self.has_gap = false;
+        self.rejections.clear();
     }
 
     /// Events are missing before the next one.
@@ -115,10 +134,13 @@ impl Mempool {
         }
     }
 
-    pub(super) fn observe(&mut self, event: &Event<'_>, clock: &Clock) {
+    pub(super) fn observe(&mut self, now: Moment, event: &Event<'_>, clock: &Clock, state: &State) {
         match *event {
-            Event::Added { txid: _, vsize, fee } => {
+            Event::Added { txid, vsize, fee } => {
                 self.transaction(ADDED, vsize, fee);
+                if let Some(reason) = self.rejections.added(now, txid) {
+                    self.families.mempool_rejections_reversed_total.at([reason]).inc();
+                }
                 self.replaced_all();
             }
             Event::Removed { txid: _, ref reason, vsize, fee, entry_time } => {
@@ -142,9 +164,10 @@ impl Mempool {
                 self.transaction(REPLACED, replaced_vsize, replaced_fee);
                 self.replaced(replacement_txid, replacement_fee, replaced_fee);
             }
-            Event::Rejected { txid: _, ref reason } => {
+            Event::Rejected { txid, ref reason } => {
                 self.families.mempool_transactions_total.at([REJECTED]).inc();
                 self.families.mempool_rejections_total.count(reason);
+                self.rejections.rejected(now, txid, reason, state);
                 self.replaced_all();
             }
         }
@@ -198,7 +221,10 @@ impl Mempool {
 mod tests {
     use crate::{
         event::{Kind, Lost},
-        metrics::testing::{added, assert_histogram_of_one, only, rejected, removed, replaced, told},
+        metrics::{
+            labels::removal_reason,
+            testing::{added, assert_histogram_of_one, only, rejected, removed, replaced, text_of, told},
+        },
         tracepoint::{LossReason, Tracepoint},
     };
 
@@ -239,6 +265,16 @@ mod tests {
         assert_histogram_of_one(&told, "mempool_transaction_size_vbytes", "action=\"added\",", &larger, 141.0);
         let dearer = ["2", "3", "5", "10", "20", "50", "100", "200", "500", "1000", "+Inf"];
         assert_histogram_of_one(&told, "mempool_feerate_satoshis_per_vbyte", "action=\"added\",", &dearer, 2.0);
+    }
+
+    #[test]
+    fn each_reason_of_removal_is_explained() {
+        let told = told();
+        let text = text_of(&told.metrics.registry());
+        let help = text.lines().find(|line| line.starts_with("# HELP bitcointap_mempool_removals_total ")).unwrap();
+        for value in removal_reason().values.iter().filter(|value| value.text != "other") {
+            assert!(help.contains(&format!(" {}: ", value.text)), "{}", value.text);
+        }
     }
 
     #[test]

@@ -28,7 +28,9 @@ families! {
     struct Families with _options {
         /// P2P messages by direction, command and type of the connection, from the tracepoints net:inbound_message, which
         /// fires when the node takes a message up, not when it arrives, and net:outbound_message, which fires when it
-        /// queues one, which may never be sent. Commands that Bitcoin Core has never used count as other.
+        /// queues one, which may never be sent. Commands that Bitcoin Core has never used count as other. Not what the node
+        /// drops before it is a message, such as one with a wrong checksum: no tracepoint tells of it. An alert is what the
+        /// node sends to this day to peers of protocol version 70012 or less.
         p2p_messages_total: Counters<3> = [direction(), command(), connection_type()], from &MESSAGES;
 
         /// Bytes of payload of the P2P messages in bitcointap_p2p_messages_total. Not the bytes on the wire: the

@@ -52,7 +52,8 @@ families! {
 
         /// From the first announcement of a block that nobody asked for (inv, headers or cmpctblock, when the node takes it
         /// up) to its being connected. Only of blocks whose header is less than two hours old then, so not of those of the
-        /// initial download, and not of blocks that were connected before they were announced, as the node's own.
+        /// initial download, not of blocks that were connected before they were announced, as the node's own, and not of
+        /// blocks that lost a race: those that are never connected, or later at or below the height before, in a reorganisation.
         p2p_block_announcement_to_connected_seconds: Histogram = RELAYS, from INBOUND_MESSAGES, OUTBOUND_MESSAGES, BLOCKS;
     }
 }
@@ -169,7 +170,7 @@ impl Relay {
         }
     }
 
-    pub(super) fn connected(&mut self, time: Time, now: Moment, hash: Hash) {
+    pub(super) fn connected(&mut self, time: Time, now: Moment, hash: Hash, is_ahead: bool) {
         self.connected.insert(now, hash, ());
         let Some((_, block)) = self.blocks.remove(&hash) else { return };
         self.forget(&block);
@@ -180,6 +181,7 @@ impl Relay {
         let is_new = |header_time| Duration::from_nanos(time.0).saturating_sub(made_at(header_time)) < NEW;
         if let Some(announced) = block.announced
             && block.header_time.is_some_and(is_new)
+            && is_ahead
         {
             let seconds = now.since(announced).as_secs_f64();
             self.families.p2p_block_announcement_to_connected_seconds.observe(seconds);
@@ -400,6 +402,22 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_lost_a_race_does_not_count() {
+        let [first, rival, next] = [900, 901, 902].map(header);
+        let connect = |header: Header, height| connected(header.block_hash().to_byte_array(), height);
+        let mut told = told();
+        told.tell(with_peer(1, true, "headers", &headers_of(&[first])))
+            .tell_after(EIGHTY, connect(first, 7))
+            .tell_after(EIGHTY, with_peer(2, true, "headers", &headers_of(&[rival])));
+        // Ten minutes later one on top of the rival makes the node connect both.
+        told.tell_after(PATIENCE - EIGHTY, with_peer(2, true, "headers", &headers_of(&[next])))
+            .tell_after(EIGHTY, connect(rival, 7))
+            .tell_after(Duration::ZERO, connect(next, 8));
+        assert_eq!(told.family(RELAYED).unwrap().last().unwrap(), "_count 2");
+        told.assert("validation_reorganised_blocks_total", &["1"]);
+    }
+
+    #[test]
     fn many_at_once_are_no_announcement() {
         let headers: Vec<Header> = (0..9).map(|time| header(900 + time)).collect();
         let hashes: Vec<BlockHash> = headers.iter().map(Header::block_hash).collect();
@@ -409,7 +427,8 @@ mod tests {
             .tell(with_peer(1, true, "block", &block_of(headers[0])))
             .tell(connect(headers[0]))
             .assert(RELAYED, &[]);
-        told.tell(with_peer(1, true, "headers", &headers_of(&headers[1..]))).tell(connect(headers[8]));
+        told.tell(with_peer(1, true, "headers", &headers_of(&headers[1..])));
+        told.tell(connected(headers[8].block_hash().to_byte_array(), 2));
         assert_eq!(told.family(RELAYED).unwrap().last().unwrap(), "_count 1");
     }
 

@@ -37,7 +37,8 @@ families! {
         p2p_ping_round_trip_seconds: Histograms<1> = ([connection_type()], ROUND_TRIPS), from OUTBOUND_MESSAGES, INBOUND_MESSAGES;
 
         /// From the opening of a connection to taking up the peer's verack, by type of connection. Not connections that
-        /// were closed before that, and not those from before the attachment.
+        /// were closed before that, and not those from before the attachment. The node closes feelers once it has the peer's
+        /// version: theirs is always 0.
         p2p_handshake_seconds: Histograms<1> = ([opened_connection_type()], HANDSHAKES), from OPENINGS, INBOUND_MESSAGES;
     }
 }

@@ -8,7 +8,7 @@ use super::{
 families! {
     struct State with _options {
         /// Entries that fell out of the exporter's tables before what they waited for came, by table: the table was full, or
-        /// the entry too old. Closed peers and addresses are meant to grow old: only for want of room do they count. What was
+        /// the entry too old. Closed peers and addresses, and rejections, are meant to grow old: only for want of room do they count. What was
         /// dropped of requests and compact blocks counts in
         /// bitcointap_p2p_requests_unanswered_total and bitcointap_p2p_compact_block_reconstructions_total instead.
         state_dropped_total: Counters<2> = [table(), Label::new("cause", ["full", "old"])], from ALWAYS;
@@ -30,10 +30,13 @@ pub(super) enum Of {
     Handshakes,
     /// Blocks that were announced.
     Announcements,
+    /// Transactions rejected a moment ago.
+    Rejections,
 }
 
 fn table() -> Label {
-    Label::new("table", ["peers", "closed_peers", "closed_addresses", "pings", "handshakes", "announcements"])
+    let tables = ["peers", "closed_peers", "closed_addresses", "pings", "handshakes", "announcements", "rejections"];
+    Label::new("table", tables)
 }
 
 /// Why an entry fell out: places in the label `cause`.

@@ -48,7 +48,8 @@ families! {
         /// up, from the tracepoint net:inbound_message. Peers tell whole seconds and messages travel, so an exact clock is up
         /// to some seconds below 0. Offsets of more than a day count as a day. Not peers that say the time 0, which hide their
         /// clock, as Bitcoin Core does since v31 where it broadcasts in private. The sum falls with each clock that is behind:
-        /// rate() and increase() are for the buckets and the count.
+        /// rate() and increase() are for the buckets and the count. In OpenMetrics it has buckets alone, without _sum and
+        /// _count, since a sum must not fall there.
         p2p_peer_clock_offset_seconds: Histogram = OFFSETS, from INBOUND_MESSAGES;
     }
 }

@@ -8,15 +8,23 @@ use super::{
 const RESULTS: &[(&str, &str)] =
     &[("from_mempool", "green"), ("requested_transactions", "yellow"), ("full_block", "orange"), ("unfinished", "red")];
 
-pub fn height() -> Panel {
-    stat("Height", "Of the highest block connected since attaching; none before the first.", "none")
-        .query("{{instance}}", "bitcointap_validation_block_height")
+fn height() -> Panel {
+    stat(
+        "Block height",
+        "Of the chain, as far as blocks were connected since attaching; none before the first.",
+        "none",
+    )
+    .query("{{instance}}", "bitcointap_validation_block_height")
 }
 
-pub fn last_block() -> Panel {
-    stat("Last block", "Time since it was connected. Every hundredth block takes more than 46 minutes.", "dtdurations")
-        .query("{{instance}}", "time() - bitcointap_validation_last_block_connected_timestamp_seconds")
-        .warns_from(3600.0, "orange")
+fn last_block() -> Panel {
+    stat(
+        "Time since the last block",
+        "Time since it was connected. Every hundredth block takes more than 46 minutes.",
+        "dtdurations",
+    )
+    .query("{{instance}}", "time() - bitcointap_validation_last_block_connected_timestamp_seconds")
+    .warns_from(3600.0, "orange")
 }
 
 pub fn dashboard() -> Dashboard {
@@ -33,26 +41,22 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     height().size(6, 4),
                     last_block().size(6, 4),
-                    stat("Connected", "Blocks in the time range.", "short")
+                    stat("Blocks connected in the time range", "Blocks in the time range.", "short")
                         .query("blocks", "sum(increase(bitcointap_validation_blocks_connected_total[$__range]))")
                         .size(6, 4),
                     stat(
-                        "Reorganised",
-                        "Blocks in the time range that were connected at or below the height before.",
+                        "Blocks reorganised in the time range",
+                        "Blocks that took the place of others, in the time range.",
                         "short",
                     )
                     .query("blocks", "sum(increase(bitcointap_validation_reorganised_blocks_total[$__range]))")
                     .warns_from(1.0, "orange")
                     .size(6, 4),
+                    graph("Block height over time", "Of the chain. A flat line is a node that falls behind.", "none")
+                        .query("{{instance}}", "bitcointap_validation_block_height")
+                        .not_from_zero(),
                     graph(
-                        "Height over time",
-                        "Of the highest block connected since attaching. A flat line is a node that falls behind.",
-                        "none",
-                    )
-                    .query("{{instance}}", "bitcointap_validation_block_height")
-                    .not_from_zero(),
-                    graph(
-                        "Blocks connected",
+                        "Blocks connected per hour",
                         "By hour, and before; the network's mean is six. Many more is a node that catches up.",
                         "suffix: /h",
                     )
@@ -68,13 +72,13 @@ pub fn dashboard() -> Dashboard {
                 "Relay",
                 vec![
                     heatmap(
-                        "From announcement to connected",
+                        "Block announcement to connection",
                         "How long new blocks took from their first announcement to being connected.",
                         "s",
                         "bitcointap_p2p_block_announcement_to_connected_seconds",
                     ),
                     graph(
-                        "Connected within a second",
+                        "Share of blocks connected within a second",
                         "Share of new blocks, of their first announcement; and before.",
                         "percentunit",
                     )
@@ -87,7 +91,7 @@ pub fn dashboard() -> Dashboard {
                     )
                     .beside_before(),
                     graph(
-                        "Compact blocks",
+                        "Compact blocks by reconstruction",
                         "By what it took to make them whole: the mempool, a getblocktxn, or the whole block.",
                         "suffix: /h",
                     )
@@ -95,11 +99,15 @@ pub fn dashboard() -> Dashboard {
                     .colours(RESULTS)
                     .stacked()
                     .size(8, 9),
-                    bars("Compact blocks in total", "In the time range by what it took to make them whole.", "short")
-                        .total("result", "bitcointap_p2p_compact_block_reconstructions_total")
-                        .colours(RESULTS),
+                    bars(
+                        "Compact blocks in the time range",
+                        "In the time range by what it took to make them whole.",
+                        "short",
+                    )
+                    .total("result", "bitcointap_p2p_compact_block_reconstructions_total")
+                    .colours(RESULTS),
                     graph(
-                        "Prefilled",
+                        "Share of prefilled transactions",
                         "Share of the transactions in cmpctblock messages that are sent along, by direction.",
                         "percentunit",
                     )
@@ -113,14 +121,14 @@ pub fn dashboard() -> Dashboard {
                     )
                     .size(8, 9),
                     graph(
-                        "Transactions asked for",
+                        "Transactions requested by getblocktxn",
                         "In getblocktxn messages: outbound is what the mempool of the node lacked.",
                         "suffix: tx/h",
                     )
                     .hourly("direction", "bitcointap_p2p_block_transactions_requested_total")
                     .size(8, 9),
                     graph(
-                        "Blocks requested",
+                        "Response time for blocks",
                         "From a getdata for a block to the block, nine of ten are faster; by who responds.",
                         "s",
                     )
@@ -132,7 +140,7 @@ pub fn dashboard() -> Dashboard {
                     )
                     .size(8, 9),
                     graph(
-                        "Blocks in messages",
+                        "Block messages by command",
                         "Messages that carry or announce blocks, by direction and command.",
                         "suffix: /h",
                     )
@@ -148,13 +156,13 @@ pub fn dashboard() -> Dashboard {
                 "Validation",
                 vec![
                     heatmap(
-                        "Time to connect a block",
+                        "Block connection time",
                         "Neither its transfer nor the time that it waited.",
                         "s",
                         "bitcointap_validation_block_connection_seconds",
                     )
                     .size(8, 8),
-                    graph("Time to connect", "Quantiles, and before.", "s")
+                    graph("Block connection time quantiles", "Quantiles, and before.", "s")
                         .query(
                             "median",
                             "histogram_quantile(0.5, sum by (le) \
@@ -168,27 +176,27 @@ pub fn dashboard() -> Dashboard {
                         .beside_before()
                         .size(8, 8),
                     heatmap(
-                        "Transactions of a block",
+                        "Transactions per block",
                         "The coinbase included.",
                         "short",
                         "bitcointap_validation_block_transactions",
                     )
                     .size(8, 8),
                     heatmap(
-                        "Inputs of a block",
+                        "Inputs per block",
                         "The coinbase's one included.",
                         "short",
                         "bitcointap_validation_block_inputs",
                     )
                     .size(8, 8),
                     heatmap(
-                        "Signature operations of a block",
+                        "Signature operations per block",
                         "As Bitcoin Core weighs them (BIP 141's cost), of at most 80,000.",
                         "short",
                         "bitcointap_validation_block_sigops",
                     )
                     .size(8, 8),
-                    graph("Time for each input", "What connecting blocks took, for each of their inputs.", "s")
+                    graph("Connection time per input", "What connecting blocks took, for each of their inputs.", "s")
                         .query(
                             "mean",
                             "sum(rate(bitcointap_validation_block_connection_seconds_sum[$__rate_interval])) / \
@@ -202,41 +210,49 @@ pub fn dashboard() -> Dashboard {
                 "UTXO cache",
                 vec![
                     heatmap(
-                        "Time to write the cache to disk",
+                        "UTXO cache write time",
                         "Whatever the mode was; the node validates nothing meanwhile.",
                         "s",
                         "bitcointap_utxocache_flush_seconds",
                     )
                     .size(8, 8),
-                    graph("Writes to disk", "By Bitcoin Core's mode, and whether pruning was the cause.", "suffix: /h")
-                        .hourly("mode, for_prune", "bitcointap_utxocache_flush_seconds_count")
-                        .size(8, 8),
+                    graph(
+                        "UTXO cache writes by mode",
+                        "By Bitcoin Core's mode, and whether pruning was the cause.",
+                        "suffix: /h",
+                    )
+                    .hourly("mode, for_prune", "bitcointap_utxocache_flush_seconds_count")
+                    .size(8, 8),
                     heatmap(
-                        "Memory before a write",
+                        "UTXO cache memory before a write",
                         "That the cache took.",
                         "bytes",
                         "bitcointap_utxocache_flushed_bytes",
                     )
                     .size(8, 8),
                     heatmap(
-                        "Coins before a write",
+                        "UTXO cache coins before a write",
                         "In the cache; only those that changed are written.",
                         "short",
                         "bitcointap_utxocache_flushed_coins",
                     )
                     .size(8, 8),
-                    graph("Coins", "Added, spent and dropped on purpose, of any cache.", "cps")
+                    graph("UTXO cache coins by action", "Added, spent and dropped on purpose, of any cache.", "cps")
                         .rate("action", "bitcointap_utxocache_coins_total")
                         .option("--utxocache-coins")
                         .size(8, 8),
-                    graph("Value of coins", "Added, spent and dropped on purpose, of any cache.", "suffix: BTC/s")
-                        .query(
-                            "{{action}}",
-                            "sum by (action) (rate(bitcointap_utxocache_value_satoshis_total[$__rate_interval])) \
+                    graph(
+                        "UTXO cache value by action",
+                        "Added, spent and dropped on purpose, of any cache.",
+                        "suffix: BTC/s",
+                    )
+                    .query(
+                        "{{action}}",
+                        "sum by (action) (rate(bitcointap_utxocache_value_satoshis_total[$__rate_interval])) \
                              / 1e8",
-                        )
-                        .option("--utxocache-coins")
-                        .size(8, 8),
+                    )
+                    .option("--utxocache-coins")
+                    .size(8, 8),
                 ],
             ),
         ],

@@ -13,6 +13,9 @@ const SCHEMA_VERSION: u32 = 39;
 
 const COLUMNS: u32 = 24;
 
+/// As many rows of the grid has the first screen. A row of panels of which the first do not fit on it is collapsed.
+pub const SCREEN: u32 = 24;
+
 pub struct Dashboard {
     /// What links and files are named by: never changes.
     pub uid: &'static str,
@@ -59,26 +62,37 @@ impl Dashboard {
 
     fn panels(&self) -> Vec<Value> {
         let mut panels = Vec::new();
-        let mut y = 0;
+        let mut ids = 1..;
+        let mut id = || ids.next().expect("there are enough");
+        let mut top = 0;
         for (title, row) in &self.rows {
-            let place = json!({ "h": 1, "w": COLUMNS, "x": 0, "y": y });
-            let id = panels.len() + 1;
-            panels.push(
-                json!({ "id": id, "type": "row", "title": title, "collapsed": false, "gridPos": place, "panels": [] }),
-            );
-            y += 1;
-            let (mut x, mut height) = (0, 0);
+            let place = json!({ "h": 1, "w": COLUMNS, "x": 0, "y": top });
+            let is_collapsed = top + 1 + row[0].columns_and_rows().1 > SCREEN;
+            let mut header = json!({
+                "id": id(), "type": "row", "title": title, "collapsed": is_collapsed, "gridPos": place, "panels": [],
+            });
+            let (mut x, mut y, mut height) = (0, top + 1, 0);
+            let mut of_row = Vec::new();
             for panel in row {
                 let (columns, rows) = panel.columns_and_rows();
                 if x + columns > COLUMNS {
                     y += height;
                     (x, height) = (0, 0);
                 }
-                panels.push(panel.json(panels.len() as u32 + 1, x, y));
+                of_row.push(panel.json(id(), x, y));
                 x += columns;
                 height = height.max(rows);
             }
-            y += height;
+            // Grafana keeps the panels of a row that is collapsed within it.
+            if is_collapsed {
+                header["panels"] = of_row.into();
+                panels.push(header);
+                top += 1;
+            } else {
+                panels.push(header);
+                panels.append(&mut of_row);
+                top = y + height;
+            }
         }
         panels
     }
@@ -124,7 +138,7 @@ fn variables(panels: &[Value]) -> Vec<Value> {
         of_label("job", "Job", "label_values(bitcointap_build_info, job)"),
         of_label("instance", "Instance", "label_values(bitcointap_build_info{job=~\"$job\"}, instance)"),
     ];
-    if panels.iter().any(|panel| panel["targets"].to_string().contains("$before")) {
+    if panels.iter().any(|panel| panel.to_string().contains("$before")) {
         variables.push(json!({
             "name": "before",
             "label": "Compare with",

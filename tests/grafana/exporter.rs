@@ -17,32 +17,32 @@ pub fn dashboard() -> Dashboard {
             (
                 "Attached",
                 vec![
-                    stat("Tapped", "Whether bitcointap is attached to a running node.", "none")
+                    stat("Attached to a node", "Whether bitcointap is attached to a running node.", "none")
                         .query("{{instance}}", "bitcointap_up")
-                        .with_states(["no node", "tapped"]),
-                    stat("bitcointap", "Its version and the revision of its sources.", "none")
+                        .with_states(["no node", "attached"]),
+                    stat("Version of bitcointap", "Its version and the revision of its sources.", "none")
                         .query("{{version}} {{revision}}", "count by (version, revision) (bitcointap_build_info)")
                         .shows_name(),
-                    stat("Attachments", "To nodes, in the time range: one for each start of the node.", "short")
+                    stat("Attachments in the time range", "To nodes, in the time range: one for each start of the node.", "short")
                         .query("attachments", &increase_with_new("", "bitcointap_attachments_total")),
-                    stat("Failed attachments", "In the time range; the log says why.", "short")
+                    stat("Failed attachments in the time range", "In the time range; the log says why.", "short")
                         .query("failed", "sum(increase(bitcointap_attach_failures_total[$__range]))")
                         .warns_from(1.0, "red"),
-                    stat("Lost", "Share of events in the time range that could not be delivered.", "percentunit")
+                    stat("Share of events lost", "Share of events in the time range that could not be delivered.", "percentunit")
                         .query(
                             "lost",
                             "sum(increase(bitcointap_events_lost_total[$__range])) / \
                              (sum(increase(bitcointap_events_total[$__range])) > 0)",
                         )
                         .warns_from(1e-9, "red"),
-                    stat("Delay", "From the firing of an event to its being counted: 99 of 100 are faster.", "s")
+                    stat("Event delay, 99 %", "From the firing of an event to its being counted: 99 of 100 are faster.", "s")
                         .query(
                             "99 %",
                             "histogram_quantile(0.99, sum by (le) \
                              (rate(bitcointap_event_delay_seconds_bucket[$__rate_interval])))",
                         )
                         .warns_from(1.0, "orange"),
-                    states("Tracepoints", "Which were attached to, and when.", ["not attached", "attached"])
+                    states("Tracepoints attached over time", "Which were attached to, and when.", ["not attached", "attached"])
                         .query("{{tracepoint}}", "max by (tracepoint) (bitcointap_tracepoint_attached)")
                         .size(24, 12),
                 ],
@@ -50,39 +50,39 @@ pub fn dashboard() -> Dashboard {
             (
                 "Events",
                 vec![
-                    graph("Events", "Hits by tracepoint: delivered, filtered and lost ones together.", "eps")
+                    graph("Events by tracepoint", "Hits by tracepoint: delivered, filtered and lost ones together.", "eps")
                         .rate("tracepoint", "bitcointap_events_total")
                         .size(8, 9),
-                    graph("All events", "Hits of all tracepoints, and before.", "eps")
+                    graph("Events of all tracepoints", "Hits of all tracepoints, and before.", "eps")
                         .rate("", "bitcointap_events_total")
                         .named("events")
                         .beside_before()
                         .size(8, 9),
-                    bars("Events in total", "Hits in the time range by tracepoint.", "short")
+                    bars("Events in the time range", "Hits in the time range by tracepoint.", "short")
                         .total("tracepoint", "bitcointap_events_total"),
                     graph(
-                        "Events lost",
+                        "Events lost per second",
                         "By tracepoint and reason. ring_full: a larger --ring-buffer-size bridges longer pauses.",
                         "eps",
                     )
                     .rate("tracepoint, reason", "bitcointap_events_lost_total")
                     .size(8, 9),
-                    graph("Events filtered", "Hits that no output wanted, by tracepoint.", "eps")
+                    graph("Events filtered by tracepoint", "Hits that no output wanted, by tracepoint.", "eps")
                         .rate("tracepoint", "bitcointap_events_filtered_total")
                         .size(8, 9),
-                    graph("Ring buffer", "Bytes that waited in it when it was last looked at, and its size.", "bytes")
+                    graph("Ring buffer use", "Bytes that waited in it when it was last looked at, and its size.", "bytes")
                         .query("{{instance}} used", "bitcointap_ring_buffer_used_bytes")
                         .query("{{instance}} size", "bitcointap_ring_buffer_bytes")
                         .size(8, 9),
                     heatmap(
-                        "Delays",
+                        "Event delay",
                         "From the firing of an event in the node to its being counted here.",
                         "s",
                         "bitcointap_event_delay_seconds",
                     )
                     .size(8, 8),
                     graph(
-                        "State dropped",
+                        "State entries dropped",
                         "Entries that fell out of the exporter's tables before what they waited for came, by \
                          table and cause.",
                         "suffix: /h",
@@ -90,7 +90,7 @@ pub fn dashboard() -> Dashboard {
                     .hourly("table, cause", "bitcointap_state_dropped_total")
                     .size(8, 8),
                     graph(
-                        "JSON lines",
+                        "JSON lines written and lost",
                         "Written by --json and to readers of /events, and not written as one was too slow or had failed.",
                         "suffix: lines/s",
                     )
@@ -103,26 +103,26 @@ pub fn dashboard() -> Dashboard {
                 ],
             ),
             (
-                "What it takes",
+                "Resources of bitcointap",
                 vec![
-                    graph("CPU", "Of bitcointap, as a share of one core.", "percentunit")
+                    graph("CPU of bitcointap", "Of bitcointap, as a share of one core.", "percentunit")
                         .rate("instance", "process_cpu_seconds_total")
                         .size(8, 8),
-                    graph("CPU for each event", "What an event costs bitcointap.", "s")
+                    graph("CPU of bitcointap per event", "What an event costs bitcointap.", "s")
                         .query(
                             "{{instance}}",
                             "sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval])) / \
                              (sum by (instance) (rate(bitcointap_events_total[$__rate_interval])) > 0)",
                         )
                         .size(8, 8),
-                    graph("Memory", "Resident; the ring buffer is in it twice.", "bytes")
+                    graph("Memory of bitcointap", "Resident; the ring buffer is in it twice.", "bytes")
                         .query("{{instance}}", "process_resident_memory_bytes")
                         .size(8, 8),
-                    graph("HTTP requests", "Answered, by what was asked for and status.", "reqps").query(
+                    graph("HTTP requests by path and code", "Answered, by what was asked for and status.", "reqps").query(
                         "{{path}} {{code}}",
                         "sum by (path, code) (rate(bitcointap_http_requests_total[$__rate_interval])) > 0",
                     ),
-                    graph("File descriptors", "Open, and how many may be.", "short")
+                    graph("Open file descriptors", "Open, and how many may be.", "short")
                         .query("{{instance}} open", "process_open_fds")
                         .query("{{instance}} at most", "process_max_fds"),
                 ],

@@ -19,7 +19,7 @@ pub fn dashboard() -> Dashboard {
             (
                 "Transactions",
                 vec![
-                    stat("Grows by", "Transactions added minus removed, each hour.", "suffix: tx/h")
+                    stat("Mempool growth", "Transactions added minus removed, each hour.", "suffix: tx/h")
                         .query(
                             "transactions",
                             "3600 * \
@@ -29,7 +29,7 @@ pub fn dashboard() -> Dashboard {
                         .since("v25")
                         .size(6, 4),
                     stat(
-                        "Grows by virtual bytes",
+                        "Mempool growth in virtual bytes",
                         "Added minus removed, each hour. A block takes up to 1,000,000.",
                         "suffix: vB/h",
                     )
@@ -41,7 +41,7 @@ pub fn dashboard() -> Dashboard {
                     .since("v25")
                     .size(6, 4),
                     stat(
-                        "Feerate",
+                        "Mean feerate of added transactions",
                         "Fees of added transactions for each of their virtual bytes, all together.",
                         "suffix: sat/vB",
                     )
@@ -53,7 +53,7 @@ pub fn dashboard() -> Dashboard {
                     .since("v25")
                     .size(6, 4),
                     stat(
-                        "Share rejected",
+                        "Share of transactions rejected",
                         "Share of transactions that were not let in, orphans included.",
                         "percentunit",
                     )
@@ -66,7 +66,7 @@ pub fn dashboard() -> Dashboard {
                     .since("v25")
                     .size(6, 4),
                     graph(
-                        "Transactions",
+                        "Mempool transactions by action",
                         "By what became of them. Actions overlap: they are not to be summed.",
                         "suffix: tx/s",
                     )
@@ -74,31 +74,31 @@ pub fn dashboard() -> Dashboard {
                     .colours(ACTIONS)
                     .since("v25")
                     .size(8, 9),
-                    graph("Added", "Transactions, and before.", "suffix: tx/s")
+                    graph("Transactions added", "Transactions, and before.", "suffix: tx/s")
                         .rate("", "bitcointap_mempool_transactions_total{action='added'}")
                         .named("added")
                         .beside_before()
                         .colours(ACTIONS)
                         .since("v25")
                         .size(8, 9),
-                    bars("Transactions in total", "In the time range by what became of them.", "short")
+                    bars("Mempool transactions in the time range", "In the time range by what became of them.", "short")
                         .total("action", "bitcointap_mempool_transactions_total")
                         .since("v25"),
-                    graph("Virtual bytes", "Of transactions by what became of them.", "suffix: vB/s")
+                    graph("Virtual bytes by action", "Of transactions by what became of them.", "suffix: vB/s")
                         .rate("action", "bitcointap_mempool_vbytes_total")
                         .colours(ACTIONS)
                         .since("v25"),
-                    graph("Fees", "Of transactions by what became of them.", "suffix: sat/s")
+                    graph("Fees by action", "Of transactions by what became of them.", "suffix: sat/s")
                         .rate("action", "bitcointap_mempool_fees_satoshis_total")
                         .colours(ACTIONS)
                         .since("v25"),
                 ],
             ),
             (
-                "Why",
+                "Reasons",
                 vec![
                     graph(
-                        "Rejected",
+                        "Rejections by reason",
                         "Transactions that were not let in, by Bitcoin Core's reason. The first of a reason is in \
                          the total only.",
                         "suffix: tx/s",
@@ -106,34 +106,44 @@ pub fn dashboard() -> Dashboard {
                     .rate("reason", "bitcointap_mempool_rejections_total")
                     .since("v25"),
                     bars(
-                        "Rejected in total",
+                        "Rejections in the time range",
                         "In the time range by reason; those of missing inputs are orphans.",
                         "short",
                     )
                     .total_with_new("reason", "bitcointap_mempool_rejections_total")
                     .since("v25")
                     .size(12, 8),
-                    graph("Removed", "Transactions that left the mempool, by Bitcoin Core's reason.", "suffix: tx/s")
+                    graph("Removals by reason", "Transactions that left the mempool, by Bitcoin Core's reason.", "suffix: tx/s")
                         .rate("reason", "bitcointap_mempool_removals_total")
-                        .since("v25"),
-                    bars("Removed in total", "In the time range by reason.", "short")
+                        .since("v25")
+                        .size(8, 8),
+                    bars("Removals in the time range", "In the time range by reason.", "short")
                         .total("reason", "bitcointap_mempool_removals_total")
                         .since("v25")
-                        .size(12, 8),
+                        .size(8, 8),
+                    graph(
+                        "Rejections reversed",
+                        "Transactions that were added within a second of their rejection, by its reason: such as parents \
+                         that come in a package with their child.",
+                        "suffix: tx/h",
+                    )
+                    .hourly("reason", "bitcointap_mempool_rejections_reversed_total")
+                    .since("v25")
+                    .size(8, 8),
                 ],
             ),
             (
                 "Sizes, feerates, times",
                 vec![
                     heatmap(
-                        "Feerates added",
+                        "Feerates of added transactions",
                         "Of single transactions added, in satoshis for each virtual byte.",
                         "suffix: sat/vB",
                         "bitcointap_mempool_feerate_satoshis_per_vbyte{action='added'}",
                     )
                     .since("v25"),
                     graph(
-                        "Feerates of added transactions",
+                        "Feerate quantiles of added transactions",
                         "In satoshis for each virtual byte, and the median before.",
                         "suffix: sat/vB",
                     )
@@ -146,27 +156,27 @@ pub fn dashboard() -> Dashboard {
                     )
                     .since("v25"),
                     heatmap(
-                        "Sizes added",
+                        "Sizes of added transactions",
                         "Virtual bytes of single transactions added.",
                         "suffix: vB",
                         "bitcointap_mempool_transaction_size_vbytes{action='added'}",
                     )
                     .since("v25"),
                     heatmap(
-                        "Time to be mined",
+                        "Time in the mempool until mined",
                         "How long transactions were in the mempool that a block took.",
                         "s",
                         "bitcointap_mempool_residence_seconds{reason='block'}",
                     )
                     .since("v25"),
                     heatmap(
-                        "What replacements pay more",
+                        "Fee increase of replacements",
                         "Than all together that they replaced, in satoshis.",
                         "suffix: sat",
                         "bitcointap_mempool_replacement_fee_increase_satoshis",
                     )
                     .since("v25"),
-                    graph("Time in the mempool", "Medians by reason of removal.", "s")
+                    graph("Median time in the mempool by removal reason", "Medians by reason of removal.", "s")
                         .query(
                             "{{reason}}",
                             "histogram_quantile(0.5, sum by (reason, le) \
@@ -178,12 +188,12 @@ pub fn dashboard() -> Dashboard {
             (
                 "Wallets",
                 vec![
-                    graph("Coins chosen", "Choices of coins by the node's wallets, by algorithm.", "suffix: /h")
+                    graph("Coin selections by algorithm", "Choices of coins by the node's wallets, by algorithm.", "suffix: /h")
                         .hourly("algorithm", "bitcointap_coin_selection_total")
                         .stacked()
                         .since("v24"),
                     graph(
-                        "Transactions created",
+                        "Wallet transactions by attempt and result",
                         "Attempts of the node's wallets, by attempt and result.",
                         "suffix: /h",
                     )

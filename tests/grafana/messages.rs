@@ -16,21 +16,33 @@ pub fn dashboard() -> Dashboard {
             (
                 "Messages",
                 vec![
-                    graph("Messages taken up", "From peers by command, when the node takes them up.", "mps")
-                        .rate("command", "bitcointap_p2p_messages_total{direction='inbound'}")
-                        .size(8, 9),
-                    graph("Messages queued", "To peers by command, when the node queues them.", "mps")
+                    graph(
+                        "Messages from peers by command",
+                        "From peers by command, when the node takes them up.",
+                        "mps",
+                    )
+                    .rate("command", "bitcointap_p2p_messages_total{direction='inbound'}")
+                    .size(8, 9),
+                    graph("Messages to peers by command", "To peers by command, when the node queues them.", "mps")
                         .rate("command", "bitcointap_p2p_messages_total{direction='outbound'}")
                         .size(8, 9),
-                    bars("Messages in total", "In the time range, by direction and command.", "short")
+                    bars("Messages in the time range", "In the time range, by direction and command.", "short")
                         .total("direction, command", "bitcointap_p2p_messages_total"),
-                    graph("Traffic in", "Payload from peers by command, without the transport's headers.", "Bps")
-                        .rate("command", "bitcointap_p2p_message_bytes_total{direction='inbound'}")
-                        .size(8, 9),
-                    graph("Traffic out", "Payload to peers by command, without the transport's headers.", "Bps")
-                        .rate("command", "bitcointap_p2p_message_bytes_total{direction='outbound'}")
-                        .size(8, 9),
-                    bars("Payload in total", "Payload in the time range, by direction and command.", "bytes")
+                    graph(
+                        "Payload from peers by command",
+                        "Payload from peers by command, without the transport's headers.",
+                        "Bps",
+                    )
+                    .rate("command", "bitcointap_p2p_message_bytes_total{direction='inbound'}")
+                    .size(8, 9),
+                    graph(
+                        "Payload to peers by command",
+                        "Payload to peers by command, without the transport's headers.",
+                        "Bps",
+                    )
+                    .rate("command", "bitcointap_p2p_message_bytes_total{direction='outbound'}")
+                    .size(8, 9),
+                    bars("Payload in the time range", "Payload in the time range, by direction and command.", "bytes")
                         .total("direction, command", "bitcointap_p2p_message_bytes_total"),
                     graph("Messages by connection type", "In both directions, and all together before.", "mps")
                         .rate("connection_type", "bitcointap_p2p_messages_total")
@@ -40,7 +52,7 @@ pub fn dashboard() -> Dashboard {
                         )
                         .stacked(),
                     graph(
-                        "Compared with before",
+                        "Messages by command relative to before",
                         "Messages by command, each to what it was before: 1 is no change. Of those with a tenth \
                          of a message a second, then.",
                         "none",
@@ -57,37 +69,41 @@ pub fn dashboard() -> Dashboard {
                 "Sizes and contents",
                 vec![
                     heatmap(
-                        "Sizes of messages in",
+                        "Sizes of messages from peers",
                         "Payloads of single messages from peers, of commands whose size varies.",
                         "bytes",
                         "bitcointap_p2p_message_size_bytes{direction='inbound'}",
                     ),
                     heatmap(
-                        "Items of inv messages in",
+                        "Items per inv message from peers",
                         "Transactions and blocks that peers announce in a message. Bitcoin Core accepts 50000.",
                         "short",
                         "bitcointap_p2p_inventory_message_items{direction='inbound', message='inv'}",
                     ),
                     graph(
-                        "Inventory in",
+                        "Inventory items from peers",
                         "Items that peers announce, ask for and do not have, by message and type.",
                         "cps",
                     )
                     .rate("message, item", "bitcointap_p2p_inventory_items_total{direction='inbound'}"),
                     graph(
-                        "Inventory out",
+                        "Inventory items to peers",
                         "Items that the node announces, asks for and does not have, by message and type.",
                         "cps",
                     )
                     .rate("message, item", "bitcointap_p2p_inventory_items_total{direction='outbound'}"),
                     graph(
-                        "Mixed announcements",
+                        "inv messages by mix of items",
                         "Messages inv by how their items mix, in both directions. Empty ones tell other software.",
                         "mps",
                     )
                     .rate("direction, mix", "bitcointap_p2p_inv_messages_total"),
-                    graph("Headers", "In headers messages, once for each peer that they come from or go to.", "cps")
-                        .rate("direction", "bitcointap_p2p_headers_total"),
+                    graph(
+                        "Headers by direction",
+                        "In headers messages, once for each peer that they come from or go to.",
+                        "cps",
+                    )
+                    .rate("direction", "bitcointap_p2p_headers_total"),
                     graph(
                         "Fee filters of peers",
                         "Lowest feerates that peers ask for, in satoshis for 1000 virtual bytes.",
@@ -95,7 +111,7 @@ pub fn dashboard() -> Dashboard {
                     )
                     .quantiles("bitcointap_p2p_feefilter_satoshis_per_kvbyte{direction='inbound'}"),
                     graph(
-                        "Widths of ping nonces",
+                        "Pings of peers by width of nonce",
                         "Pings of peers by the bits of their nonce: other than u64 tells other software.",
                         "mps",
                     )
@@ -105,9 +121,13 @@ pub fn dashboard() -> Dashboard {
             (
                 "Addresses",
                 vec![
-                    graph("Addresses told", "In addr and addrv2 messages, by direction and network.", "cps")
-                        .rate("direction, network", "bitcointap_p2p_addresses_total")
-                        .size(8, 9),
+                    graph(
+                        "Addresses by direction and network",
+                        "In addr and addrv2 messages, by direction and network.",
+                        "cps",
+                    )
+                    .rate("direction, network", "bitcointap_p2p_addresses_total")
+                    .size(8, 9),
                     graph(
                         "Addresses by nearness",
                         "What peers tell: their own address (self), one in their subnet, or another. A flood of \
@@ -118,19 +138,19 @@ pub fn dashboard() -> Dashboard {
                     .stacked()
                     .size(8, 9),
                     bars(
-                        "Services of addresses",
+                        "Services of relayed addresses",
                         "Of the nodes whose addresses peers tell, in the time range.",
                         "short",
                     )
                     .total("service", "bitcointap_p2p_address_services_total{direction='inbound'}"),
                     heatmap(
-                        "Addresses of a message",
+                        "Addresses per message",
                         "Addresses in single addr and addrv2 messages of peers. Bitcoin Core accepts 1000.",
                         "short",
                         "bitcointap_p2p_address_message_addresses{direction='inbound'}",
                     ),
                     heatmap(
-                        "Age of addresses",
+                        "Age of relayed addresses",
                         "How long ago nodes were last seen whose addresses peers tell, as they say.",
                         "s",
                         "bitcointap_p2p_address_age_seconds{direction='inbound'}",
@@ -141,7 +161,7 @@ pub fn dashboard() -> Dashboard {
                 "Requests and oddities",
                 vec![
                     graph(
-                        "Time to respond",
+                        "Response time by request",
                         "From a request to its response, nine of ten are faster; by request and who responds.",
                         "s",
                     )
@@ -151,7 +171,7 @@ pub fn dashboard() -> Dashboard {
                          (rate(bitcointap_p2p_response_seconds_bucket{request!='getdata_tx'}[$__rate_interval])))",
                     ),
                     graph(
-                        "Time to respond with transactions",
+                        "Response time for transactions",
                         "From a getdata for a transaction to the transaction, of the node's requests to peers.",
                         "s",
                     )
@@ -174,7 +194,7 @@ pub fn dashboard() -> Dashboard {
                              (rate(bitcointap_p2p_undecodable_messages_total[$__rate_interval])) > 0",
                     ),
                     bars(
-                        "Rejects",
+                        "reject messages",
                         "Messages reject (BIP 61) in the time range. Bitcoin Core no longer sends them.",
                         "short",
                     )

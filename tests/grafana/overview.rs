@@ -1,51 +1,94 @@
-//! Is it attached, what does it cost, what is lost, and what does the node do: at one glance.
+//! Which alerts fire, how each node does, is it attached, what does it cost, what is lost, and what does the node do: at one glance.
 
 use super::{
-    blocks::{height, last_block},
     dashboard::Dashboard,
-    panel::{graph, heatmap, increase_with_new, stat, states},
+    panel::{Panel, graph, heatmap, increase_with_new, stat, states, table},
 };
+use crate::rules::alerts;
 
 /// What an event costs the node, in seconds, as README.md has measured it.
 const SECONDS_PER_EVENT: &str = "2.1e-6";
+
+/// Those of prometheus/bitcointap.rules.yml, of the chosen nodes, and BitcointapDown, which may name none.
+fn firing() -> Panel {
+    let names = alerts().into_iter().collect::<Vec<_>>().join("|");
+    let firing = format!("ALERTS{{alertstate='firing', alertname=~'{names}', job=~'$job|', instance=~'$instance|'}}");
+    table(
+        "Firing alerts",
+        "Of prometheus/bitcointap.rules.yml; docs/alerts.md says of each what to do. Empty is good, if Prometheus has these rules.",
+    )
+    .query("alerts", &format!("max by (alertname, severity, instance) ({firing})"))
+    .label("Alertname")
+    .label("Severity")
+    .label("Instance")
+    .size(8, 8)
+}
+
+fn nodes() -> Panel {
+    table(
+        "State of each node",
+        "Each by itself: blocks behind are those to the highest of the chosen nodes, losses are of the time range. Open connections \
+         take Bitcoin Core v29 or later.",
+    )
+    .label("Instance")
+    .column("Attached", "none", "max by (instance) (bitcointap_up)")
+    .column_with_states(["no node", "attached"])
+    .column("Uptime", "dtdurations", "time() - max by (instance) (bitcointap_node_start_time_seconds)")
+    .column("Height", "none", "max by (instance) (bitcointap_validation_block_height)")
+    .column(
+        "Blocks behind",
+        "none",
+        "scalar(max(bitcointap_validation_block_height)) - max by (instance) (bitcointap_validation_block_height)",
+    )
+    .column_warns_from(2.0, "orange")
+    .column(
+        "Last block",
+        "dtdurations",
+        "time() - max by (instance) (bitcointap_validation_last_block_connected_timestamp_seconds)",
+    )
+    .column_warns_from(5400.0, "orange")
+    .column("Inbound", "none", "sum by (instance) (bitcointap_p2p_connections{connection_type='inbound'})")
+    .column("Outbound", "none", "sum by (instance) (bitcointap_p2p_connections{connection_type!='inbound'})")
+    .column("Events lost", "none", "round(sum by (instance) (increase(bitcointap_events_lost_total[$__range])))")
+    .column_warns_from(1.0, "red")
+    .leads_to("bitcointap-exporter", "Exporter")
+}
 
 pub fn dashboard() -> Dashboard {
     Dashboard {
         uid: "bitcointap-overview",
         title: "Overview",
-        about: "Whether a node is tapped, what that costs, what is lost, and what the node does.",
+        about: "Whether nodes are tapped, which alerts fire, what that costs, what is lost, and what the node does.",
         range: "6h",
         refresh: "30s",
         rows: vec![
+            ("Now", vec![firing(), nodes()]),
             (
-                "Now",
+                "All chosen nodes together",
                 vec![
-                    stat("Tapped", "Whether bitcointap is attached to a running node.", "none")
-                        .query("{{instance}}", "bitcointap_up")
-                        .with_states(["no node", "tapped"])
-                        .leads_to("bitcointap-exporter", "Exporter"),
                     stat(
-                        "Node",
+                        "User agent of the node",
                         "User agents of the nodes, as their version messages say; none before the first.",
                         "none",
                     )
                     .query("{{user_agent}}", "count by (user_agent) (bitcointap_node_info)")
-                    .shows_name(),
-                    stat("Running for", "Since the node's process started.", "dtdurations")
-                        .query("{{instance}}", "time() - bitcointap_node_start_time_seconds"),
-                    stat("Events", "Hits of all tracepoints that are attached.", "eps")
+                    .shows_name()
+                    .size(3, 4),
+                    stat("Events per second", "Hits of all tracepoints that are attached.", "eps")
                         .rate("", "bitcointap_events_total")
-                        .named("events"),
+                        .named("events")
+                        .size(3, 4),
                     stat(
-                        "Lost",
+                        "Events lost in the time range",
                         "Events in the time range that could not be delivered: every other family misses them.",
                         "short",
                     )
                     .query("lost", "sum(increase(bitcointap_events_lost_total[$__range]))")
                     .warns_from(1.0, "red")
-                    .leads_to("bitcointap-exporter", "Exporter"),
+                    .leads_to("bitcointap-exporter", "Exporter")
+                    .size(3, 4),
                     stat(
-                        "Cost for the node",
+                        "CPU cost for the node",
                         "Share of one core that tracepoints take from the node: an estimate, events times the \
                          2.1 µs that were measured.",
                         "percentunit",
@@ -57,17 +100,20 @@ pub fn dashboard() -> Dashboard {
                     {SECONDS_PER_EVENT}"
                         ),
                     )
-                    .warns_from(0.05, "orange"),
-                    stat("Connections", "Open now, inbound and outbound.", "short")
+                    .warns_from(0.05, "orange")
+                    .size(3, 4),
+                    stat("Open connections", "Open now, inbound and outbound.", "short")
                         .query("connections", "sum(bitcointap_p2p_connections)")
                         .since("v29")
-                        .leads_to("bitcointap-peers", "Peers and churn"),
-                    stat("Messages", "P2P messages in both directions.", "mps")
+                        .leads_to("bitcointap-peers", "Peers and churn")
+                        .size(3, 4),
+                    stat("P2P messages per second", "P2P messages in both directions.", "mps")
                         .rate("", "bitcointap_p2p_messages_total")
                         .named("messages")
-                        .leads_to("bitcointap-messages", "P2P messages"),
+                        .leads_to("bitcointap-messages", "P2P messages")
+                        .size(3, 4),
                     stat(
-                        "Mempool grows by",
+                        "Mempool growth",
                         "Transactions added minus removed, each hour. The mempool's size itself no tracepoint tells.",
                         "suffix: tx/h",
                     )
@@ -77,28 +123,32 @@ pub fn dashboard() -> Dashboard {
                          sum(rate(bitcointap_mempool_transactions_total{action='removed'}[$__rate_interval])))",
                     )
                     .since("v25")
-                    .leads_to("bitcointap-mempool", "Mempool"),
-                    height().leads_to("bitcointap-blocks", "Blocks and relay"),
-                    last_block().leads_to("bitcointap-blocks", "Blocks and relay"),
-                    stat("Offences", "Misbehaviour of peers in the time range.", "short")
+                    .leads_to("bitcointap-mempool", "Mempool")
+                    .size(3, 4),
+                    stat("Misbehaviour of peers", "Misbehaviour of peers in the time range.", "short")
                         .query("offences", &increase_with_new("", "bitcointap_p2p_misbehaving_total"))
                         .warns_from(1.0, "orange")
                         .since("v29")
-                        .leads_to("bitcointap-peers", "Peers and churn"),
-                    states("Tapped when", "When bitcointap was attached to a running node.", ["no node", "tapped"])
-                        .query("{{instance}}", "bitcointap_up")
-                        .size(24, 4),
+                        .leads_to("bitcointap-peers", "Peers and churn")
+                        .size(3, 4),
+                    states(
+                        "Attached to a node over time",
+                        "When bitcointap was attached to a running node.",
+                        ["no node", "attached"],
+                    )
+                    .query("{{instance}}", "bitcointap_up")
+                    .size(24, 4),
                 ],
             ),
             (
-                "What changed?",
+                "Over time",
                 vec![
-                    graph("Events", "Hits of tracepoints, and before.", "eps")
+                    graph("Events of all tracepoints", "Hits of tracepoints, and before.", "eps")
                         .rate("", "bitcointap_events_total")
                         .named("events")
                         .beside_before(),
                     graph(
-                        "Events lost",
+                        "Events lost by tracepoint and reason",
                         "By tracepoint and reason: the ring buffer was full, or the node's memory could not be \
                          read. Empty is good.",
                         "eps",
@@ -107,13 +157,17 @@ pub fn dashboard() -> Dashboard {
                         "{{tracepoint}} {{reason}}",
                         "sum by (tracepoint, reason) (rate(bitcointap_events_lost_total[$__rate_interval])) > 0",
                     ),
-                    graph("Messages", "P2P messages by direction, and before. Outbound is below the axis.", "mps")
-                        .rate("direction", "bitcointap_p2p_messages_total")
-                        .beside_before()
-                        .below("/^outbound/")
-                        .leads_to("bitcointap-messages", "P2P messages"),
                     graph(
-                        "Traffic",
+                        "P2P messages by direction",
+                        "P2P messages by direction, and before. Outbound is below the axis.",
+                        "mps",
+                    )
+                    .rate("direction", "bitcointap_p2p_messages_total")
+                    .beside_before()
+                    .below("/^outbound/")
+                    .leads_to("bitcointap-messages", "P2P messages"),
+                    graph(
+                        "Payload by direction",
                         "Payload of P2P messages by direction, and before. Outbound is below the axis.",
                         "Bps",
                     )
@@ -121,13 +175,13 @@ pub fn dashboard() -> Dashboard {
                     .beside_before()
                     .below("/^outbound/")
                     .leads_to("bitcointap-messages", "P2P messages"),
-                    graph("Connections", "Open now, by type.", "short")
+                    graph("Open connections by type", "Open now, by type.", "short")
                         .query("{{connection_type}}", "sum by (connection_type) (bitcointap_p2p_connections) > 0")
                         .stacked()
                         .since("v29")
                         .leads_to("bitcointap-peers", "Peers and churn"),
                     graph(
-                        "Churn",
+                        "Connections opened, closed and evicted",
                         "Connections opened, closed, and evicted to make room for others; evicted ones are \
                          closed, too.",
                         "suffix: /h",
@@ -142,7 +196,7 @@ pub fn dashboard() -> Dashboard {
                     .since("v29")
                     .leads_to("bitcointap-peers", "Peers and churn"),
                     graph(
-                        "Mempool",
+                        "Mempool transactions by action",
                         "Transactions by what became of them. Actions overlap: they are not to be summed.",
                         "suffix: tx/s",
                     )
@@ -151,17 +205,17 @@ pub fn dashboard() -> Dashboard {
                     .since("v25")
                     .leads_to("bitcointap-mempool", "Mempool"),
                     heatmap(
-                        "From announcement to connected",
+                        "Block announcement to connection",
                         "How long new blocks took from their first announcement to being connected.",
                         "s",
                         "bitcointap_p2p_block_announcement_to_connected_seconds",
                     )
                     .leads_to("bitcointap-blocks", "Blocks and relay"),
-                    graph("Round trips", "From the node's pings to the peers' pongs.", "s")
+                    graph("Ping round trip quantiles", "From the node's pings to the peers' pongs.", "s")
                         .quantiles("bitcointap_p2p_ping_round_trip_seconds")
                         .leads_to("bitcointap-peers", "Peers and churn"),
                     graph(
-                        "Cost",
+                        "CPU of bitcointap and of tracepoints",
                         "Shares of one core: what bitcointap itself takes, and the estimate of what tracepoints \
                          take from the node.",
                         "percentunit",

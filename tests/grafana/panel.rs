@@ -2,7 +2,7 @@
 //!
 //! Queries are PromQL with `'` for `"` and without the choice of nodes: [`of_chosen_nodes`] adds that to each family.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Grafana's visualisations, as far as they are used here.
 #[derive(Clone, Copy, PartialEq)]
@@ -12,6 +12,7 @@ enum Kind {
     Bars,
     Heatmap,
     States,
+    Table,
 }
 
 impl Kind {
@@ -22,6 +23,7 @@ impl Kind {
             Self::Bars => "bargauge",
             Self::Heatmap => "heatmap",
             Self::States => "state-timeline",
+            Self::Table => "table",
         }
     }
 
@@ -32,13 +34,14 @@ impl Kind {
             Self::Graph | Self::Heatmap => (12, 8),
             Self::Bars => (8, 9),
             Self::States => (24, 6),
+            Self::Table => (16, 8),
         }
     }
 
     /// One number for each series, not a course.
     fn is_instant(self) -> bool {
         match self {
-            Self::Bars => true,
+            Self::Bars | Self::Table => true,
             Self::Stat | Self::Graph | Self::Heatmap | Self::States => false,
         }
     }
@@ -67,6 +70,16 @@ pub struct Panel {
     /// A pattern of legends that are drawn below the axis.
     below: Option<&'static str>,
     leads_to: Option<(&'static str, &'static str)>,
+    columns: Vec<Column>,
+}
+
+/// Of a table: a query's value, or a label.
+struct Column {
+    name: &'static str,
+    /// `None` of a label.
+    unit: Option<&'static str>,
+    warning: Option<(f64, &'static str)>,
+    states: Option<[&'static str; 2]>,
 }
 
 fn panel(kind: Kind, title: &'static str, about: &str, unit: &'static str) -> Panel {
@@ -85,6 +98,7 @@ fn panel(kind: Kind, title: &'static str, about: &str, unit: &'static str) -> Pa
         colours: Vec::new(),
         below: None,
         leads_to: None,
+        columns: Vec::new(),
     }
 }
 
@@ -115,7 +129,36 @@ pub fn states(title: &'static str, about: &str, names: [&'static str; 2]) -> Pan
     Panel { states: Some(names), ..panel(Kind::States, title, about, "none") }
 }
 
+/// A row for each instance or other set of labels; columns follow.
+pub fn table(title: &'static str, about: &str) -> Panel {
+    panel(Kind::Table, title, about, "none")
+}
+
 impl Panel {
+    /// A table's column with the value of a query, whose labels other than those of the rows must be gone.
+    pub fn column(mut self, name: &'static str, unit: &'static str, promql: &str) -> Self {
+        self.columns.push(Column { name, unit: Some(unit), warning: None, states: None });
+        self.query(name, promql)
+    }
+
+    /// A table's column with a label.
+    pub fn label(mut self, name: &'static str) -> Self {
+        self.columns.push(Column { name, unit: None, warning: None, states: None });
+        self
+    }
+
+    /// The last column is coloured from here on.
+    pub fn column_warns_from(mut self, value: f64, colour: &'static str) -> Self {
+        self.columns.last_mut().expect("there is a column").warning = Some((value, colour));
+        self
+    }
+
+    /// The last column is 0 or 1.
+    pub fn column_with_states(mut self, names: [&'static str; 2]) -> Self {
+        self.columns.last_mut().expect("there is a column").states = Some(names);
+        self
+    }
+
     /// Any PromQL; `legend` may name labels as `{{label}}`.
     pub fn query(mut self, legend: &str, promql: &str) -> Self {
         self.queries.push(Query { legend: legend.to_owned(), promql: promql.to_owned() });
@@ -259,11 +302,18 @@ impl Panel {
             let url = format!("/d/{uid}?${{__url_time_range}}&${{__all_variables}}");
             panel["links"] = json!([{ "title": title, "url": url }]);
         }
+        if self.kind == Kind::Table {
+            panel["transformations"] = self.transformations();
+        }
         panel
     }
 
     fn targets(&self) -> Vec<Value> {
-        let format = if self.kind == Kind::Heatmap { "heatmap" } else { "time_series" };
+        let format = match self.kind {
+            Kind::Heatmap => "heatmap",
+            Kind::Table => "table",
+            Kind::Stat | Kind::Graph | Kind::Bars | Kind::States => "time_series",
+        };
         let target = |(query, ref_id): (&Query, char)| {
             json!({
                 "refId": ref_id.to_string(),
@@ -277,6 +327,26 @@ impl Panel {
             })
         };
         self.queries.iter().zip('A'..='Z').map(target).collect()
+    }
+
+    /// Of a table: one row for the values of all queries that have the same labels; columns in their order.
+    fn transformations(&self) -> Value {
+        let mut ref_ids = 'A'..='Z';
+        let (mut names, mut places) = (Map::new(), Map::new());
+        for (place, Column { name, unit, .. }) in self.columns.iter().enumerate() {
+            // Grafana's names of a label, and of the value of one of several queries.
+            let field = match unit {
+                None => name.to_lowercase(),
+                Some(_) => format!("Value #{}", ref_ids.next().expect("there are fewer queries")),
+            };
+            places.insert(field.clone(), json!(place));
+            names.insert(field, json!(name));
+        }
+        let hidden = json!({ "Time": true, "Value": true });
+        json!([
+            { "id": "merge", "options": {} },
+            { "id": "organize", "options": { "excludeByName": hidden, "indexByName": places, "renameByName": names } },
+        ])
     }
 
     fn field(&self) -> Value {
@@ -303,6 +373,7 @@ impl Panel {
             }
             Kind::Stat => field["color"] = json!({ "mode": "fixed", "fixedColor": "blue" }),
             Kind::States => field["custom"] = json!({ "fillOpacity": 70, "lineWidth": 0 }),
+            Kind::Table => field["custom"] = json!({ "align": "auto", "cellOptions": { "type": "auto" } }),
             Kind::Heatmap => {}
         }
         if let Some((value, colour)) = self.warning {
@@ -313,10 +384,7 @@ impl Panel {
         if let Some([no, yes]) = self.states {
             field["color"] = json!({ "mode": "thresholds" });
             field["thresholds"] = json!({ "mode": "absolute", "steps": [step(None, "red"), step(Some(1.0), "green")] });
-            field["mappings"] = json!([{ "type": "value", "options": {
-                "0": { "index": 0, "text": no, "color": "red" },
-                "1": { "index": 1, "text": yes, "color": "green" },
-            } }]);
+            field["mappings"] = mappings([no, yes]);
         }
         field
     }
@@ -327,6 +395,26 @@ impl Panel {
             json!({ "matcher": matcher, "properties": properties })
         };
         let mut overrides = Vec::new();
+        for Column { name, unit, warning, states } in &self.columns {
+            let mut properties = Vec::new();
+            let mut property = |id: &str, value: Value| properties.push(json!({ "id": id, "value": value }));
+            if let Some(unit) = unit {
+                property("unit", json!(unit));
+            }
+            if let Some((value, colour)) = warning {
+                let steps = json!([{ "value": null, "color": "text" }, { "value": value, "color": colour }]);
+                property("thresholds", json!({ "mode": "absolute", "steps": steps }));
+                property("color", json!({ "mode": "thresholds" }));
+                property("custom.cellOptions", json!({ "type": "color-text" }));
+            }
+            if let Some(states) = states {
+                property("mappings", mappings(*states));
+                property("custom.cellOptions", json!({ "type": "color-background" }));
+            }
+            if !properties.is_empty() {
+                overrides.push(by("byName", name, json!(properties)));
+            }
+        }
         for (legend, colour) in &self.colours {
             let colour = json!([{ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } }]);
             overrides.push(by("byName", legend, colour));
@@ -398,6 +486,7 @@ impl Panel {
                 "tooltip": { "mode": "single", "yHistogram": true, "showColorScale": true },
                 "exemplars": { "color": "rgba(255,0,255,0.7)" },
             }),
+            Kind::Table => json!({ "showHeader": true, "cellHeight": "sm", "footer": { "show": false } }),
             Kind::States => json!({
                 "mergeValues": true,
                 "showValue": "auto",
@@ -408,6 +497,13 @@ impl Panel {
             }),
         }
     }
+}
+
+fn mappings([no, yes]: [&str; 2]) -> Value {
+    json!([{ "type": "value", "options": {
+        "0": { "index": 0, "text": no, "color": "red" },
+        "1": { "index": 1, "text": yes, "color": "green" },
+    } }])
 }
 
 /// The one that the reader chose.

@@ -18,7 +18,7 @@ pub fn dashboard() -> Dashboard {
                 "Connected now",
                 vec![
                     stat(
-                        "Connections",
+                        "Open connections by direction",
                         "Open now, by direction as the type tells; learnt from openings, closings and messages.",
                         "short",
                     )
@@ -26,12 +26,12 @@ pub fn dashboard() -> Dashboard {
                     .query("outbound", "sum(bitcointap_p2p_connections{connection_type!='inbound'})")
                     .since("v29")
                     .size(6, 4),
-                    stat("The node's own count", "As of the last opening.", "short")
+                    stat("The node's own count of connections", "As of the last opening.", "short")
                         .query("{{direction}}", "sum by (direction) (bitcointap_p2p_node_connections)")
                         .since("v29")
                         .size(6, 4),
                     stat(
-                        "Largest netgroup",
+                        "Share of the largest netgroup",
                         "Share of inbound connections of an IP network that come from one group of addresses \
                          (IPv4 /16, IPv6 /32).",
                         "percentunit",
@@ -45,7 +45,7 @@ pub fn dashboard() -> Dashboard {
                     .warns_from(0.25, "orange")
                     .since("v29")
                     .size(6, 4),
-                    stat("Median duration", "Median duration of the connections that were closed.", "s")
+                    stat("Median connection lifetime", "Median duration of the connections that were closed.", "s")
                         .query(
                             "median",
                             "histogram_quantile(0.5, sum by (le) \
@@ -53,12 +53,12 @@ pub fn dashboard() -> Dashboard {
                         )
                         .since("v29")
                         .size(6, 4),
-                    graph("Connections by type", "Open now.", "short")
+                    graph("Open connections by type", "Open now.", "short")
                         .query("{{connection_type}}", "sum by (connection_type) (bitcointap_p2p_connections) > 0")
                         .stacked()
                         .since("v29")
                         .size(8, 9),
-                    graph("Connections by network", "Open now, all together before.", "short")
+                    graph("Open connections by network", "Open now, all together before.", "short")
                         .query("{{network}}", "sum by (network) (bitcointap_p2p_connections) > 0")
                         .query("all ($before before)", "sum(bitcointap_p2p_connections offset $before)")
                         .stacked()
@@ -82,7 +82,7 @@ pub fn dashboard() -> Dashboard {
             (
                 "Churn",
                 vec![
-                    graph("Opened", "Connections by type, all together before.", "suffix: /h")
+                    graph("Connections opened by type", "Connections by type, all together before.", "suffix: /h")
                         .hourly("connection_type", "bitcointap_p2p_connections_opened_total")
                         .query(
                             "all ($before before)",
@@ -93,7 +93,7 @@ pub fn dashboard() -> Dashboard {
                         .since("v29")
                         .size(8, 9),
                     graph(
-                        "Closed",
+                        "Connections closed by type",
                         "Connections by type, all together before; by either side, evicted ones as well.",
                         "suffix: /h",
                     )
@@ -106,16 +106,24 @@ pub fn dashboard() -> Dashboard {
                     .stacked()
                     .since("v29")
                     .size(8, 9),
-                    bars("Opened in total", "Connections in the time range by type and network.", "short")
-                        .total("connection_type, network", "bitcointap_p2p_connections_opened_total")
-                        .since("v29"),
-                    graph("Evicted", "Inbound connections closed to make room for another, by network.", "suffix: /h")
-                        .hourly("network", "bitcointap_p2p_connections_evicted_total")
-                        .stacked()
-                        .since("v29")
-                        .size(8, 9),
+                    bars(
+                        "Connections opened in the time range",
+                        "Connections in the time range by type and network.",
+                        "short",
+                    )
+                    .total("connection_type, network", "bitcointap_p2p_connections_opened_total")
+                    .since("v29"),
                     graph(
-                        "Returned",
+                        "Inbound connections evicted by network",
+                        "Inbound connections closed to make room for another, by network.",
+                        "suffix: /h",
+                    )
+                    .hourly("network", "bitcointap_p2p_connections_evicted_total")
+                    .stacked()
+                    .since("v29")
+                    .size(8, 9),
+                    graph(
+                        "Reconnections and transport retries",
                         "Connections with a host that one was closed with less than an hour before, and \
                          fall-backs to the v1 transport.",
                         "suffix: /h",
@@ -126,7 +134,7 @@ pub fn dashboard() -> Dashboard {
                     .since("v29")
                     .size(8, 9),
                     heatmap(
-                        "Lasted",
+                        "Connection lifetime",
                         "How long connections lasted that were closed.",
                         "s",
                         "bitcointap_p2p_connection_duration_seconds",
@@ -134,18 +142,18 @@ pub fn dashboard() -> Dashboard {
                     .since("v29")
                     .size(8, 9),
                     graph(
-                        "Offences",
+                        "Misbehaviour by reason",
                         "Misbehaviour of peers by reason. The first of a reason is in the total only.",
                         "suffix: /h",
                     )
                     .hourly("reason", "bitcointap_p2p_misbehaving_total")
                     .since("v29"),
-                    bars("Offences in total", "In the time range by reason.", "short")
+                    bars("Misbehaviour in the time range", "In the time range by reason.", "short")
                         .total_with_new("reason", "bitcointap_p2p_misbehaving_total")
                         .since("v29")
                         .size(6, 8),
                     bars(
-                        "Listed peers",
+                        "Connections opened with listed peers",
                         "Connections opened with peers in the operator's lists of addresses, in the time range.",
                         "short",
                     )
@@ -156,16 +164,16 @@ pub fn dashboard() -> Dashboard {
                 ],
             ),
             (
-                "How far away",
+                "Latency",
                 vec![
                     heatmap(
-                        "Round trips",
+                        "Ping round trips",
                         "From the node's pings to the peers' pongs.",
                         "s",
                         "bitcointap_p2p_ping_round_trip_seconds",
                     )
                     .size(8, 8),
-                    graph("Round trips by type", "Medians by type of connection.", "s")
+                    graph("Median ping round trip by type", "Medians by type of connection.", "s")
                         .query(
                             "{{connection_type}}",
                             "histogram_quantile(0.5, sum by (connection_type, le) \
@@ -173,7 +181,7 @@ pub fn dashboard() -> Dashboard {
                         )
                         .size(8, 8),
                     heatmap(
-                        "Handshakes",
+                        "Handshake time",
                         "From the opening of a connection to the peer's verack.",
                         "s",
                         "bitcointap_p2p_handshake_seconds",
@@ -185,20 +193,20 @@ pub fn dashboard() -> Dashboard {
             (
                 "What peers say of themselves",
                 vec![
-                    bars("User agents", "In version messages of the time range.", "short")
+                    bars("User agents of peers", "In version messages of the time range.", "short")
                         .total_with_new("user_agent", "bitcointap_p2p_user_agents_total"),
-                    bars("Services", "In version messages of the time range.", "short")
+                    bars("Services of peers", "In version messages of the time range.", "short")
                         .total("service", "bitcointap_p2p_peer_services_total"),
-                    bars("Protocol versions", "In version messages of the time range.", "short")
+                    bars("Protocol versions of peers", "In version messages of the time range.", "short")
                         .total("protocol_version", "bitcointap_p2p_peer_protocol_versions_total"),
                     heatmap(
-                        "Clocks",
+                        "Clock offset of peers",
                         "Time in peers' version messages minus the time here. When most are off to one side, this \
                          machine's clock is.",
                         "s",
                         "bitcointap_p2p_peer_clock_offset_seconds",
                     ),
-                    graph("Version messages", "Taken up from peers, and before.", "suffix: /h")
+                    graph("version messages from peers", "Taken up from peers, and before.", "suffix: /h")
                         .hourly("", "bitcointap_p2p_messages_total{direction='inbound', command='version'}")
                         .named("version")
                         .beside_before(),

@@ -105,8 +105,8 @@ impl Exchanges {
         self.requests.closed(peer, &mut self.counts);
     }
 
-    pub(crate) fn connected(&mut self, hash: &[u8; 32]) {
-        self.blocks.connected(hash, &mut self.counts);
+    pub(crate) fn connected(&mut self, hash: &[u8; 32], height: i32) {
+        self.blocks.connected(hash, height, &mut self.counts);
     }
 
     /// What is open now stays so.

@@ -294,8 +294,10 @@ pub struct ExchangesTally {
     pub requests: [[RequestTally; Responder::ALL.len()]; Request::ALL.len()],
     /// Blocks that came as compact blocks before they were connected.
     pub compact_blocks: CompactBlockTally,
-    /// Blocks that were connected after an inv, headers or cmpctblock that nobody had asked for.
+    /// Blocks that were connected after an inv, headers or cmpctblock that nobody had asked for, above all before them.
     pub announced_blocks_connected: u64,
+    /// Blocks that were connected at the height of one before or below it.
+    pub reorganised_blocks: u64,
     /// Openings within an hour after a closing of the same host, by connection type. Not of hosts that share an address.
     #[serde(serialize_with = "by_connection_type")]
     pub reconnections: [u64; ConnectionType::ALL.len()],
@@ -340,6 +342,7 @@ impl ExchangesTally {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.pings_answered += other.pings_answered;
         self.announced_blocks_connected += other.announced_blocks_connected;
+        self.reorganised_blocks += other.reorganised_blocks;
         self.transport_retries += other.transport_retries;
         let pairs = [
             (&mut self.handshakes_completed, &other.handshakes_completed),

@@ -86,7 +86,7 @@ export class Overview {
     list.replaceChildren(...names.map((name) => make("li", {}, name)));
   }
 
-  #figures({ time, peers, peers_dropped, history, totals, blocks, events }) {
+  #figures({ time, peers, peers_dropped, history, totals, tip, events }) {
     for (const [name, label] of [["inbound", "Messages in"], ["outbound", "Messages out"]]) {
       const messages = mean(history[`${name}_messages`], EVENTS_WINDOW);
       this.#tile(label, `${rate(messages)} /s`, `${bytes(mean(history[`${name}_bytes`], EVENTS_WINDOW))}/s`, name);
@@ -104,11 +104,10 @@ export class Overview {
       count(sum(history[`mempool_${what}`], MEMPOOL_WINDOW)));
     this.#tile("Mempool, 1 min", `+${added}`, `\u2212${removed}, ${rejected} rejected`);
 
-    const [block] = blocks;
-    if (block) {
-      this.#tile("Last block", `${duration(time - block.time)} ago`, `height ${exact(block.height)}`);
+    if (tip) {
+      this.#tile("Last block", `${duration(time - tip.time)} ago`, `height ${exact(tip.height)}`);
     } else {
-      this.#tile("Last block", "none yet", "since bitcointap started");
+      this.#tile("Last block", "none yet", "since attaching");
     }
 
     const firing = this.#firing(time, events.fired);

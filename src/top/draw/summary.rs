@@ -1,9 +1,6 @@
 //! The first lines: the node, its events, its connections, its mempool, each in a line.
 
-use bitcointap::{
-    event::net::ConnectionType,
-    live::{Happened, Snapshot},
-};
+use bitcointap::{event::net::ConnectionType, live::Snapshot};
 use ratatui::{Frame, layout::Rect, style::Color, text::Span};
 
 use super::{BOLD, DIM, REVERSED, Shown, lately, pieces, rate};
@@ -68,10 +65,9 @@ pub fn events(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
 }
 
 fn last_block(snapshot: &Snapshot) -> Vec<Span<'static>> {
-    let Some(happening) = snapshot.blocks.first() else { return Vec::new() };
-    let Happened::BlockConnected { height, .. } = happening.what else { return Vec::new() };
-    let height = text::exact(height.max(0) as u64);
-    let ago = text::lasted(snapshot.time - happening.time);
+    let Some(tip) = snapshot.tip else { return Vec::new() };
+    let height = text::exact(tip.height.max(0) as u64);
+    let ago = text::lasted(snapshot.time - tip.time);
     vec![Span::raw("block "), Span::styled(height, BOLD), Span::raw(format!(" {ago} ago"))]
 }
 

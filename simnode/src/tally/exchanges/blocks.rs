@@ -1,5 +1,5 @@
-//! Blocks from what is first heard of them to their connection. Takes hashes; steps the counters of `compact_blocks` and
-//! `announced_blocks_connected`.
+//! Blocks from what is first heard of them to their connection. Takes hashes; steps the counters of `compact_blocks`,
+//! `announced_blocks_connected` and `reorganised_blocks`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -27,6 +27,7 @@ pub(super) struct Blocks {
     connected_order: VecDeque<[u8; 32]>,
     /// Compact blocks that are no longer remembered.
     unfinished: u64,
+    highest: Option<i32>,
 }
 
 impl Blocks {
@@ -73,9 +74,12 @@ impl Blocks {
         self.note(hash, |heard| heard.transactions_requested = true);
     }
 
-    pub(super) fn connected(&mut self, hash: &[u8; 32], counts: &mut ExchangesTally) {
+    pub(super) fn connected(&mut self, hash: &[u8; 32], height: i32, counts: &mut ExchangesTally) {
         let heard = self.heard.remove(hash).unwrap_or_default();
-        counts.announced_blocks_connected += u64::from(heard.announced);
+        let is_highest = self.highest.is_none_or(|highest| height > highest);
+        self.highest = self.highest.max(Some(height));
+        counts.announced_blocks_connected += u64::from(heard.announced && is_highest);
+        counts.reorganised_blocks += u64::from(!is_highest);
         if heard.compact {
             let results = &mut counts.compact_blocks;
             let result = match heard {
