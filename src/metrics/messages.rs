@@ -147,6 +147,8 @@ impl Messages {
             | Pong { .. }
             | Alert { .. }
             | Sendcompact { .. }
+            | Feature { .. }
+            | Sendtxrcncl { .. }
             | Blocktxn { .. }
             | Filteradd { .. }
             | Filterload { .. }

@@ -374,7 +374,7 @@ fn nothing_but_the_handshake_comes_before_the_verack() {
                 }
             }
         }
-        let handshake = ["getaddr", "sendaddrv2", "verack", "version", "wtxidrelay"];
+        let handshake = ["feature", "getaddr", "sendaddrv2", "sendtxrcncl", "verack", "version", "wtxidrelay"];
         assert!(early.iter().copied().eq(handshake), "{scenario}: {early:?}");
     }
 }
