@@ -56,8 +56,8 @@ pub struct Live {
     run: Result<Run, String>,
     /// When it was attached to; none before the time is told for the first time after that.
     attached_at: Option<Time>,
-    /// The one before, when none is attached to.
-    last_run: Option<Run>,
+    /// Why a run of a recording has ended, which is looked at on until the next begins.
+    past: Option<&'static str>,
     /// The node's own.
     user_agent: Option<String>,
     /// By [`Tracepoint::index`]: of the runs before, and of this one.
@@ -202,7 +202,7 @@ impl Live {
             second: 0,
             run: Err("it is being looked for".into()),
             attached_at: None,
-            last_run: None,
+            past: None,
             user_agent: None,
             counted_before: Default::default(),
             counted: Default::default(),
@@ -254,6 +254,9 @@ impl Live {
 
     /// A tap is attached to a run of the node. When, is what is told next: the time before may be long past, or of another run.
     pub fn attached(&mut self, run: &Run) {
+        if let Some(why) = self.past.take() {
+            self.let_go(why);
+        }
         self.peers.attach(run.attached);
         self.run = Ok(run.clone());
         self.attached_at = None;
@@ -281,21 +284,27 @@ impl Live {
         }
     }
 
-    /// It is attached no more, for a reason in a few words.
+    /// It is attached no more, for a reason in a few words. What a recording ends with is looked at on.
     pub fn detached(&mut self, counters: &[Counters; Tracepoint::COUNT], why: &'static str) {
         self.counters(counters);
+        if self.is_replay {
+            self.past = Some(why);
+        } else {
+            self.let_go(why);
+        }
+    }
+
+    fn let_go(&mut self, why: &'static str) {
         for (before, counted) in self.counted_before.iter_mut().zip(mem::take(&mut self.counted)) {
             *before = before.plus(&counted);
         }
         self.ring_buffer = (0, 0);
         self.peers.clear();
-        if let Ok(run) = mem::replace(&mut self.run, Err(why.to_owned())) {
-            // Of what was attached to without anything having been told of it, it is not known when that was.
-            if self.attached_at.is_some() {
-                self.happenings.connection(self.time, Happened::NodeDetached { why });
-            }
-            self.last_run = Some(run);
+        // Of what was attached to without anything having been told of it, it is not known when that was.
+        if self.run.is_ok() && self.attached_at.is_some() {
+            self.happenings.connection(self.time, Happened::NodeDetached { why });
         }
+        self.run = Err(why.to_owned());
     }
 
     /// What is known with a batch, before its events.
@@ -441,9 +450,7 @@ impl Live {
     }
 
     fn sight(&self) -> Sight {
-        // A recording that has ended is looked at on.
-        let past = self.last_run.as_ref().filter(|_| self.is_replay && self.is_over);
-        let run = self.run.as_ref().ok().or(past);
+        let run = self.run.as_ref().ok();
         let attached = seconds(self.attached_at.unwrap_or(self.time));
         let (before, since) = (attached - run.map_or(attached, |run| run.start_time), seconds(self.time) - attached);
         sight::Of { wanted: self.wanted, run, is_replay: self.is_replay, before, since }.sight()

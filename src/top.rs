@@ -89,8 +89,6 @@ struct Screen {
     drawn: Receiver<io::Result<()>>,
     /// Of a recording, whose time is its own.
     replays: bool,
-    /// The last run of it, which is looked at on until the next begins.
-    past: Option<Counted>,
     _holding: Holding,
 }
 
@@ -125,7 +123,7 @@ impl Screen {
             let result = watch.run();
             let _ = tell.send(result);
         })?;
-        Ok(Self { shared, drawn, replays, past: None, _holding: holding })
+        Ok(Self { shared, drawn, replays, _holding: holding })
     }
 
     /// No more comes, and that is looked at on.
@@ -168,9 +166,6 @@ impl Drop for Screen {
 
 impl Sink for Screen {
     fn attached(&mut self, run: &Run) -> Result<()> {
-        if let Some(counted) = self.past.take() {
-            self.live().detached(&counted.counters, End::NodeEnded.why_not_attached());
-        }
         self.live().attached(run);
         Ok(())
     }
@@ -191,10 +186,6 @@ impl Sink for Screen {
     }
 
     fn ended(&mut self, counted: &Counted, end: End) -> Result<()> {
-        if self.replays {
-            self.past = Some(counted.clone());
-            return Ok(());
-        }
         self.live().detached(&counted.counters, end.why_not_attached());
         Ok(())
     }

@@ -262,9 +262,9 @@ fn the_live_state_of_a_node_and_of_its_recording_is_what_was_fired() {
     recorder.wait();
 
     let exporter = Exporter::start_by(bitcointap, &format!("--replay {} --speed max", path.display()), "replaying");
-    let of_recording =
-        eventually("its end", || Some(live(&exporter)).filter(|live| live["waiting"] == "the node has ended"));
+    let of_recording = eventually("its end", || Some(live(&exporter)).filter(|live| live["over"] == true));
     assert_counted(&of_recording, &tally);
+    assert!(of_recording["peers"].as_array().is_some_and(|peers| peers.len() > 5), "who was there at its end");
     assert_eq!(of_recording["commands"].as_array().map(Vec::len), of_node["commands"].as_array().map(Vec::len));
     exporter.stop();
 }

@@ -424,12 +424,7 @@ fn what_cannot_be_seen_says_why() {
     live.at(Time(SECOND), Moment(SECOND));
     let expected = [None, Some("not recorded"), Some("not selected (--events)"), Some("not selected (--events)")];
     assert_eq!(unseen(&live, &names), words(expected));
-    // At a recording's end there is what there was.
-    live.detached(&counters(1, 0), "the node has ended");
-    live.over();
-    assert_eq!(unseen(&live, &names), words(expected));
-    let snapshot = live.snapshot();
-    assert!(snapshot.replay && snapshot.over);
+    assert!(live.snapshot().replay);
 
     let mut live = Live::new(Tracepoints::default_set(), false);
     let failed = "mempool:added".parse().unwrap();
@@ -476,4 +471,25 @@ fn peers_are_counted_by_network_and_direction() {
     let expected = [("ipv4", 1, 1), ("ipv6", 0, 0), ("onion", 1, 0), ("i2p", 0, 0), ("cjdns", 0, 1), ("npr", 0, 1)];
     assert_eq!(counted, expected);
     assert_eq!((networks.block_relay, networks.manual), (1, 1));
+}
+
+#[test]
+fn what_a_run_of_a_recording_ends_with_is_there_until_the_next_begins() {
+    let mut live = Live::new(Tracepoints::default_set(), false).of_recording();
+    let mut seen = {
+        live.attached(&Run::new(7, "/bitcoind".into(), 900.0, "net".parse().unwrap()));
+        live.at(Time(START * SECOND), Moment(START * SECOND));
+        Seen { live, second: START }
+    };
+    seen.tell(opened(1)).detached(&counters(5, 0));
+    seen.live.over();
+    let snapshot = seen.live.snapshot();
+    assert_eq!((snapshot.over, snapshot.node.map(|node| node.pid), seen.peers()), (true, Some(7), vec![1]));
+    assert_eq!(snapshot.events.fired, 5 * Tracepoint::COUNT as u64);
+    assert_eq!(unseen(&seen.live, &["net:inbound_message", "mempool:added"]), [None, Some("not recorded".to_owned())]);
+    seen.attached("net");
+    let snapshot = seen.live.snapshot();
+    let happened: Vec<_> = snapshot.connections.iter().map(|it| &it.what).collect();
+    assert!(matches!(happened[..2], [Happened::NodeAttached { .. }, Happened::NodeDetached { .. }]), "{happened:?}");
+    assert_eq!(seen.peers(), [0; 0]);
 }

@@ -1,6 +1,7 @@
 // Peers by network and direction, as `bitcoin-cli -netinfo` has them. Takes snapshots.
 
 import { find, make, put } from "./dom.js";
+import { MESSAGES, OPENED, whyNone } from "./sight.js";
 import { exact } from "./text.js";
 
 /** How -netinfo's words are meant. */
@@ -11,7 +12,8 @@ export class Networks {
   #names = "";
   #cells = [];
 
-  show({ networks: { networks, block_relay, manual } }) {
+  show({ sight, networks: { networks, block_relay, manual } }) {
+    this.#table.parentElement.hidden = whyNone(sight, [MESSAGES.in, MESSAGES.out, ...OPENED]) !== null;
     const sum = (direction) => networks.reduce((sum, network) => sum + network[direction], 0);
     const all = [...networks, { network: "total", inbound: sum("inbound"), outbound: sum("outbound") }];
     const columns = all.map(({ network, inbound, outbound }) => [network, inbound, outbound, inbound + outbound]);

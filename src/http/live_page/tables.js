@@ -2,6 +2,7 @@
 // it is sorted and searched stands in the address of the page, so that it outlives a reload and can be kept as a bookmark.
 
 import { find, keep, make, put, putForeign, putNone, set } from "./dom.js";
+import { MESSAGES, OPENED, whyNone } from "./sight.js";
 import { NONE, bytes, count, dateAndTime, duration, exact, latency, plural, rate } from "./text.js";
 
 /** More rows are no use to anybody, and slow. */
@@ -121,6 +122,7 @@ export class Peers {
   #peers = [];
   #time = 0;
   #busiest = 1;
+  #isBlind = false;
   #search = find("search");
 
   constructor() {
@@ -152,8 +154,9 @@ export class Peers {
     });
   }
 
-  show({ peers, time }) {
+  show({ peers, time, sight }) {
     this.#peers = peers;
+    this.#isBlind = whyNone(sight, [MESSAGES.in, MESSAGES.out, ...OPENED]) !== null;
     this.#time = time;
     const rates = peers.flatMap(({ inbound, outbound }) => [inbound.messages_per_second, outbound.messages_per_second]);
     this.#busiest = rates.reduce((most, rate) => Math.max(most, rate), 1);
@@ -172,7 +175,7 @@ export class Peers {
     this.#table.show(found);
     const [shown, all] = [Math.min(found.length, MOST_ROWS), this.#peers.length];
     const rest = found.length > shown ? `, ${exact(shown)} of them shown: search for the others` : "";
-    put(find("peers-shown"), (words.length > 0 ? `${exact(found.length)} of ${exact(all)}` : exact(all)) + rest);
+    put(find("peers-shown"), this.#isBlind ? "" : (words.length > 0 ? `${exact(found.length)} of ${exact(all)}` : exact(all)) + rest);
   }
 
   #age(peer) {
