@@ -5,8 +5,10 @@
 //! user agents, is any text.
 
 mod happenings;
+mod networks;
 mod peers;
 mod rates;
+mod sight;
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +23,10 @@ use self::{
 };
 pub use self::{
     happenings::{ConnectionRow, Happened, Happening},
+    networks::{NetworkCount, Networks},
     peers::Row,
     rates::{History, Rates},
+    sight::Sight,
 };
 use crate::{
     best_chain::{self, BestChain},
@@ -44,11 +48,17 @@ use crate::{
 pub struct Live {
     wanted: Tracepoints,
     hides_addresses: bool,
+    is_replay: bool,
+    is_over: bool,
     time: Time,
     moment: Moment,
     /// Whole seconds of `moment`.
     second: u64,
     run: Result<Run, String>,
+    /// When it was attached to; none before the time is told for the first time after that.
+    attached_at: Option<Time>,
+    /// Why a run of a recording has ended, which is looked at on until the next begins.
+    past: Option<&'static str>,
     /// The node's own.
     user_agent: Option<String>,
     /// By [`Tracepoint::index`]: of the runs before, and of this one.
@@ -88,10 +98,16 @@ pub struct Snapshot {
     pub version: &'static str,
     /// When it was taken; of a recording that is replayed, when that was.
     pub time: f64,
+    /// Whether it is of a recording.
+    pub replay: bool,
+    /// Whether nothing more will come.
+    pub over: bool,
     /// The node that is attached to.
     pub node: Option<Node>,
     /// If none is: why, in a line of text.
     pub waiting: Option<String>,
+    /// What cannot be seen, and why.
+    pub sight: Sight,
     /// What became of events.
     pub events: Events,
     /// How often what happened.
@@ -102,6 +118,8 @@ pub struct Snapshot {
     pub commands: Vec<Command>,
     /// Who is connected, by number.
     pub peers: Vec<Row>,
+    /// How many of them, by network and direction.
+    pub networks: Networks,
     /// Peers of which it is not known any more whether they are connected, as there were too many or they were silent for long.
     pub peers_dropped: u64,
     /// The last connections that came and went, newest first.
@@ -132,6 +150,8 @@ pub struct Tip {
 pub struct Node {
     pub pid: i32,
     pub start_time: f64,
+    /// When it was attached to.
+    pub attached_time: f64,
     /// What it says to its peers, of which its version is a part; none before the first connection.
     pub user_agent: Option<String>,
     pub data_directory: Option<String>,
@@ -190,10 +210,14 @@ impl Live {
         Self {
             wanted,
             hides_addresses,
+            is_replay: false,
+            is_over: false,
             time: Time::default(),
             moment: Moment::default(),
             second: 0,
             run: Err("it is being looked for".into()),
+            attached_at: None,
+            past: None,
             user_agent: None,
             counted_before: Default::default(),
             counted: Default::default(),
@@ -208,6 +232,11 @@ impl Live {
         }
     }
 
+    /// What it is told of is a recording.
+    pub fn of_recording(self) -> Self {
+        Self { is_replay: true, ..self }
+    }
+
     /// Those whose events can be seen in it.
     pub fn tracepoints() -> Tracepoints {
         let is_seen = |tracepoint: &Tracepoint| matches!(tracepoint.context(), "net" | "mempool" | "validation");
@@ -218,6 +247,7 @@ impl Live {
     pub fn at(&mut self, time: Time, moment: Moment) {
         self.time = time;
         self.moment = moment;
+        self.date_attachment();
         let second = moment.0 / 1_000_000_000;
         if second < self.second || self.second == 0 {
             // The first, or that of another machine in a recording.
@@ -238,12 +268,29 @@ impl Live {
         self.peers.begin(second, self.moment);
     }
 
-    /// A tap is attached to a run of the node.
+    /// A tap is attached to a run of the node. When, is what is told next: the time before may be long past, or of another run.
     pub fn attached(&mut self, run: &Run) {
+        if let Some(why) = self.past.take() {
+            self.let_go(why);
+        }
         self.peers.attach(run.attached);
-        self.happenings.connection(self.time, Happened::NodeAttached { pid: run.pid });
         self.run = Ok(run.clone());
+        self.attached_at = None;
         self.user_agent = None;
+    }
+
+    fn date_attachment(&mut self) {
+        if let Ok(run) = &self.run
+            && self.attached_at.is_none()
+        {
+            self.attached_at = Some(self.time);
+            self.happenings.connection(self.time, Happened::NodeAttached { pid: run.pid });
+        }
+    }
+
+    /// Nothing more will come.
+    pub fn over(&mut self) {
+        self.is_over = true;
     }
 
     /// None is attached to, for another reason than before, in a line of text.
@@ -253,16 +300,25 @@ impl Live {
         }
     }
 
-    /// It is attached no more, for a reason in a few words.
+    /// It is attached no more, for a reason in a few words. What a recording ends with is looked at on.
     pub fn detached(&mut self, counters: &[Counters; Tracepoint::COUNT], why: &'static str) {
         self.counters(counters);
+        if self.is_replay {
+            self.past = Some(why);
+        } else {
+            self.let_go(why);
+        }
+    }
+
+    fn let_go(&mut self, why: &'static str) {
         for (before, counted) in self.counted_before.iter_mut().zip(mem::take(&mut self.counted)) {
             *before = before.plus(&counted);
         }
         self.ring_buffer = (0, 0);
         self.peers.clear();
         self.chain = BestChain::default();
-        if self.run.is_ok() {
+        // Of what was attached to without anything having been told of it, it is not known when that was.
+        if self.run.is_ok() && self.attached_at.is_some() {
             self.happenings.connection(self.time, Happened::NodeDetached { why });
         }
         self.run = Err(why.to_owned());
@@ -385,22 +441,38 @@ impl Live {
             Command { command, inbound, outbound }
         });
         let [connections, blocks, mempool] = self.happenings.newest_first(self.hides_addresses);
+        let peers = self.peers.rows(self.second, self.hides_addresses);
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             time: seconds(self.time),
-            node: self.run.as_ref().ok().map(|run| self.node(run)),
-            waiting: self.run.as_ref().err().cloned(),
+            replay: self.is_replay,
+            over: self.is_over,
+            node: self.run.as_ref().ok().filter(|_| self.attached_at.is_some()).map(|run| self.node(run)),
+            waiting: match &self.run {
+                Ok(_) if self.attached_at.is_some() => None,
+                Ok(_) => Some("attaching".into()),
+                Err(why) => Some(why.clone()),
+            },
+            sight: self.sight(),
             events: self.events(),
             totals: self.totals,
             history: History::of(&self.history),
             commands: commands.collect(),
-            peers: self.peers.rows(self.second, self.hides_addresses),
+            networks: Networks::of(&peers),
+            peers,
             peers_dropped: self.peers.dropped(),
             connections,
             tip: self.chain.tip().map(|block| Tip { height: block.height, time: seconds(block.time) }),
             blocks,
             mempool,
         }
+    }
+
+    fn sight(&self) -> Sight {
+        let run = self.run.as_ref().ok();
+        let attached = seconds(self.attached_at.unwrap_or(self.time));
+        let (before, since) = (attached - run.map_or(attached, |run| run.start_time), seconds(self.time) - attached);
+        sight::Of { wanted: self.wanted, run, is_replay: self.is_replay, before, since }.sight()
     }
 
     fn node(&self, run: &Run) -> Node {
@@ -411,6 +483,7 @@ impl Live {
         Node {
             pid: run.pid,
             start_time: run.start_time,
+            attached_time: seconds(self.attached_at.unwrap_or(self.time)),
             user_agent: self.user_agent.clone(),
             data_directory: run.data_directory.as_ref().map(|path| path.display().to_string()),
             chain: run.chain.map(Chain::name),

@@ -6,6 +6,7 @@
 //! node and ends in [`Metrics::node_gone`]. Label values are closed sets (`labels.rs`) or stand alone (`free_form.rs`).
 
 mod addresses;
+mod chosen;
 mod clock;
 mod coin_selection;
 mod coins;
@@ -16,6 +17,7 @@ mod core_reasons;
 mod exchanges;
 mod exporter;
 mod family;
+mod features;
 mod free_form;
 mod inventory;
 mod labels;
@@ -29,6 +31,7 @@ mod peers;
 #[cfg(test)]
 mod reference;
 mod relay;
+mod releases;
 mod requests;
 mod returns;
 mod reversals;
@@ -38,7 +41,6 @@ mod state;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod user_agents;
 mod utxocache;
 mod validation;
 mod versions;
@@ -50,8 +52,8 @@ use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 pub use self::listed::AddressList;
 use self::{
     clock::Clock, coin_selection::CoinSelection, coins::Coins, connections::Connections, exchanges::Exchanges,
-    exporter::Exporter, family::Registered, mempool::Mempool, messages::Messages, state::State, utxocache::Utxocache,
-    validation::Validation,
+    exporter::Exporter, family::Registered, features::Features, mempool::Mempool, messages::Messages, state::State,
+    utxocache::Utxocache, validation::Validation,
 };
 #[cfg(feature = "http")]
 pub(crate) use self::{exporter::HTTP_PATHS, free_form::cut};
@@ -90,10 +92,10 @@ pub fn payloads(tx_response: bool) -> &'static [(&'static str, u32)] {
 const WHOLE: u32 = u32::MAX;
 const HEADER: u32 = 80;
 const HASH: u32 = 32;
-const WITHOUT_TRANSACTIONS: [(&str, u32); 30] = limits(0);
-const WITH_TRANSACTIONS: [(&str, u32); 30] = limits(WHOLE);
+const WITHOUT_TRANSACTIONS: [(&str, u32); 31] = limits(0);
+const WITH_TRANSACTIONS: [(&str, u32); 31] = limits(WHOLE);
 
-const fn limits(tx: u32) -> [(&'static str, u32); 30] {
+const fn limits(tx: u32) -> [(&'static str, u32); 31] {
     [
         ("addr", WHOLE),
         ("addrv2", WHOLE),
@@ -121,6 +123,7 @@ const fn limits(tx: u32) -> [(&'static str, u32); 30] {
         ("sendaddrv2", WHOLE),
         ("sendcmpct", WHOLE),
         ("sendheaders", WHOLE),
+        ("sendtxrcncl", WHOLE),
         ("tx", tx),
         ("verack", WHOLE),
         ("version", WHOLE),
@@ -149,6 +152,7 @@ pub struct Metrics {
     clock: Clock,
     messages: Messages,
     exchanges: Exchanges,
+    features: Features,
     connections: Connections,
     mempool: Mempool,
     validation: Validation,
@@ -178,6 +182,7 @@ impl Metrics {
             clock: Clock::default(),
             messages: Messages::new(options),
             exchanges: Exchanges::new(options),
+            features: Features::new(options),
             connections: Connections::new(options),
             mempool: Mempool::new(options),
             validation: Validation::new(options),
@@ -203,6 +208,7 @@ impl Metrics {
         self.state.attach(attached, registered);
         self.messages.attach(attached, registered);
         self.exchanges.attach(attached, registered);
+        self.features.attach(attached, registered);
         self.connections.attach(attached, registered);
         self.mempool.families.attach(attached, registered);
         self.validation.families.attach(attached, registered);
@@ -225,6 +231,7 @@ impl Metrics {
     pub fn node_gone(&mut self) {
         self.messages.node_gone();
         self.exchanges.node_gone();
+        self.features.node_gone();
         self.connections.node_gone();
         self.mempool.node_gone();
         self.validation.node_gone();
@@ -248,11 +255,13 @@ impl Metrics {
             Kind::Msg(message) => {
                 self.messages.observe(event.moment, event.time, message);
                 self.exchanges.message(event.moment, message, &self.state);
+                self.features.message(event.moment, message);
                 self.connections.message(event.moment, &message.meta, &self.state);
                 self.exporter.message(message);
             }
             Kind::Conn { event: connection } => {
                 self.exchanges.connection(event.moment, connection, &self.state);
+                self.features.connection(event.moment, connection);
                 self.connections.observe(event.moment, connection, &self.clock, &self.state);
             }
             Kind::Mempool { event: mempool } => self.mempool.observe(event.moment, mempool, &self.clock, &self.state),

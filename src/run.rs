@@ -226,7 +226,10 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         Payloads::Limited(_) | Payloads::Whole | Payloads::None => streams,
     };
     let site = Site::new(path, metrics.registry(), requests, readiness.clone(), streams.clone(), args.max_requests);
-    let new_live = || Arc::new(Mutex::new(Live::new(options.selection.tracepoints(), args.hide_addresses)));
+    let new_live = || {
+        let live = Live::new(options.selection.tracepoints(), args.hide_addresses);
+        Arc::new(Mutex::new(if replays { live.of_recording() } else { live }))
+    };
     let live = (!args.disable_live_page).then(new_live);
     let site = live.iter().cloned().fold(site, Site::with_live_page);
     let _server = http::serve(listeners, gate, site)?;
@@ -234,7 +237,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let sink = json_sinks.first().copied().unwrap_or_default();
     let mut sinks = Sinks { metrics, readiness, live, lists, output, sink, streams, waits: replays.then_some(&stop) };
     let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut sinks);
-    // Where no next run is followed, what the last one was can be scraped on.
+    // Where no next run is followed, what the last one was can be scraped and looked at on.
+    sinks.in_live(Live::over);
     while result.is_ok() && !stop.wait(IDLE_INTERVAL) {
         sinks.streams.begin();
         sinks.pass_time();

@@ -186,6 +186,14 @@ pub struct Run {
     pub failed: Tracepoints,
 }
 
+impl Run {
+    /// One of which no more is known, for a state that is told of events from elsewhere.
+    pub fn new(pid: i32, program: PathBuf, start_time: f64, attached: Tracepoints) -> Self {
+        let (data_directory, chain, host) = (None, None, None);
+        Self { pid, program, data_directory, chain, host, start_time, attached, failed: Tracepoints::default() }
+    }
+}
+
 /// What was counted of a run by its end.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]

@@ -89,10 +89,6 @@ struct Screen {
     drawn: Receiver<io::Result<()>>,
     /// Of a recording, whose time is its own.
     replays: bool,
-    /// A run of a recording that no batch has told the time of yet.
-    begun: Option<Run>,
-    /// The last run of it, which is looked at on until the next begins.
-    past: Option<Counted>,
     _holding: Holding,
 }
 
@@ -107,7 +103,9 @@ impl Screen {
         stop: Requester,
     ) -> io::Result<Self> {
         let mut live = Live::new(wanted, false);
-        if !replays {
+        if replays {
+            live = live.of_recording();
+        } else {
             let (time, moment) = tap::now();
             live.at(time, moment);
         }
@@ -125,12 +123,12 @@ impl Screen {
             let result = watch.run();
             let _ = tell.send(result);
         })?;
-        Ok(Self { shared, drawn, replays, begun: None, past: None, _holding: holding })
+        Ok(Self { shared, drawn, replays, _holding: holding })
     }
 
     /// No more comes, and that is looked at on.
     fn nothing_more(&self) {
-        let why = if self.replays { "the recording has ended" } else { End::NodeEnded.why_not_attached() };
+        let why = if self.replays { "the recording has ended" } else { "the node has ended, nothing follows" };
         *lock(&self.shared.ended) = Some(why);
     }
 
@@ -168,17 +166,7 @@ impl Drop for Screen {
 
 impl Sink for Screen {
     fn attached(&mut self, run: &Run) -> Result<()> {
-        if let Some(counted) = self.past.take() {
-            self.live().detached(&counted.counters, End::NodeEnded.why_not_attached());
-        }
-        if self.replays {
-            self.begun = Some(run.clone());
-            return Ok(());
-        }
-        let (time, moment) = tap::now();
-        let mut live = self.live();
-        live.at(time, moment);
-        live.attached(run);
+        self.live().attached(run);
         Ok(())
     }
 
@@ -187,13 +175,7 @@ impl Sink for Screen {
     }
 
     fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
-        let begun = self.begun.take();
         let mut live = self.live();
-        if let Some(run) = begun {
-            let (time, moment) = batch.drained();
-            live.at(time, moment);
-            live.attached(&run);
-        }
         live.batch(batch);
         batch.each(|event| live.observe(&event));
         Ok(ControlFlow::Continue(()))
@@ -204,10 +186,6 @@ impl Sink for Screen {
     }
 
     fn ended(&mut self, counted: &Counted, end: End) -> Result<()> {
-        if self.replays {
-            self.past = Some(counted.clone());
-            return Ok(());
-        }
         self.live().detached(&counted.counters, end.why_not_attached());
         Ok(())
     }

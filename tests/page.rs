@@ -5,9 +5,10 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     exposition::get,
@@ -38,9 +39,15 @@ impl Browser {
 
     /// A script of tests/page that looks at the page of an exporter at `address`.
     fn start(&self, script: &str, address: &str) -> Script {
+        self.start_with(script, address, None)
+    }
+
+    /// The same, which is told what is to be seen.
+    fn start_with(&self, script: &str, address: &str, expected: Option<&Value>) -> Script {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page").join(script);
         let mut command = Command::new(&self.node);
         command.arg(path).arg(format!("http://{address}/")).args(std::env::var_os("SCREENSHOTS"));
+        command.args(expected.map(Value::to_string));
         command.env("CHROMIUM", &self.chromium).env("PLAYWRIGHT_CORE", &self.playwright);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("node starts");
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -124,7 +131,7 @@ fn the_page_tells_what_is_gone_and_recovers() {
     let mut page = browser.start("recovers.mjs", &address);
     page.says("attached");
     drop(node);
-    page.says("waiting");
+    page.says("ended");
     exporter.stop();
     page.says("lost");
     let mut node = Simnode::start("v31", "--scenario mix --rate 1000");
@@ -133,6 +140,78 @@ fn the_page_tells_what_is_gone_and_recovers() {
     node.fire();
     page.says("attached");
     page.end();
+}
+
+#[test]
+fn what_cannot_be_seen_says_why() {
+    let Some(browser) = Browser::find() else { return };
+    let looks = |exporter: &Exporter, expected: &Value| {
+        browser.start_with("blind.mjs", &exporter.address, Some(expected)).end();
+    };
+    let absent = tempfile::tempdir().unwrap().path().join("pid");
+    let arguments = format!("--pid-file {}", absent.display());
+    let waiting = Exporter::start_by(bitcointap, &arguments, "waiting for a node");
+    let tiles = json!({ "Peers": ["\u{2013}", "not attached"], "Messages in": ["\u{2013}", "not attached"] });
+    looks(&waiting, &json!({ "state": "No node", "banner": "It goes on when the node is there.", "tiles": tiles }));
+    waiting.stop();
+    // Connections of v25 have no tracepoints.
+    let mut node = Simnode::start("v25", "--scenario mix --rate 500");
+    let exporter = exporter_of(&node);
+    node.fire();
+    looks(
+        &exporter,
+        &json!({
+            "state": "Attached to pid ",
+            "tiles": { "Connections, 3 min": ["\u{2013}", "needs v29"], "Mempool, 1 min": [null, " rejected"] },
+            "note": "who left stays for up to 30 minutes (closings: needs v29)",
+            "texts": ["opened, closed, evicted, misbehaving: needs v29"],
+        }),
+    );
+    exporter.stop();
+    // Nothing of the mempool and of blocks was asked for.
+    let net = Exporter::start(&format!("--pid {} --events net", node.pid()));
+    let unselected = "not selected (--events)";
+    let tiles = json!({ "Mempool, 1 min": ["\u{2013}", unselected], "Last block": ["\u{2013}", unselected] });
+    looks(
+        &net,
+        &json!({ "state": "Attached to pid ", "tiles": tiles, "texts": ["connected: not selected (--events)", "Cannot be seen."] }),
+    );
+    net.stop();
+}
+
+#[test]
+fn a_node_of_before_an_end_and_a_replay_are_what_they_are() {
+    let Some(browser) = Browser::find() else { return };
+    let looks = |exporter: &Exporter, expected: &Value| {
+        browser.start_with("blind.mjs", &exporter.address, Some(expected)).end();
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("recording");
+    // It has been running for a while before it is attached to, and says nothing yet.
+    let mut node = Simnode::start("v31", "--scenario mix --rate 500");
+    std::thread::sleep(Duration::from_secs(6));
+    let mut recorder = Attached::spawn(bitcointap(&format!("record {} --pid {}", path.display(), node.pid())));
+    let exporter = exporter_of(&node);
+    let older = "older peers appear with their first message, about two minutes";
+    looks(&exporter, &json!({ "state": "Attached to pid ", "tiles": { "Peers": ["0", older] }, "note": older }));
+    node.fire();
+    std::thread::sleep(Duration::from_secs(2));
+    drop(node);
+    assert!(recorder.wait().success());
+    let banner = "follows no next run of it";
+    let gone = json!({ "Peers": ["\u{2013}", "not attached"], "Mempool, 1 min": ["\u{2013}", "not attached"] });
+    looks(&exporter, &json!({ "state": "Node ended", "banner": banner, "tiles": gone }));
+    exporter.stop();
+
+    let replayed = |speed: &str| {
+        Exporter::start_by(bitcointap, &format!("--replay {} --speed {speed}", path.display()), "replaying")
+    };
+    let slow = replayed("0.1");
+    looks(&slow, &json!({ "state": "Replay of pid " }));
+    slow.stop();
+    let fast = replayed("max");
+    looks(&fast, &json!({ "state": "Replay ended", "banner": "The recording has ended." }));
+    fast.stop();
 }
 
 /// What the live state has counted, of what was fired.
@@ -183,9 +262,9 @@ fn the_live_state_of_a_node_and_of_its_recording_is_what_was_fired() {
     recorder.wait();
 
     let exporter = Exporter::start_by(bitcointap, &format!("--replay {} --speed max", path.display()), "replaying");
-    let of_recording =
-        eventually("its end", || Some(live(&exporter)).filter(|live| live["waiting"] == "the node has ended"));
+    let of_recording = eventually("its end", || Some(live(&exporter)).filter(|live| live["over"] == true));
     assert_counted(&of_recording, &tally);
+    assert!(of_recording["peers"].as_array().is_some_and(|peers| peers.len() > 5), "who was there at its end");
     assert_eq!(of_recording["commands"].as_array().map(Vec::len), of_node["commands"].as_array().map(Vec::len));
     exporter.stop();
 }

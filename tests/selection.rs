@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A node that fires the same whenever it runs. All of it fits into the ring buffer, so that nothing is ever lost.
-const NODE: &str = "--seed 8 --count 6000 --rate max --fixed-time 1700000000";
+const NODE: &str = "--seed 3 --count 6000 --rate max --fixed-time 1700000000";
 
 /// Starts it; `trace` is where it writes what it fires.
 fn node(trace: &Path) -> Simnode {
@@ -404,7 +404,8 @@ fn what_the_kernel_side_can_decide_never_reaches_the_ring_buffer() {
     let mut node = Simnode::start("v31", "--scenario flood --rate max --count 100000");
     let ring_buffer_stays_empty = [
         "command=inv,addr",
-        "not-command=ping,version,verack,wtxidrelay,sendaddrv2,sendcmpct,sendheaders,feefilter,getaddr,getheaders",
+        "not-command=ping,version,verack,wtxidrelay,sendaddrv2,sendcmpct,sendheaders,feefilter,getaddr,getheaders,sendtxrcncl,\
+         feature",
         "peer=1,2",
         "not-peer=0",
         "min-size=1000",

@@ -184,7 +184,7 @@ fn keys_sort_and_search_the_peers_that_appear() {
     // The next key, taken up together with that one, would be another.
     terminal.shows("all peers", |screen| screen.contains("q quit") && !screen.contains("filter: Satoshi"));
     terminal.type_keys(&["h"]);
-    terminal.shows("help", |screen| screen.contains("Ctrl-C") && screen.contains("filter peers by a text"));
+    terminal.shows("help", |screen| screen.contains("Ctrl-C") && screen.contains("filter by a text"));
     terminal.type_keys(&["h"]);
     terminal.tmux(&["resize-window", "-x", "200", "-y", "50"]);
     terminal.shows("the wide screen", |screen| {

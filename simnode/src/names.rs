@@ -143,6 +143,7 @@ names! {
         Sendcmpct = c"sendcmpct",
         Feefilter = c"feefilter",
         Sendtxrcncl = c"sendtxrcncl",
+        Feature = c"feature",
         Ping = c"ping",
         Pong = c"pong",
         Inv = c"inv",

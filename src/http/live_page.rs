@@ -32,7 +32,7 @@ const LINKS: &str = "<!-- links -->";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page takes besides: path, type, text.
-pub(super) const FILES: [(&str, &str, &str); 10] = [
+pub(super) const FILES: [(&str, &str, &str); 12] = [
     ("/live/style.css", "text/css; charset=utf-8", include_str!("live_page/style.css")),
     ("/live/icon.svg", "image/svg+xml", include_str!("live_page/icon.svg")),
     ("/live/main.js", SCRIPT, include_str!("live_page/main.js")),
@@ -40,6 +40,8 @@ pub(super) const FILES: [(&str, &str, &str); 10] = [
     ("/live/dom.js", SCRIPT, include_str!("live_page/dom.js")),
     ("/live/text.js", SCRIPT, include_str!("live_page/text.js")),
     ("/live/overview.js", SCRIPT, include_str!("live_page/overview.js")),
+    ("/live/sight.js", SCRIPT, include_str!("live_page/sight.js")),
+    ("/live/networks.js", SCRIPT, include_str!("live_page/networks.js")),
     ("/live/charts.js", SCRIPT, include_str!("live_page/charts.js")),
     ("/live/tables.js", SCRIPT, include_str!("live_page/tables.js")),
     ("/live/logs.js", SCRIPT, include_str!("live_page/logs.js")),

@@ -65,7 +65,8 @@ impl Seen {
             failed: Tracepoints::default(),
         };
         self.live.attached(&run);
-        self
+        // As with the first batch.
+        self.at(self.second)
     }
 
     fn detached(&mut self, counters: &[Counters; Tracepoint::COUNT]) -> &mut Self {
@@ -399,4 +400,112 @@ fn a_peer_that_is_silent_for_half_an_hour_has_gone_where_messages_are_heard() {
         assert_eq!(seen.peers(), left, "{words}");
         assert_eq!(seen.live.snapshot().peers_dropped, 2 - left.len() as u64);
     }
+}
+
+#[test]
+fn an_attachment_is_of_the_time_that_is_told_after_it() {
+    let mut live = Live::new(Tracepoints::default_set(), false);
+    live.attached(&Run::new(7, "/bitcoind".into(), 900.0, "net".parse().unwrap()));
+    let snapshot = live.snapshot();
+    assert_eq!((snapshot.node, snapshot.connections, snapshot.waiting.as_deref()), (None, vec![], Some("attaching")));
+    live.at(Time(2_000 * SECOND), Moment(5 * SECOND));
+    let snapshot = live.snapshot();
+    let [attached] = &snapshot.connections[..] else { panic!("it is told once") };
+    assert_eq!((attached.time, &attached.what), (2_000.0, &Happened::NodeAttached { pid: 7 }));
+    assert_eq!(snapshot.node.map(|node| node.attached_time), Some(2_000.0));
+    live.at(Time(2_001 * SECOND), Moment(6 * SECOND));
+    assert_eq!(live.snapshot().connections.len(), 1);
+}
+
+/// What is said of tracepoints, and of peers.
+fn unseen(live: &Live, names: &[&str]) -> Vec<Option<String>> {
+    let sight = live.snapshot().sight;
+    names.iter().map(|&name| sight.unseen.get(name).cloned()).collect()
+}
+
+#[test]
+fn what_cannot_be_seen_says_why() {
+    let names = ["net:inbound_message", "net:closed_connection", "mempool:added", "validation:block_connected"];
+    let words = |words: [Option<&str>; 4]| words.map(|it| it.map(str::to_owned)).to_vec();
+    let mut seen = seen();
+    assert_eq!(unseen(&seen.live, &names), words([Some("not attached"); 4]));
+    seen.attached("net:inbound_message,net:outbound_message,mempool");
+    assert_eq!(unseen(&seen.live, &names), words([None, Some("needs v29"), None, Some("needs v23")]));
+    seen.detached(&counters(1, 0));
+    assert_eq!(unseen(&seen.live, &names), words([Some("not attached"); 4]));
+
+    let mut live = Live::new("net".parse().unwrap(), false).of_recording();
+    let attached = "net:inbound_message,net:inbound_connection".parse().unwrap();
+    live.attached(&Run { failed: Tracepoints::default(), ..Run::new(7, "/bitcoind".into(), 0.0, attached) });
+    live.at(Time(SECOND), Moment(SECOND));
+    let expected = [None, Some("not recorded"), Some("not selected (--events)"), Some("not selected (--events)")];
+    assert_eq!(unseen(&live, &names), words(expected));
+    assert!(live.snapshot().replay);
+
+    let mut live = Live::new(Tracepoints::default_set(), false);
+    let failed = "mempool:added".parse().unwrap();
+    live.attached(&Run { failed, ..Run::new(7, "/bitcoind".into(), 0.0, "net".parse().unwrap()) });
+    assert_eq!(unseen(&live, &names[2..3]), [Some("could not be attached to: see the log".to_owned())]);
+}
+
+#[test]
+fn it_is_said_why_there_may_be_other_peers() {
+    let notes = |events: &str, passed: u64| {
+        let mut seen = seen();
+        seen.attached(events).at(START + passed);
+        seen.live.snapshot().sight.peers
+    };
+    let older = "older peers appear with their first message, about two minutes";
+    assert_eq!(notes("net", 100), [older]);
+    assert_eq!(notes("net", 151), [""; 0]);
+    let messages = "net:inbound_message,net:outbound_message";
+    let stay = "who left stays for up to 30 minutes (closings: needs v29)";
+    assert_eq!(notes(messages, 100), [older, stay]);
+    assert_eq!(notes("mempool", 100), ["needs v23"]);
+    assert_eq!(notes("net:inbound_connection,net:closed_connection", 0), ["none from before (messages: needs v23)"]);
+    // A node that was started a moment before has none from before.
+    let mut live = Live::new(Tracepoints::default_set(), false);
+    live.attached(&Run::new(7, "/bitcoind".into(), 999.0, "net".parse().unwrap()));
+    live.at(Time(START * SECOND), Moment(START * SECOND));
+    assert_eq!(live.snapshot().sight.peers, [""; 0]);
+}
+
+#[test]
+fn peers_are_counted_by_network_and_direction() {
+    let mut seen = seen();
+    for (peer, connection_type, network) in [
+        (1, ConnectionType::Inbound, 1),
+        (2, ConnectionType::Inbound, 3),
+        (3, ConnectionType::BlockRelayOnly, 1),
+        (4, ConnectionType::Manual, 0),
+        (5, ConnectionType::OutboundFullRelay, 5),
+    ] {
+        seen.tell(opening(conn(peer, connection_type, network)));
+    }
+    let networks = seen.live.snapshot().networks;
+    let counted: Vec<_> = networks.networks.iter().map(|it| (it.network, it.inbound, it.outbound)).collect();
+    let expected = [("ipv4", 1, 1), ("ipv6", 0, 0), ("onion", 1, 0), ("i2p", 0, 0), ("cjdns", 0, 1), ("npr", 0, 1)];
+    assert_eq!(counted, expected);
+    assert_eq!((networks.block_relay, networks.manual), (1, 1));
+}
+
+#[test]
+fn what_a_run_of_a_recording_ends_with_is_there_until_the_next_begins() {
+    let mut live = Live::new(Tracepoints::default_set(), false).of_recording();
+    let mut seen = {
+        live.attached(&Run::new(7, "/bitcoind".into(), 900.0, "net".parse().unwrap()));
+        live.at(Time(START * SECOND), Moment(START * SECOND));
+        Seen { live, second: START }
+    };
+    seen.tell(opened(1)).detached(&counters(5, 0));
+    seen.live.over();
+    let snapshot = seen.live.snapshot();
+    assert_eq!((snapshot.over, snapshot.node.map(|node| node.pid), seen.peers()), (true, Some(7), vec![1]));
+    assert_eq!(snapshot.events.fired, 5 * Tracepoint::COUNT as u64);
+    assert_eq!(unseen(&seen.live, &["net:inbound_message", "mempool:added"]), [None, Some("not recorded".to_owned())]);
+    seen.attached("net");
+    let snapshot = seen.live.snapshot();
+    let happened: Vec<_> = snapshot.connections.iter().map(|it| &it.what).collect();
+    assert!(matches!(happened[..2], [Happened::NodeAttached { .. }, Happened::NodeDetached { .. }]), "{happened:?}");
+    assert_eq!(seen.peers(), [0; 0]);
 }

@@ -155,6 +155,8 @@ impl Exchanges {
             | Feefilter { .. }
             | Alert { .. }
             | Sendcompact { .. }
+            | Feature { .. }
+            | Sendtxrcncl { .. }
             | Reject { .. }
             | Filteradd { .. }
             | Filterload { .. }

@@ -155,6 +155,8 @@ impl Messages {
             | Pong { .. }
             | Alert { .. }
             | Sendcompact { .. }
+            | Feature { .. }
+            | Sendtxrcncl { .. }
             | Blocktxn { .. }
             | Filteradd { .. }
             | Filterload { .. }

@@ -71,11 +71,13 @@ const MOVED_BY_ONE_PEER: &[(&str, &[&str])] = &[
             "p2p_peer_clock_offset_seconds",
             "p2p_peer_protocol_versions_total",
             "p2p_peer_services_total",
+            "p2p_peer_txrcncl_versions_total",
             "p2p_reconnections_total",
             "p2p_transport_retries_total",
             "p2p_user_agents_total",
         ],
     ),
+    ("By one for each of the first 16 features that a connection names", &["p2p_peer_features_total"]),
     ("By one for each ping of the node", &["p2p_ping_round_trip_seconds"]),
     (
         "Of a connection 16 blocks at a time are followed that are not connected yet",

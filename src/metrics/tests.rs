@@ -82,7 +82,7 @@ fn there_are_bounds_on_series() {
     let metrics = Metrics::new(Tracepoint::all().collect(), &EVERYTHING);
     let families = &metrics.registered.defined;
     let total: usize = families.values().map(|family| family.lines).sum();
-    assert!(total < 5_000, "{total} in the worst case");
+    assert!(total < 5_200, "{total} in the worst case");
     for family in busy().registry().gather() {
         let is_defined = |name: &str| families.contains_key(name);
         assert!(

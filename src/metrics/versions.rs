@@ -7,9 +7,10 @@ use prometheus::Histogram;
 
 use super::{
     Options,
+    chosen::Chosen,
     family::{Counters, Registered, families},
     labels::{INBOUND_MESSAGES, Label, service, service_places},
-    user_agents::UserAgents,
+    releases,
 };
 use crate::{
     event::{Moment, Time, net::Meta},
@@ -42,7 +43,7 @@ families! {
         /// their own. Another has one once peers of three groups of addresses (IPv4 /16, IPv6 /32) have named it; all that
         /// come by Tor, I2P and CJDNS or from networks that are not routable are one group. Before that, and if there are too
         /// many to keep, it counts as other.
-        p2p_user_agents_total: UserAgents = ("user_agent", options.max_free_form_values), from INBOUND_MESSAGES;
+        p2p_user_agents_total: Chosen = ("user_agent", releases::USER_AGENTS, options.max_free_form_values), from INBOUND_MESSAGES;
 
         /// Time in peers' version messages, of each connection the first, minus the time here when the node took the message
         /// up, from the tracepoint net:inbound_message. Peers tell whole seconds and messages travel, so an exact clock is up

@@ -151,8 +151,25 @@ pub enum Message<'a> {
     Sendcompact {
         /// Whether to announce blocks by them, high-bandwidth mode.
         send_compact: bool,
+        /// The byte that says so, where it is neither 0 nor 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        send_compact_byte: Option<u8>,
         /// Version of compact blocks.
         version: u64,
+    },
+    /// `feature`: what the sender can do (BIP 434), between `version` and `verack`.
+    Feature {
+        /// The feature's name.
+        feature: Cow<'a, str>,
+        /// What the feature's specification says.
+        data: Bytes<'a>,
+    },
+    /// `sendtxrcncl`: announce transactions by reconciliation (BIP 330), between `version` and `verack`.
+    Sendtxrcncl {
+        /// The highest version of reconciliation that the sender has.
+        version: u32,
+        /// The sender's part of the salt of short transaction ids.
+        salt: u64,
     },
     /// `cmpctblock`: a compact block (BIP 152).
     Compactblock {

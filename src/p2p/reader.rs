@@ -2,12 +2,17 @@
 //!
 //! In: the bytes of a payload. Out: values and slices borrowed from it, or an [`Error`]. Lengths on the wire are claims of
 //! a remote peer: nothing is allocated for more items than the payload has room for.
+//!
+//! Not by rust-bitcoin's decoders: what Bitcoin Core takes must not depend on a patch release of a crate. 0.32.9 refused counts
+//! that the next release took again.
 
 use std::borrow::Cow;
 
-use bitcoin::consensus::Decodable;
-use bitcoin::consensus::encode::{self, VarInt};
-use bitcoin::io;
+use bitcoin::bip152::ShortId;
+use bitcoin::bip158::{FilterHash, FilterHeader};
+use bitcoin::hashes::{Hash as _, sha256d};
+use bitcoin::p2p::message_network::RejectReason;
+use bitcoin::{BlockHash, CompactTarget, TxMerkleNode, Txid, block};
 
 /// Why a payload is not the message that its command names.
 #[derive(Debug, thiserror::Error)]
@@ -24,18 +29,16 @@ pub(super) enum Error {
     IndexOverflow,
     #[error("transaction with a witness flag and no witness")]
     SuperfluousWitness,
-    #[error(transparent)]
-    Consensus(encode::Error),
-}
-
-impl From<encode::Error> for Error {
-    fn from(error: encode::Error) -> Error {
-        match error {
-            // Reading from a slice fails only at its end.
-            encode::Error::Io(_) => Error::Truncated,
-            error => Error::Consensus(error),
-        }
-    }
+    #[error("unsupported segwit version: {0}")]
+    UnknownFlag(u8),
+    #[error("non-minimal varint")]
+    NonMinimalCompactSize,
+    #[error("parse failed: unknown reject code")]
+    UnknownRejectCode,
+    #[error("{what} of {length} bytes, not {least} to {most} (BIP 434)")]
+    FeatureLength { what: &'static str, length: usize, least: usize, most: usize },
+    #[error("{0} bytes after a message that must end before them")]
+    MoreThanTheMessage(usize),
 }
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
@@ -58,10 +61,10 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// A value in rust-bitcoin's encoding.
+    /// A value that has one form on the wire.
     #[inline]
-    pub(super) fn decode<T: Decodable>(&mut self) -> Result<T> {
-        Ok(T::consensus_decode_from_finite_reader(self)?)
+    pub(super) fn decode<T: Wire>(&mut self) -> Result<T> {
+        T::read(self)
     }
 
     #[inline]
@@ -78,9 +81,16 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
+    /// A number in its shortest form; another one is none, for Bitcoin Core too.
     #[inline]
     pub(super) fn compact_size(&mut self) -> Result<u64> {
-        Ok(self.decode::<VarInt>()?.0)
+        let (size, least) = match self.decode::<u8>()? {
+            0xff => (self.decode::<u64>()?, 1 << 32),
+            0xfe => (self.decode::<u32>()?.into(), 1 << 16),
+            0xfd => (self.decode::<u16>()?.into(), 0xfd),
+            size => return Ok(size.into()),
+        };
+        if size < least { Err(Error::NonMinimalCompactSize) } else { Ok(size) }
     }
 
     /// A compact size that counts things which take at least `shortest` bytes each.
@@ -120,19 +130,72 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// For rust-bitcoin, which reads a value in pieces of fixed sizes. From a plain slice each piece is read in a loop of copies of
-/// any size, which takes several times as long.
-impl io::Read for Reader<'_> {
-    #[inline]
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.rest.read(buffer)
-    }
+/// What has one form on the wire.
+pub(super) trait Wire: Sized {
+    fn read(reader: &mut Reader<'_>) -> Result<Self>;
+}
 
+macro_rules! numbers {
+    ($($number:ty)*) => { $(impl Wire for $number {
+        #[inline]
+        fn read(reader: &mut Reader<'_>) -> Result<Self> {
+            reader.array().map(<$number>::from_le_bytes)
+        }
+    })* };
+}
+
+numbers! { u8 u16 u32 u64 i32 i64 }
+
+macro_rules! hashes {
+    ($($hash:ty)*) => { $(impl Wire for $hash {
+        #[inline]
+        fn read(reader: &mut Reader<'_>) -> Result<Self> {
+            reader.array().map(<$hash>::from_byte_array)
+        }
+    })* };
+}
+
+hashes! { BlockHash FilterHash FilterHeader TxMerkleNode Txid sha256d::Hash }
+
+impl Wire for bool {
+    /// As Bitcoin Core reads one: all but 0 is true.
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(reader.decode::<u8>()? != 0)
+    }
+}
+
+impl Wire for ShortId {
     #[inline]
-    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let (taken, rest) = self.rest.split_at_checked(buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(taken);
-        self.rest = rest;
-        Ok(())
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        reader.array::<6>().map(ShortId::from)
+    }
+}
+
+impl Wire for block::Header {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(block::Header {
+            version: block::Version::from_consensus(reader.decode()?),
+            prev_blockhash: reader.decode()?,
+            merkle_root: reader.decode()?,
+            time: reader.decode()?,
+            bits: CompactTarget::from_consensus(reader.decode()?),
+            nonce: reader.decode()?,
+        })
+    }
+}
+
+impl Wire for RejectReason {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(match reader.decode::<u8>()? {
+            0x01 => RejectReason::Malformed,
+            0x10 => RejectReason::Invalid,
+            0x11 => RejectReason::Obsolete,
+            0x12 => RejectReason::Duplicate,
+            0x40 => RejectReason::NonStandard,
+            0x41 => RejectReason::Dust,
+            0x42 => RejectReason::Fee,
+            0x43 => RejectReason::Checkpoint,
+            _ => return Err(Error::UnknownRejectCode),
+        })
     }
 }

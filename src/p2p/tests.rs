@@ -1,4 +1,5 @@
 mod accepts;
+mod differences;
 mod hostile;
 mod samples;
 mod shapes;

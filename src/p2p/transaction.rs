@@ -1,10 +1,9 @@
 //! Transactions with the bytes they were decoded from.
 
 use bitcoin::absolute::LockTime;
-use bitcoin::consensus::encode;
 use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
 use bitcoin::transaction::Version;
-use bitcoin::{Transaction, Txid, Wtxid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness, Wtxid};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -24,10 +23,8 @@ impl<'a> Tx<'a> {
     /// The bytes of the shortest transaction: version, no input, no output, lock time.
     pub(super) const SHORTEST: usize = 4 + 1 + 1 + 4;
 
-    /// Finds where it ends. Takes what Bitcoin Core decodes (BIP 144): what rust-bitcoin does, and transactions without inputs
-    /// and outputs.
-    ///
-    /// Not by rust-bitcoin's decoder, which allocates for each input and output: a block has thousands.
+    /// Finds where it ends, without allocating for each input and output: a block has thousands. Takes what Bitcoin Core decodes
+    /// (BIP 144): what rust-bitcoin does, and transactions without inputs and outputs.
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Tx<'a>> {
         let start = reader.rest();
         let read = |reader: &Reader<'_>| start.len() - reader.rest().len();
@@ -35,7 +32,7 @@ impl<'a> Tx<'a> {
         let has_witness = match reader.rest() {
             [0, 0, ..] => false,
             [0, 1, ..] => true,
-            [0, flag, ..] => return Err(Error::Consensus(encode::Error::UnsupportedSegwitFlag(*flag))),
+            [0, flag, ..] => return Err(Error::UnknownFlag(*flag)),
             _ => false,
         };
         if has_witness {
@@ -71,16 +68,33 @@ impl<'a> Tx<'a> {
 
     /// The transaction, decoded.
     pub fn transaction(&self) -> Transaction {
-        match self.raw {
-            // Its two counts rust-bitcoin would take for a marker and an unknown flag.
-            [v0, v1, v2, v3, 0, 0, t0, t1, t2, t3] => Transaction {
-                version: Version(i32::from_le_bytes([*v0, *v1, *v2, *v3])),
-                lock_time: LockTime::from_consensus(u32::from_le_bytes([*t0, *t1, *t2, *t3])),
-                input: Vec::new(),
-                output: Vec::new(),
-            },
-            raw => encode::deserialize(raw).expect("what was read can be decoded"),
+        self.decoded().expect("it was read to its end before")
+    }
+
+    fn decoded(&self) -> Result<Transaction> {
+        let reader = &mut Reader::new(self.raw);
+        let version = Version(reader.decode()?);
+        if self.witness.is_some() {
+            reader.take(MARKER_AND_FLAG)?;
         }
+        let mut input = reader.list(INPUT, |reader| {
+            Ok(TxIn {
+                previous_output: OutPoint { txid: reader.decode()?, vout: reader.decode()? },
+                script_sig: script(reader)?,
+                sequence: Sequence(reader.decode()?),
+                witness: Witness::new(),
+            })
+        })?;
+        let output = reader.list(OUTPUT, |reader| {
+            Ok(TxOut { value: Amount::from_sat(reader.decode()?), script_pubkey: script(reader)? })
+        })?;
+        if self.witness.is_some() {
+            for input in &mut input {
+                input.witness = Witness::from_slice(&reader.list(1, Reader::bytes)?);
+            }
+        }
+        let lock_time = LockTime::from_consensus(reader.decode()?);
+        Ok(Transaction { version, lock_time, input, output })
     }
 
     /// Hash of the transaction without its witness.
@@ -101,6 +115,10 @@ impl<'a> Tx<'a> {
     fn hash(&self) -> sha256d::Hash {
         sha256d::Hash::hash(self.raw)
     }
+}
+
+fn script(reader: &mut Reader<'_>) -> Result<ScriptBuf> {
+    reader.bytes().map(|bytes| ScriptBuf::from_bytes(bytes.to_vec()))
 }
 
 /// Bytes of the parts that have a size.

@@ -181,9 +181,7 @@ impl<R: Read> Reader<R> {
                 let wanted = self.selection.tracepoints();
                 let those = |bits| Tracepoints::from_bits(bits).iter().filter(|&it| wanted.contains(it)).collect();
                 let (attached, failed) = (those(attached), those(failed));
-                let program = program.into();
-                let (data_directory, chain, host) = (None, None, None);
-                Entry::Run(Run { pid, program, data_directory, chain, host, start_time, attached, failed })
+                Entry::Run(Run { failed, ..Run::new(pid, program.into(), start_time, attached) })
             }
             Stored::Batch {
                 drained: (time, moment),

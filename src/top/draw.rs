@@ -2,6 +2,7 @@
 
 mod footer;
 mod happenings;
+mod networks;
 mod summary;
 mod table;
 mod traffic;
@@ -87,7 +88,7 @@ pub fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>, view: &mut View) {
     } else if area.width >= WIDE {
         draw_wide(frame, body, shown, view, &listed);
     } else {
-        let (upper, lower) = ((body.height / 3).max(6), (body.height / 4).max(4));
+        let (upper, lower) = ((body.height / 3).max(6), (body.height / 4).max(5));
         let [upper, middle, lower] =
             Layout::vertical([Constraint::Length(upper), Constraint::Fill(1), Constraint::Length(lower)]).areas(body);
         let [left, right] = Layout::horizontal([Constraint::Length(36), Constraint::Fill(1)]).spacing(1).areas(upper);
@@ -105,17 +106,21 @@ pub fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>, view: &mut View) {
 
 fn draw_wide(frame: &mut Frame<'_>, body: Rect, shown: &Shown<'_>, view: &mut View, listed: &[&Row]) {
     let is_tall = frame.area().height >= TALL;
-    let lower = if is_tall { body.height / 3 } else { (body.height / 4).max(4) };
+    let lower = if is_tall { body.height / 3 } else { (body.height / 4).max(5) };
     let [upper, lower] = Layout::vertical([Constraint::Fill(1), Constraint::Length(lower)]).areas(body);
     let [left, right] = Layout::horizontal([Constraint::Length(LEFT), Constraint::Fill(1)]).spacing(1).areas(upper);
     let graphs = (left.height / 3).max(6);
-    let [commands, graphs] = Layout::vertical([Constraint::Fill(1), Constraint::Length(graphs)]).areas(left);
+    let networks = if is_tall { networks::ROWS } else { 0 };
+    let heights = [Constraint::Fill(1), Constraint::Length(networks), Constraint::Length(graphs)];
+    let [commands, networks, graphs] = Layout::vertical(heights).areas(left);
     table::commands(frame, commands, shown);
+    networks::draw(frame, networks, shown);
     traffic::draw(frame, graphs, shown);
     table::peers(frame, right, shown, view, listed);
     if is_tall {
         let thirds = [Constraint::Fill(10), Constraint::Fill(7), Constraint::Fill(9)];
         let areas: [Rect; 3] = Layout::horizontal(thirds).spacing(1).areas(lower);
+        // The last stands above already.
         for (pane, area) in Pane::ALL.into_iter().zip(areas) {
             happenings::titled(frame, area, shown, pane);
         }

@@ -10,15 +10,14 @@ use super::peers::Column;
 const LONGEST_FILTER: usize = 60;
 
 /// All keys and what they do, for the help.
-pub const HELP: [(&str, &str); 10] = [
+pub const HELP: [(&str, &str); 9] = [
     ("q  Ctrl-C", "quit"),
     ("↑ ↓  PgUp PgDn  Home End", "scroll the peers (also j k)"),
-    ("< >  or ← →", "sort by the column to the left or right"),
-    ("r", "reverse the order"),
-    ("/", "filter peers by a text; Enter keeps it, Esc clears it"),
+    ("< >  or ← →,  r", "sort by the column beside, reverse the order"),
+    ("/", "filter by a text; Enter keeps it, Esc clears it"),
     ("p  Space", "pause; events go on to be counted"),
-    ("Tab", "connections, blocks or mempool in the lower pane"),
-    ("Ctrl-Z", "back to the shell until fg; events go on to be counted"),
+    ("Tab", "what the lower pane shows, where there is one"),
+    ("Ctrl-Z", "to the shell until fg; events go on to be counted"),
     ("Ctrl-L", "draw all anew"),
     ("h  ?", "this help; Esc closes it"),
 ];
@@ -29,16 +28,18 @@ pub enum Pane {
     Connections,
     Blocks,
     Mempool,
+    Networks,
 }
 
 impl Pane {
-    pub const ALL: [Pane; 3] = [Pane::Connections, Pane::Blocks, Pane::Mempool];
+    pub const ALL: [Pane; 4] = [Pane::Connections, Pane::Blocks, Pane::Mempool, Pane::Networks];
 
     pub fn title(self) -> &'static str {
         match self {
             Pane::Connections => "connections",
             Pane::Blocks => "blocks",
             Pane::Mempool => "mempool",
+            Pane::Networks => "networks",
         }
     }
 }

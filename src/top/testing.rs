@@ -12,6 +12,7 @@ use bitcointap::{
     json::Hash,
     live::{Live, Snapshot},
     p2p,
+    tap::Run,
     tracepoint::Tracepoints,
 };
 
@@ -26,7 +27,14 @@ pub struct Node {
 
 impl Node {
     pub fn new() -> Self {
-        let mut node = Self { live: Live::new(Tracepoints::default(), false), second: START };
+        Self::with(Tracepoints::default_set())
+    }
+
+    /// Which has these tracepoints, of those that are wanted by default.
+    pub fn with(attached: Tracepoints) -> Self {
+        let mut live = Live::new(Tracepoints::default_set(), false);
+        live.attached(&Run::new(7, "/bitcoind".into(), START as f64 - 60.0, attached));
+        let mut node = Self { live, second: START };
         node.pass(0);
         node
     }

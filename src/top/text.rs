@@ -99,10 +99,17 @@ pub fn lasted(seconds: f64) -> String {
     }
 }
 
+/// So many of something.
+pub fn plural(count: u64, one: &str, more: &str) -> String {
+    format!("{} {}", exact(count), if count == 1 { one } else { more })
+}
+
 /// A time that something took.
 pub fn took(seconds: f64) -> String {
     let milliseconds = seconds * 1_000.0;
     match milliseconds {
+        it if it < 0.009_95 => format!("{:.1}µs", it * 1_000.0),
+        it if it < 0.999_5 => format!("{:.0}µs", it * 1_000.0),
         it if it < 9.95 => format!("{it:.1}ms"),
         it if it < 999.5 => format!("{it:.0}ms"),
         _ => format!("{seconds:.1}s"),
@@ -192,7 +199,11 @@ mod tests {
             [-3.0, 59.9, 60.0, 3_725.0, 100_000.0, 1e9].map(lasted),
             ["0s", "59s", "1m00", "1h02", "1d03", "11574d01"]
         );
-        assert_eq!([0.000_41, 0.012_4, 0.9, 1.25].map(took), ["0.4ms", "12ms", "900ms", "1.2s"]);
+        assert_eq!(
+            [0.000_009_9, 0.000_41, 0.000_999_6, 0.012_4, 0.9, 1.25].map(took),
+            ["9.9µs", "410µs", "1.0ms", "12ms", "900ms", "1.2s"]
+        );
+        assert_eq!([0, 1, 2_000].map(|count| plural(count, "tx", "txs")), ["0 txs", "1 tx", "2,000 txs"]);
         assert_eq!(time_of_day(1_795_364_339.5), "16:18:59");
     }
 

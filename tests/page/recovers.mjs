@@ -16,11 +16,11 @@ await page.evaluate(() => {
 });
 console.log("attached");
 
-await state("waiting");
-assert.match(await banner(), /attached to no node: the node has ended\./);
-assert.equal(await page.textContent("#state"), "No node");
+await state("ended");
+assert.match(await banner(), /^The node has ended, and bitcointap follows no next run of it /);
+assert.equal(await page.textContent("#state"), "Node ended");
 assert.deepEqual(complaints, []);
-console.log("waiting");
+console.log("ended");
 
 await state("lost");
 assert.match(await banner(), /^Connection to bitcointap lost, trying again\. What is shown is of \d\d:\d\d:\d\d\.$/);

@@ -20,6 +20,18 @@ await page.waitForFunction((before) => ![...document.querySelectorAll(".tile .no
 await until(page, () => document.querySelector(".line").getAttribute("d").split("L").length >= 3);
 assert.match(await page.getAttribute("figure svg", "aria-label"), /^Messages a second .* in: [\d,.]+ in the last second/);
 
+// Net changes have a sign, and networks are counted as -netinfo counts them.
+const tile = (name, part) => page.textContent(`.tile:has(dt:text-is('${name}')) ${part}`);
+assert.match(await tile("Mempool, 1 min", "dd:not(.note)"), /^([+\u2212][\d,.]+|0)$/);
+assert.match(await tile("Mempool, 1 min", ".note"), /^\+\d[\d,]* \u2212\d[\d,]* \u00b7 [\d,]+ rejected$/);
+const netinfo = await page.$$eval("#networks-table tr", (rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent)));
+assert.deepEqual(netinfo[0].slice(0, 6), ["", "ipv4", "ipv6", "onion", "i2p", "cjdns"]);
+assert.deepEqual(netinfo.slice(1).map(([name]) => name), ["in", "out", "total"]);
+const total = netinfo[0].indexOf("total");
+for (const row of netinfo.slice(1)) {
+  assert.equal(row.slice(1, total).map(Number).reduce((sum, number) => sum + number, 0), Number(row[total]));
+}
+
 // By the keyboard: the focus stays on the header, the rows follow it.
 const paused = page.getByRole("button", { name: "Pause" });
 await page.getByRole("columnheader", { name: "Peer" }).getByRole("button").focus();
@@ -98,5 +110,27 @@ for (const [name, options] of Object.entries(looks)) {
   await page.close();
 }
 assert.notEqual(colours[0], colours[1]);
+
+// On a screen of a usual width nothing is cut off but addresses and user agents, whose whole text is their title; and the
+// peers are as high as the window.
+for (const width of [1024, 1100, 1199, 1280]) {
+  const { page, complaints: more } = await open(browser, url, { viewport: { width, height: 800 } });
+  await until(page, () => document.querySelectorAll("#peers-table tbody tr").length >= 10);
+  const cut = await page.evaluate(() => {
+    const isCut = (it) => it.scrollWidth > it.clientWidth + 1 && getComputedStyle(it).overflowX !== "visible";
+    const all = [...document.querySelectorAll("main *")].filter((it) => !it.closest(".unseen") && isCut(it));
+    return all.filter((it) => !it.querySelector(":scope > bdi")).map((it) => it.outerHTML.slice(0, 200));
+  });
+  assert.deepEqual(cut, [], `at ${width}`);
+  const height = await page.evaluate(() => {
+    document.querySelector("#peers-table tbody").append(...[...Array(100)].map(() => document.createElement("tr")));
+    for (const row of document.querySelectorAll("#peers-table tr:empty")) row.style.height = "2rem";
+    return document.querySelector(".tall").clientHeight;
+  });
+  assert.ok(height > 700 && height <= 800, `${height} of 800`);
+  complaints.push(...more);
+  if (screenshots) await page.screenshot({ path: `${screenshots}/${width}.png`, fullPage: true });
+  await page.close();
+}
 assert.deepEqual(complaints, []);
 await browser.close();

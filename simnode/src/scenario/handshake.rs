@@ -8,6 +8,7 @@ use bitcoin::{
 };
 
 use crate::{
+    cli::Layout,
     due::OfPeer,
     mempool::Entry,
     names::{Command, ConnectionType, Direction},
@@ -111,6 +112,9 @@ impl Node<'_, '_> {
         use Direction::Inbound;
         self.say_empty(Inbound, peer, Command::Wtxidrelay)?;
         self.say_empty(Inbound, peer, Command::Sendaddrv2)?;
+        if self.layout == Layout::V31 {
+            self.peer_features(peer)?;
+        }
         self.say_empty(Inbound, peer, Command::Verack)?;
         match self.peers[peer].connection_type {
             ConnectionType::PrivateBroadcast => return self.broadcast_by(peer),
@@ -123,6 +127,16 @@ impl Node<'_, '_> {
             | ConnectionType::Feeler => self.peers[peer].ready = true,
         }
         self.first_messages(peer)
+    }
+
+    /// Beside the newest nodes there are some that reconcile (BIP 330), and some that name features (BIP 434).
+    fn peer_features(&mut self, peer: usize) -> Step {
+        let number = self.peers[peer].id;
+        match number.rem_euclid(4) {
+            0 => self.hear(peer, Command::Sendtxrcncl, &(1_u32, number)),
+            1 => self.hear(peer, Command::Feature, &(b"a-feature".to_vec(), vec![1_u8, 0, 0, 0])),
+            _ => Ok(()),
+        }
     }
 
     fn first_messages(&mut self, peer: usize) -> Step {

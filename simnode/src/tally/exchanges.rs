@@ -70,6 +70,7 @@ impl Exchanges {
             | Command::Sendcmpct
             | Command::Feefilter
             | Command::Sendtxrcncl
+            | Command::Feature
             | Command::Getblocks
             | Command::Getaddr
             | Command::Addr

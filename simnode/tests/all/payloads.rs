@@ -33,7 +33,7 @@ fn decodes(command: &str, payload: &[u8]) -> bool {
     }
     let Some(message) = decode(command, payload) else { return false };
     let unknown = matches!(message, NetworkMessage::Unknown { .. });
-    let meant = matches!(command, "sendtxrcncl" | "xyzunknown12" | "protoconf" | "x");
+    let meant = matches!(command, "feature" | "sendtxrcncl" | "xyzunknown12" | "protoconf" | "x");
     assert_eq!(unknown, meant, "{command}");
     true
 }

@@ -2,22 +2,40 @@
 // what it shows.
 
 import { draw, find, make, put, set } from "./dom.js";
+import { ADDED, CLOSED, MESSAGES, OPENED, REJECTED, REMOVED, whyNone } from "./sight.js";
 import { bytes, count } from "./text.js";
 
 const SECONDS = 180;
 const HEIGHT = 100;
 
 const CHARTS = [
-  { title: "Messages", unit: "/s", lines: [["in", "inbound_messages", "inbound"], ["out", "outbound_messages", "outbound"]] },
-  { title: "Payload", unit: "/s", format: bytes, lines: [["in", "inbound_bytes", "inbound"], ["out", "outbound_bytes", "outbound"]] },
-  { title: "Connections", unit: "/s", lines: [["opened", "connections_opened", "inbound"], ["closed", "connections_closed", "outbound"]] },
+  {
+    title: "Messages",
+    unit: "/s",
+    lines: [["in", "inbound_messages", "inbound", [MESSAGES.in]], ["out", "outbound_messages", "outbound", [MESSAGES.out]]],
+  },
+  {
+    title: "Payload",
+    unit: "/s",
+    format: bytes,
+    lines: [["in", "inbound_bytes", "inbound", [MESSAGES.in]], ["out", "outbound_bytes", "outbound", [MESSAGES.out]]],
+  },
+  {
+    title: "Connections",
+    unit: "/s",
+    lines: [["opened", "connections_opened", "inbound", OPENED], ["closed", "connections_closed", "outbound", CLOSED]],
+  },
   {
     title: "Mempool",
     unit: "/s",
-    lines: [["added", "mempool_added", "inbound"], ["removed", "mempool_removed", "outbound"], ["rejected", "mempool_rejected", "third"]],
+    lines: [
+      ["added", "mempool_added", "inbound", ADDED],
+      ["removed", "mempool_removed", "outbound", REMOVED],
+      ["rejected", "mempool_rejected", "third", REJECTED],
+    ],
   },
   // Only while there is something to see.
-  { title: "Lost events", unit: "/s", lines: [["lost", "events_lost", "bad"]], isRare: true },
+  { title: "Lost events", unit: "/s", lines: [["lost", "events_lost", "bad", []]], isRare: true },
 ];
 
 export class Charts {
@@ -27,8 +45,8 @@ export class Charts {
     find("charts").append(...this.#charts.map((chart) => chart.figure));
   }
 
-  show({ history }) {
-    for (const chart of this.#charts) chart.show(history);
+  show({ history, sight }) {
+    for (const chart of this.#charts) chart.show(history, sight);
   }
 }
 
@@ -39,6 +57,8 @@ class Chart {
   #top = make("span", { class: "top" });
   #half = make("span", { class: "half" });
   #when = make("span", {}, "now");
+  /** Instead of lines, why there are none. */
+  #blind = make("p", { class: "blind" });
   #cursor = draw("line", { class: "cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
   #svg;
   /** The second that is pointed at, counted from now; none if that is not. */
@@ -48,9 +68,11 @@ class Chart {
   constructor(what) {
     this.#what = what;
     this.#format = what.format ?? count;
-    this.#lines = what.lines.map(([name, key, kind]) => ({
+    this.#lines = what.lines.map(([name, key, kind, told_by]) => ({
       name,
       key,
+      tracepoints: told_by,
+      why: null,
       value: make("b"),
       kind,
       area: draw("path", { class: `area ${kind}` }),
@@ -63,15 +85,19 @@ class Chart {
     const legend = this.#lines.map(({ name, kind, value }) => make("li", { class: kind }, `${name} `, value));
     this.figure = make("figure", { class: "card chart" },
       make("figcaption", {}, make("span", { class: "name" }, `${what.title} `, make("small", {}, what.format ? "B/s" : what.unit)), make("ul", {}, ...legend)),
-      make("div", { class: "plot" }, this.#svg, this.#top, this.#half),
+      make("div", { class: "plot" }, this.#svg, this.#top, this.#half, this.#blind),
       make("div", { class: "axis" }, make("span", {}, "3 min ago"), this.#when));
     this.#svg.addEventListener("pointermove", (event) => this.#point(event));
     this.#svg.addEventListener("pointerleave", () => this.#point(null));
   }
 
-  show(history) {
+  show(history, sight) {
     this.#history = history;
-    const values = this.#lines.map(({ key }) => history[key]);
+    for (const line of this.#lines) line.why = line.tracepoints.length > 0 ? whyNone(sight, line.tracepoints) : null;
+    const isBlind = this.#lines.every(({ why }) => why !== null);
+    put(this.#blind, isBlind ? this.#lines[0].why : "");
+    this.#blind.hidden = !isBlind;
+    const values = this.#lines.map(({ key, why }) => (why === null ? history[key] : []));
     this.figure.hidden = Boolean(this.#what.isRare) && values.every((numbers) => numbers.every((number) => number === 0));
     const top = round(Math.max(...values.flat(), 2));
     put(this.#top, this.#format(top));
@@ -81,7 +107,7 @@ class Chart {
       set(line, "d", points.line);
       set(area, "d", points.area);
     }
-    const said = this.#lines.map(({ name }, n) => this.#say(name, values[n]));
+    const said = this.#lines.map(({ name, why }, n) => (why === null ? this.#say(name, values[n]) : `${name}: ${why}`));
     set(this.#svg, "aria-label", `${this.#what.title} a second over the last 3 minutes. ${said.join("; ")}.`);
     this.#legend();
   }
@@ -104,8 +130,9 @@ class Chart {
     put(this.#when, this.#pointed === null ? "now" : `${ago} s ago`);
     set(this.#cursor, "visibility", this.#pointed === null ? "hidden" : "visible");
     for (const name of ["x1", "x2"]) set(this.#cursor, name, String(x(ago)));
-    for (const { key, value } of this.#lines) {
-      const number = this.#history?.[key].at(-1 - ago);
+    for (const { key, value, why } of this.#lines) {
+      const number = why === null ? this.#history?.[key].at(-1 - ago) : undefined;
+      set(value, "title", why);
       put(value, number === undefined ? "\u2013" : this.#format(number));
     }
   }

@@ -1,7 +1,8 @@
 // What happened last: connections, blocks, and what the mempool did not take. Takes snapshots; what is new comes on top.
 
 import { find, keep, make, put, putForeign } from "./dom.js";
-import { count, dateAndTime, duration, exact, latency, timeOfDay } from "./text.js";
+import { BLOCKS, CLOSED, EVICTED, MISBEHAVING, OPENED, REJECTED, REPLACED, blind, whyNone } from "./sight.js";
+import { count, dateAndTime, duration, exact, latency, plural, timeOfDay } from "./text.js";
 
 /** How much of a hash is shown. */
 const HASH = 16;
@@ -11,13 +12,31 @@ export class Logs {
 
   show(snapshot) {
     const { totals } = snapshot;
-    const notes = {
-      connections: `${count(totals.connections_opened)} opened, ${count(totals.connections_closed)} closed, ${count(totals.connections_evicted)} evicted so far`,
-      blocks: `${count(totals.blocks_connected)} so far`,
-      mempool: `${count(totals.mempool_rejected)} rejected, ${count(totals.mempool_replaced)} replaced so far`,
+    const things = {
+      connections: [
+        ["opened", OPENED, totals.connections_opened],
+        ["closed", CLOSED, totals.connections_closed],
+        ["evicted", EVICTED, totals.connections_evicted],
+        ["misbehaving", MISBEHAVING, null],
+      ],
+      blocks: [["connected", BLOCKS, totals.blocks_connected]],
+      mempool: [["rejected", REJECTED, totals.mempool_rejected], ["replaced", REPLACED, totals.mempool_replaced]],
     };
-    for (const log of this.#logs) log.show(snapshot[log.name], notes[log.name]);
+    for (const log of this.#logs) {
+      const told = things[log.name];
+      const isBlind = whyNone(snapshot.sight, told.flatMap(([, tracepoints]) => tracepoints)) !== null;
+      log.show(snapshot[log.name], note(snapshot, told), isBlind);
+    }
   }
+}
+
+/** What there was so far of what is heard, and why the rest is not. Before there was a node, nothing of it is anything. */
+function note({ sight, node, totals }, things) {
+  const unheard = blind(sight, things);
+  const isPast = !node && Object.values(totals).some((total) => total > 0);
+  const heard = things.filter(([, tracepoints, total]) => total !== null && (isPast || blind(sight, [["", tracepoints]]) === null));
+  const counts = heard.map(([name, , total]) => `${count(total)} ${name}`).join(", ");
+  return [counts && `${counts} so far`, isPast ? null : unheard].filter(Boolean).join(" \u00b7 ");
 }
 
 class Log {
@@ -25,20 +44,24 @@ class Log {
   #note;
   #lines = new Map();
   #isFirst = true;
+  #none = make("p", { class: "none" });
 
   constructor(name) {
     this.name = name;
     this.#list = find(`${name}-log`);
     this.#note = find(`${name}-note`);
+    this.#list.after(this.#none);
   }
 
-  show(happenings, note) {
+  show(happenings, note, isBlind) {
     put(this.#note, note);
     const create = (happening) => line(happening, !this.#isFirst);
     // Nothing changes in what has happened.
     keep(this.#list, this.#lines, happenings, ({ number, time }) => `${number} ${time}`, create, () => {});
     this.#isFirst = false;
-    this.#list.classList.toggle("empty", happenings.length === 0);
+    const none = isBlind ? "Cannot be seen." : "Nothing yet.";
+    put(this.#none, happenings.length === 0 ? none : "");
+    this.#none.hidden = happenings.length > 0;
   }
 }
 
@@ -65,7 +88,7 @@ function told(it) {
     case "misbehaving":
       return ["bad", "misbehaving", part("id", `#${it.id}`), it.address && foreign(it.address), foreign(it.reason)];
     case "block_connected":
-      return ["good", exact(it.height), hash(it.hash), part("dim", `${exact(it.transactions)} transactions, connected in ${latency(it.connection_seconds)}`)];
+      return ["good", exact(it.height), hash(it.hash), part("dim", `${plural(it.transactions, "transaction")}, connected in ${latency(it.connection_seconds)}`)];
     case "rejected":
       return ["warn", "rejected", hash(it.txid), foreign(it.reason)];
     case "replaced":

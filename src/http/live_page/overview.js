@@ -2,7 +2,8 @@
 
 import { find, make, put, set } from "./dom.js";
 import { Refused } from "./poll.js";
-import { NONE, bytes, count, dateAndTime, duration, exact, percent, rate, timeOfDay, visible } from "./text.js";
+import { ADDED, BLOCKS, CLOSED, EVICTED, MESSAGES, OPENED, REJECTED, REMOVED, blind, whyNone } from "./sight.js";
+import { NONE, bytes, count, dateAndTime, duration, exact, percent, plural, rate, signed, timeOfDay, visible } from "./text.js";
 
 /** Seconds over which events are counted for their rate, and changes are summed up. */
 const EVENTS_WINDOW = 10;
@@ -47,7 +48,7 @@ export class Overview {
     const state = find("state");
     if (state.textContent !== words) state.textContent = words;
     set(document.documentElement, "data-state", kind);
-    document.title = kind === "attached" ? "bitcointap" : `${words} \u00b7 bitcointap`;
+    document.title = kind === "attached" || kind === "replay" ? "bitcointap" : `${words} \u00b7 bitcointap`;
     find("banner").hidden = banner === null;
     if (banner !== null) put(find("banner"), banner);
   }
@@ -61,17 +62,24 @@ export class Overview {
     }
     if (this.#failure) return ["lost", "Connection lost", `Connection to bitcointap lost, trying again.${since}`];
     if (!this.#last) return ["loading", "Loading", null];
-    if (this.#last.node) return ["attached", `Attached to pid ${this.#last.node.pid}`, null];
-    const why = this.#last.waiting;
-    return ["waiting", "No node", `bitcointap is attached to no node: ${why}. It goes on when the node is there.`];
+    const { node, replay, over, waiting } = this.#last;
+    if (replay && over) return ["ended", "Replay ended", "The recording has ended. What is shown is what there was at its end."];
+    if (replay) return ["replay", node ? `Replay of pid ${node.pid}` : "Replay", null];
+    if (node) return ["attached", `Attached to pid ${node.pid}`, null];
+    if (over) {
+      return ["ended", "Node ended", "The node has ended, and bitcointap follows no next run of it "
+        + "(--pid, or --drop-capabilities all): nothing more comes."];
+    }
+    return ["waiting", "No node", `bitcointap is attached to no node: ${waiting}. It goes on when the node is there.`];
   }
 
-  #node({ node, time }) {
+  #node({ node, time, replay, sight }) {
     const parts = [];
     if (node) {
       const { chain, data_directory, host, user_agent } = node;
       parts.push(...[chain, user_agent, data_directory, host && `on ${host}`].filter(Boolean).map(visible));
       parts.push(`node up ${duration(time - node.start_time)}`);
+      if (replay) parts.unshift("recorded");
     }
     if (Math.abs(Date.now() / 1000 - time) > OTHER_TIME) parts.push(`as of ${dateAndTime(time)}`);
     put(find("node"), parts.join(" \u00b7 "));
@@ -79,35 +87,46 @@ export class Overview {
     details.hidden = !node;
     if (!node) return;
     const all = node.attached.length + node.missing.length;
-    put(details.querySelector("summary"), `${node.attached.length} of ${all} tracepoints`);
+    put(details.querySelector("summary"), `${node.attached.length} of ${plural(all, "tracepoint")}`);
     const list = details.querySelector("ul");
-    const names = [...node.attached, ...node.missing.map((name) => `${name} (missing)`)];
+    const names = [...node.attached, ...node.missing.map((name) => `${name} (${sight.unseen[name] ?? "missing"})`)];
     if (list.textContent === names.join("")) return;
     list.replaceChildren(...names.map((name) => make("li", {}, name)));
   }
 
-  #figures({ time, peers, peers_dropped, history, totals, tip, events }) {
-    for (const [name, label] of [["inbound", "Messages in"], ["outbound", "Messages out"]]) {
+  #figures({ time, node, sight, peers, peers_dropped, history, totals, tip, events }) {
+    for (const [name, label, tracepoint] of [["inbound", "Messages in", MESSAGES.in], ["outbound", "Messages out", MESSAGES.out]]) {
       const messages = mean(history[`${name}_messages`], EVENTS_WINDOW);
-      this.#tile(label, `${rate(messages)} /s`, `${bytes(mean(history[`${name}_bytes`], EVENTS_WINDOW))}/s`, name);
+      const figure = [`${rate(messages)} /s`, `${bytes(mean(history[`${name}_bytes`], EVENTS_WINDOW))}/s`];
+      this.#figure(label, whyNone(sight, [tracepoint]), figure, name);
     }
 
     const inbound = peers.filter((peer) => peer.connection_type === "inbound").length;
     const dropped = peers_dropped ? ` \u00b7 ${count(peers_dropped)} unknown` : "";
-    this.#tile("Peers", exact(peers.length), `${exact(inbound)} in \u00b7 ${exact(peers.length - inbound)} out${dropped}`);
+    const directions = `${exact(inbound)} in \u00b7 ${exact(peers.length - inbound)} out${dropped}`;
+    const unseen = whyNone(sight, [MESSAGES.in, MESSAGES.out, ...OPENED]);
+    this.#figure("Peers", unseen, [exact(peers.length), peers.length === 0 ? (sight.peers[0] ?? directions) : directions]);
+    const notes = find("peers-note");
+    put(notes, [unseen, ...sight.peers].filter(Boolean).join("; "));
+    notes.hidden = notes.textContent === "";
 
-    const [opened, closed] = ["opened", "closed"].map((what) => count(sum(history[`connections_${what}`], CONNECTIONS_WINDOW)));
+    const things = [["opened", OPENED], ["closed", CLOSED], ["evicted", EVICTED]];
+    const [opened, closed] = ["opened", "closed"].map((what, n) =>
+      (whyNone(sight, things[n][1]) === null ? count(sum(history[`connections_${what}`], CONNECTIONS_WINDOW)) : "?"));
     const evicted = totals.connections_evicted ? `${count(totals.connections_evicted)} evicted so far` : "none evicted";
-    this.#tile("Connections, 3 min", `+${opened} \u2212${closed}`, evicted);
+    this.#figure("Connections, 3 min", whyNone(sight, [...OPENED, ...CLOSED, ...EVICTED]),
+      [`+${opened} \u2212${closed}`, blind(sight, things) ?? evicted]);
 
-    const [added, removed, rejected] = ["added", "removed", "rejected"].map((what) =>
-      count(sum(history[`mempool_${what}`], MEMPOOL_WINDOW)));
-    this.#tile("Mempool, 1 min", `+${added}`, `\u2212${removed}, ${rejected} rejected`);
+    const [added, removed, rejected] = ["added", "removed", "rejected"].map((what) => sum(history[`mempool_${what}`], MEMPOOL_WINDOW));
+    const unheard = blind(sight, [["added", ADDED], ["removed", REMOVED], ["rejected", REJECTED]]);
+    const net = whyNone(sight, ADDED) ?? whyNone(sight, REMOVED) ?? signed(added - removed);
+    this.#figure("Mempool, 1 min", whyNone(sight, [...ADDED, ...REMOVED, ...REJECTED]),
+      [unheard === null ? net : NONE, unheard ?? `+${count(added)} \u2212${count(removed)} \u00b7 ${count(rejected)} rejected`]);
 
     if (tip) {
-      this.#tile("Last block", `${duration(time - tip.time)} ago`, `height ${exact(tip.height)}`);
+      this.#figure("Last block", null, [`${duration(time - tip.time)} ago`, `height ${exact(tip.height)}`]);
     } else {
-      this.#tile("Last block", "none yet", "since attaching");
+      this.#figure("Last block", whyNone(sight, BLOCKS), ["none yet", node ? `attached ${duration(time - node.attached_time)} ago` : ""]);
     }
 
     const firing = this.#firing(time, events.fired);
@@ -118,7 +137,7 @@ export class Overview {
     const share = `${percent(events.lost / Math.max(1, events.fired))} of all`;
     const buffer = `buffer ${percent(fullness)} full`;
     if (events.lost === 0) this.#tile("Lost", "none", buffer, "good");
-    else this.#tile("Lost", `${count(events.lost)} events`, `${share} \u00b7 ${buffer}`, lately ? "bad" : "");
+    else this.#tile("Lost", events.lost === 1 ? "1 event" : `${count(events.lost)} events`, `${share} \u00b7 ${buffer}`, lately ? "bad" : "");
     set(this.#tiles.get("Lost").tile, "title", losses(events.losses));
   }
 
@@ -131,6 +150,12 @@ export class Overview {
     while (seen.length > 2 && time - seen[0][0] > EVENTS_WINDOW) seen.shift();
     const [[begin, before]] = seen;
     return time > begin ? (fired - before) / (time - begin) : null;
+  }
+
+  /** A figure with its note; or that there is none, and why. */
+  #figure(label, why, [value, note], kind = "") {
+    if (why === null) this.#tile(label, value, note, kind);
+    else this.#tile(label, NONE, why, kind);
   }
 
   #tile(label, value, note, kind = "") {

@@ -2,7 +2,8 @@
 // it is sorted and searched stands in the address of the page, so that it outlives a reload and can be kept as a bookmark.
 
 import { find, keep, make, put, putForeign, putNone, set } from "./dom.js";
-import { NONE, bytes, count, dateAndTime, duration, exact, latency, rate } from "./text.js";
+import { MESSAGES, OPENED, whyNone } from "./sight.js";
+import { NONE, bytes, count, dateAndTime, duration, exact, latency, plural, rate } from "./text.js";
 
 /** More rows are no use to anybody, and slow. */
 const MOST_ROWS = 500;
@@ -106,10 +107,11 @@ const number = (name, label, value, format, more = {}) => ({
   ...more,
 });
 
-/** A rate with a bar below it that says how it is to the largest. */
-function barred(column, largest) {
+/** A rate with a bar below it that says how it is to the largest; how many messages that were is its title. */
+function barred(column, direction, largest) {
   const show = (cell, item) => {
     column.show(cell, item);
+    set(cell, "title", `${plural(item[direction].messages, "message")} so far`);
     cell.style.setProperty("--share", Math.min(1, column.value(item) / largest()).toFixed(3));
   };
   return { ...column, show };
@@ -120,6 +122,7 @@ export class Peers {
   #peers = [];
   #time = 0;
   #busiest = 1;
+  #isBlind = false;
   #search = find("search");
 
   constructor() {
@@ -127,8 +130,8 @@ export class Peers {
     const columns = [
       number("id", "Peer", (peer) => peer.id, String, { isAscending: true, show: showId }),
       { name: "address", label: "Address", value: (peer) => peer.address, show: (cell, peer) => putForeign(cell, peer.address ?? "") },
-      barred(number("in", "In /s", (peer) => peer.inbound.messages_per_second, rate, { title: "Messages a second from the peer, mean of 10 s" }), largest),
-      barred(number("out", "Out /s", (peer) => peer.outbound.messages_per_second, rate, { title: "Messages a second to the peer, mean of 10 s" }), largest),
+      barred(number("in", "In /s", (peer) => peer.inbound.messages_per_second, rate, { title: "Messages a second from the peer, mean of 10 s" }), "inbound", largest),
+      barred(number("out", "Out /s", (peer) => peer.outbound.messages_per_second, rate, { title: "Messages a second to the peer, mean of 10 s" }), "outbound", largest),
       { name: "agent", label: "User agent", value: (peer) => peer.user_agent, show: showAgent },
       { name: "type", label: "Type", value: (peer) => peer.connection_type, show: (cell, peer) => put(cell, peer.connection_type) },
       { name: "network", label: "Network", value: (peer) => peer.network, show: (cell, peer) => put(cell, peer.network) },
@@ -151,8 +154,9 @@ export class Peers {
     });
   }
 
-  show({ peers, time }) {
+  show({ peers, time, sight }) {
     this.#peers = peers;
+    this.#isBlind = whyNone(sight, [MESSAGES.in, MESSAGES.out, ...OPENED]) !== null;
     this.#time = time;
     const rates = peers.flatMap(({ inbound, outbound }) => [inbound.messages_per_second, outbound.messages_per_second]);
     this.#busiest = rates.reduce((most, rate) => Math.max(most, rate), 1);
@@ -171,7 +175,7 @@ export class Peers {
     this.#table.show(found);
     const [shown, all] = [Math.min(found.length, MOST_ROWS), this.#peers.length];
     const rest = found.length > shown ? `, ${exact(shown)} of them shown: search for the others` : "";
-    put(find("peers-shown"), (words.length > 0 ? `${exact(found.length)} of ${exact(all)}` : exact(all)) + rest);
+    put(find("peers-shown"), this.#isBlind ? "" : (words.length > 0 ? `${exact(found.length)} of ${exact(all)}` : exact(all)) + rest);
   }
 
   #age(peer) {
@@ -190,7 +194,7 @@ export class Peers {
 
 function showId(cell, { id, offences }) {
   put(cell, offences ? `${id} (!)` : String(id));
-  set(cell, "title", offences ? `The node called it misbehaving ${offences} times` : null);
+  set(cell, "title", offences ? `The node called it misbehaving ${plural(offences, "time")}` : null);
   cell.classList.toggle("offender", offences > 0);
 }
 
@@ -213,8 +217,8 @@ export class Commands {
     const largest = () => this.#busiest;
     const columns = [
       { name: "command", label: "Command", value: (it) => it.command, show: (cell, it) => put(cell, it.command) },
-      barred(number("in", "In /s", (it) => it.inbound.messages_per_second, rate), largest),
-      barred(number("out", "Out /s", (it) => it.outbound.messages_per_second, rate), largest),
+      barred(number("in", "In /s", (it) => it.inbound.messages_per_second, rate), "inbound", largest),
+      barred(number("out", "Out /s", (it) => it.outbound.messages_per_second, rate), "outbound", largest),
       number("received", "Msgs in", (it) => it.inbound.messages, count),
       number("sent", "Msgs out", (it) => it.outbound.messages, count),
       number("bytes-in", "Bytes in", (it) => it.inbound.bytes, bytes),

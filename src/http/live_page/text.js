@@ -2,6 +2,7 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const three = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const calendar = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
@@ -25,6 +26,10 @@ function scaled(number, unit, wholeBelow) {
 export const count = (number) => scaled(number, "", 1_000_000);
 export const bytes = (number) => scaled(number, "B", 1_000);
 export const exact = (number) => whole.format(number);
+/** So many of something, by its words for one and for more. */
+export const plural = (number, one, more = `${one}s`) => `${exact(number)} ${number === 1 ? one : more}`;
+/** With its sign. */
+export const signed = (number) => (number < 0 ? `\u2212${count(-number)}` : number > 0 ? `+${count(number)}` : "0");
 
 /** So many in each second, without the unit. */
 export function rate(number) {
@@ -48,6 +53,7 @@ export function duration(seconds) {
 
 /** A short one, as of a round trip. */
 export function latency(seconds) {
+  if (seconds < 0.0009995) return `${short.format(seconds * 1e6)} \u00b5s`;
   return seconds < 0.9995 ? `${three.format(seconds * 1000)} ms` : `${three.format(seconds)} s`;
 }
 

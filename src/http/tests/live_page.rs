@@ -1,6 +1,6 @@
 //! The live page as browsers get it: its fields, its files, who gets it, and that nothing in it could run what peers send.
 
-use std::sync::Mutex;
+use std::{collections::BTreeSet, sync::Mutex};
 
 use super::*;
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     http::live_page::{FILES, HTML, Shown},
     live::Live,
     metrics::testing::{conn_at, misbehaving, opening},
+    tracepoint::Tracepoint,
 };
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -218,4 +219,18 @@ fn who_gets_no_metrics_gets_no_live_page() {
         assert_eq!(head.matches("\r\nx-content-type-options: nosniff\r\n").count(), 1, "{path}: {head}");
         assert!(head.contains("\r\nx-frame-options: deny\r\n"), "{path}: {head}");
     }
+}
+
+/// Whatever the page shows has a tracepoint that may be missing, and knows it by its name.
+#[test]
+fn the_page_knows_each_tracepoint_that_something_is_shown_of() {
+    let (.., text) = FILES.into_iter().find(|(path, ..)| *path == "/live/sight.js").unwrap();
+    let named: BTreeSet<&str> =
+        text.split('"').filter(|it| it.split_once(':').is_some_and(|(group, _)| is_group(group))).collect();
+    let shown: BTreeSet<&str> = Live::tracepoints().iter().map(Tracepoint::name).collect();
+    assert_eq!(named, shown);
+}
+
+fn is_group(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|it| it.is_ascii_lowercase() || it == '_')
 }

@@ -16,7 +16,9 @@ const TRUNCATED: &str = "the payload ends before the message does";
 #[test]
 fn bytes_after_a_message_are_ignored() {
     for sample in samples() {
-        if ["Unknown", "Undecodable", "Oldping", "Emptyaddrv2"].iter().any(|name| sample.json.contains(name)) {
+        // The last is the one message after which nothing may come.
+        if ["Unknown", "Undecodable", "Oldping", "Emptyaddrv2", "Feature"].iter().any(|name| sample.json.contains(name))
+        {
             continue;
         }
         let payload = [&sample.payload[..], &[1, 2, 3]].concat();
@@ -140,11 +142,40 @@ fn fees_may_be_negative() {
     assert_eq!(json("feefilter", &(-5i64).to_le_bytes()), r#"{"Feefilter":{"fee":-5}}"#);
 }
 
-/// It punishes the peer (BIP 152: "MUST have a value of either 1 or 0").
+/// Releases up to v31 take any byte but 0 for true; the master of June 2026 takes 0 and 1 only.
 #[test]
-fn sendcmpct_is_as_strict_as_bitcoin_core() {
-    let payload = [2, 1, 0, 0, 0, 0, 0, 0, 0];
-    assert_undecodable("sendcmpct", &payload, "parse failed: first byte was not 0 or 1");
+fn sendcmpct_is_decoded_whatever_its_first_byte() {
+    for (byte, expected) in [
+        (0, r#""send_compact":false"#),
+        (1, r#""send_compact":true"#),
+        (2, r#""send_compact":true,"send_compact_byte":2"#),
+        (255, r#""send_compact":true,"send_compact_byte":255"#),
+    ] {
+        let payload = [byte, 2, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(json("sendcmpct", &payload), format!(r#"{{"Sendcompact":{{{expected},"version":2}}}}"#));
+    }
+}
+
+#[test]
+fn a_feature_is_as_bip_434_has_it() {
+    let feature = |name: usize, data: u16, after: &[u8]| {
+        let [low, high] = data.to_le_bytes();
+        let data_length = if data < 253 { vec![low] } else { vec![253, low, high] };
+        [&[name as u8], &vec![b'f'; name][..], &data_length, &vec![7; data.into()], after].concat()
+    };
+    for (name, data) in [(4, 0), (4, 512), (80, 0), (80, 512)] {
+        let decoded = json("feature", &feature(name, data, &[]));
+        assert!(decoded.starts_with(r#"{"Feature":{"feature":"ffff"#), "{name} {data}: {decoded}");
+    }
+    for (name, data, after, error) in [
+        (3, 0, &[][..], "name of a feature of 3 bytes, not 4 to 80 (BIP 434)"),
+        (81, 0, &[], "name of a feature of 81 bytes, not 4 to 80 (BIP 434)"),
+        (4, 513, &[], "data of a feature of 513 bytes, not 0 to 512 (BIP 434)"),
+        (4, 1, &[1, 2], "2 bytes after a message that must end before them"),
+    ] {
+        assert_undecodable("feature", &feature(name, data, after), error);
+    }
+    assert_undecodable("feature", &[4, 1, 2, 3, 4], TRUNCATED);
 }
 
 #[test]

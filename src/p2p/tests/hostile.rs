@@ -91,7 +91,7 @@ fn the_largest_messages_are_decoded_and_their_lines_have_bounds() {
 fn claims_of_many_items_fail_at_once() {
     let header = bitcoin::consensus::serialize(&header(1));
     let hash = &[7; 32][..];
-    let before_the_list: [(&str, Vec<&[u8]>); 18] = [
+    let before_the_list: [(&str, Vec<&[u8]>); 20] = [
         ("addr", vec![]),
         ("addrv2", vec![]),
         ("inv", vec![]),
@@ -99,6 +99,8 @@ fn claims_of_many_items_fail_at_once() {
         ("filteradd", vec![]),
         ("filterload", vec![]),
         ("alert", vec![]),
+        ("feature", vec![]),
+        ("feature", vec![b"\x04name"]),
         ("reject", vec![]),
         ("tx", vec![&[2, 0, 0, 0]]),
         ("getheaders", vec![&[0; 4]]),

@@ -132,6 +132,16 @@ fn presentation() -> Vec<Sample> {
         sample("pong", 8u64.to_le_bytes(), r#"{"Pong":{"value":8}}"#),
         sample("feefilter", 1000i64.to_le_bytes(), r#"{"Feefilter":{"fee":1000}}"#),
         sample("sendcmpct", [1, 2, 0, 0, 0, 0, 0, 0, 0], r#"{"Sendcompact":{"send_compact":true,"version":2}}"#),
+        sample(
+            "feature",
+            [&[8], &b"a\xfe-maybe"[..], &[2, 3, 4]].concat(),
+            "{\"Feature\":{\"feature\":\"a\u{fffd}-maybe\",\"data\":[3,4]}}",
+        ),
+        sample(
+            "sendtxrcncl",
+            [1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1],
+            r#"{"Sendtxrcncl":{"version":1,"salt":72057594037927938}}"#,
+        ),
     ]
 }
 
@@ -327,7 +337,7 @@ fn others() -> Vec<Sample> {
                 hash_ints(1)
             ),
         ),
-        sample("sendtxrcncl", [1, 2], r#"{"Unknown":{"command":"sendtxrcncl","payload":[1,2]}}"#),
+        sample("getutxos", [1, 2], r#"{"Unknown":{"command":"getutxos","payload":[1,2]}}"#),
         sample("pong", [1, 2, 3], {
             r#"{"Undecodable":{"command":"pong","payload":[1,2,3],"error":"the payload ends before the message does"}}"#
         }),

@@ -55,7 +55,7 @@ pub fn keys(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View, l
 
 pub fn help(frame: &mut Frame<'_>, area: Rect, theme: Theme) {
     let mut lines: Vec<Line<'_>> = HELP.iter().map(|&(keys, what)| help_line(keys, what)).collect();
-    lines.extend([Line::default(), Line::styled("Columns of the peers", BOLD)]);
+    lines.push(Line::styled(" Columns of the peers", REVERSED));
     lines.extend(Column::ALL.map(|column| help_line(column.title(), column.meaning())));
     let width = lines.iter().map(Line::width).max().unwrap_or_default() as u16 + 4;
     let area = area.centered(Constraint::Max(width), Constraint::Max(lines.len() as u16 + 2));
@@ -66,5 +66,5 @@ pub fn help(frame: &mut Frame<'_>, area: Rect, theme: Theme) {
 }
 
 fn help_line(term: &'static str, what: &'static str) -> Line<'static> {
-    Line::from(vec![Span::styled(format!(" {term:<26}"), BOLD), Span::raw(what)])
+    Line::from(vec![Span::styled(format!(" {term:<25}"), BOLD), Span::raw(what)])
 }

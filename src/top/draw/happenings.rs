@@ -1,6 +1,9 @@
 //! What happened last: connections, blocks, the mempool; the newest first.
 
-use bitcointap::live::{ConnectionRow, Happened, Happening};
+use bitcointap::{
+    live::{ConnectionRow, Happened, Happening},
+    tracepoint::Tracepoint,
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -8,7 +11,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, pieces};
+use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, networks, pieces};
 use crate::top::{keys::Pane, text};
 
 /// One of them, with the titles of all.
@@ -29,10 +32,35 @@ pub fn titled(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, pane: Pane) 
 fn list(frame: &mut Frame<'_>, area: Rect, title: Line<'_>, shown: &Shown<'_>, pane: Pane) {
     let [first, rest] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     frame.render_widget(title, first);
+    use Tracepoint::{
+        MempoolRejected, MempoolReplaced, NetClosedConnection, NetEvictedInboundConnection, NetInboundConnection,
+        NetMisbehavingConnection, NetOutboundConnection, ValidationBlockConnected,
+    };
     let happenings = match pane {
         Pane::Connections => &shown.snapshot.connections,
         Pane::Blocks => &shown.snapshot.blocks,
         Pane::Mempool => &shown.snapshot.mempool,
+        Pane::Networks => return networks::draw(frame, rest, shown),
+    };
+    let told_by: &[Tracepoint] = match pane {
+        Pane::Connections => &[
+            NetInboundConnection,
+            NetOutboundConnection,
+            NetClosedConnection,
+            NetEvictedInboundConnection,
+            NetMisbehavingConnection,
+        ],
+        Pane::Blocks => &[ValidationBlockConnected],
+        Pane::Mempool => &[MempoolReplaced, MempoolRejected],
+        Pane::Networks => &[],
+    };
+    let unseen = shown.snapshot.sight.why_none(told_by);
+    let rest = match (unseen, rest.rows().next()) {
+        (Some(why), Some(first)) => {
+            frame.render_widget(Line::styled(text::plain(why, first.width.into()), DIM), first);
+            Rect { y: rest.y + 1, height: rest.height - 1, ..rest }
+        }
+        _ => rest,
     };
     for (row, happening) in rest.rows().zip(happenings) {
         frame.render_widget(line(happening, shown.theme, row.width), row);
@@ -70,7 +98,7 @@ fn line(happening: &Happening, theme: Theme, width: u16) -> Line<'static> {
         }
         Happened::BlockConnected { height, hash, transactions, connection_seconds } => {
             parts.push(vec![Span::styled(text::exact((*height).max(0) as u64), BOLD)]);
-            parts.push(plain(&format!("{} txs", text::exact(*transactions))));
+            parts.push(plain(&text::plural(*transactions, "tx", "txs")));
             parts.push(plain(&format!("in {}", text::took(*connection_seconds))));
             // The zeros of its work say nothing.
             parts.push(vec![Span::styled(hash.trim_start_matches('0').to_owned(), DIM)]);

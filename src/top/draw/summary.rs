@@ -1,9 +1,14 @@
 //! The first lines: the node, its events, its connections, its mempool, each in a line.
 
-use bitcointap::{event::net::ConnectionType, live::Snapshot};
-use ratatui::{Frame, layout::Rect, style::Color, text::Span};
+use bitcointap::{event::net::ConnectionType, live::Snapshot, tracepoint::Tracepoint};
+use ratatui::{
+    Frame,
+    layout::Rect,
+    style::Color,
+    text::{Line, Span},
+};
 
-use super::{BOLD, DIM, REVERSED, Shown, lately, pieces, rate};
+use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, lately, pieces, rate};
 use crate::top::{keys::View, text};
 
 pub fn node(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View) {
@@ -20,11 +25,13 @@ pub fn node(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View) {
         if let Some(why) = ended {
             line.push(without(why.to_owned()));
         }
-        line.push(vec![Span::styled(format!("pid {}", node.pid), theme.colour(Color::Green).patch(BOLD))]);
+        // Green is what is attached to now.
+        let colour = if replays { Color::Cyan } else { Color::Green };
+        line.push(vec![Span::styled(format!("pid {}", node.pid), theme.colour(colour).patch(BOLD))]);
         let of = [node.chain, node.user_agent.as_deref()].into_iter().flatten();
         line.extend(of.map(|words| vec![Span::raw(text::plain(words, area.width.into()))]));
         line.push(vec![Span::raw(format!("up {}", text::lasted(snapshot.time - node.start_time)))]);
-        line.push(vec![Span::raw(format!("{} tracepoints", node.attached.len()))]);
+        line.push(vec![Span::raw(text::plural(node.attached.len() as u64, "tracepoint", "tracepoints"))]);
         line.push(vec![Span::raw(format!("{} UTC", text::time_of_day(snapshot.time)))]);
         let place = [node.data_directory.as_deref(), node.host.as_deref()].into_iter().flatten();
         line.extend(place.map(|words| vec![Span::raw(text::plain(words, area.width.into()))]));
@@ -65,7 +72,10 @@ pub fn events(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
 }
 
 fn last_block(snapshot: &Snapshot) -> Vec<Span<'static>> {
-    let Some(tip) = snapshot.tip else { return Vec::new() };
+    let Some(tip) = snapshot.tip else {
+        let why = snapshot.sight.why_not(Tracepoint::ValidationBlockConnected);
+        return why.map(|why| vec![Span::styled(format!("blocks: {why}"), DIM)]).unwrap_or_default();
+    };
     let height = text::exact(tip.height.max(0) as u64);
     let ago = text::lasted(snapshot.time - tip.time);
     vec![Span::raw("block "), Span::styled(height, BOLD), Span::raw(format!(" {ago} ago"))]
@@ -73,8 +83,7 @@ fn last_block(snapshot: &Snapshot) -> Vec<Span<'static>> {
 
 pub fn connections(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let Shown { snapshot, theme, .. } = *shown;
-    let history = &snapshot.history;
-    let peers = &snapshot.peers;
+    let Snapshot { peers, sight, .. } = snapshot;
     let of_type = |wanted: ConnectionType| peers.iter().filter(|peer| peer.connection_type == wanted.name()).count();
     let types = ConnectionType::ALL.map(|it| (it, of_type(it)));
     let mut by_type: Vec<_> = types.into_iter().filter(|&(_, count)| count > 0).collect();
@@ -82,23 +91,52 @@ pub fn connections(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let by_type: Vec<String> =
         by_type.into_iter().map(|(wanted, count)| format!("{count} {}", text::short_type(wanted.name()))).collect();
     let types = if by_type.is_empty() { String::new() } else { format!(": {}", by_type.join(", ")) };
+    let peers = [Span::styled("peers ", DIM), Span::styled(peers.len().to_string(), BOLD), Span::raw(types)];
+    let notes = sight.peers.iter().map(|note| vec![Span::styled(note.clone(), DIM)]);
+    let (changes, all_seen) = changes(snapshot, theme);
+    let totals = all_seen.then(|| totals(snapshot));
+    let line = [peers.to_vec()].into_iter().chain(changes).chain(notes).chain(totals);
+    frame.render_widget(cut_pieces(area.width, line), area);
+}
+
+/// Of the last minute. What is not seen says why; and whether all is.
+fn changes<'a>(snapshot: &'a Snapshot, theme: Theme) -> (Vec<Vec<Span<'a>>>, bool) {
+    use Tracepoint::{NetClosedConnection, NetEvictedInboundConnection, NetInboundConnection, NetOutboundConnection};
+    let Snapshot { history, sight, .. } = snapshot;
     let minute = |history: &[u32]| lately(history, 60);
     let evicted = minute(&history.connections_evicted);
-    let line = [
-        vec![Span::styled("peers ", DIM), Span::styled(peers.len().to_string(), BOLD), Span::raw(types)],
-        vec![
-            Span::styled("last minute ", DIM),
-            Span::styled(format!("+{}", minute(&history.connections_opened)), theme.colour(Color::Green)),
-            Span::raw(" "),
-            Span::styled(format!("-{}", minute(&history.connections_closed)), theme.colour(Color::Magenta)),
-            Span::styled(
-                if evicted > 0 { format!(" {evicted} evicted") } else { " 0 evicted".to_owned() },
-                if evicted > 0 { theme.colour(Color::Yellow) } else { DIM },
-            ),
-        ],
-        totals(snapshot),
+    let notable = if evicted > 0 { theme.colour(Color::Yellow) } else { DIM };
+    // Sign, number and words, and what is not seen by which name, and why.
+    let counts = [
+        (
+            "+",
+            minute(&history.connections_opened),
+            " ",
+            theme.colour(Color::Green),
+            "opened",
+            sight.why_none(&[NetInboundConnection, NetOutboundConnection]),
+        ),
+        (
+            "-",
+            minute(&history.connections_closed),
+            " ",
+            theme.colour(Color::Magenta),
+            "closed",
+            sight.why_not(NetClosedConnection),
+        ),
+        ("", evicted, " evicted", notable, "evicted", sight.why_not(NetEvictedInboundConnection)),
     ];
-    frame.render_widget(pieces(area.width, line), area);
+    let mut lately = vec![Span::styled("last minute ", DIM)];
+    lately.extend(counts.iter().map(|&(sign, count, words, style, _, unseen)| {
+        let count = if unseen.is_some() { "?".to_owned() } else { count.to_string() };
+        Span::styled(format!("{sign}{count}{words}"), style)
+    }));
+    let (names, reasons): (Vec<_>, Vec<_>) = counts.iter().filter_map(|&(.., name, why)| Some((name, why?))).unzip();
+    let Some(why) = reasons.first() else { return (vec![lately], true) };
+    let unseen = |what: &str| vec![Span::styled(format!("{what}: {why}"), DIM)];
+    let line =
+        if names.len() == counts.len() { vec![unseen("connections")] } else { vec![lately, unseen(&names.join(", "))] };
+    (line, false)
 }
 
 fn totals(snapshot: &Snapshot) -> Vec<Span<'static>> {
@@ -113,19 +151,30 @@ fn totals(snapshot: &Snapshot) -> Vec<Span<'static>> {
 }
 
 pub fn mempool(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
-    let Snapshot { history, totals, .. } = shown.snapshot;
+    use Tracepoint::{MempoolAdded, MempoolRejected, MempoolRemoved, MempoolReplaced};
+    let Snapshot { history, totals, sight, .. } = shown.snapshot;
+    if let Some(why) = sight.why_none(&[MempoolAdded, MempoolRemoved, MempoolReplaced, MempoolRejected]) {
+        frame.render_widget(Line::styled(format!("mempool: {why}"), DIM), area);
+        return;
+    }
     // With all digits where that leaves room for the words.
     let number = if area.width >= 110 { text::exact } else { text::count };
-    let piece = |what: &'static str, history: &[u32], total| {
+    let piece = |what: &'static str, tracepoint, history: &[u32], total| {
+        if let Some(why) = sight.why_not(tracepoint) {
+            return vec![Span::styled(format!("{what}? {why}"), DIM)];
+        }
         let per_second = Span::styled(format!("{}/s", text::rate(rate(history))), BOLD);
         vec![Span::raw(what), per_second, Span::styled(format!(" {}", number(total)), DIM)]
     };
-    let mut line = [
-        piece("+", &history.mempool_added, totals.mempool_added),
-        piece("-", &history.mempool_removed, totals.mempool_removed),
-        piece("rejected ", &history.mempool_rejected, totals.mempool_rejected),
-        piece("replaced ", &history.mempool_replaced, totals.mempool_replaced),
+    let net = lately(&history.mempool_added, 60) as i64 - lately(&history.mempool_removed, 60) as i64;
+    let is_seen = sight.why_not(MempoolAdded).or(sight.why_not(MempoolRemoved)).is_none();
+    let net = if is_seen { format!("{net:+}") } else { "?".to_owned() };
+    let line = [
+        vec![Span::styled("mempool ", DIM), Span::styled(net, BOLD), Span::raw("/min")],
+        piece("+", MempoolAdded, &history.mempool_added, totals.mempool_added),
+        piece("-", MempoolRemoved, &history.mempool_removed, totals.mempool_removed),
+        piece("rejected ", MempoolRejected, &history.mempool_rejected, totals.mempool_rejected),
+        piece("replaced ", MempoolReplaced, &history.mempool_replaced, totals.mempool_replaced),
     ];
-    line[0].insert(0, Span::styled("mempool ", DIM));
     frame.render_widget(pieces(area.width, line), area);
 }

@@ -48,10 +48,10 @@ fn at_80_by_24_there_is_what_matters() {
     assert_eq!(
         lines(&shown, &mut View::new(Column::In), 80, 24),
         [
-            "bitcointap  waiting for a node: it is being looked for  16:20:51 UTC",
+            "bitcointap  pid 7  up 2m52  17 tracepoints  16:20:51 UTC",
             "0 events/s  0 lost  ring 0%  0 in all  block 896,001 2s ago",
-            "peers 4: 1 in, 2 full, 1 block  last minute +3 -0 1 evicted",
-            "mempool +2.5/s 25  -0/s 0  rejected 0.1/s 1  replaced 0/s 0",
+            "peers 4: 1 in, 2 full, 1 block  last minute +3 -0 1 evicted  older peers appear…",
+            "mempool +25/min  +2.5/s 25  -0/s 0  rejected 0.1/s 1  replaced 0/s 0",
             "command        in/s  out/s     B/s   messages in 8.3/s  15k B/s  peak 83",
             "ping            4.3      0      34                                            █",
             "inv             4.0      0     15k                      ▁                     █",
@@ -65,11 +65,11 @@ fn at_80_by_24_there_is_what_matters() {
             "     3 [2001:db8::3]:8333    full         2s      0      0",
             "",
             "",
-            "",
-            " connections    blocks    mempool",
+            " connections    blocks    mempool    networks",
             "16:20:49  evicted   in          9  192.0.2.9:1            after 1m50",
             "16:20:49  opened    full        3  [2001:db8::3]:8333",
             "16:20:29  opened    block       2  [2001:db8::2]:8333",
+            "16:19:59  opened    full        1  192.0.2.1:50333",
             "warn message=\"events were lost\"",
             "1-4 of 4  q quit  ? help  <> sort  r reverse  / filter  p pause  Tab pane",
         ]
@@ -140,22 +140,22 @@ fn keys_sort_reverse_filter_and_scroll_what_is_drawn() {
         press(&mut view, keys);
         lines(&shown(&snapshot), &mut view, 80, 24)
     };
-    assert_eq!(ids(&drawn(&[])), [99, 98, 97, 96, 95, 94, 93]);
-    assert_eq!(ids(&drawn(&[KeyCode::Char('r')])), [0, 1, 2, 3, 4, 5, 6]);
-    assert_eq!(ids(&drawn(&[KeyCode::PageDown, KeyCode::Down])), [8, 9, 10, 11, 12, 13, 14]);
-    assert_eq!(ids(&drawn(&[KeyCode::End])), [93, 94, 95, 96, 97, 98, 99]);
+    assert_eq!(ids(&drawn(&[])), [99, 98, 97, 96, 95, 94]);
+    assert_eq!(ids(&drawn(&[KeyCode::Char('r')])), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(ids(&drawn(&[KeyCode::PageDown, KeyCode::Down])), [7, 8, 9, 10, 11, 12]);
+    assert_eq!(ids(&drawn(&[KeyCode::End])), [94, 95, 96, 97, 98, 99]);
     drawn(&[KeyCode::Down, KeyCode::Down]);
     // What was too much is not scrolled back.
-    assert_eq!(ids(&drawn(&[KeyCode::Up])), [92, 93, 94, 95, 96, 97, 98]);
+    assert_eq!(ids(&drawn(&[KeyCode::Up])), [93, 94, 95, 96, 97, 98]);
     let filtered = drawn(&[KeyCode::Char('/'), KeyCode::Char('.'), KeyCode::Char('7'), KeyCode::Char(':')]);
     assert_eq!(ids(&filtered), [7]);
     assert_eq!(filtered[23], "filter: .7:_  1 of 100  Enter keeps it, Esc clears it");
     assert!(drawn(&[KeyCode::Enter])[23].starts_with("1-1 of 1   with .7:   q quit"));
-    assert!(drawn(&[KeyCode::Esc])[23].starts_with("1-7 of 100  q quit"));
+    assert!(drawn(&[KeyCode::Esc])[23].starts_with("1-6 of 100  q quit"));
     let sorted = drawn(&[KeyCode::Char('>')]);
     assert!(sorted[10].contains("address▲"), "{}", sorted[10]);
     assert!(drawn(&[KeyCode::Char('r')])[10].contains("address▼"));
-    assert!(drawn(&[KeyCode::Char('?')]).join("\n").contains("filter peers by a text"));
+    assert!(drawn(&[KeyCode::Char('?')]).join("\n").contains("filter by a text"));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn what_is_said_of_the_node_and_of_losses_stands_out() {
     let ended = Shown { ended: Some("the recording has ended"), replays: true, ..shown(&snapshot) };
     let mut view = View { paused: true, ..View::new(Column::In) };
     let first = &lines(&ended, &mut view, 80, 24)[0];
-    assert_eq!(first, "bitcointap   paused   recording  the recording has ended  16:20:51 UTC");
+    assert_eq!(first, "bitcointap   paused   recording  the recording has ended  pid 7  up 2m52");
     let mut lossy = snapshot.clone();
     lossy.events.lost = 1_234;
     for (has_colours, colour) in [(true, Color::Red), (false, Color::Reset)] {
@@ -177,6 +177,64 @@ fn what_is_said_of_the_node_and_of_losses_stands_out() {
         let coloured = buffer.content().iter().any(|cell| (cell.fg, cell.bg) != (Color::Reset, Color::Reset));
         assert_eq!(coloured, has_colours);
     }
+}
+
+#[test]
+fn what_cannot_be_seen_says_why() {
+    let blind = |events: &str| {
+        let mut node = Node::with(events.parse().unwrap());
+        node.pass(200);
+        lines(&shown(&node.snapshot()), &mut View::new(Column::In), 160, 24).join("\n")
+    };
+    let all = |screen: &str, words: &[&str]| {
+        words.iter().for_each(|words| assert!(screen.contains(words), "{words}\n{screen}"));
+    };
+    // The tracepoints of v25.
+    let v25 = blind("net:inbound_message,net:outbound_message,mempool,validation");
+    all(
+        &v25,
+        &["connections: needs v29", "who left stays for up to 30 minutes (closings: needs v29)", "mempool +0/min"],
+    );
+    assert!(!v25.contains("evicted"), "{v25}");
+    let net = blind("net:inbound_message");
+    all(&net, &["mempool: needs v25", "blocks: needs v23", "messages out: needs v23"]);
+    // Of a node from before, just now.
+    let mut node = Node::new();
+    node.pass(3);
+    let lines = lines(&shown(&node.snapshot()), &mut View::new(Column::In), 200, 24).join("\n");
+    all(&lines, &["older peers appear with their first message, about two minutes"]);
+}
+
+#[test]
+fn the_help_fits_the_smallest_of_usual_terminals() {
+    let snapshot = busy();
+    let mut view = View { help: true, ..View::new(Column::In) };
+    let screen = lines(&shown(&snapshot), &mut view, 80, 24).join("\n");
+    let columns = Column::ALL.map(|column| (column.title(), column.meaning()));
+    for (term, what) in crate::top::keys::HELP.into_iter().chain(columns) {
+        assert!(screen.lines().any(|line| line.contains(term) && line.contains(what)), "{term} {what}\n{screen}");
+    }
+    assert!(screen.contains('\u{2518}'), "the frame is whole\n{screen}");
+}
+
+#[test]
+fn networks_are_counted_as_netinfo_counts_them() {
+    let snapshot = busy();
+    let mut view = View { pane: Pane::Networks, ..View::new(Column::In) };
+    let screen = lines(&shown(&snapshot), &mut view, 80, 24);
+    let from = screen.iter().position(|line| line.contains("mempool    networks")).unwrap() + 1;
+    let words: Vec<Vec<&str>> = screen[from..from + 4].iter().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        words,
+        [
+            vec!["ipv4", "ipv6", "onion", "i2p", "cjdns", "total", "block"],
+            vec!["in", "0", "0", "1", "0", "0", "1"],
+            vec!["out", "1", "2", "0", "0", "0", "3", "1"],
+            vec!["total", "1", "2", "1", "0", "0", "4"],
+        ]
+    );
+    let large = lines(&shown(&snapshot), &mut View::new(Column::In), 200, 50).join("\n");
+    assert!(large.contains("ipv4 ipv6 onion  i2p cjdns total block"), "{large}");
 }
 
 #[test]

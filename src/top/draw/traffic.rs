@@ -1,6 +1,6 @@
 //! Messages of the last three minutes, as bars: to the node, and from it.
 
-use bitcointap::live::Snapshot;
+use bitcointap::{live::Snapshot, tracepoint::Tracepoint};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -21,10 +21,14 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     if area.width < LEAST {
         return;
     }
-    let Snapshot { history, .. } = shown.snapshot;
+    let Snapshot { history, sight, .. } = shown.snapshot;
     let [inbound, outbound] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
-    let mut graph = |area, what, messages: &[u32], bytes: &[u64], colour| {
+    let mut graph = |area, what, tracepoint, messages: &[u32], bytes: &[u64], colour| {
         let [title, bars] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        if let Some(why) = sight.why_not(tracepoint) {
+            frame.render_widget(Span::styled(format!("{what}: {why}"), DIM), title);
+            return;
+        }
         let buckets = buckets(messages, shown.snapshot.time as usize, area.width.into());
         let most = messages.iter().copied().max().unwrap_or_default();
         let line = [
@@ -40,8 +44,22 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
         frame.render_widget(pieces(area.width, line), title);
         frame.render_widget(Sparkline::default().data(buckets).style(shown.theme.colour(colour)), bars);
     };
-    graph(inbound, "messages in", &history.inbound_messages, &history.inbound_bytes, Color::Cyan);
-    graph(outbound, "messages out", &history.outbound_messages, &history.outbound_bytes, Color::Green);
+    graph(
+        inbound,
+        "messages in",
+        Tracepoint::NetInboundMessage,
+        &history.inbound_messages,
+        &history.inbound_bytes,
+        Color::Cyan,
+    );
+    graph(
+        outbound,
+        "messages out",
+        Tracepoint::NetOutboundMessage,
+        &history.outbound_messages,
+        &history.outbound_bytes,
+        Color::Green,
+    );
 }
 
 /// Means of as many seconds as it takes for all of them to have room, the last at the right. Where one begins depends on the

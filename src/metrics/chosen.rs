@@ -1,5 +1,5 @@
-//! User agents, which peers choose. In: the text that a peer presents itself with, and where the peer is. Out: a bounded number
-//! of series, of which no peer and no group of neighbours can take the places.
+//! Texts that peers choose, such as user agents. In: the text, and where the peer is. Out: a bounded number of series, of which no
+//! peer and no group of neighbours can take the places.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::RandomState},
@@ -20,12 +20,13 @@ use crate::{
     table::Table,
 };
 
-/// Counts by user agent. Shape: the label, and how many are kept beside those of Bitcoin Core's releases. Of those that are
-/// not kept the peers count in `other`, those with an empty one in `none`.
-pub(super) struct UserAgents {
+/// Counts by such a text. Shape: the label, which texts have places of their own, and how many others are kept. The peers of
+/// those that are not kept count in `other`, those with an empty one in `none`.
+pub(super) struct Chosen {
     vec: IntCounterVec,
     kept: HashMap<String, IntCounter>,
-    /// How many of `kept` are not of releases.
+    own: Own,
+    /// How many of `kept` have no place of their own.
     others: usize,
     most: usize,
     named: Named,
@@ -33,40 +34,50 @@ pub(super) struct UserAgents {
     none: IntCounter,
 }
 
-impl UserAgents {
-    pub(super) fn count(&mut self, now: Moment, meta: &Meta<'_>, user_agent: &str) {
-        let user_agent = cut(user_agent, LENGTH);
-        if let Some(counter) = self.kept.get(user_agent) {
+/// Texts that have places of their own.
+#[derive(Clone, Copy)]
+pub(super) struct Own {
+    pub(super) is: fn(&str) -> bool,
+    /// How many there are.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test works out how many series there can be"))]
+    pub(super) count: usize,
+}
+
+/// None has.
+pub(super) const NOTHING_OWN: Own = Own { is: |_| false, count: 0 };
+
+impl Chosen {
+    pub(super) fn count(&mut self, now: Moment, meta: &Meta<'_>, text: &str) {
+        let text = cut(text, LENGTH);
+        if let Some(counter) = self.kept.get(text) {
             counter.inc();
-        } else if user_agent.is_empty() {
+        } else if text.is_empty() {
             self.none.inc();
-        } else if is_release(user_agent) {
-            self.keep(user_agent);
-        } else if self.others < self.most
-            && !is_taken(user_agent)
-            && self.named.by(now, neighbourhood(meta), user_agent) >= ENOUGH
+        } else if (self.own.is)(text) {
+            self.keep(text);
+        } else if self.others < self.most && !is_taken(text) && self.named.by(now, neighbourhood(meta), text) >= ENOUGH
         {
             self.others += 1;
-            self.keep(user_agent);
+            self.keep(text);
         } else {
             self.other.inc();
         }
     }
 
-    fn keep(&mut self, user_agent: &str) {
-        let counter = self.vec.with_label_values(&[user_agent]);
+    fn keep(&mut self, text: &str) {
+        let counter = self.vec.with_label_values(&[text]);
         counter.inc();
-        self.kept.insert(user_agent.to_owned(), counter);
+        self.kept.insert(text.to_owned(), counter);
     }
 }
 
-impl Family for UserAgents {
-    type Shape = (&'static str, usize);
+impl Family for Chosen {
+    type Shape = (&'static str, Own, usize);
 
-    fn define(name: &str, help: &str, (label, most): Self::Shape) -> Self {
+    fn define(name: &str, help: &str, (label, own, most): Self::Shape) -> Self {
         let vec = IntCounterVec::new(opts(name, help), &[label]).expect(VALID);
         let [other, none] = [OTHER, NONE].map(|text| vec.with_label_values(&[text]));
-        Self { vec, kept: HashMap::new(), others: 0, most, named: Named::default(), other, none }
+        Self { vec, kept: HashMap::new(), own, others: 0, most, named: Named::default(), other, none }
     }
 
     fn collector(&self) -> Box<dyn Collector> {
@@ -75,49 +86,14 @@ impl Family for UserAgents {
 
     #[cfg(test)]
     fn lines(&self) -> usize {
-        RELEASES + self.most + 2
+        self.own.count + self.most + 2
     }
 }
 
-/// How many user agents [`is_release`] is true of; so many have a place each.
-#[cfg(test)]
-const RELEASES: usize = 51 + 14 + 3 + 14 * 7 + 1;
-
-/// Whether it is that of a release of Bitcoin Core, or of the branch between two, which has 99 in the place of a release:
-/// `/Satoshi:0.8.0/` to `/Satoshi:0.21.2/`, all that there were; `/Satoshi:22.0.0/` to `/Satoshi:35.5.0/`, there and to come.
-fn is_release(user_agent: &str) -> bool {
-    let version = user_agent.strip_prefix("/Satoshi:").and_then(|rest| rest.strip_suffix('/'));
-    let mut numbers = version.unwrap_or_default().split('.').map(number);
-    let version = [(); 4].map(|()| numbers.next());
-    let is_release = match version {
-        [Some(Some(0)), Some(Some(minor @ 8..=21)), Some(Some(patch)), None] => {
-            patch == 99 || patch <= LAST_PATCHES[usize::from(minor) - 8]
-        }
-        [Some(Some(0)), Some(Some(minor)), Some(Some(patch)), Some(Some(1))] => {
-            matches!((minor, patch), (9, 2) | (15, 0) | (17, 0))
-        }
-        [Some(Some(22..=35)), Some(Some(0..=5 | 99)), Some(Some(0)), None] => true,
-        [Some(Some(24)), Some(Some(0)), Some(Some(1)), None] => true,
-        _ => false,
-    };
-    is_release && numbers.next().is_none()
-}
-
-/// Of 0.8 to 0.21.
-const LAST_PATCHES: [u8; 14] = [6, 5, 4, 2, 1, 2, 3, 2, 3, 2, 1, 2, 2, 2];
-
-/// At most two digits, written in one way.
-fn number(text: &str) -> Option<u8> {
-    match text.as_bytes() {
-        [b'0'..=b'9'] | [b'1'..=b'9', b'0'..=b'9'] => text.parse().ok(),
-        _ => None,
-    }
-}
-
-/// Peers of so many groups must have named a user agent before it has a place.
+/// Peers of so many groups must have named a text before it has a place.
 const ENOUGH: u16 = 3;
 
-/// User agents that are remembered of a group: more than its honest peers have between them, so that one that makes them up
+/// Texts that are remembered of a group: more than its honest peers have between them, so that one that makes them up
 /// drives out those of its own group alone.
 const MOST_OF_GROUP: usize = 16;
 
@@ -135,12 +111,12 @@ fn neighbourhood(meta: &Meta<'_>) -> Option<Netgroup> {
     }
 }
 
-/// Which groups have named which user agents that are not kept.
+/// Which groups have named which texts that are not kept.
 #[derive(Debug)]
 struct Named {
     /// With keys of its own, so that no peer can look for texts that collide.
     hasher: RandomState,
-    /// Hashes of user agents by group, the one named first in front.
+    /// Hashes of texts by group, the one named first in front.
     groups: Table<Option<Netgroup>, VecDeque<u64>>,
     /// By how many of the groups each was named.
     counts: HashMap<u64, u16>,
@@ -155,8 +131,8 @@ impl Default for Named {
 
 impl Named {
     /// A peer of this group names it. By how many groups it was named then, as far as they are remembered.
-    fn by(&mut self, now: Moment, group: Option<Netgroup>, user_agent: &str) -> u16 {
-        let hash = self.hasher.hash_one(user_agent);
+    fn by(&mut self, now: Moment, group: Option<Netgroup>, text: &str) -> u16 {
+        let hash = self.hasher.hash_one(text);
         let mut named = self.groups.remove(&group).map_or_else(VecDeque::new, |(_, named)| named);
         if !named.contains(&hash) {
             if named.len() == MOST_OF_GROUP {
@@ -190,21 +166,21 @@ mod tests {
         metrics::testing::{lines_of, moment},
     };
 
-    /// User agents that are told one after another.
+    /// Texts that are told one after another.
     struct Told {
-        agents: UserAgents,
+        chosen: Chosen,
         second: u64,
     }
 
     impl Told {
         fn new(most: usize) -> Self {
-            Self { agents: UserAgents::define("agents_total", "Help.", ("user_agent", most)), second: 0 }
+            Self { chosen: Chosen::define("agents_total", "Help.", ("user_agent", NOTHING_OWN, most)), second: 0 }
         }
 
         fn tell(&mut self, conn_type: ConnectionType, addr: &str, user_agent: &str) -> &mut Self {
             self.second += 1;
             let meta = Meta { peer_id: 1, addr: addr.into(), conn_type, command: "version", inbound: true, size: 1 };
-            self.agents.count(moment(self.second), &meta, user_agent);
+            self.chosen.count(moment(self.second), &meta, user_agent);
             self
         }
 
@@ -220,45 +196,27 @@ mod tests {
         #[track_caller]
         fn assert(&self, expected: &[(&str, u32)]) {
             let line = |(agent, n): &(&str, u32)| format!("bitcointap_agents_total{{user_agent=\"{agent}\"}} {n}");
-            assert_eq!(lines_of(self.agents.collector()), expected.iter().map(line).collect::<Vec<_>>());
+            assert_eq!(lines_of(self.chosen.collector()), expected.iter().map(line).collect::<Vec<_>>());
         }
     }
 
     #[test]
-    fn releases_are_told_from_what_looks_like_them() {
-        let all = ["0.8.0", "0.8.6", "0.9.2.1", "0.12.1", "0.15.0.1", "0.16.99", "0.17.0.1", "0.21.2"];
-        let later =
-            ["22.0.0", "22.1.0", "24.0.1", "24.2.0", "27.2.0", "28.4.0", "30.99.0", "31.0.0", "32.1.0", "35.0.0"];
-        for release in all.into_iter().chain(later) {
-            assert!(is_release(&format!("/Satoshi:{release}/")), "{release}");
+    fn those_with_places_of_their_own_take_nobody_elses() {
+        let mut told = Told::new(1);
+        told.chosen =
+            Chosen::define("agents_total", "Help.", ("user_agent", Own { is: |text| text.len() == 1, count: 3 }, 1));
+        for text in ["a", "b", "b", "c"] {
+            told.tell(Inbound, "8.8.8.8:1", text);
         }
-        for other in ["0.7.0", "0.8.7", "0.21.3", "0.22.0", "1.0.0", "21.0.0", "36.0.0", "29.6.0", "29.0.1", "29.0"] {
-            assert!(!is_release(&format!("/Satoshi:{other}/")), "{other}");
-        }
-        for other in ["29.0.0.0", "29.0.0.1", "0.9.1.1", "0.9.2.1.0", "029.0.0", "0.16.3.", "29.0.0.x", "29.0.0."] {
-            assert!(!is_release(&format!("/Satoshi:{other}/")), "{other}");
-        }
-        for other in ["29.+0.0", "29..0", "", ".", "...", "29.0.0(comment)", "29.0.0/Knots:20250101"] {
-            assert!(!is_release(&format!("/Satoshi:{other}/")), "{other}");
-        }
-        for other in ["/Satoshi:29.0.0", "Satoshi:29.0.0/", "/btcd:29.0.0/", ""] {
-            assert!(!is_release(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn each_that_can_be_of_a_release_has_a_place() {
-        let mut told = Told::new(0);
-        for a in 0..100 {
-            for b in 0..100 {
-                for c in (0..10).chain([99]) {
-                    told.tell(Inbound, "8.8.8.8:1", &format!("/Satoshi:{a}.{b}.{c}/"));
-                    told.tell(Inbound, "8.8.8.8:1", &format!("/Satoshi:{a}.{b}.{c}.1/"));
-                }
-            }
-        }
-        assert_eq!(lines_of(told.agents.collector()).len(), RELEASES + 2);
-        assert_eq!(told.agents.lines(), RELEASES + 2);
+        told.tell_three(0, "other's").assert(&[
+            ("a", 1),
+            ("b", 2),
+            ("c", 1),
+            ("none", 0),
+            ("other", 2),
+            ("other's", 1),
+        ]);
+        assert_eq!(told.chosen.lines(), 3 + 1 + 2);
     }
 
     #[test]
@@ -301,10 +259,10 @@ mod tests {
         told.tell(Inbound, "13.9.9.9:1", "/honest/");
         made_up(&mut told);
         told.tell(Inbound, "12.9.9.9:1", "/honest/");
-        let lines = lines_of(told.agents.collector());
+        let lines = lines_of(told.chosen.collector());
         assert_eq!(lines[0], "bitcointap_agents_total{user_agent=\"/honest/\"} 1");
         assert_eq!(lines.len(), 3);
-        let Named { hasher: _, groups, counts } = &told.agents.named;
+        let Named { hasher: _, groups, counts } = &told.chosen.named;
         assert_eq!(groups.len(), 4);
         assert!(counts.len() <= MOST_OF_GROUP + 1, "{}", counts.len());
     }
@@ -317,7 +275,7 @@ mod tests {
             told.tell(Inbound, &format!("[2a01:{a:x}{b:02x}:{c:x}::1]:1"), &format!("/{number}/"));
             told.tell(Inbound, &format!("[2a{a:02x}:{b:02x}{c:02x}::1]:1"), &format!("/{}/", number % 7_000));
         }
-        let Named { hasher: _, groups, counts } = &told.agents.named;
+        let Named { hasher: _, groups, counts } = &told.chosen.named;
         assert_eq!(groups.len(), MOST_GROUPS);
         let remembered: usize = groups.values().map(VecDeque::len).sum();
         assert!(remembered <= MOST_GROUPS * MOST_OF_GROUP);
