@@ -258,7 +258,8 @@ fn restarts_are_followed_and_leave_nothing_behind() {
     const REST_AFTER: usize = 5;
     let directory = tempfile::tempdir().unwrap();
     let program = own_program(&directory);
-    let exporter = Exporter::start_waiting(&format!("--bitcoind {} --events all --json /dev/null", program.display()));
+    let mut exporter =
+        Exporter::start_waiting(&format!("--bitcoind {} --events all --json /dev/null", program.display()));
     let pid = exporter.process.pid();
     let descriptors = entries(pid, "fd");
     let (mut fired, mut attached, mut at_rest) = (0, Vec::new(), Vec::new());
@@ -268,6 +269,8 @@ fn restarts_are_followed_and_leave_nothing_behind() {
         }
         let mut node = Simnode::start_program(&program, &format!("--count 300 --rate max --linger --seed {restart}"));
         exporter.wait_for_attachment(restart as f64);
+        // Else the pipe of its log is full after some 160 runs, and it waits.
+        exporter.process.read_log_until("attached to", restart);
         node.fire();
         fired += node.read_tally().tracepoints().values().sum::<u64>();
         attached.push(memory(pid));
