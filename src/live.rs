@@ -447,11 +447,11 @@ impl Live {
             time: seconds(self.time),
             replay: self.is_replay,
             over: self.is_over,
-            node: self.run.as_ref().ok().filter(|_| self.attached_at.is_some()).map(|run| self.node(run)),
-            waiting: match &self.run {
-                Ok(_) if self.attached_at.is_some() => None,
-                Ok(_) => Some("attaching".into()),
-                Err(why) => Some(why.clone()),
+            node: self.run.as_ref().ok().zip(self.attached_at).map(|(run, attached_at)| self.node(run, attached_at)),
+            waiting: match (&self.run, self.attached_at) {
+                (Ok(_), Some(_)) => None,
+                (Ok(_), None) => Some("attaching".into()),
+                (Err(why), _) => Some(why.clone()),
             },
             sight: self.sight(),
             events: self.events(),
@@ -475,7 +475,7 @@ impl Live {
         sight::Of { wanted: self.wanted, run, is_replay: self.is_replay, before, since }.sight()
     }
 
-    fn node(&self, run: &Run) -> Node {
+    fn node(&self, run: &Run, attached_at: Time) -> Node {
         let wanted = |is_attached| {
             let those = self.wanted.iter().filter(move |&it| run.attached.contains(it) == is_attached);
             those.map(Tracepoint::name).collect()
@@ -483,7 +483,7 @@ impl Live {
         Node {
             pid: run.pid,
             start_time: run.start_time,
-            attached_time: seconds(self.attached_at.unwrap_or(self.time)),
+            attached_time: seconds(attached_at),
             user_agent: self.user_agent.clone(),
             data_directory: run.data_directory.as_ref().map(|path| path.display().to_string()),
             chain: run.chain.map(Chain::name),

@@ -12,14 +12,14 @@ use crate::{
     exposition::{Exposition, get},
     node::Simnode,
     prometheus::assert_promtool_is_silent,
-    tool::Exporter,
+    tool::{Exporter, fetched_tools},
 };
 
 const REQUIRED: &str = "REQUIRE_PROMETHEUS";
 
 /// Where the parsers' package is.
 fn package() -> Option<PathBuf> {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python");
+    let package = fetched_tools().join("python");
     if package.join("prometheus_client").is_dir() {
         return Some(package);
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     exposition::get,
     node::{Simnode, Tally},
-    tool::{Attached, Exporter, bitcointap, eventually, fetched},
+    tool::{Attached, Exporter, bitcointap, eventually, fetched, fetched_tools},
 };
 
 /// What runs the scripts in tests/page.
@@ -27,8 +27,7 @@ impl Browser {
     fn find() -> Option<Self> {
         const REQUIRED: &str = "REQUIRE_CHROMIUM";
         let (chromium, node) = (path_of(fetched("chromium", REQUIRED)?), fetched("node", REQUIRED)?);
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
-        let playwright = tools.join("page/node_modules/playwright-core");
+        let playwright = fetched_tools().join("page/node_modules/playwright-core");
         if playwright.exists() {
             return Some(Self { chromium, node, playwright });
         }

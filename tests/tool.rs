@@ -78,9 +78,14 @@ impl Nobody {
     }
 }
 
-/// Where the programs are that only tests want. `make test-matrix` gives them in other versions.
+/// Where `make test` puts what only tests want.
+pub fn fetched_tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools")
+}
+
+/// Where the programs of it are. `make test-matrix` gives them in other versions.
 pub fn tools() -> PathBuf {
-    std::env::var_os("TOOLS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from)
+    std::env::var_os("TOOLS").map_or_else(fetched_tools, PathBuf::from)
 }
 
 /// A program that `make test` puts into target/tools, or that is installed. Without it a test is skipped, but not in a run in

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{IntCounter, IntCounterVec, core::Collector};
+use prometheus::core::Collector;
 
 use super::{
-    family::{Family, VALID, opts},
-    free_form::{LENGTH, NONE, OTHER, cut, is_taken},
+    family::Family,
+    free_form::{LENGTH, Texts, cut},
     netgroups::Netgroup,
 };
 use crate::{
@@ -23,15 +23,12 @@ use crate::{
 /// Counts by such a text. Shape: the label, which texts have places of their own, and how many others are kept. The peers of
 /// those that are not kept count in `other`, those with an empty one in `none`.
 pub(super) struct Chosen {
-    vec: IntCounterVec,
-    kept: HashMap<String, IntCounter>,
+    texts: Texts,
     own: Own,
-    /// How many of `kept` have no place of their own.
+    /// How many are kept that have no place of their own.
     others: usize,
     most: usize,
     named: Named,
-    other: IntCounter,
-    none: IntCounter,
 }
 
 /// Texts that have places of their own.
@@ -49,25 +46,15 @@ pub(super) const NOTHING_OWN: Own = Own { is: |_| false, count: 0 };
 impl Chosen {
     pub(super) fn count(&mut self, now: Moment, meta: &Meta<'_>, text: &str) {
         let text = cut(text, LENGTH);
-        if let Some(counter) = self.kept.get(text) {
-            counter.inc();
-        } else if text.is_empty() {
-            self.none.inc();
-        } else if (self.own.is)(text) {
-            self.keep(text);
-        } else if self.others < self.most && !is_taken(text) && self.named.by(now, neighbourhood(meta), text) >= ENOUGH
-        {
-            self.others += 1;
-            self.keep(text);
-        } else {
-            self.other.inc();
-        }
-    }
-
-    fn keep(&mut self, text: &str) {
-        let counter = self.vec.with_label_values(&[text]);
-        counter.inc();
-        self.kept.insert(text.to_owned(), counter);
+        let Self { texts, own, others, most, named } = self;
+        texts.count(text, |_| {
+            if (own.is)(text) {
+                return true;
+            }
+            let has_place = *others < *most && named.by(now, neighbourhood(meta), text) >= ENOUGH;
+            *others += usize::from(has_place);
+            has_place
+        });
     }
 }
 
@@ -75,18 +62,16 @@ impl Family for Chosen {
     type Shape = (&'static str, Own, usize);
 
     fn define(name: &str, help: &str, (label, own, most): Self::Shape) -> Self {
-        let vec = IntCounterVec::new(opts(name, help), &[label]).expect(VALID);
-        let [other, none] = [OTHER, NONE].map(|text| vec.with_label_values(&[text]));
-        Self { vec, kept: HashMap::new(), own, others: 0, most, named: Named::default(), other, none }
+        Self { texts: Texts::define(name, help, label), own, others: 0, most, named: Named::default() }
     }
 
     fn collector(&self) -> Box<dyn Collector> {
-        Box::new(self.vec.clone())
+        self.texts.collector()
     }
 
     #[cfg(test)]
     fn lines(&self) -> usize {
-        self.own.count + self.most + 2
+        self.own.count + self.most + Texts::BESIDE
     }
 }
 

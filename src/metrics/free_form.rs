@@ -13,20 +13,56 @@ use super::family::{Family, VALID, opts};
 pub(super) const LENGTH: usize = 128;
 
 /// Counts what has the place of a value that is not kept.
-pub(super) const OTHER: &str = "other";
+const OTHER: &str = "other";
 
 /// Counts what is empty, for which a label has no value.
-pub(super) const NONE: &str = "none";
+const NONE: &str = "none";
+
+/// Counts by text: what has the place of a text that is not kept in `other`, what has none in `none`.
+pub(super) struct Texts {
+    vec: IntCounterVec,
+    kept: HashMap<String, IntCounter>,
+    other: IntCounter,
+    none: IntCounter,
+}
+
+impl Texts {
+    /// How many series there are beside those of texts that are kept.
+    #[cfg(test)]
+    pub(super) const BESIDE: usize = 2;
+
+    pub(super) fn define(name: &str, help: &str, label: &str) -> Self {
+        let vec = IntCounterVec::new(opts(name, help), &[label]).expect(VALID);
+        let [other, none] = [OTHER, NONE].map(|text| vec.with_label_values(&[text]));
+        Self { vec, kept: HashMap::new(), other, none }
+    }
+
+    /// A new text is kept if `has_place` says so, which is told how many are.
+    pub(super) fn count(&mut self, text: &str, has_place: impl FnOnce(usize) -> bool) {
+        if let Some(counter) = self.kept.get(text) {
+            counter.inc();
+        } else if text.is_empty() {
+            self.none.inc();
+        } else if text == OTHER || text == NONE || !has_place(self.kept.len()) {
+            self.other.inc();
+        } else {
+            let counter = self.vec.with_label_values(&[text]);
+            counter.inc();
+            self.kept.insert(text.to_owned(), counter);
+        }
+    }
+
+    pub(super) fn collector(&self) -> Box<dyn Collector> {
+        Box::new(self.vec.clone())
+    }
+}
 
 /// Counts by reason. Shape: the label, and how many reasons are kept; those that come later count in `other`, those without
 /// a text in `none`.
 ///
 /// A number that stands alone becomes `N`, so that an amount makes no reason of its own.
 pub(super) struct Reasons {
-    vec: IntCounterVec,
-    kept: HashMap<String, IntCounter>,
-    other: IntCounter,
-    none: IntCounter,
+    texts: Texts,
     most: usize,
     /// The reason in hand, to count one that is kept without allocating.
     text: String,
@@ -35,17 +71,7 @@ pub(super) struct Reasons {
 impl Reasons {
     pub(super) fn count(&mut self, reason: &str) {
         without_numbers(reason, &mut self.text);
-        if let Some(counter) = self.kept.get(&self.text) {
-            counter.inc();
-        } else if self.text.is_empty() {
-            self.none.inc();
-        } else if self.kept.len() >= self.most || is_taken(&self.text) {
-            self.other.inc();
-        } else {
-            let counter = self.vec.with_label_values(&[&self.text]);
-            counter.inc();
-            self.kept.insert(self.text.clone(), counter);
-        }
+        self.texts.count(&self.text, |kept| kept < self.most);
     }
 }
 
@@ -53,24 +79,17 @@ impl Family for Reasons {
     type Shape = (&'static str, usize);
 
     fn define(name: &str, help: &str, (label, most): Self::Shape) -> Self {
-        let vec = IntCounterVec::new(opts(name, help), &[label]).expect(VALID);
-        let [other, none] = [OTHER, NONE].map(|text| vec.with_label_values(&[text]));
-        Self { vec, kept: HashMap::new(), other, none, most, text: String::with_capacity(LENGTH) }
+        Self { texts: Texts::define(name, help, label), most, text: String::with_capacity(LENGTH) }
     }
 
     fn collector(&self) -> Box<dyn Collector> {
-        Box::new(self.vec.clone())
+        self.texts.collector()
     }
 
     #[cfg(test)]
     fn lines(&self) -> usize {
-        self.most + 2
+        self.most + Texts::BESIDE
     }
-}
-
-/// Whether a text is what stands for other texts.
-pub(super) fn is_taken(text: &str) -> bool {
-    text == OTHER || text == NONE
 }
 
 /// A gauge of 1 whose label says something that there is one of. Shape: the label.

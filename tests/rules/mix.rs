@@ -219,7 +219,5 @@ fn a_day_and_more_of_steady_traffic_fires_nothing() {
         last = MINUTES - 1,
     );
     fs::write(&test, text).unwrap();
-    for promtool in programs("promtool") {
-        assert_promtool_succeeds(&promtool, &["test", "rules"], std::slice::from_ref(&test));
-    }
+    assert_promtool_succeeds(&["test", "rules"], &[test]);
 }
