@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: demo test bench fuzz soak test-kernels test-matrix test-core build install setup format
+.PHONY: bpf demo test bench fuzz soak test-kernels test-matrix test-core build install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -65,7 +65,13 @@ test-core: setup
 	$(CARGO) build --release --locked
 	$(SUDO) scripts/test-core
 
-build: setup
+# What clang makes of bpf/, which is kept in bpf/objects, so that nobody else needs it.
+bpf:
+	@scripts/setup test
+	BLESS=1 $(CARGO) test --features build-bpf --test integration the_objects_are
+
+build:
+	@scripts/setup build
 	$(CARGO) build --release --locked
 
 # What `make build` has made, for root or a packager: DESTDIR stands before all paths, and is in none that is written down.

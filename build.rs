@@ -1,33 +1,31 @@
-//! Builds the kernel side: `bpf/bitcointap.bpf.c` in, the object and the Rust types of its records out, in `$OUT_DIR`.
-//! And tells the program of which revision it is, and by which compiler.
+//! Gives the crate the kernel side: the BPF object of the target's architecture and the Rust types of its records, in `$OUT_DIR`. Both
+//! are taken from `bpf/objects`, so that no clang is needed; with the feature `build-bpf` they are made of `bpf/` anew. Says in one
+//! line what the machine lacks, and tells the program of which revision it is and by which compiler.
+
+#[cfg(feature = "build-bpf")]
+#[path = "build/kernel_side.rs"]
+mod kernel_side;
+#[path = "build/sources.rs"]
+mod sources;
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
-use libbpf_cargo::SkeletonBuilder;
-
 fn main() {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let target = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
-    // The UAPI headers include <asm/…>, which Debian keeps for each architecture apart.
-    let headers = format!("-I/usr/include/{target}-linux-gnu");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=bpf");
-    if let Err(error) = SkeletonBuilder::new()
-        .source("bpf/bitcointap.bpf.c")
-        .obj(out.join("bitcointap.bpf.o"))
-        // v3 has the atomic exchange; newer clangs default to it.
-        .clang_args(["-Wall", "-Werror", "-mcpu=v3", &headers])
-        .build_and_generate(out.join("bitcointap.skel.rs"))
-    {
-        eprintln!("cannot build the BPF programs: {error:#}");
-        eprintln!("needed: clang 14 or later and the kernel's UAPI headers (Debian: clang, linux-libc-dev)");
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    if let Err(why) = look_for_what_libbpf_takes().and_then(|()| kernel_side(&root, &arch, &out)) {
+        eprintln!("bitcointap cannot be built: {why}");
         std::process::exit(1);
     }
 
-    println!("cargo:rerun-if-changed=build.rs");
     // Changes with each commit. Elsewhere in a work tree of its own, and not there in a published package, which has no revision
     // either: what is missing would be a change at each build.
     if let Some(log) = printed(Command::new("git").args(["rev-parse", "--git-path", "logs/HEAD"]))
@@ -37,6 +35,74 @@ fn main() {
     }
     set("BITCOINTAP_REVISION", Command::new("git").args(["rev-parse", "--short=12", "HEAD"]));
     set("BITCOINTAP_RUSTC", Command::new(env::var_os("RUSTC").expect("cargo sets RUSTC")).arg("--version"));
+}
+
+/// The object and the types of what `bpf/` is now.
+#[cfg(feature = "build-bpf")]
+fn kernel_side(root: &Path, arch: &str, out: &Path) -> Result<(), String> {
+    let built = kernel_side::compile(root, arch, out).map_err(|error| {
+        format!("the BPF programs take clang 14 or later and the kernel's UAPI headers (Debian: clang linux-libc-dev): {error}")
+    })?;
+    put(&out.join("bitcointap.bpf.o"), &built.object)?;
+    put(&out.join("types.rs"), built.types.as_bytes())
+}
+
+/// Those that are kept.
+#[cfg(not(feature = "build-bpf"))]
+fn kernel_side(root: &Path, arch: &str, out: &Path) -> Result<(), String> {
+    let kept = root.join("bpf/objects");
+    let made_of = fs::read_to_string(kept.join("SOURCES")).unwrap_or_default();
+    if !sources::list(root).lines().eq(made_of.lines().filter(|line| !line.starts_with('#'))) {
+        return Err(
+            "bpf/ is not what bpf/objects was made of: run `make bpf`, or build with --features build-bpf".into()
+        );
+    }
+    for (name, as_name) in [("bpf.o", "bitcointap.bpf.o"), ("types.rs", "types.rs")] {
+        let bytes = fs::read(kept.join(format!("{arch}.{name}"))).map_err(|_| {
+            format!("bpf/objects has nothing for {arch}: build with --features build-bpf, which takes clang")
+        })?;
+        put(&out.join(as_name), &bytes)?;
+    }
+    Ok(())
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// libbpf-sys compiles libbpf, and says at length what that is about when something is missing.
+fn look_for_what_libbpf_takes() -> Result<(), String> {
+    println!("cargo:rerun-if-env-changed=PKG_CONFIG");
+    // That brings these libraries, and takes other tools, which libbpf-sys names.
+    if env::var_os("CARGO_FEATURE_VENDORED").is_some() {
+        return Ok(());
+    }
+    let pkg_config = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
+    let runs = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
+    let Ok(compiler) = cc::Build::new().cargo_metadata(false).try_get_compiler() else {
+        return Err("a C compiler is missing (Debian: gcc libc6-dev)".into());
+    };
+    let has = |header: &str| {
+        let probe = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("probe.c");
+        let preprocess =
+            || compiler.to_command().arg("-E").arg(&probe).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        fs::write(&probe, format!("#include <{header}>\n")).is_ok() && preprocess().is_ok_and(|status| status.success())
+    };
+    let needed = [
+        ("make", "make", runs("make")),
+        ("pkg-config", "pkg-config", runs(&pkg_config)),
+        ("the C library's headers", "libc6-dev", has("stdio.h")),
+        ("the kernel's headers", "linux-libc-dev", has("linux/bpf.h")),
+        ("libelf.h", "libelf-dev", has("libelf.h")),
+        ("zlib.h", "zlib1g-dev", has("zlib.h")),
+    ];
+    let missing: Vec<_> = needed.iter().filter(|(.., is_there)| !is_there).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|(name, ..)| *name).collect();
+    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    Err(format!("{} missing (Debian: apt install {})", names.join(", "), packages.join(" ")))
 }
 
 /// Sets a variable of the compilation to what a program prints, if it succeeds.

@@ -12,6 +12,7 @@ mod follow;
 mod golden;
 mod grafana;
 mod hostile;
+mod kernel_side;
 mod library;
 mod manual;
 mod node;

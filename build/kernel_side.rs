@@ -1,0 +1,112 @@
+//! Compiles the kernel side. In: `bpf/`, clang, the kernel's UAPI headers of an architecture. Out: its object, without any path of the
+//! machine that built it, and the Rust types of its records. Used by build.rs with the feature `build-bpf`, and by the test that
+//! compares what is kept in `bpf/objects` (tests/kernel_side.rs), which also writes that anew.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use libbpf_cargo::SkeletonBuilder;
+use libbpf_rs::{Linker, libbpf_sys::API_HEADERS};
+
+/// What is made of the source for one architecture.
+pub struct Built {
+    pub object: Vec<u8>,
+    pub types: String,
+}
+
+/// Compiles for an architecture, by Rust's name of it, from the source below `root`; `scratch` is a directory for what is between.
+pub fn compile(root: &Path, arch: &str, scratch: &Path) -> Result<Built, String> {
+    let headers = scratch.join("headers");
+    fs::create_dir_all(headers.join("bpf")).map_err(|error| format!("{}: {error}", headers.display()))?;
+    for (name, text) in API_HEADERS {
+        let path = headers.join("bpf").join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let compiled = scratch.join("compiled.o");
+    let mut clang = Command::new("clang");
+    clang.current_dir(root).args(["-g", "-O2", "-target", "bpf", "-fno-stack-protector", "-Wall", "-Werror"]);
+    // v3 has the atomic exchange; newer clangs default to it.
+    clang.args(["-mcpu=v3", &format!("-D__TARGET_ARCH_{}", name_in_libbpf(arch))]);
+    // Line numbers, which the verifier's messages have, name files. The paths are to be the same wherever it is built.
+    clang.arg(format!("-ffile-prefix-map={}=libbpf", headers.display()));
+    clang.arg(format!("-ffile-prefix-map={}=.", root.display())).arg("-fdebug-compilation-dir=.");
+    clang.args([
+        Path::new("-I"),
+        &headers,
+        Path::new("-c"),
+        Path::new("bpf/bitcointap.bpf.c"),
+        Path::new("-o"),
+        &compiled,
+    ]);
+    for directory in uapi(arch) {
+        clang.arg("-idirafter").arg(directory);
+    }
+    let output = clang.output().map_err(|error| format!("clang: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+
+    // libbpf's linker drops what is for debuggers.
+    let linked = scratch.join("bitcointap.bpf.o");
+    let mut linker = Linker::new(&linked).map_err(|error| format!("{}: {error}", linked.display()))?;
+    linker
+        .add_file(&compiled)
+        .and_then(|()| linker.link())
+        .map_err(|error| format!("{}: {error}", linked.display()))?;
+    let skeleton = scratch.join("bitcointap.skel.rs");
+    SkeletonBuilder::new()
+        .obj(&linked)
+        .reference_obj(true)
+        .generate(&skeleton)
+        .map_err(|error| format!("cannot make types of the BPF object: {error:#}"))?;
+    let skeleton = fs::read_to_string(&skeleton).map_err(|error| format!("{}: {error}", skeleton.display()))?;
+    let object = fs::read(&linked).map_err(|error| format!("{}: {error}", linked.display()))?;
+    let types = types(&skeleton).ok_or("libbpf-cargo's skeleton has no module of types")?;
+    Ok(Built { object, types })
+}
+
+/// The first line of what clang says of itself, which names its version.
+#[allow(dead_code, reason = "for the test")]
+pub fn clang_version() -> Option<String> {
+    let output = Command::new("clang").arg("--version").output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.lines().next()?.split_once("clang version ")?.1;
+    Some(version.split(['-', ' ', '+']).next()?.to_owned())
+}
+
+/// Of the skeleton only these are used: tap.rs opens the object itself.
+fn types(skeleton: &str) -> Option<String> {
+    let body = &skeleton[skeleton.find("pub mod types {")?..];
+    let mut depth = 0;
+    let end = body.char_indices().find_map(|(at, character)| {
+        depth += match character {
+            '{' => 1,
+            '}' => -1,
+            _ => return None,
+        };
+        (depth == 0).then_some(at)
+    })?;
+    Some(format!("{}\n", &body[..=end]))
+}
+
+fn name_in_libbpf(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "x86",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Where Debian has an architecture's <asm/…>: with its libraries, with a cross compiler, and since Debian 13 with all others.
+fn uapi(arch: &str) -> Vec<PathBuf> {
+    let debian = if arch == "aarch64" { "arm64" } else { arch };
+    let places = [
+        format!("/usr/include/{arch}-linux-gnu"),
+        format!("/usr/{arch}-linux-gnu/include"),
+        format!("/usr/lib/linux/uapi/{debian}"),
+    ];
+    places.map(PathBuf::from).into_iter().filter(|place| place.join("asm/ptrace.h").exists()).collect()
+}
