@@ -76,8 +76,9 @@ __u32 untold_losses = 0;
 /* Whether the reader was woken since the ring filled past the mark. */
 __u32 woken = 0;
 
-/* Set before loading: the reader is woken when this many bytes wait, and drains on a timer before that. */
-const volatile __u64 wake_mark = 4 << 20;
+/* Set before loading: the reader is woken when this many bytes wait, and drains on a timer, or when somebody
+ * asks, before that. */
+const volatile __u64 wake_mark = 1 << 20;
 /* Set before loading, a bit for each tracepoint: those of coins that are only counted, since no output wants the
  * events. The verifier drops the code that a constant rules out. */
 const volatile __u32 summed = 0;

@@ -71,8 +71,8 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
                     constant.copy_from_slice(value);
                 }
             };
-            // A quarter: early enough for a reader that takes a while to be scheduled, late enough to be rare.
-            set(offset_of!(types::rodata, wake_mark), &u64::from(ring_buffer_size / 4).to_ne_bytes());
+            // A sixteenth: a reader that waits for it has nearly the whole ring buffer left for a burst, and what a batch holds.
+            set(offset_of!(types::rodata, wake_mark), &u64::from(ring_buffer_size / 16).to_ne_bytes());
             set(offset_of!(types::rodata, summed), &summed.bits().to_ne_bytes());
             set(offset_of!(types::rodata, peers_listed), &peers_listed.0.to_ne_bytes());
             set(offset_of!(types::rodata, commands_listed), &commands_listed.0.to_ne_bytes());
