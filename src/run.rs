@@ -240,7 +240,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let _server = http::serve(listeners, gate, site)?;
 
     let sink = json_sinks.first().copied().unwrap_or_default();
-    let mut sinks = Sinks { metrics, readiness, live, lists, output, sink, streams, freshness, waits: replays.then_some(&stop) };
+    let mut sinks =
+        Sinks { metrics, readiness, live, lists, output, sink, streams, freshness, waits: replays.then_some(&stop) };
     let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut sinks);
     // Where no next run is followed, what the last one was can be scraped and looked at on.
     sinks.in_live(Live::over);
