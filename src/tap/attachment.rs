@@ -126,6 +126,8 @@ fn fill<K: AsRef<[u8]>, V: AsRef<[u8]>>(
 
 /// The name of the map that says whether payloads are whole just now.
 pub(super) const WHOLE_PAYLOADS: &str = ".data.payloads";
+/// The name of the map that says whether the reader was woken since it last went to sleep.
+pub(super) const WOKEN: &str = ".data.woken";
 /// The name of the map with the constants that each program has for itself: where its arguments stand.
 const PLACES: &str = ".rodata.places";
 /// libbpf's own maps: how arguments stand at each place of a tracepoint, and which place that is for kernels that cannot say so.
