@@ -265,14 +265,17 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, whole_payloads: bool, sink: &mu
             let patience = if left > 0 { DRAIN_INTERVAL } else { sink.patience() };
             node_ended |= tap.wait(stop.at_most(patience))?.node_ended;
         }
-        if checked.elapsed() >= CHECK_INTERVAL {
+        let checks = checked.elapsed() >= CHECK_INTERVAL;
+        if checks {
             checked = Instant::now();
             node_ended |= !node.still_runs();
-            losses.look(&batch);
         }
         payloads.choose(tap, sink)?;
         questions.iter_mut().for_each(Questions::take);
         more = tap.drain(unshared(&mut batch))?;
+        if checks || node_ended {
+            losses.look(&batch);
+        }
         if sink.take(&batch)?.is_break() {
             return Ok(End::Done);
         }
