@@ -73,11 +73,13 @@ struct tracepoint_counters {
 struct tracepoint_counters counters[TRACEPOINT_COUNT] = {};
 /* Not zero if some `untold` may not be zero: one load for the usual case. */
 __u32 untold_losses = 0;
-/* Whether the reader was woken since the ring filled past the mark. */
-__u32 woken = 0;
+/* Whether the reader was woken since it last went to sleep, before which it makes this zero. By the fill of the ring it could not
+ * be seen that it has drained it: one record may fill it past the mark again. */
+__u32 woken SEC(".data.woken") = 0;
 
-/* Set before loading: the reader is woken when this many bytes wait, and drains on a timer before that. */
-const volatile __u64 wake_mark = 4 << 20;
+/* Set before loading: the reader is woken when this many bytes wait, and drains on a timer, or when somebody
+ * asks, before that. */
+const volatile __u64 wake_mark = 1 << 20;
 /* Set before loading, a bit for each tracepoint: those of coins that are only counted, since no output wants the
  * events. The verifier drops the code that a constant rules out. */
 const volatile __u32 summed = 0;
@@ -113,15 +115,13 @@ static __always_inline void count_lost(enum tracepoint tracepoint, enum loss_rea
 	*(volatile __u32 *)&untold_losses = 1;
 }
 
-/* The node pays for waking the reader, so it is done once for each time the ring fills past the mark. */
+/* The node pays for waking the reader, so it is done once for each time that it sleeps. */
 static __always_inline __u64 wake_flags(void)
 {
-	int full = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= wake_mark;
-
-	if (full == *(volatile __u32 *)&woken)
+	if (*(volatile __u32 *)&woken || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_mark)
 		return BPF_RB_NO_WAKEUP;
-	*(volatile __u32 *)&woken = full;
-	return full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	*(volatile __u32 *)&woken = 1;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 /* The same for what is small and fires often: some hundreds of these do not fill the ring, so that about one in 64

@@ -10,6 +10,7 @@ use std::{
 use bitcointap::{
     Error,
     event::Moment,
+    http::{Freshness, Tapped},
     privileges,
     process::{Node, Which},
     tap::{self, Batch, Counted, Counters, DRAIN_INTERVAL, Options, Run, Tap, unshared},
@@ -47,6 +48,16 @@ pub trait Sink {
 
     /// What was left in the ring buffer, since time was up.
     fn unread(&mut self, batch: &Batch);
+
+    /// How long events may wait in the ring buffer: asked again and again.
+    fn patience(&self) -> Duration {
+        DRAIN_INTERVAL
+    }
+
+    /// Who may want them sooner, now and then.
+    fn freshness(&self) -> Option<&Freshness> {
+        None
+    }
 
     /// The run has ended, or is let go; all of its events were given.
     fn ended(&mut self, counted: &Counted, end: End) -> Result<()>;
@@ -246,28 +257,71 @@ fn pump(tap: &mut Tap, node: &Node, stop: &Stop, whole_payloads: bool, sink: &mu
     let mut checked = Instant::now();
     let mut losses = Losses::default();
     let mut payloads = WholePayloads::since_now(whole_payloads);
+    let mut questions = sink.freshness().map(|freshness| Questions::begin(freshness, tap)).transpose()?;
     loop {
         if !more {
-            node_ended |= tap.wait(stop.at_most(DRAIN_INTERVAL))?.node_ended;
+            // What is left stands behind a record that is being written, and fills the ring buffer without another wake-up.
+            let (_, left) = batch.ring_buffer();
+            let patience = if left > 0 { DRAIN_INTERVAL } else { sink.patience() };
+            node_ended |= tap.wait(stop.at_most(patience))?.node_ended;
         }
-        if checked.elapsed() >= CHECK_INTERVAL {
+        let checks = checked.elapsed() >= CHECK_INTERVAL;
+        if checks {
             checked = Instant::now();
             node_ended |= !node.still_runs();
-            losses.look(&batch);
         }
         payloads.choose(tap, sink)?;
+        questions.iter_mut().for_each(Questions::take);
         more = tap.drain(unshared(&mut batch))?;
+        if checks || node_ended {
+            losses.look(&batch);
+        }
         if sink.take(&batch)?.is_break() {
             return Ok(End::Done);
         }
         if payloads.are_whole(batch.newest(), more) {
             sink.payloads_are_whole();
         }
+        questions.iter_mut().for_each(|questions| questions.answer(batch.newest(), more));
         if stop.requested() {
             return Ok(End::Requested);
         }
         if node_ended && !more {
             return Ok(End::NodeEnded);
+        }
+    }
+}
+
+/// Those who want what has fired by now, and wait for a drain.
+struct Questions {
+    tapped: Tapped,
+    asked: u64,
+    answered: u64,
+    /// When the oldest of them was taken that is not answered.
+    since: Moment,
+}
+
+impl Questions {
+    fn begin(freshness: &Freshness, tap: &Tap) -> Result<Self> {
+        tap.wake_on(freshness)?;
+        Ok(Self { tapped: freshness.tapped(), asked: 0, answered: 0, since: Moment::default() })
+    }
+
+    /// Before a drain.
+    fn take(&mut self) {
+        // Those that come while a flood is drained are answered with what comes after it.
+        if self.asked == self.answered {
+            self.asked = self.tapped.asked();
+            (_, self.since) = tap::now();
+        }
+    }
+
+    /// After it, by its newest event.
+    fn answer(&mut self, newest: Option<Moment>, more: bool) {
+        // In a flood the end may never be reached.
+        if !more || newest.is_some_and(|newest| newest > self.since) {
+            self.answered = self.asked;
+            self.tapped.met(self.asked);
         }
     }
 }

@@ -6,6 +6,7 @@ mod config;
 mod connections;
 mod encoding;
 mod files;
+mod freshness;
 mod gate;
 mod handshakes;
 mod listen;
@@ -63,6 +64,7 @@ use self::{
     streams::{Beginning, Place},
 };
 pub use self::{
+    freshness::{Freshness, Tapped},
     gate::Gate,
     listen::{Address, Listener},
     live_page::{LIVE_PATH, is_path_of_live_page},
@@ -328,6 +330,9 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
             Secured::By(config) if !gate.is_in_force(config) => return Err("the files of TLS have changed"),
             Secured::By(_) | Secured::NotAsked => gate.admit(request.headers()).await,
         };
+        if admission.is_ok() {
+            site.freshen(&request).await;
+        }
         let mut response = site.respond(&request, admission);
         add(response.headers_mut(), fields);
         if let Some(beginning) = response.extensions_mut().remove::<Beginning>() {

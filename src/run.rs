@@ -13,8 +13,8 @@ use std::{
 
 use bitcointap::{
     Error, doctor,
-    event::Kind,
-    http::{self, Readiness, Site, Streams},
+    event::{Kind, Moment},
+    http::{self, Freshness, Readiness, Site, Streams},
     live::Live,
     metrics::{self, Metrics},
     output::{Outcome, Output, Place},
@@ -22,7 +22,7 @@ use bitcointap::{
     probes::{self, Probe, Refusal},
     process::Which,
     selection::Selection,
-    tap::{self, Batch, Counted, Options, Payloads, Run},
+    tap::{self, Batch, Counted, DRAIN_INTERVAL, Options, Payloads, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 use rustix::{fs::OFlags, io::Errno};
@@ -42,6 +42,9 @@ pub type Result<T, E = Box<dyn StdError>> = std::result::Result<T, E>;
 const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
 /// How often outputs and lists are looked after while no events come.
 pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often events are counted while nobody waits for one: a whole number of times in a second, which all of them are told by.
+const COUNT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// `tap`: events as JSON lines.
 pub fn tap(args: &TapArgs) -> Result<()> {
@@ -230,12 +233,15 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         let live = Live::new(options.selection.tracepoints(), args.hide_addresses);
         Arc::new(Mutex::new(if replays { live.of_recording() } else { live }))
     };
+    let freshness = Freshness::new()?;
+    let site = site.with_freshness(freshness.clone());
     let live = (!args.disable_live_page).then(new_live);
     let site = live.iter().cloned().fold(site, Site::with_live_page);
     let _server = http::serve(listeners, gate, site)?;
 
     let sink = json_sinks.first().copied().unwrap_or_default();
-    let mut sinks = Sinks { metrics, readiness, live, lists, output, sink, streams, waits: replays.then_some(&stop) };
+    let mut sinks =
+        Sinks { metrics, readiness, live, lists, output, sink, streams, freshness, waits: replays.then_some(&stop) };
     let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut sinks);
     // Where no next run is followed, what the last one was can be scraped and looked at on.
     sinks.in_live(Live::over);
@@ -261,6 +267,7 @@ struct Sinks<'a> {
     /// The name of the output in metrics and logs.
     sink: &'static str,
     streams: Streams,
+    freshness: Freshness,
     /// A recording, unlike a node, waits for the output.
     waits: Option<&'a Stop>,
 }
@@ -333,6 +340,20 @@ impl Sink for Sinks<'_> {
         self.readiness.not_attached(why);
         self.in_live(|live| live.detached(&counted.counters, why));
         Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        if self.output.is_some() || self.streams.have_readers() {
+            return DRAIN_INTERVAL;
+        }
+        // Always at the same places in a second, so that as many drains fall into each second of the live page.
+        let (_, Moment(now)) = tap::now();
+        let interval = COUNT_INTERVAL.as_nanos() as u64;
+        Duration::from_nanos(interval - now % interval)
+    }
+
+    fn freshness(&self) -> Option<&Freshness> {
+        Some(&self.freshness)
     }
 
     fn wants_whole_payloads(&self) -> bool {

@@ -35,7 +35,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use arming::{Armed, Wanted};
-use attachment::{Attachment, WHOLE_PAYLOADS, load_maps, load_program, route_libbpf_messages};
+use attachment::{Attachment, WHOLE_PAYLOADS, WOKEN, load_maps, load_program, route_libbpf_messages};
 pub use batch::Batch;
 pub use builder::Builder;
 use clock::WallClock;
@@ -244,6 +244,7 @@ pub struct Tap {
     intake: Arc<Mutex<Intake>>,
     bss: MapHandle,
     whole_payloads: MapHandle,
+    woken: MapHandle,
     ring_size: u32,
     block_duration_unit_ns: u64,
     wall_clock: WallClock,
@@ -349,7 +350,7 @@ impl Tap {
             || Error::System { action: "find a map of the kernel side".into(), error: io::ErrorKind::NotFound.into() };
         let handle =
             |name| MapHandle::try_from(&map(name).ok_or_else(missing)?).trying(|| format!("open the map {name}"));
-        let (bss, whole_payloads) = (handle(".bss")?, handle(WHOLE_PAYLOADS)?);
+        let (bss, whole_payloads, woken) = (handle(".bss")?, handle(WHOLE_PAYLOADS)?, handle(WOKEN)?);
         let ring_map = map("ring").ok_or_else(missing)?;
         let intake = Arc::new(Mutex::new(Intake::of_ring_buffer(&options.selection)));
         let takes = Arc::clone(&intake);
@@ -377,6 +378,7 @@ impl Tap {
             intake,
             bss,
             whole_payloads,
+            woken,
             ring_size: size,
             block_duration_unit_ns: if since_v25 { 1 } else { 1000 },
             wall_clock: WallClock::default(),
@@ -460,6 +462,10 @@ impl Tap {
     /// Sleeps until the ring is filled past a mark, the node ends, what [`Tap::wake_on`] was given is
     /// readable, or `timeout` passes.
     pub fn wait(&self, timeout: Duration) -> Result<Woken, Error> {
+        if !timeout.is_zero() {
+            // From here on the next event that finds the ring filled past the mark wakes.
+            self.woken.update(&0u32.to_ne_bytes(), &0u32.to_ne_bytes(), MapFlags::ANY).trying(wait_action)?;
+        }
         let mut events = Vec::with_capacity(4);
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {

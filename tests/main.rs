@@ -33,4 +33,5 @@ mod streams;
 mod time_namespaces;
 mod tool;
 mod top;
+mod waiting;
 mod which_node;

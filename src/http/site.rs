@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     encoding,
+    freshness::Freshness,
     gate::Refusal,
     live_page::{self, LIVE_PATH, Shown},
     openmetrics,
@@ -89,6 +90,7 @@ pub struct Site {
     readiness: Readiness,
     streams: Streams,
     live: Option<Shown>,
+    freshness: Option<Freshness>,
     scrapes: Arc<Semaphore>,
     max_scrapes: u32,
 }
@@ -106,12 +108,27 @@ impl Site {
     ) -> Self {
         let permits = if max_scrapes == 0 { Semaphore::MAX_PERMITS } else { max_scrapes as usize };
         let scrapes = Arc::new(Semaphore::new(permits));
-        Self { telemetry_path, registry, requests, readiness, streams, live: None, scrapes, max_scrapes }
+        let (live, freshness) = (None, None);
+        Self { telemetry_path, registry, requests, readiness, streams, live, freshness, scrapes, max_scrapes }
     }
 
     /// Has a live page at `/` too, which shows this state; who feeds it holds the lock for short.
     pub fn with_live_page(self, live: Arc<Mutex<Live>>) -> Self {
         Self { live: Some(Shown::new(live)), ..self }
+    }
+
+    /// Has the tap drained before it answers with what comes of that.
+    pub fn with_freshness(self, freshness: Freshness) -> Self {
+        Self { freshness: Some(freshness), ..self }
+    }
+
+    /// Waits until what has fired by now is in what such a request asks for.
+    pub(super) async fn freshen(&self, request: &Request<impl Body>) {
+        let path = request.uri().path();
+        let shows_events = path == self.telemetry_path || [EVENTS_PATH, LIVE_PATH].contains(&path);
+        if let (Some(freshness), true) = (&self.freshness, shows_events) {
+            freshness.now().await;
+        }
     }
 
     pub(super) fn telemetry_path(&self) -> &str {
@@ -172,6 +189,10 @@ impl Site {
                 *response.body_mut() = Page::Events(events);
                 response.extensions_mut().insert(place);
                 response.extensions_mut().insert(beginning);
+                // From now on its reader waits for each event.
+                self.freshness.iter().for_each(|freshness| {
+                    freshness.wake();
+                });
                 doubts
             })
         };

@@ -186,6 +186,11 @@ impl Streams {
         self.0.readers().streams.values().any(|stream| stream.has_payloads)
     }
 
+    /// Whether somebody waits for events.
+    pub fn have_readers(&self) -> bool {
+        !self.0.readers().streams.is_empty()
+    }
+
     /// Payloads are whole by now: who waits for that gets the next events.
     pub fn begin(&self) {
         self.0.readers().streams.values_mut().for_each(Stream::begin);

@@ -71,8 +71,8 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
                     constant.copy_from_slice(value);
                 }
             };
-            // A quarter: early enough for a reader that takes a while to be scheduled, late enough to be rare.
-            set(offset_of!(types::rodata, wake_mark), &u64::from(ring_buffer_size / 4).to_ne_bytes());
+            // A sixteenth: a reader that waits for it has nearly the whole ring buffer left for a burst, and what a batch holds.
+            set(offset_of!(types::rodata, wake_mark), &u64::from(ring_buffer_size / 16).to_ne_bytes());
             set(offset_of!(types::rodata, summed), &summed.bits().to_ne_bytes());
             set(offset_of!(types::rodata, peers_listed), &peers_listed.0.to_ne_bytes());
             set(offset_of!(types::rodata, commands_listed), &commands_listed.0.to_ne_bytes());
@@ -126,8 +126,13 @@ fn fill<K: AsRef<[u8]>, V: AsRef<[u8]>>(
 
 /// The name of the map that says whether payloads are whole just now.
 pub(super) const WHOLE_PAYLOADS: &str = ".data.payloads";
+/// The name of the map that says whether the reader was woken since it last went to sleep.
+pub(super) const WOKEN: &str = ".data.woken";
 /// The name of the map with the constants that each program has for itself: where its arguments stand.
 const PLACES: &str = ".rodata.places";
+/// libbpf's own maps: how arguments stand at each place of a tracepoint, and which place that is for kernels that cannot say so.
+const ARGUMENTS_OF_PLACES: &str = "__bpf_usdt_specs";
+const PLACES_BY_ADDRESS: &str = "__bpf_usdt_ip_to_spec_id";
 
 /// The program of a probe's tracepoint, with the maps of `shared`.
 pub(super) fn load_program(tracepoint: Tracepoint, probe: Option<&Probe>, shared: &Object) -> Result<Object, Error> {
@@ -137,7 +142,11 @@ pub(super) fn load_program(tracepoint: Tracepoint, probe: Option<&Probe>, shared
         program.set_autoload(*program.name() == *name);
     }
     for (mut map, shared) in object.maps_mut().zip(shared.maps()) {
-        if map.name() == PLACES {
+        if map.name() == ARGUMENTS_OF_PLACES || map.name() == PLACES_BY_ADDRESS {
+            // It has room for 256 places and 1024 addresses, 160 KiB for each tracepoint, where most have one place.
+            let places = probe.map_or(1, |probe| probe.places.len().clamp(1, 256)) as u32;
+            map.set_max_entries(places).trying(|| "size a BPF map".into())?;
+        } else if map.name() == PLACES {
             let places = probe.map(places::of).unwrap_or_default();
             let constants = map.initial_value_mut().unwrap_or_default().chunks_exact_mut(size_of::<argument_place>());
             places.iter().zip(constants).for_each(|(place, constant)| constant.copy_from_slice(bytes_of(place)));

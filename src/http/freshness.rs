@@ -1,0 +1,114 @@
+//! Lets those who are about to be answered have what the node has fired by then. In: questions, by the thread that answers. Out: to
+//! the thread that drains the tap, that somebody waits; and back, that it has drained and counted what there was.
+//!
+//! So the tap is drained seldom while nobody looks, and yet no answer is older for it.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::{sync::watch, time::timeout};
+
+/// The longest that an answer waits. More takes a machine that is overloaded, where an old answer is better than none.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What both threads share. Its clones are one.
+#[derive(Clone, Debug)]
+pub struct Freshness(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Readable when somebody has asked.
+    wakes: OwnedFd,
+    asked: AtomicU64,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Whether there is a tap; without one nobody waits.
+    is_tapped: bool,
+    /// How many questions were followed by a drain.
+    met: u64,
+}
+
+impl Freshness {
+    /// While there is no tap, all that is known is fresh.
+    ///
+    /// # Errors
+    /// Where the system has no file descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let wakes = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self(Arc::new(Shared { wakes, asked: AtomicU64::new(0), state: watch::Sender::default() })))
+    }
+
+    /// A tap is drained from now on, until what this gives is dropped.
+    #[must_use = "nobody waits for a tap that is not drained"]
+    pub fn tapped(&self) -> Tapped {
+        self.0.state.send_modify(|state| state.is_tapped = true);
+        Tapped(self.clone())
+    }
+
+    /// Ends the waiting of the thread that drains, which then looks anew at how long it may wait.
+    pub(super) fn wake(&self) -> u64 {
+        let number = self.0.asked.fetch_add(1, SeqCst) + 1;
+        // It fails only where the thread has not come to drain for 2^64 times, and will drain.
+        let _ = rustix::io::write(&self.0.wakes, &1u64.to_ne_bytes());
+        number
+    }
+
+    /// Waits until what has fired by now is counted.
+    pub(super) async fn now(&self) {
+        let mut state = self.0.state.subscribe();
+        if !state.borrow().is_tapped {
+            return;
+        }
+        let number = self.wake();
+        let is_met = state.wait_for(|state| !state.is_tapped || state.met >= number);
+        if timeout(PATIENCE, is_met).await.is_err() {
+            tracing::debug!("an HTTP answer does not wait for the tap to be drained any longer");
+        }
+    }
+}
+
+impl AsFd for Freshness {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.wakes.as_fd()
+    }
+}
+
+/// That of the thread that drains.
+#[derive(Debug)]
+pub struct Tapped(Freshness);
+
+impl Tapped {
+    /// How many questions there were by now: to be asked before a drain begins.
+    pub fn asked(&self) -> u64 {
+        let Shared { wakes, asked, .. } = &*self.0.0;
+        // In this order a question may be taken twice, and none is missed.
+        let _ = rustix::io::read(wakes, &mut [0; 8]);
+        asked.load(SeqCst)
+    }
+
+    /// So many are followed by a drain, and what that gave is counted.
+    pub fn met(&self, asked: u64) {
+        self.0.0.state.send_if_modified(|state| {
+            let is_new = state.met < asked;
+            state.met = state.met.max(asked);
+            is_new
+        });
+    }
+}
+
+impl Drop for Tapped {
+    fn drop(&mut self) {
+        self.0.0.state.send_modify(|state| state.is_tapped = false);
+    }
+}

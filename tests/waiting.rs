@@ -1,0 +1,107 @@
+//! The tool drains the ring buffer as soon as somebody waits for what is in it, and seldom while nobody does.
+
+use std::{fs, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    exposition::get,
+    node::Simnode,
+    streams::Stream,
+    tool::{Exporter, eventually},
+};
+
+/// How often a thread of the tool was woken so far. The first one drains.
+fn wake_ups(exporter: &Exporter) -> u64 {
+    let pid = exporter.process.pid();
+    let status = fs::read_to_string(format!("/proc/{pid}/task/{pid}/status")).unwrap();
+    let number = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    number.trim().parse().unwrap()
+}
+
+/// Machine-wide, in seconds.
+fn uptime() -> f64 {
+    fs::read_to_string("/proc/uptime").unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Wake-ups in each second of some in which the node fires.
+fn wake_ups_in_a_second(exporter: &Exporter) -> f64 {
+    let (before, begun) = (wake_ups(exporter), uptime());
+    std::thread::sleep(Duration::from_secs(4));
+    (wake_ups(exporter) - before) as f64 / (uptime() - begun)
+}
+
+/// A node that fires a thousand times a second, and lingers.
+fn firing() -> (Simnode, Exporter) {
+    let mut node = Simnode::start("v31", "--scenario mix --rate 1000");
+    let exporter = Exporter::start(&format!("--pid {}", node.pid()));
+    node.fire();
+    eventually("events", || (exporter.scrape().sum("events_total", &[]) > 100.0).then_some(()));
+    (node, exporter)
+}
+
+#[test]
+fn nobody_who_waits_makes_few_wake_ups() {
+    let (node, exporter) = firing();
+    let alone = wake_ups_in_a_second(&exporter);
+    // 50 before there was anything to wait for.
+    assert!(alone < 15.0, "{alone} wake-ups a second");
+    // The reader of a stream waits for each event. A machine that is busy wakes it up less often, and no less than a third.
+    let stream = Stream::try_open(&exporter, "payload=none&events=validation", false).unwrap();
+    let read = wake_ups_in_a_second(&exporter);
+    assert!(read > alone * 2.0, "{alone} wake-ups a second, with a reader {read}");
+    drop(stream);
+    eventually("the reader has left", || (exporter.scrape().sum("http_streams", &[]) == 0.0).then_some(()));
+    let alone = wake_ups_in_a_second(&exporter);
+    assert!(alone < 15.0, "{alone} wake-ups a second after it has left");
+    drop(node);
+    exporter.stop();
+}
+
+/// Each of many answers, whatever the time since the last drain.
+#[test]
+fn an_answer_has_all_that_had_fired_before_it() {
+    for path in ["/metrics", "/api/live"] {
+        for round in 0..10 {
+            let mut node = Simnode::start("v31", "--scenario mix --rate max --count 500 --linger");
+            let exporter = Exporter::start(&format!("--pid {}", node.pid()));
+            node.fire();
+            let tally = node.read_tally();
+            let fired = tally.tracepoints()["net:inbound_message"];
+            let answer = get(&exporter.address, path).expect("it answers");
+            let counted: u64 = if path == "/metrics" {
+                let series = "bitcointap_events_total{tracepoint=\"net:inbound_message\"} ";
+                answer.lines().find_map(|line| line.strip_prefix(series)).unwrap().parse().unwrap()
+            } else {
+                let live: serde_json::Value = serde_json::from_str(&answer).unwrap();
+                let commands = live["commands"].as_array().unwrap();
+                commands.iter().map(|command| command["inbound"]["messages"].as_u64().unwrap()).sum()
+            };
+            assert_eq!(counted, fired, "{path}, round {round}");
+            exporter.stop();
+        }
+    }
+}
+
+#[test]
+fn a_stream_gets_its_lines_without_a_scrape_and_none_from_before_it() {
+    let mut node = Simnode::start("v31", "--scenario mix --rate 1000");
+    let exporter = Exporter::start(&format!("--pid {}", node.pid()));
+    node.fire();
+    eventually("events", || (exporter.scrape().sum("events_total", &[]) > 100.0).then_some(()));
+    for query in ["payload=none", "", "payload=none"] {
+        let asked = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let mut stream = Stream::try_open(&exporter, query, false).unwrap();
+        let line = stream.next().expect("it goes on");
+        let second = line["timestamp"].as_u64().unwrap() as f64;
+        let fired = second + line["timestamp_subsec_micros"].as_u64().unwrap() as f64 / 1e6;
+        // What was being written just then may be a little older.
+        assert!(fired > asked - 0.001, "{query}: {} s before it was asked for", asked - fired);
+        for _ in 0..100 {
+            stream.next().expect("it goes on");
+        }
+    }
+    node.signal(Signal::TERM);
+    node.tally();
+    exporter.stop();
+}
