@@ -471,7 +471,7 @@ pub mod types {
         pub struct bss {
             pub counters: [tracepoint_counters; 20],
             pub untold_losses: u32,
-            pub woken: u32,
+            __pad_1284: [u8; 4],
             pub export_tracepoint: *mut tracepoint,
             pub export_loss_reason: *mut loss_reason,
             pub export_event_header: *mut event_header,
@@ -493,6 +493,11 @@ pub mod types {
             pub export_selected_coins_record: *mut selected_coins_record,
             pub export_create_tx_record: *mut create_tx_record,
             pub export_attempting_aps_record: *mut attempting_aps_record,
+        }
+        #[derive(Debug, Copy, Clone)]
+        #[repr(C)]
+        pub struct data_woken {
+            pub woken: u32,
         }
         #[derive(Debug, Copy, Clone)]
         #[repr(C)]
