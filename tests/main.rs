@@ -25,6 +25,7 @@ mod privileges;
 mod prometheus;
 mod real_node;
 mod recording;
+mod release;
 mod rules;
 mod selection;
 mod simulated_node;
