@@ -6,32 +6,8 @@
 #ifndef BITCOINTAP_EVENT_H
 #define BITCOINTAP_EVENT_H
 
-/* In the order of `enum Tracepoint` in src/tracepoint.rs; a test ties the two. */
-enum tracepoint {
-	NET_INBOUND_MESSAGE,
-	NET_OUTBOUND_MESSAGE,
-	NET_INBOUND_CONNECTION,
-	NET_OUTBOUND_CONNECTION,
-	NET_EVICTED_INBOUND_CONNECTION,
-	NET_CLOSED_CONNECTION,
-	NET_MISBEHAVING_CONNECTION,
-	MEMPOOL_ADDED,
-	MEMPOOL_REMOVED,
-	MEMPOOL_REPLACED,
-	MEMPOOL_REJECTED,
-	VALIDATION_BLOCK_CONNECTED,
-	UTXOCACHE_FLUSH,
-	UTXOCACHE_ADD,
-	UTXOCACHE_SPENT,
-	UTXOCACHE_UNCACHE,
-	COIN_SELECTION_SELECTED_COINS,
-	COIN_SELECTION_NORMAL_CREATE_TX_INTERNAL,
-	COIN_SELECTION_ATTEMPTING_APS_CREATE_TX,
-	COIN_SELECTION_APS_CREATE_TX_INTERNAL,
-	TRACEPOINT_COUNT,
-	/* Not a tracepoint: the record that says what is missing before the next one. */
-	LOSSES = 255,
-};
+/* `enum tracepoint`, made by build/kernel_side.rs of the table in src/tracepoint/table.rs. */
+#include "tracepoints.h"
 
 /* In the order of LossReason::KERNEL in src/tracepoint.rs. */
 enum loss_reason {

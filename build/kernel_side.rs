@@ -25,6 +25,10 @@ pub fn compile(root: &Path, arch: &str, scratch: &Path) -> Result<Built, String>
         let path = headers.join("bpf").join(name);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    let made = scratch.join("made");
+    fs::create_dir_all(&made).map_err(|error| format!("{}: {error}", made.display()))?;
+    let header = made.join("tracepoints.h");
+    fs::write(&header, numbers()).map_err(|error| format!("{}: {error}", header.display()))?;
     let compiled = scratch.join("compiled.o");
     let mut clang = Command::new("clang");
     clang.current_dir(root).args(["-g", "-O2", "-target", "bpf", "-fno-stack-protector", "-Wall", "-Werror"]);
@@ -32,10 +36,13 @@ pub fn compile(root: &Path, arch: &str, scratch: &Path) -> Result<Built, String>
     clang.args(["-mcpu=v3", &format!("-D__TARGET_ARCH_{}", name_in_libbpf(arch))]);
     // Line numbers, which the verifier's messages have, name files. The paths are to be the same wherever it is built.
     clang.arg(format!("-ffile-prefix-map={}=libbpf", headers.display()));
+    clang.arg(format!("-ffile-prefix-map={}=made", made.display()));
     clang.arg(format!("-ffile-prefix-map={}=.", root.display())).arg("-fdebug-compilation-dir=.");
     clang.args([
         Path::new("-I"),
         &headers,
+        Path::new("-I"),
+        &made,
         Path::new("-c"),
         Path::new("bpf/bitcointap.bpf.c"),
         Path::new("-o"),
@@ -66,6 +73,26 @@ pub fn compile(root: &Path, arch: &str, scratch: &Path) -> Result<Built, String>
     let object = fs::read(&linked).map_err(|error| format!("{}: {error}", linked.display()))?;
     let types = types(&skeleton).ok_or("libbpf-cargo's skeleton has no module of types")?;
     Ok(Built { object, types })
+}
+
+macro_rules! tracepoints {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident: $name:literal, since $since:literal, arguments [$($arguments:literal),+], about $about:ident;
+    )*) => {
+        /// Their names, in the order of their numbers.
+        const NAMES: &[&str] = &[$($name),*];
+    };
+}
+
+include!("../src/tracepoint/table.rs");
+
+/// `enum tracepoint`: NET_INBOUND_MESSAGE for net:inbound_message, and so on.
+fn numbers() -> String {
+    let constants: String =
+        NAMES.iter().map(|name| format!("\t{},\n", name.replace(':', "_").to_uppercase())).collect();
+    let losses = "\t/* Not a tracepoint: the record that says what is missing before the next one. */\n\tLOSSES = 255,";
+    format!("enum tracepoint {{\n{constants}\tTRACEPOINT_COUNT,\n{losses}\n}};\n")
 }
 
 /// The first line of what clang says of itself, which names its version.

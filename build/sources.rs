@@ -1,7 +1,10 @@
-//! Which sources the kernel side is made of. In: `bpf/`. Out: a line for each file, by which build.rs sees that `bpf/objects` is of
+//! Which sources the kernel side is made of. In: `bpf/`, the table of tracepoints. Out: a line for each file, by which build.rs sees that `bpf/objects` is of
 //! others. That the objects are what clang makes of these is for tests/kernel_side.rs.
 
 use std::{fs, path::Path};
+
+/// What the numbers of tracepoints come from.
+pub const TABLE: &str = "src/tracepoint/table.rs";
 
 /// CRC-32 and name of each file, sorted by name.
 #[allow(dead_code, reason = "build.rs does not ask with the feature `build-bpf`")]
@@ -9,6 +12,7 @@ pub fn list(root: &Path) -> String {
     let entries = fs::read_dir(root.join("bpf")).into_iter().flatten().flatten();
     let mut sources: Vec<_> = entries.filter(|entry| entry.path().is_file()).map(|entry| entry.path()).collect();
     sources.sort();
+    sources.push(root.join(TABLE));
     let line = |path: &std::path::PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         format!("{:08x} {name}\n", crc32fast::hash(&fs::read(path).unwrap_or_default()))

@@ -41,7 +41,7 @@ use crate::{
     },
     output::Format,
     p2p,
-    tracepoint::{LossReason, Tracepoint, Tracepoints},
+    tracepoint::{About, LossReason, Tracepoint, Tracepoints},
 };
 
 /// Writes packets for events, of one node after another. After an error of the stream the file is broken off, and nothing
@@ -80,11 +80,12 @@ impl Format for Writer {
 impl Writer {
     /// Of what it makes packets.
     pub fn tracepoints() -> Tracepoints {
-        use Tracepoint::*;
-        let messages = [NetInboundMessage, NetOutboundMessage];
-        let connections =
-            [NetInboundConnection, NetOutboundConnection, NetEvictedInboundConnection, NetClosedConnection];
-        messages.into_iter().chain(connections).collect()
+        use About::*;
+        let is_one = |tracepoint: &Tracepoint| match tracepoint.about() {
+            MessageToNode | MessageToPeer | InboundConnection | OutboundConnection | AnyConnection => true,
+            Peer | Coin | NoPeer => false,
+        };
+        Tracepoint::all().filter(is_one).collect()
     }
 
     /// Writes what a file begins with.

@@ -17,7 +17,7 @@ use crate::{
     event::net::{ConnectionType, Direction, Traits},
     network::Network,
     p2p,
-    tracepoint::{Tracepoint, Tracepoints},
+    tracepoint::{About, Tracepoint, Tracepoints},
 };
 
 /// How many commands are told to be unknown.
@@ -216,21 +216,20 @@ impl Selection {
 
     /// Whether some event of this tracepoint may be wanted, as far as it can be told beforehand.
     fn can_be_met_by(&self, tracepoint: Tracepoint) -> bool {
-        use Tracepoint::*;
         if self.is_contradictory() {
             return false;
         }
         let is_inbound = |it: &ConnectionType| matches!(it, ConnectionType::Inbound | ConnectionType::Unknown);
         let is_outbound = |it: &ConnectionType| *it != ConnectionType::Inbound;
         let is_any = |_: &ConnectionType| true;
-        let (direction, has_type): (_, &dyn Fn(&ConnectionType) -> bool) = match tracepoint {
-            NetInboundMessage => (Some(Direction::Inbound), &is_any),
-            NetOutboundMessage => (Some(Direction::Outbound), &is_any),
-            NetInboundConnection | NetEvictedInboundConnection => (Some(Direction::Inbound), &is_inbound),
-            NetOutboundConnection => (Some(Direction::Outbound), &is_outbound),
+        let (direction, has_type): (_, &dyn Fn(&ConnectionType) -> bool) = match tracepoint.about() {
+            About::MessageToNode => (Some(Direction::Inbound), &is_any),
+            About::MessageToPeer => (Some(Direction::Outbound), &is_any),
+            About::InboundConnection => (Some(Direction::Inbound), &is_inbound),
+            About::OutboundConnection => (Some(Direction::Outbound), &is_outbound),
             // Of that of its type.
-            NetClosedConnection => (None, &is_any),
-            NetMisbehavingConnection => {
+            About::AnyConnection => (None, &is_any),
+            About::Peer => {
                 return self.commands.only.is_none()
                     && self.directions.only.is_none()
                     && self.connection_types.only.is_none()
@@ -238,21 +237,9 @@ impl Selection {
                     && self.addresses.is_none()
                     && !self.has_sizes();
             }
-            MempoolAdded
-            | MempoolRemoved
-            | MempoolReplaced
-            | MempoolRejected
-            | ValidationBlockConnected
-            | UtxocacheFlush
-            | UtxocacheAdd
-            | UtxocacheSpent
-            | UtxocacheUncache
-            | CoinSelectionSelectedCoins
-            | CoinSelectionNormalCreateTxInternal
-            | CoinSelectionAttemptingApsCreateTx
-            | CoinSelectionApsCreateTxInternal => return !self.has_only(),
+            About::Coin | About::NoPeer => return !self.has_only(),
         };
-        let is_message = matches!(tracepoint, NetInboundMessage | NetOutboundMessage);
+        let is_message = matches!(tracepoint.about(), About::MessageToNode | About::MessageToPeer);
         let is_of_messages = self.commands.only.is_some() || self.has_sizes();
         let admits = |it: &ConnectionType| {
             let direction = direction.or(it.opened_by());

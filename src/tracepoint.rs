@@ -4,110 +4,65 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-/// A tracepoint that Bitcoin Core documents, named `context:event`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum Tracepoint {
-    /// A message was taken up for processing, which may be later than it arrived.
-    NetInboundMessage,
-    /// A message was queued for sending; it may never be sent.
-    NetOutboundMessage,
-    /// A peer connected to us.
-    NetInboundConnection,
-    /// We connected to a peer.
-    NetOutboundConnection,
-    /// An inbound connection was chosen to make room for another.
-    NetEvictedInboundConnection,
-    /// A connection was closed.
-    NetClosedConnection,
-    /// A peer broke a rule.
-    NetMisbehavingConnection,
-    /// A transaction entered the mempool.
-    MempoolAdded,
-    /// A transaction left the mempool.
-    MempoolRemoved,
-    /// A transaction in the mempool was replaced.
-    MempoolReplaced,
-    /// A transaction was not let into the mempool.
-    MempoolRejected,
-    /// A block was connected to the chain.
-    ValidationBlockConnected,
-    /// The UTXO cache was written to disk.
-    UtxocacheFlush,
-    /// A coin was added to a UTXO cache.
-    UtxocacheAdd,
-    /// A coin was spent from a UTXO cache.
-    UtxocacheSpent,
-    /// A coin was dropped from a UTXO cache on purpose.
-    UtxocacheUncache,
-    /// The wallet's coin selection ended.
-    CoinSelectionSelectedCoins,
-    /// The wallet's first attempt to create a transaction ended.
-    CoinSelectionNormalCreateTxInternal,
-    /// The wallet tries again, avoiding partial spends.
-    CoinSelectionAttemptingApsCreateTx,
-    /// The wallet's second attempt ended.
-    CoinSelectionApsCreateTxInternal,
+/// What an event is about, which decides what it can be selected by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// A P2P message that the node received.
+    MessageToNode,
+    /// One that it sends.
+    MessageToPeer,
+    /// A connection that the peer opened.
+    InboundConnection,
+    /// One that the node opened.
+    OutboundConnection,
+    /// One of either.
+    AnyConnection,
+    /// A peer, of whose connection nothing else is told.
+    Peer,
+    /// A coin: it fires thousands of times for a block.
+    Coin,
+    /// Anything else.
+    NoPeer,
 }
 
 /// What is known of each.
 struct Info {
     tracepoint: Tracepoint,
     name: &'static str,
-    /// The first release that has it.
-    since: &'static str,
-    /// The numbers of arguments with which releases (and patched builds) have it.
-    arguments: &'static [usize],
-    /// Tapped unless the user says otherwise.
-    default: bool,
-}
-
-const fn info(tracepoint: Tracepoint, name: &'static str, since: &'static str, arguments: &'static [usize]) -> Info {
-    Info { tracepoint, name, since, arguments, default: true }
-}
-
-/// One that fires thousands of times for a block.
-const fn frequent(
-    tracepoint: Tracepoint,
-    name: &'static str,
     since: &'static str,
     arguments: &'static [usize],
-) -> Info {
-    Info { default: false, ..info(tracepoint, name, since, arguments) }
+    about: About,
 }
 
-/// In the order of `enum tracepoint` in bpf/event.h.
-static INFO: [Info; Tracepoint::COUNT] = {
-    use Tracepoint::*;
-    [
-        info(NetInboundMessage, "net:inbound_message", "v23", &[6]),
-        info(NetOutboundMessage, "net:outbound_message", "v23", &[6]),
-        info(NetInboundConnection, "net:inbound_connection", "v29", &[5]),
-        info(NetOutboundConnection, "net:outbound_connection", "v29", &[5]),
-        info(NetEvictedInboundConnection, "net:evicted_inbound_connection", "v29", &[5]),
-        info(NetClosedConnection, "net:closed_connection", "v29", &[5]),
-        info(NetMisbehavingConnection, "net:misbehaving_connection", "v29", &[2, 5]),
-        info(MempoolAdded, "mempool:added", "v25", &[3]),
-        info(MempoolRemoved, "mempool:removed", "v25", &[5]),
-        info(MempoolReplaced, "mempool:replaced", "v25", &[7, 8]),
-        info(MempoolRejected, "mempool:rejected", "v25", &[2]),
-        info(ValidationBlockConnected, "validation:block_connected", "v23", &[6]),
-        info(UtxocacheFlush, "utxocache:flush", "v23", &[5]),
-        frequent(UtxocacheAdd, "utxocache:add", "v23", &[5]),
-        frequent(UtxocacheSpent, "utxocache:spent", "v23", &[5]),
-        frequent(UtxocacheUncache, "utxocache:uncache", "v23", &[5]),
-        info(CoinSelectionSelectedCoins, "coin_selection:selected_coins", "v24", &[5]),
-        info(CoinSelectionNormalCreateTxInternal, "coin_selection:normal_create_tx_internal", "v24", &[4]),
-        info(CoinSelectionAttemptingApsCreateTx, "coin_selection:attempting_aps_create_tx", "v24", &[1]),
-        info(CoinSelectionApsCreateTxInternal, "coin_selection:aps_create_tx_internal", "v24", &[5]),
-    ]
-};
+macro_rules! tracepoints {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident: $name:literal, since $since:literal, arguments [$($arguments:literal),+], about $about:ident;
+    )*) => {
+        /// A tracepoint that Bitcoin Core documents, named `context:event`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum Tracepoint { $( $(#[$doc])* $variant, )* }
+
+        static INFO: &[Info] = &[$( Info {
+            tracepoint: Tracepoint::$variant,
+            name: $name,
+            since: $since,
+            arguments: &[$($arguments),+],
+            about: About::$about,
+        }, )*];
+
+        impl Tracepoint {
+            /// How many there are.
+            pub const COUNT: usize = [$($name),*].len();
+        }
+    };
+}
+
+include!("tracepoint/table.rs");
 
 impl Tracepoint {
-    /// How many there are.
-    pub const COUNT: usize = 20;
-
     /// All of them, by context.
     pub fn all() -> impl Iterator<Item = Tracepoint> {
         INFO.iter().map(|info| info.tracepoint)
@@ -148,6 +103,11 @@ impl Tracepoint {
         INFO[self.index()].arguments.contains(&arguments)
     }
 
+    /// What its events are about.
+    pub(crate) fn about(self) -> About {
+        INFO[self.index()].about
+    }
+
     fn split(self) -> (&'static str, &'static str) {
         self.name().split_once(':').expect("every name in INFO has a colon")
     }
@@ -170,14 +130,22 @@ impl Serialize for Tracepoint {
 pub struct Tracepoints(u32);
 
 impl Tracepoints {
-    /// All but `utxocache:add`, `spent` and `uncache`, which fire thousands of times for a block.
+    /// All but [`Tracepoints::coins`], which fire thousands of times for a block.
     pub fn default_set() -> Self {
-        INFO.iter().filter(|info| info.default).map(|info| info.tracepoint).collect()
+        Tracepoint::all().filter(|tracepoint| tracepoint.about() != About::Coin).collect()
     }
 
     /// `utxocache:add`, `spent` and `uncache`: each hit is of one coin.
     pub fn coins() -> Self {
-        [Tracepoint::UtxocacheAdd, Tracepoint::UtxocacheSpent, Tracepoint::UtxocacheUncache].into_iter().collect()
+        Tracepoint::all().filter(|tracepoint| tracepoint.about() == About::Coin).collect()
+    }
+
+    /// The groups that there are: each context once.
+    pub(crate) fn contexts() -> impl Iterator<Item = &'static str> {
+        let mut last = "";
+        Tracepoint::all()
+            .map(Tracepoint::context)
+            .filter(move |&context| std::mem::replace(&mut last, context) != context)
     }
 
     /// A bit for each, at its [`Tracepoint::index`].
@@ -243,9 +211,12 @@ impl FromStr for Tracepoints {
                 _ => Tracepoint::all().filter(|t| word == t.context() || word == t.name()).collect(),
             };
             if these.is_empty() {
+                let groups: Vec<&str> = Tracepoints::contexts().collect();
+                let (last, others) = groups.split_last().expect("there are tracepoints");
                 return Err(format!(
-                    "no tracepoint or group is called '{word}'; groups are all, default, net, mempool, validation, \
-                     utxocache and coin_selection, a tracepoint is for example mempool:added"
+                    "no tracepoint or group is called '{word}'; groups are all, default, {} and {last}, a tracepoint is \
+                     for example mempool:added",
+                    others.join(", ")
                 ));
             }
             set.0 |= these.0;
@@ -298,6 +269,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn contexts_stand_together() {
+        let contexts: Vec<&str> = Tracepoints::contexts().collect();
+        let each: std::collections::BTreeSet<&str> = Tracepoint::all().map(Tracepoint::context).collect();
+        assert_eq!(contexts.len(), each.len());
+    }
+
+    #[test]
     fn each_stands_at_its_own_index() {
         for (index, tracepoint) in Tracepoint::all().enumerate() {
             assert_eq!(tracepoint.index(), index);
@@ -309,12 +287,18 @@ mod tests {
     #[test]
     fn words_choose_groups_and_tracepoints() {
         let parse = |words: &str| words.parse::<Tracepoints>().unwrap();
-        assert_eq!(parse("all").len(), 20);
-        assert_eq!(parse("default").len(), 17);
-        assert_eq!(parse("net").len(), 7);
+        let count = |prefix: &str| Tracepoint::all().filter(|it| it.name().starts_with(prefix)).count();
+        assert_eq!(parse("all").len(), Tracepoint::COUNT);
+        assert_eq!(parse("default").len(), Tracepoint::COUNT - Tracepoints::coins().len());
+        assert_eq!(parse("utxocache").len() - Tracepoints::coins().len(), 1, "the flush");
+        assert_eq!(parse("net").len(), count("net:"));
         assert_eq!(parse("mempool:added").iter().collect::<Vec<_>>(), [Tracepoint::MempoolAdded]);
-        assert_eq!(parse("net, mempool:added").len(), 8);
-        assert!("net,mempol".parse::<Tracepoints>().unwrap_err().contains("'mempol'"));
+        assert_eq!(parse("net, mempool:added").len(), count("net:") + 1);
+        let error = "net,mempol".parse::<Tracepoints>().unwrap_err();
+        assert!(
+            error
+                .contains("'mempol'; groups are all, default, net, mempool, validation, utxocache and coin_selection,")
+        );
         assert!("".parse::<Tracepoints>().is_err());
     }
 }

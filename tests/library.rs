@@ -127,7 +127,7 @@ fn iterator_and_stream_give_all_that_was_fired() {
     let mut node = Simnode::start("v31", "--rate 20000 --count 20000");
     let (iterator, mut stream) =
         (builder(&node).attach().unwrap().events(), builder(&node).attach().unwrap().stream().unwrap());
-    assert_eq!(iterator.tap().attached().len(), 20);
+    assert_eq!(iterator.tap().attached().len(), Tracepoint::COUNT);
     let streamed = thread::spawn(move || {
         let mut counts = BTreeMap::new();
         while let Some(captured) = future::block_on(stream.next()) {

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use crate::{
     node::Simnode,
-    tool::{Attached, Exporter, bitcointap, eventually, output},
+    tool::{Attached, Exporter, bitcointap, eventually, output, tracepoint_of},
 };
 
 /// A node that fires the same whenever it runs. All of it fits into the ring buffer, so that nothing is ever lost.
@@ -136,7 +136,7 @@ fn told(line: &Value) -> Value {
         let meta = &event["meta"];
         let direction = if meta["inbound"].as_bool().unwrap() { "inbound" } else { "outbound" };
         return json!({
-            "tracepoint": format!("net:{direction}_message"),
+            "tracepoint": tracepoint_of(line),
             "peer": meta["peer_id"],
             "address": meta["addr"],
             "connection_type": name(&meta["conn_type"]),
@@ -146,14 +146,13 @@ fn told(line: &Value) -> Value {
         });
     }
     let (event, fields) = event["event"].as_object().unwrap().iter().next().unwrap();
-    let tracepoint = match event.as_str() {
-        "Inbound" => "net:inbound_connection",
-        "Outbound" => "net:outbound_connection",
-        "Closed" => "net:closed_connection",
-        "InboundEvicted" => "net:evicted_inbound_connection",
-        "Misbehaving" => return json!({"tracepoint": "net:misbehaving_connection", "peer": fields["id"]}),
-        _ => return json!({"tracepoint": format!("{}:{}", snake_case(group), snake_case(event))}),
-    };
+    let tracepoint = tracepoint_of(line);
+    if event == "Misbehaving" {
+        return json!({"tracepoint": tracepoint, "peer": fields["id"]});
+    }
+    if group != "Conn" {
+        return json!({"tracepoint": tracepoint});
+    }
     let conn = &fields["conn"];
     let connection_type = name(&conn["conn_type"]);
     json!({
@@ -164,17 +163,6 @@ fn told(line: &Value) -> Value {
         "network": Network::ALL[conn["network"].as_u64().unwrap() as usize].name(),
         "direction": if connection_type == "inbound" { "inbound" } else { "outbound" },
     })
-}
-
-fn snake_case(name: &str) -> String {
-    let mut text = String::new();
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !text.is_empty() {
-            text.push('_');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
 }
 
 /// The truth as far as lines tell it.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     exposition::Exposition,
     node::{Simnode, Tally},
-    tool::{Attached, Exporter, bitcointap, eventually},
+    tool::{Attached, Exporter, bitcointap, eventually, tracepoint_of},
 };
 
 const LAYOUTS: [&str; 6] = ["v23", "v25", "v26", "v27-patched", "v29", "v31"];
@@ -136,7 +136,7 @@ fn coins_are_delivered_for_json_and_summed_up_all_the_same() {
             // What a slow machine did not write is told.
             let (tracepoint, count) = match event["event"].get("Lost") {
                 Some(gap) => (gap["tracepoint"].as_str().unwrap().to_owned(), gap["count"].as_u64().unwrap()),
-                None => (tracepoint(&event), 1),
+                None => (tracepoint_of(&event), 1),
             };
             *told.entry(tracepoint).or_default() += count;
         }
@@ -447,41 +447,6 @@ fn read_lines(path: &Path) -> Vec<Value> {
     BufReader::new(File::open(path).unwrap()).lines().map(parse).collect()
 }
 
-/// The tracepoint of an event, found in its JSON alone.
-fn tracepoint(event: &Value) -> String {
-    let (group, event) = event["event"].as_object().unwrap().iter().next().unwrap();
-    if group == "Msg" {
-        let direction = if event["meta"]["inbound"] == true { "inbound" } else { "outbound" };
-        return format!("net:{direction}_message");
-    }
-    if group == "Lost" {
-        return "lost".into();
-    }
-    let variant = event["event"].as_object().unwrap().keys().next().unwrap();
-    let name = match (group.as_str(), variant.as_str()) {
-        ("Conn", "Inbound") => "net:inbound_connection",
-        ("Conn", "Outbound") => "net:outbound_connection",
-        ("Conn", "Closed") => "net:closed_connection",
-        ("Conn", "InboundEvicted") => "net:evicted_inbound_connection",
-        ("Conn", "Misbehaving") => "net:misbehaving_connection",
-        ("Mempool", "Added") => "mempool:added",
-        ("Mempool", "Removed") => "mempool:removed",
-        ("Mempool", "Replaced") => "mempool:replaced",
-        ("Mempool", "Rejected") => "mempool:rejected",
-        ("Validation", "BlockConnected") => "validation:block_connected",
-        ("Utxocache", "Flush") => "utxocache:flush",
-        ("Utxocache", "Add") => "utxocache:add",
-        ("Utxocache", "Spent") => "utxocache:spent",
-        ("Utxocache", "Uncache") => "utxocache:uncache",
-        ("CoinSelection", "SelectedCoins") => "coin_selection:selected_coins",
-        ("CoinSelection", "NormalCreateTxInternal") => "coin_selection:normal_create_tx_internal",
-        ("CoinSelection", "AttemptingApsCreateTx") => "coin_selection:attempting_aps_create_tx",
-        ("CoinSelection", "ApsCreateTxInternal") => "coin_selection:aps_create_tx_internal",
-        other => panic!("unknown event {other:?}"),
-    };
-    name.into()
-}
-
 #[test]
 fn json_lines_equal_the_tally_in_each_layout() {
     for layout in LAYOUTS {
@@ -491,7 +456,7 @@ fn json_lines_equal_the_tally_in_each_layout() {
             tally.tracepoints().into_keys().map(|tracepoint| (tracepoint, 0)).collect();
         let mut messages = BTreeMap::<(&str, &str, &str), (u64, u64, u64)>::new();
         for event in &events {
-            *by_tracepoint.entry(tracepoint(event)).or_default() += 1;
+            *by_tracepoint.entry(tracepoint_of(event)).or_default() += 1;
             let Value::Object(message) = &event["event"]["Msg"] else { continue };
             let meta = &message["meta"];
             let key = (
@@ -585,7 +550,7 @@ fn events_tell_when_and_of_whom_they_were_fired() {
     assert_eq!(events.len(), fired.len());
     let mut named = 0;
     for (event, fired) in events.iter().zip(&fired) {
-        assert_eq!(tracepoint(event), fired["tracepoint"]);
+        assert_eq!(tracepoint_of(event), fired["tracepoint"]);
         let attributes = attributes(event);
         for (name, value) in attributes.as_object().unwrap() {
             assert_eq!(*value, fired[name], "{name} of {event}");

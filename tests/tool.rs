@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
@@ -318,4 +319,33 @@ pub fn all_counted(tally: &Tally, mut scrape: impl FnMut() -> Option<Exposition>
 pub fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it is bound").to_string()
+}
+
+/// The tracepoint of an event, found in its JSON alone; of a gap `lost`.
+pub fn tracepoint_of(event: &Value) -> String {
+    let (group, event) = event["event"].as_object().unwrap().iter().next().unwrap();
+    if group == "Msg" {
+        let direction = if event["meta"]["inbound"] == true { "inbound" } else { "outbound" };
+        return format!("net:{direction}_message");
+    }
+    if group == "Lost" {
+        return "lost".into();
+    }
+    let event = event["event"].as_object().unwrap().keys().next().unwrap();
+    match (&**group, &**event) {
+        ("Conn", "InboundEvicted") => "net:evicted_inbound_connection".into(),
+        ("Conn", event) => format!("net:{}_connection", snake_case(event)),
+        (group, event) => format!("{}:{}", snake_case(group), snake_case(event)),
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
 }

@@ -281,6 +281,16 @@ fn coin_selection() {
 }
 
 #[test]
+fn each_tracepoint_has_events() {
+    for tracepoint in Tracepoint::all() {
+        let fixed = message_record { header: header(tracepoint, ""), ..Default::default() };
+        // A message has its text and payload after the struct; what follows the others is let be.
+        let after = if tracepoint.name().ends_with("_message") { &[][..] } else { &[0; 256] };
+        assert_eq!(events(&DECODER, &write(fixed, after)).len(), 1, "{tracepoint}");
+    }
+}
+
+#[test]
 fn losses_are_one_event_for_each_tracepoint_and_reason() {
     let mut losses = losses_record { header: header(Tracepoint::NetInboundMessage, ""), ..Default::default() };
     losses.header.tracepoint = types::tracepoint::LOSSES.0 as u8;

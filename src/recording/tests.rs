@@ -216,8 +216,8 @@ fn entries_that_make_no_sense_are_damage() {
         batch(vec![20, 15], Vec::new()),
         batch(vec![0; 1_000], Vec::new()),
         batch(vec![u32::MAX], Vec::new()),
-        batch(Vec::new(), vec![(20, Counters::default())]),
-        end(vec![(20, 0, 1)]),
+        batch(Vec::new(), vec![(Tracepoint::COUNT as u8, Counters::default())]),
+        end(vec![(Tracepoint::COUNT as u8, 0, 1)]),
         end(vec![(0, 2, 1)]),
     ] {
         let (given, result) = read(&block(&entries), &[]);

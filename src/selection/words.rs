@@ -5,7 +5,7 @@ use crate::{
     event::net::{ConnectionType, Direction},
     network::Network,
     p2p::COMMANDS,
-    tracepoint::{Tracepoint, Tracepoints},
+    tracepoint::Tracepoints,
     units,
 };
 
@@ -105,10 +105,7 @@ fn names() -> String {
 }
 
 fn groups() -> Vec<&'static str> {
-    let mut groups = vec!["all", "default"];
-    groups.extend(Tracepoint::all().map(Tracepoint::context));
-    groups.dedup();
-    groups
+    ["all", "default"].into_iter().chain(Tracepoints::contexts()).collect()
 }
 
 /// Bitcoin Core's limit, of the transport.

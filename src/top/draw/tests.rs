@@ -5,6 +5,8 @@ use ratatui::{
     crossterm::event::{KeyCode, KeyEvent},
 };
 
+use bitcointap::tracepoint::Tracepoints;
+
 use super::*;
 use crate::top::{
     peers::Column,
@@ -43,12 +45,13 @@ fn ids(lines: &[String]) -> Vec<i64> {
 #[test]
 fn at_80_by_24_there_is_what_matters() {
     let snapshot = busy();
+    let tracepoints = Tracepoints::default_set().len();
     let log = "ts=2026-11-23T04:45:17Z level=warn message=\"events were lost\"\n";
     let shown = Shown { log: Some(log), ..shown(&snapshot) };
     assert_eq!(
         lines(&shown, &mut View::new(Column::In), 80, 24),
         [
-            "bitcointap  pid 7  up 2m52  17 tracepoints  16:20:51 UTC",
+            &*format!("bitcointap  pid 7  up 2m52  {tracepoints} tracepoints  16:20:51 UTC"),
             "0 events/s  0 lost  ring 0%  0 in all  block 896,001 2s ago",
             "peers 4: 1 in, 2 full, 1 block  last minute +3 -0 1 evicted  older peers appear…",
             "mempool +25/min  +2.5/s 25  -0/s 0  rejected 0.1/s 1  replaced 0/s 0",
