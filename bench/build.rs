@@ -1,5 +1,8 @@
 //! Builds the empty program, and links the simulated node's tracepoints of the newest layout into the emitter.
 
+#[path = "../simnode/build/header.rs"]
+mod header;
+
 use std::{env, path::PathBuf};
 
 use libbpf_cargo::SkeletonBuilder;
@@ -18,9 +21,13 @@ fn main() {
         std::process::exit(1);
     }
 
-    println!("cargo:rerun-if-changed=../simnode/probes.c");
+    header::write(&out);
+    for source in ["build", "probes.c", "src/table.rs"] {
+        println!("cargo:rerun-if-changed=../simnode/{source}");
+    }
     let objects = cc::Build::new()
         .file("../simnode/probes.c")
+        .include(&out)
         .define("LAYOUT", "31")
         .opt_level(2)
         .debug(false)

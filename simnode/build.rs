@@ -1,5 +1,8 @@
 //! Compiles `probes.c` once for each layout and links each result into the executable of that layout alone.
 
+#[path = "build/header.rs"]
+mod header;
+
 use std::{env, fs, path::PathBuf};
 
 /// The name of each layout, as in `simnode-NAME`, and the value of `LAYOUT` in `probes.c`.
@@ -18,13 +21,17 @@ const LINK_ARGUMENTS: [&str; 2] = [
 
 fn main() {
     println!("cargo:rerun-if-changed=probes.c");
+    println!("cargo:rerun-if-changed=src/table.rs");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    header::write(&out);
     for (name, number) in LAYOUTS {
         let folder = out.join(name);
         fs::create_dir_all(&folder).expect("OUT_DIR is writable");
         let objects = cc::Build::new()
             .file("probes.c")
+            .include(&out)
             .define("LAYOUT", number)
             // One as compilers have it by default, with arguments in memory; those of the others stand in registers.
             .opt_level(if name == "v23" { 0 } else { 2 })

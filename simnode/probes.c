@@ -1,9 +1,8 @@
-// The twenty tracepoints of Bitcoin Core as one of its releases has them.
+// The tracepoints of Bitcoin Core as one of its releases has them.
 //
-// In: LAYOUT, the release, by the compiler's command line. Out: `simnode_probes()`, a table with one function for each
-// tracepoint; a tracepoint that the release lacks is NULL there. Providers, names, order, widths and signs of the
-// arguments are those of Bitcoin Core (doc/tracing.md there). The Rust side of the table is `Probes` in
-// src/probes.rs: the same fields in the same order.
+// In: LAYOUT, the release, by the compiler's command line; the table of tracepoints, `tracepoints.h`, which build/header.rs makes. Out:
+// `simnode_probes()`, with one function for each tracepoint; a tracepoint that the release lacks is NULL there. Providers,
+// names, order, widths and signs of the arguments are those of Bitcoin Core (doc/tracing.md there).
 //
 // LAYOUT 27 is v27 with the patch that gave it connection tracepoints before v29 had them, with five arguments for
 // net:misbehaving_connection.
@@ -36,26 +35,8 @@
 #define ATTACHED(provider, name) true
 #endif
 
-SEMAPHORE(net, inbound_message);
-SEMAPHORE(net, outbound_message);
-SEMAPHORE(net, inbound_connection);
-SEMAPHORE(net, outbound_connection);
-SEMAPHORE(net, evicted_inbound_connection);
-SEMAPHORE(net, closed_connection);
-SEMAPHORE(net, misbehaving_connection);
-SEMAPHORE(validation, block_connected);
-SEMAPHORE(utxocache, flush);
-SEMAPHORE(utxocache, add);
-SEMAPHORE(utxocache, spent);
-SEMAPHORE(utxocache, uncache);
-SEMAPHORE(coin_selection, selected_coins);
-SEMAPHORE(coin_selection, normal_create_tx_internal);
-SEMAPHORE(coin_selection, attempting_aps_create_tx);
-SEMAPHORE(coin_selection, aps_create_tx_internal);
-SEMAPHORE(mempool, added);
-SEMAPHORE(mempool, removed);
-SEMAPHORE(mempool, replaced);
-SEMAPHORE(mempool, rejected);
+// Semaphores stand before the header that uses them; the functions of the table below.
+#include "tracepoints.h"
 
 #include <sys/sdt.h>
 
@@ -136,22 +117,22 @@ static void block_connected(const unsigned char *hash, int32_t height, uint64_t 
 	FIRE(validation, block_connected, hash, height, transactions, inputs, sigops, duration);
 }
 
-static void flush(int64_t microseconds, uint32_t mode, uint64_t coins, uint64_t bytes, bool for_prune)
+static void utxocache_flush(int64_t microseconds, uint32_t mode, uint64_t coins, uint64_t bytes, bool for_prune)
 {
 	FIRE(utxocache, flush, microseconds, mode, coins, bytes, for_prune);
 }
 
-static void utxo_add(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
+static void utxocache_add(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
 {
 	FIRE(utxocache, add, txid, output, height, value, coinbase);
 }
 
-static void utxo_spent(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
+static void utxocache_spent(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
 {
 	FIRE(utxocache, spent, txid, output, height, value, coinbase);
 }
 
-static void utxo_uncache(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
+static void utxocache_uncache(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
 {
 	FIRE(utxocache, uncache, txid, output, height, value, coinbase);
 }
@@ -210,61 +191,6 @@ static void mempool_rejected(const unsigned char *txid, const char *reason)
 	FIRE(mempool, rejected, txid, reason);
 }
 #endif
-
-struct probes {
-	int32_t layout;
-	void (*inbound_message)(int64_t, const char *, const char *, const char *, size_t, const unsigned char *);
-	void (*outbound_message)(int64_t, const char *, const char *, const char *, size_t, const unsigned char *);
-	void (*inbound_connection)(int64_t, const char *, const char *, uint32_t, size_t);
-	void (*outbound_connection)(int64_t, const char *, const char *, uint32_t, size_t);
-	void (*evicted_inbound_connection)(int64_t, const char *, const char *, uint32_t, int64_t);
-	void (*closed_connection)(int64_t, const char *, const char *, uint32_t, int64_t);
-	void (*misbehaving_connection)(int64_t, int32_t, int32_t, const char *, bool);
-	void (*block_connected)(const unsigned char *, int32_t, uint64_t, int32_t, int64_t, int64_t);
-	void (*utxocache_flush)(int64_t, uint32_t, uint64_t, uint64_t, bool);
-	void (*utxocache_add)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
-	void (*utxocache_spent)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
-	void (*utxocache_uncache)(const unsigned char *, uint32_t, uint32_t, int64_t, bool);
-	void (*selected_coins)(const char *, const char *, int64_t, int64_t, int64_t);
-	void (*normal_create_tx)(const char *, bool, int64_t, int32_t);
-	void (*attempting_aps)(const char *);
-	void (*aps_create_tx)(const char *, bool, bool, int64_t, int32_t);
-	void (*mempool_added)(const unsigned char *, int32_t, int64_t);
-	void (*mempool_removed)(const unsigned char *, const char *, int32_t, int64_t, uint64_t);
-	void (*mempool_replaced)(const unsigned char *, int32_t, int64_t, uint64_t, const unsigned char *, int32_t,
-				 int64_t, bool);
-	void (*mempool_rejected)(const unsigned char *, const char *);
-};
-
-static const struct probes probes = {
-	.layout = LAYOUT,
-	.inbound_message = inbound_message,
-	.outbound_message = outbound_message,
-#if HAS_CONNECTIONS
-	.inbound_connection = inbound_connection,
-	.outbound_connection = outbound_connection,
-	.evicted_inbound_connection = evicted_inbound_connection,
-	.closed_connection = closed_connection,
-	.misbehaving_connection = misbehaving_connection,
-#endif
-	.block_connected = block_connected,
-	.utxocache_flush = flush,
-	.utxocache_add = utxo_add,
-	.utxocache_spent = utxo_spent,
-	.utxocache_uncache = utxo_uncache,
-#if HAS_COIN_SELECTION
-	.selected_coins = selected_coins,
-	.normal_create_tx = normal_create_tx,
-	.attempting_aps = attempting_aps,
-	.aps_create_tx = aps_create_tx,
-#endif
-#if HAS_MEMPOOL
-	.mempool_added = mempool_added,
-	.mempool_removed = mempool_removed,
-	.mempool_replaced = mempool_replaced,
-	.mempool_rejected = mempool_rejected,
-#endif
-};
 
 const struct probes *simnode_probes(void);
 

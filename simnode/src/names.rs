@@ -28,31 +28,19 @@ macro_rules! names {
     };
 }
 
-names! {
-    /// The tracepoints that Bitcoin Core documents.
-    Tracepoint {
-        InboundMessage = c"net:inbound_message",
-        OutboundMessage = c"net:outbound_message",
-        InboundConnection = c"net:inbound_connection",
-        OutboundConnection = c"net:outbound_connection",
-        EvictedInboundConnection = c"net:evicted_inbound_connection",
-        ClosedConnection = c"net:closed_connection",
-        MisbehavingConnection = c"net:misbehaving_connection",
-        BlockConnected = c"validation:block_connected",
-        UtxocacheFlush = c"utxocache:flush",
-        UtxocacheAdd = c"utxocache:add",
-        UtxocacheSpent = c"utxocache:spent",
-        UtxocacheUncache = c"utxocache:uncache",
-        SelectedCoins = c"coin_selection:selected_coins",
-        NormalCreateTx = c"coin_selection:normal_create_tx_internal",
-        AttemptingAps = c"coin_selection:attempting_aps_create_tx",
-        ApsCreateTx = c"coin_selection:aps_create_tx_internal",
-        MempoolAdded = c"mempool:added",
-        MempoolRemoved = c"mempool:removed",
-        MempoolReplaced = c"mempool:replaced",
-        MempoolRejected = c"mempool:rejected",
-    }
+macro_rules! tracepoints {
+    ($(
+        $variant:ident: $name:literal, since $since:literal,
+            $function:ident($($parameter:ident: $type:ident),+ $(,)?);
+    )*) => {
+        names! {
+            /// The tracepoints that Bitcoin Core documents.
+            Tracepoint { $($variant = $name,)* }
+        }
+    };
 }
+
+include!("table.rs");
 
 names! {
     /// Which way a message went, or who opened a connection.

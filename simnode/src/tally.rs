@@ -48,32 +48,10 @@ struct Cell {
 impl Tally {
     /// Nothing yet, for a layout with these tracepoints.
     pub fn new(probes: &Probes) -> Self {
-        let has = |tracepoint: &Tracepoint| match tracepoint {
-            Tracepoint::InboundMessage => probes.inbound_message.is_some(),
-            Tracepoint::OutboundMessage => probes.outbound_message.is_some(),
-            Tracepoint::InboundConnection => probes.inbound_connection.is_some(),
-            Tracepoint::OutboundConnection => probes.outbound_connection.is_some(),
-            Tracepoint::EvictedInboundConnection => probes.evicted_inbound_connection.is_some(),
-            Tracepoint::ClosedConnection => probes.closed_connection.is_some(),
-            Tracepoint::MisbehavingConnection => probes.misbehaving_connection.is_some(),
-            Tracepoint::BlockConnected => probes.block_connected.is_some(),
-            Tracepoint::UtxocacheFlush => probes.utxocache_flush.is_some(),
-            Tracepoint::UtxocacheAdd => probes.utxocache_add.is_some(),
-            Tracepoint::UtxocacheSpent => probes.utxocache_spent.is_some(),
-            Tracepoint::UtxocacheUncache => probes.utxocache_uncache.is_some(),
-            Tracepoint::SelectedCoins => probes.selected_coins.is_some(),
-            Tracepoint::NormalCreateTx => probes.normal_create_tx.is_some(),
-            Tracepoint::AttemptingAps => probes.attempting_aps.is_some(),
-            Tracepoint::ApsCreateTx => probes.aps_create_tx.is_some(),
-            Tracepoint::MempoolAdded => probes.mempool_added.is_some(),
-            Tracepoint::MempoolRemoved => probes.mempool_removed.is_some(),
-            Tracepoint::MempoolReplaced => probes.mempool_replaced.is_some(),
-            Tracepoint::MempoolRejected => probes.mempool_rejected.is_some(),
-        };
         Self {
             events: 0,
             hits: Default::default(),
-            has: std::array::from_fn(|index| has(&Tracepoint::ALL[index])),
+            has: std::array::from_fn(|index| probes.has(Tracepoint::ALL[index])),
             messages: vec![Cell::default(); Direction::ALL.len() * COMMANDS * TYPES],
             connections: vec![0; ConnectionEvent::ALL.len() * TYPES * NETWORKS],
             misbehaving: Default::default(),
