@@ -27,7 +27,7 @@ pub(crate) struct Block {
 }
 
 /// What a block turns out to be.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Connected {
     /// It is above the tip that was before it.
     pub(crate) is_ahead: bool,

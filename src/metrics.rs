@@ -2,8 +2,9 @@
 //! gathered by any thread at any time.
 //!
 //! A family is one definition, in the file of its group, and one line in that group's `observe`; `family.rs` says how it is
-//! written. What several events say together is state in a file of its own, as in `peers.rs`; it belongs to one run of the
-//! node and ends in [`Metrics::node_gone`]. Label values are closed sets (`labels.rs`) or stand alone (`free_form.rs`).
+//! written. A group is a file and a line in the list below; `group.rs` says what it is told. What several events say together
+//! is state in a file of its own, as in `peers.rs`; it belongs to one run of the node and ends in [`Metrics::node_gone`]. Label values
+//! are closed sets (`labels.rs`) or stand alone (`free_form.rs`).
 
 mod addresses;
 mod chosen;
@@ -19,6 +20,7 @@ mod exporter;
 mod family;
 mod features;
 mod free_form;
+mod group;
 mod inventory;
 mod labels;
 mod listed;
@@ -45,24 +47,46 @@ mod utxocache;
 mod validation;
 mod versions;
 
-use std::{array, time::Duration};
+use std::{array, collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
 pub use self::listed::AddressList;
 use self::{
-    clock::Clock, coin_selection::CoinSelection, coins::Coins, connections::Connections, exchanges::Exchanges,
-    exporter::Exporter, family::Registered, features::Features, mempool::Mempool, messages::Messages, state::State,
-    utxocache::Utxocache, validation::Validation,
+    coin_selection::CoinSelection,
+    coins::Coins,
+    connections::Connections,
+    exchanges::Exchanges,
+    exporter::Exporter,
+    family::Registered,
+    features::Features,
+    group::{Group, Shared, groups},
+    mempool::Mempool,
+    messages::Messages,
+    utxocache::Utxocache,
+    validation::Validation,
 };
 #[cfg(feature = "http")]
 pub(crate) use self::{exporter::HTTP_PATHS, free_form::cut};
 use crate::{
-    event::{Event, Kind},
+    event::Event,
     networks::Networks,
     tap::Counters,
     tracepoint::{Tracepoint, Tracepoints},
 };
+
+groups! {
+    messages: Messages,
+    exchanges: Exchanges,
+    features: Features,
+    connections: Connections,
+    mempool: Mempool,
+    validation: Validation,
+    utxocache: Utxocache,
+    coins: Coins,
+    coin_selection: CoinSelection,
+    exporter: Exporter,
+}
 
 /// What can be chosen about metrics.
 #[derive(Clone, Debug)]
@@ -85,50 +109,11 @@ pub struct Options {
 /// commands that carry much which nobody counts, or that Bitcoin Core has never had, are not looked into: whether they can be
 /// decoded is then not known.
 pub fn payloads(tx_response: bool) -> &'static [(&'static str, u32)] {
-    if tx_response { &WITH_TRANSACTIONS } else { &WITHOUT_TRANSACTIONS }
-}
-
-/// Any payload is shorter.
-const WHOLE: u32 = u32::MAX;
-const HEADER: u32 = 80;
-const HASH: u32 = 32;
-const WITHOUT_TRANSACTIONS: [(&str, u32); 31] = limits(0);
-const WITH_TRANSACTIONS: [(&str, u32); 31] = limits(WHOLE);
-
-const fn limits(tx: u32) -> [(&'static str, u32); 31] {
-    [
-        ("addr", WHOLE),
-        ("addrv2", WHOLE),
-        ("block", HEADER),
-        ("blocktxn", HASH),
-        ("cmpctblock", WHOLE),
-        ("feature", WHOLE),
-        ("feefilter", WHOLE),
-        ("getaddr", WHOLE),
-        ("getblocks", WHOLE),
-        ("getblocktxn", WHOLE),
-        ("getcfcheckpt", WHOLE),
-        ("getcfheaders", WHOLE),
-        ("getcfilters", WHOLE),
-        ("getdata", WHOLE),
-        ("getheaders", WHOLE),
-        ("headers", WHOLE),
-        ("inv", WHOLE),
-        ("mempool", WHOLE),
-        ("merkleblock", HEADER),
-        ("notfound", WHOLE),
-        ("ping", WHOLE),
-        ("pong", WHOLE),
-        ("reject", WHOLE),
-        ("sendaddrv2", WHOLE),
-        ("sendcmpct", WHOLE),
-        ("sendheaders", WHOLE),
-        ("sendtxrcncl", WHOLE),
-        ("tx", tx),
-        ("verack", WHOLE),
-        ("version", WHOLE),
-        ("wtxidrelay", WHOLE),
-    ]
+    static READ: LazyLock<[Vec<(&str, u32)>; 2]> = LazyLock::new(|| {
+        [false, true]
+            .map(|tx_response| Groups::reads(&Options { tx_response, ..Options::default() }).into_iter().collect())
+    });
+    &READ[usize::from(tx_response)]
 }
 
 impl Default for Options {
@@ -148,18 +133,8 @@ pub struct Metrics {
     registry: Registry,
     registered: Registered,
     json_sinks: &'static [&'static str],
-    state: State,
-    clock: Clock,
-    messages: Messages,
-    exchanges: Exchanges,
-    features: Features,
-    connections: Connections,
-    mempool: Mempool,
-    validation: Validation,
-    utxocache: Utxocache,
-    coins: Option<Coins>,
-    coin_selection: CoinSelection,
-    exporter: Exporter,
+    shared: Shared,
+    groups: Groups,
     /// The kernel side's counters when they were last read.
     counted: [Counters; Tracepoint::COUNT],
 }
@@ -178,18 +153,8 @@ impl Metrics {
             registered: Registered::new(registry.clone()),
             registry,
             json_sinks: options.json_sinks,
-            state: State::new(options),
-            clock: Clock::default(),
-            messages: Messages::new(options),
-            exchanges: Exchanges::new(options),
-            features: Features::new(options),
-            connections: Connections::new(options),
-            mempool: Mempool::new(options),
-            validation: Validation::new(options),
-            utxocache: Utxocache::new(options),
-            coins: options.utxocache_coins.then(|| Coins::new(options)),
-            coin_selection: CoinSelection::new(options),
-            exporter: Exporter::new(options),
+            shared: Shared::new(options),
+            groups: Groups::new(options),
             counted: Default::default(),
         };
         metrics.tapped(attached);
@@ -204,116 +169,70 @@ impl Metrics {
     /// A new tap took the place of the last: its counters start from zero, and it has these tracepoints. Families come
     /// and go with what feeds them; the counters of those that stay go on.
     pub fn tapped(&mut self, attached: Tracepoints) {
-        let registered = &mut self.registered;
-        self.state.attach(attached, registered);
-        self.messages.attach(attached, registered);
-        self.exchanges.attach(attached, registered);
-        self.features.attach(attached, registered);
-        self.connections.attach(attached, registered);
-        self.mempool.families.attach(attached, registered);
-        self.validation.families.attach(attached, registered);
-        self.utxocache.attach(attached, registered);
-        if let Some(coins) = &mut self.coins {
-            coins.attach(attached, registered);
-        }
-        self.coin_selection.attach(attached, registered);
-        self.exporter.families.attach(attached, registered);
-        self.exporter.tapped(attached);
+        self.shared.state.attach(attached, &mut self.registered);
+        self.groups.attach(attached, &mut self.registered);
         self.counted = Default::default();
     }
 
     /// The tap is attached to a node that runs since then, UNIX time.
     pub fn attached(&mut self, node_start_time_seconds: f64) {
-        self.exporter.attached(node_start_time_seconds);
+        self.groups.exporter.attached(node_start_time_seconds);
     }
 
     /// The node has ended; all that belongs to its run is forgotten.
     pub fn node_gone(&mut self) {
-        self.messages.node_gone();
-        self.exchanges.node_gone();
-        self.features.node_gone();
-        self.connections.node_gone();
-        self.mempool.node_gone();
-        self.validation.node_gone();
-        self.exporter.node_gone();
+        self.shared.node_gone();
+        self.groups.node_gone();
     }
 
     /// Attaching to a node failed.
     pub fn attach_failed(&self) {
-        self.exporter.families.attach_failures_total.inc();
+        self.groups.exporter.families.attach_failures_total.inc();
     }
 
     /// One of [`Options::address_lists`] has other networks from now on; peers who are connected are judged anew.
     pub fn replace_address_list(&mut self, name: &str, networks: Networks) {
-        self.connections.replace_list(name, networks);
+        self.groups.connections.replace_list(name, networks);
     }
 
     /// Counts an event. But for a series seen for the first time it takes no lock and allocates nothing.
     pub fn observe(&mut self, event: &Event<'_>) {
-        self.clock.tick(event.time, event.moment);
-        match &event.kind {
-            Kind::Msg(message) => {
-                self.messages.observe(event.moment, event.time, message);
-                self.exchanges.message(event.moment, message, &self.state);
-                self.features.message(event.moment, message);
-                self.connections.message(event.moment, &message.meta, &self.state);
-                self.exporter.message(message);
-            }
-            Kind::Conn { event: connection } => {
-                self.exchanges.connection(event.moment, connection, &self.state);
-                self.features.connection(event.moment, connection);
-                self.connections.observe(event.moment, connection, &self.clock, &self.state);
-            }
-            Kind::Mempool { event: mempool } => self.mempool.observe(event.moment, mempool, &self.clock, &self.state),
-            Kind::Validation { event: validation } => {
-                let is_ahead = self.validation.observe(event.time, event.moment, validation);
-                self.exchanges.validation(event, validation, is_ahead);
-            }
-            Kind::Utxocache { event: utxocache } => self.utxocache.observe(utxocache),
-            Kind::CoinSelection { event: coin_selection } => self.coin_selection.observe(coin_selection),
-            // Counted from the kernel side's counters; here only what depends on events being without gaps.
-            Kind::Lost(lost) => {
-                self.mempool.lost(lost);
-                self.connections.lost(event.moment, lost);
-            }
-        }
+        self.shared.observe(event);
+        self.groups.observe(event, &self.shared);
     }
 
     /// The time from an event's firing to [`Metrics::observe`].
     pub fn observe_delay(&self, delay: Duration) {
-        self.exporter.families.event_delay_seconds.observe(delay.as_secs_f64());
+        self.groups.exporter.families.event_delay_seconds.observe(delay.as_secs_f64());
     }
 
     /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].
     pub fn kernel_counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
         let added = array::from_fn(|index| counters[index].since(&self.counted[index]));
         self.counted = *counters;
-        self.exporter.fired(&added);
-        if let Some(coins) = &self.coins {
-            coins.fired(&added);
-        }
+        self.groups.counted(&added);
     }
 
     /// The ring buffer's size, and what waits in it.
     pub fn ring_buffer(&self, bytes: u64, used: u64) {
-        self.exporter.families.ring_buffer_bytes.at([]).set(bytes as f64);
-        self.exporter.families.ring_buffer_used_bytes.at([]).set(used as f64);
+        self.groups.exporter.families.ring_buffer_bytes.at([]).set(bytes as f64);
+        self.groups.exporter.families.ring_buffer_used_bytes.at([]).set(used as f64);
     }
 
     /// What a sink, one of [`Options::json_sinks`], has written and lost since it was opened.
     pub fn json_lines(&mut self, sink: &str, lines: u64, lost: u64) {
         if let Some(sink) = self.json_sinks.iter().position(|&known| known == sink) {
-            self.exporter.json_lines(sink, lines, lost);
+            self.groups.exporter.json_lines(sink, lines, lost);
         }
     }
 
     /// How many readers the HTTP server's stream of events has.
     pub fn http_streams(&mut self, open: usize) {
-        self.exporter.http_streams(open);
+        self.groups.exporter.http_streams(open);
     }
 
     /// Where the HTTP server counts its requests, by path and code.
     pub fn http_requests(&self) -> IntCounterVec {
-        self.exporter.families.http_requests_total.vec()
+        self.groups.exporter.families.http_requests_total.vec()
     }
 }

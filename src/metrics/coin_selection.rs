@@ -1,10 +1,15 @@
 //! How the node's own wallets fund transactions. In: coin selection's events. Out: families of algorithms and results.
 
 use super::{
-    family::{Counters, families},
+    Options,
+    family::{Counters, Registered, families},
+    group::{Group, Shared},
     labels::Label,
 };
-use crate::{event::coin_selection::CoinSelection as Event, tracepoint::Tracepoint};
+use crate::{
+    event::{self, Kind, coin_selection::CoinSelection as Event},
+    tracepoint::{Tracepoint, Tracepoints},
+};
 
 const SELECTIONS: &[Tracepoint] = &[Tracepoint::CoinSelectionSelectedCoins];
 
@@ -13,7 +18,7 @@ const ATTEMPTS: [Tracepoint; 2] =
     [Tracepoint::CoinSelectionNormalCreateTxInternal, Tracepoint::CoinSelectionApsCreateTxInternal];
 
 families! {
-    struct CoinSelection with _options {
+    struct Families with _options {
         /// Choices of coins by the node's wallets, by Bitcoin Core's algorithm, from the tracepoint
         /// coin_selection:selected_coins. Not transactions: of two attempts each chooses, and what was chosen may go unused.
         coin_selection_total: Counters<1> = [algorithm()], from SELECTIONS;
@@ -45,11 +50,24 @@ fn attempt() -> Label {
     Label::fed("attempt", [("normal", normal), ("aps", aps)])
 }
 
-impl CoinSelection {
-    pub(super) fn observe(&self, event: &Event<'_>) {
+pub(super) struct CoinSelection {
+    families: Families,
+}
+
+impl Group for CoinSelection {
+    fn new(options: &Options) -> Self {
+        Self { families: Families::new(options) }
+    }
+
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.families.attach(attached, registered);
+    }
+
+    fn observe(&mut self, event: &event::Event<'_>, _: &Shared) {
+        let Kind::CoinSelection { event } = &event.kind else { return };
         match *event {
             Event::SelectedCoins { wallet: _, algorithm, target: _, waste: _, selected: _ } => {
-                self.coin_selection_total.at([algorithm_place(algorithm)]).inc();
+                self.families.coin_selection_total.at([algorithm_place(algorithm)]).inc();
             }
             Event::NormalCreateTxInternal { wallet: _, success, fee: _, change_position: _ } => {
                 self.created(NORMAL, success);
@@ -61,9 +79,11 @@ impl CoinSelection {
             Event::AttemptingApsCreateTx { wallet: _ } => {}
         }
     }
+}
 
+impl CoinSelection {
     fn created(&self, attempt: usize, success: bool) {
-        self.coin_selection_transactions_total.at([attempt, usize::from(!success)]).inc();
+        self.families.coin_selection_transactions_total.at([attempt, usize::from(!success)]).inc();
     }
 }
 

@@ -2,19 +2,25 @@
 //! are there only if they were asked for, since the tracepoints fire thousands of times for a block.
 
 use super::{
-    family::{Counters, families},
+    Options,
+    family::{Counters, Registered, families},
+    group::{Group, Shared},
     labels::Label,
 };
 use crate::{
+    event::Event,
     tap::Counters as KernelCounters,
-    tracepoint::Tracepoint::{self, UtxocacheAdd, UtxocacheSpent, UtxocacheUncache},
+    tracepoint::{
+        Tracepoint::{self, UtxocacheAdd, UtxocacheSpent, UtxocacheUncache},
+        Tracepoints,
+    },
 };
 
 /// In the order of [`action`].
 const COINS: &[Tracepoint] = &[UtxocacheAdd, UtxocacheSpent, UtxocacheUncache];
 
 families! {
-    struct Coins with _options {
+    struct Families with _options {
         /// Coins added to a UTXO cache, spent from one, or dropped from one on purpose (uncache), from the tracepoints
         /// utxocache:add, utxocache:spent and utxocache:uncache. Operations on any cache, temporary ones too: not changes of
         /// the UTXO set. Counted in the kernel, so that none is missing, also where events are lost.
@@ -30,16 +36,30 @@ fn action() -> Label {
     Label::fed("action", [("add", UtxocacheAdd), ("spent", UtxocacheSpent), ("uncache", UtxocacheUncache)])
 }
 
-impl Coins {
-    /// What the kernel side has counted since it was last asked.
-    pub(super) fn fired(&self, added: &[KernelCounters; Tracepoint::COUNT]) {
+/// None unless they were asked for.
+pub(super) struct Coins(Option<Families>);
+
+impl Group for Coins {
+    fn new(options: &Options) -> Self {
+        Self(options.utxocache_coins.then(|| Families::new(options)))
+    }
+
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.0.iter_mut().for_each(|families| families.attach(attached, registered));
+    }
+
+    /// An event of a coin is one that the kernel side has counted.
+    fn observe(&mut self, _: &Event<'_>, _: &Shared) {}
+
+    fn counted(&mut self, added: &[KernelCounters; Tracepoint::COUNT]) {
+        let Some(families) = &self.0 else { return };
         for (place, tracepoint) in COINS.iter().enumerate() {
             let KernelCounters { fired, value, filtered: _, lost: _ } = added[tracepoint.index()];
             // A series of what is not attached would be blind. A hit is counted before its value, so that one may be read
             // without the other.
             if (fired, value) != (0, 0) {
-                self.utxocache_coins_total.at([place]).inc_by(fired);
-                self.utxocache_value_satoshis_total.at([place]).inc_by(value);
+                families.utxocache_coins_total.at([place]).inc_by(fired);
+                families.utxocache_value_satoshis_total.at([place]).inc_by(value);
             }
         }
     }

@@ -6,6 +6,7 @@ use super::{
     clock::Clock,
     family::{Counters, Gauges, Histograms, Registered, families},
     free_form::Reasons,
+    group::{Group, Shared},
     labels::{
         CLOSINGS, INBOUND, OPENINGS, OUTBOUND, connection_type, network, opened_connection_type, opened_direction,
     },
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     event::{
-        Lost, Moment,
+        Event, Kind, Moment,
         net::{Conn, Connection, Meta},
     },
     network::Network,
@@ -74,8 +75,8 @@ pub(super) struct Connections {
     sees_closings: bool,
 }
 
-impl Connections {
-    pub(super) fn new(options: &Options) -> Self {
+impl Group for Connections {
+    fn new(options: &Options) -> Self {
         Self {
             families: Families::new(options),
             peers: Peers::new(options),
@@ -85,7 +86,7 @@ impl Connections {
         }
     }
 
-    pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
         self.families.attach(attached, registered);
         self.peers.attach(attached, registered);
         self.returns.attach(attached, registered);
@@ -95,34 +96,43 @@ impl Connections {
         self.sees_closings = attached.contains_any(CLOSINGS);
     }
 
-    pub(super) fn node_gone(&mut self) {
+    fn observe(&mut self, event: &Event<'_>, shared: &Shared) {
+        match &event.kind {
+            Kind::Msg(message) => self.message(event.moment, &message.meta, &shared.state),
+            Kind::Conn { event: connection } => {
+                self.connection(event.moment, connection, &shared.clock, &shared.state);
+            }
+            // A gap before the next event.
+            Kind::Lost(lost) if lost.tracepoint == Tracepoint::NetInboundMessage => {
+                self.peers.lost_messages(event.moment);
+            }
+            _ => {}
+        }
+    }
+
+    fn node_gone(&mut self) {
         self.peers.node_gone();
         self.returns.node_gone();
         for direction in [INBOUND, OUTBOUND] {
             self.families.p2p_node_connections.remove(direction);
         }
     }
+}
 
-    /// A gap before the next event.
-    pub(super) fn lost(&mut self, now: Moment, lost: &Lost) {
-        if lost.tracepoint == Tracepoint::NetInboundMessage {
-            self.peers.lost_messages(now);
-        }
-    }
-
+impl Connections {
     /// A list was read again.
     pub(super) fn replace_list(&mut self, name: &str, networks: Networks) {
         self.peers.replace_list(name, networks);
     }
 
-    pub(super) fn message(&mut self, now: Moment, meta: &Meta<'_>, state: &State) {
+    fn message(&mut self, now: Moment, meta: &Meta<'_>, state: &State) {
         let lists = self.sees_closings.then(|| self.peers.message(now, meta, state));
         if let Some(listed) = &self.listed {
             listed.message(meta, lists.unwrap_or_else(|| self.peers.stranger(meta)));
         }
     }
 
-    pub(super) fn observe(&mut self, now: Moment, connection: &Connection<'_>, clock: &Clock, state: &State) {
+    fn connection(&mut self, now: Moment, connection: &Connection<'_>, clock: &Clock, state: &State) {
         match connection {
             Connection::Inbound { conn, existing_connections } => {
                 self.opened(now, conn, INBOUND, *existing_connections, state);

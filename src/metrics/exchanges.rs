@@ -10,14 +10,15 @@ use std::time::Duration;
 use super::{
     Options,
     family::Registered,
+    group::{Group, Shared, WHOLE},
     relay::Relay,
-    requests::{Kind, Requests, Responder},
+    requests::{Kind as Request, Requests, Responder},
     round_trips::RoundTrips,
     state::State,
 };
 use crate::{
     event::{
-        Event, Moment,
+        Event, Kind, Moment,
         net::{Connection, Message, Meta},
         validation::Validation,
     },
@@ -28,6 +29,10 @@ use crate::{
 /// How often what is too old is looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes of a block's header, and of the hash that `blocktxn` begins with.
+const HEADER: u32 = 80;
+const HASH: u32 = 32;
+
 pub(super) struct Exchanges {
     round_trips: RoundTrips,
     requests: Requests,
@@ -35,8 +40,28 @@ pub(super) struct Exchanges {
     swept: Moment,
 }
 
-impl Exchanges {
-    pub(super) fn new(options: &Options) -> Self {
+impl Group for Exchanges {
+    fn reads(options: &Options) -> Vec<(&'static str, u32)> {
+        let whole = [
+            "cmpctblock",
+            "getblocktxn",
+            "getdata",
+            "getheaders",
+            "headers",
+            "inv",
+            "notfound",
+            "ping",
+            "pong",
+            "verack",
+        ];
+        let mut reads = whole.map(|command| (command, WHOLE)).to_vec();
+        reads.extend([("block", HEADER), ("merkleblock", HEADER), ("blocktxn", HASH)]);
+        // To be told by its hash it takes all of it.
+        reads.extend(options.tx_response.then_some(("tx", WHOLE)));
+        reads
+    }
+
+    fn new(options: &Options) -> Self {
         Self {
             round_trips: RoundTrips::new(options),
             requests: Requests::new(options),
@@ -45,13 +70,33 @@ impl Exchanges {
         }
     }
 
-    pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
         self.round_trips.families.attach(attached, registered);
         self.requests.families.attach(attached, registered);
         self.relay.families.attach(attached, registered);
     }
 
-    pub(super) fn message(&mut self, now: Moment, Message { meta, msg, .. }: &Message<'_>, state: &State) {
+    fn observe(&mut self, event: &Event<'_>, shared: &Shared) {
+        let (now, state) = (event.moment, &shared.state);
+        match &event.kind {
+            Kind::Msg(message) => self.message(now, message, state),
+            Kind::Conn { event: connection } => self.connection(now, connection, state),
+            Kind::Validation { event: Validation::BlockConnected { hash, .. } } => {
+                self.relay.connected(event.time, now, hash.0, shared.block().is_ahead);
+            }
+            Kind::Mempool { .. } | Kind::Utxocache { .. } | Kind::CoinSelection { .. } | Kind::Lost(_) => {}
+        }
+    }
+
+    fn node_gone(&mut self) {
+        self.round_trips.node_gone();
+        self.requests.node_gone();
+        self.relay.node_gone();
+    }
+}
+
+impl Exchanges {
+    fn message(&mut self, now: Moment, Message { meta, msg, .. }: &Message<'_>, state: &State) {
         if now.since(self.swept) >= SWEEP_INTERVAL {
             self.sweep(now, state);
         }
@@ -73,7 +118,7 @@ impl Exchanges {
             }
             Compactblock { header, nonce: _, short_ids: _, transactions: _ } => {
                 let hash = header.block_hash();
-                let solicited = self.requests.answered(now, Kind::GetdataBlock, Responder::Peer, peer, hash);
+                let solicited = self.requests.answered(now, Request::GetdataBlock, Responder::Peer, peer, hash);
                 self.relay.compact_block(now, peer, header, hash, !solicited, state);
             }
             Block { header, transactions: _ } | HeaderOnly { command: "block", header } => {
@@ -95,7 +140,7 @@ impl Exchanges {
                 self.requests.headers(now, Responder::Node, peer, headers);
             }
             Compactblock { header, nonce: _, short_ids: _, transactions: _ } => {
-                self.requests.answered(now, Kind::GetdataBlock, Responder::Node, peer, header.block_hash());
+                self.requests.answered(now, Request::GetdataBlock, Responder::Node, peer, header.block_hash());
             }
             Block { header, transactions: _ } | HeaderOnly { command: "block", header } => {
                 self.requests.block(now, Responder::Node, peer, header.block_hash());
@@ -121,16 +166,16 @@ impl Exchanges {
             Notfound { items } => self.requests.notfound(answers, peer, *items),
             Tx { tx } => self.requests.tx(now, answers, peer, tx),
             Merkleblock { header, num_transactions: _, bits: _, hashes: _ } | HeaderOnly { command: _, header } => {
-                self.requests.answered(now, Kind::GetdataBlock, answers, peer, header.block_hash());
+                self.requests.answered(now, Request::GetdataBlock, answers, peer, header.block_hash());
             }
             Getheaders { version: _, locator_hashes, stop_hash } => {
                 self.requests.getheaders(now, asked, peer, locator_hashes, *stop_hash);
             }
             Getblocktxn { block_hash, tx_indexes: _ } => {
-                self.requests.asked(now, Kind::Getblocktxn, asked, peer, *block_hash);
+                self.requests.asked(now, Request::Getblocktxn, asked, peer, *block_hash);
             }
             Blocktxn { block_hash, transactions: _ } | BlockHashOnly { command: _, block_hash } => {
-                self.requests.answered(now, Kind::Getblocktxn, answers, peer, *block_hash);
+                self.requests.answered(now, Request::Getblocktxn, answers, peer, *block_hash);
             }
             // Said above, or in no exchange that is followed.
             Ping { .. }
@@ -172,7 +217,7 @@ impl Exchanges {
         }
     }
 
-    pub(super) fn connection(&mut self, now: Moment, connection: &Connection<'_>, state: &State) {
+    fn connection(&mut self, now: Moment, connection: &Connection<'_>, state: &State) {
         match connection {
             Connection::Inbound { conn, existing_connections: _ }
             | Connection::Outbound { conn, existing_connections: _ } => {
@@ -185,24 +230,6 @@ impl Exchanges {
             }
             Connection::InboundEvicted { .. } | Connection::Misbehaving { .. } => {}
         }
-    }
-
-    /// A block was connected, which is above the tip before it or not.
-    pub(super) fn validation(
-        &mut self,
-        &Event { time, moment, kind: _ }: &Event<'_>,
-        validation: &Validation,
-        is_ahead: bool,
-    ) {
-        match validation {
-            Validation::BlockConnected { hash, .. } => self.relay.connected(time, moment, hash.0, is_ahead),
-        }
-    }
-
-    pub(super) fn node_gone(&mut self) {
-        self.round_trips.node_gone();
-        self.requests.node_gone();
-        self.relay.node_gone();
     }
 
     fn sweep(&mut self, now: Moment, state: &State) {

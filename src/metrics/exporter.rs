@@ -5,12 +5,16 @@ use prometheus::{Gauge, Histogram, IntCounter};
 
 use super::{
     Options,
-    family::{ALWAYS, Counters, Gauges, families},
+    family::{ALWAYS, Counters, Gauges, Registered, families},
     free_form::Info,
+    group::{Group, Shared, WHOLE},
     labels::{Label, OUTBOUND_MESSAGES, any_tracepoint, loss_reason, tracepoint},
 };
 use crate::{
-    event::net::{ConnectionType, Message},
+    event::{
+        Event, Kind,
+        net::{ConnectionType, Message},
+    },
     p2p,
     tap::Counters as KernelCounters,
     tracepoint::{LossReason, Tracepoint, Tracepoints},
@@ -112,41 +116,33 @@ pub(super) struct Exporter {
     attached: Tracepoints,
 }
 
-impl Exporter {
-    pub(super) fn new(options: &Options) -> Self {
+impl Group for Exporter {
+    fn reads(_: &Options) -> Vec<(&'static str, u32)> {
+        vec![("version", WHOLE)]
+    }
+
+    fn new(options: &Options) -> Self {
         let families = Families::new(options);
         families.build_info.at([0, 0, 0]).set(1.0);
         Self { families, attached: Tracepoints::default() }
     }
 
-    pub(super) fn tapped(&mut self, attached: Tracepoints) {
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.families.attach(attached, registered);
         self.attached = attached;
         self.show_attached(false);
     }
 
-    pub(super) fn attached(&mut self, node_start_time_seconds: f64) {
-        self.families.up.set(1.0);
-        self.families.attachments_total.inc();
-        self.families.node_start_time_seconds.at([]).set(node_start_time_seconds);
-        self.show_attached(true);
-    }
-
-    pub(super) fn node_gone(&mut self) {
-        self.families.up.set(0.0);
-        self.families.node_start_time_seconds.remove(0);
-        self.families.node_info.clear();
-        self.show_attached(false);
-    }
-
-    fn show_attached(&self, up: bool) {
-        for tracepoint in Tracepoint::all() {
-            let is_attached = up && self.attached.contains(tracepoint);
-            self.families.tracepoint_attached.at([tracepoint.index()]).set(f64::from(u8::from(is_attached)));
+    fn observe(&mut self, event: &Event<'_>, _: &Shared) {
+        if let Kind::Msg(Message { meta, msg: p2p::Message::Version { user_agent, .. }, .. }) = &event.kind
+            && !meta.inbound
+            && meta.conn_type != ConnectionType::PrivateBroadcast
+        {
+            self.families.node_info.set(user_agent);
         }
     }
 
-    /// What the kernel side has counted since it was last asked.
-    pub(super) fn fired(&self, added: &[KernelCounters; Tracepoint::COUNT]) {
+    fn counted(&mut self, added: &[KernelCounters; Tracepoint::COUNT]) {
         for tracepoint in self.attached.iter() {
             let place = tracepoint.index();
             let KernelCounters { fired, filtered, lost, value: _ } = added[place];
@@ -158,12 +154,26 @@ impl Exporter {
         }
     }
 
-    pub(super) fn message(&mut self, message: &Message<'_>) {
-        if let p2p::Message::Version { user_agent, .. } = &message.msg
-            && !message.meta.inbound
-            && message.meta.conn_type != ConnectionType::PrivateBroadcast
-        {
-            self.families.node_info.set(user_agent);
+    fn node_gone(&mut self) {
+        self.families.up.set(0.0);
+        self.families.node_start_time_seconds.remove(0);
+        self.families.node_info.clear();
+        self.show_attached(false);
+    }
+}
+
+impl Exporter {
+    pub(super) fn attached(&mut self, node_start_time_seconds: f64) {
+        self.families.up.set(1.0);
+        self.families.attachments_total.inc();
+        self.families.node_start_time_seconds.at([]).set(node_start_time_seconds);
+        self.show_attached(true);
+    }
+
+    fn show_attached(&self, up: bool) {
+        for tracepoint in Tracepoint::all() {
+            let is_attached = up && self.attached.contains(tracepoint);
+            self.families.tracepoint_attached.at([tracepoint.index()]).set(f64::from(u8::from(is_attached)));
         }
     }
 

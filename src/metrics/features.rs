@@ -7,12 +7,13 @@ use super::{
     Options,
     chosen::{Chosen, NOTHING_OWN},
     family::{Counters, Registered, families},
+    group::{Group, Shared, WHOLE},
     labels::{INBOUND_MESSAGES, Label},
 };
 use crate::{
     connected::{Connected, Found},
     event::{
-        Moment,
+        Event, Kind, Moment,
         net::{Connection, Message},
     },
     p2p,
@@ -56,17 +57,37 @@ struct Told {
     reconciliation: bool,
 }
 
-impl Features {
-    pub(super) fn new(options: &Options) -> Self {
+impl Group for Features {
+    fn reads(_: &Options) -> Vec<(&'static str, u32)> {
+        vec![("feature", WHOLE), ("sendtxrcncl", WHOLE)]
+    }
+
+    fn new(options: &Options) -> Self {
         Self { families: Families::new(options), connected: Connected::default(), hashes: RandomState::new() }
     }
 
-    pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
         self.families.attach(attached, registered);
         self.connected.attach(attached);
     }
 
-    pub(super) fn message(&mut self, now: Moment, Message { meta, msg, payload: _ }: &Message<'_>) {
+    fn observe(&mut self, event: &Event<'_>, _: &Shared) {
+        match &event.kind {
+            Kind::Msg(message) => self.message(event.moment, message),
+            Kind::Conn { event: Connection::Closed { conn, .. } } => {
+                self.connected.close(event.moment, conn.peer_id, |_| ());
+            }
+            _ => {}
+        }
+    }
+
+    fn node_gone(&mut self) {
+        drop(self.connected.clear());
+    }
+}
+
+impl Features {
+    fn message(&mut self, now: Moment, Message { meta, msg, payload: _ }: &Message<'_>) {
         if !meta.inbound || !matches!(msg, p2p::Message::Feature { .. } | p2p::Message::Sendtxrcncl { .. }) {
             return;
         }
@@ -94,16 +115,6 @@ impl Features {
             // Where closings are not told the oldest goes: what it has said does not come again.
             self.connected.enter(now, meta.peer_id, told);
         }
-    }
-
-    pub(super) fn connection(&mut self, now: Moment, connection: &Connection<'_>) {
-        if let Connection::Closed { conn, time_established: _ } = connection {
-            self.connected.close(now, conn.peer_id, |_| ());
-        }
-    }
-
-    pub(super) fn node_gone(&mut self) {
-        drop(self.connected.clear());
     }
 }
 

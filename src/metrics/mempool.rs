@@ -6,16 +6,17 @@ use prometheus::{Histogram, IntCounter};
 use super::{
     Options,
     clock::Clock,
-    family::{Counters, Histograms, families},
+    family::{Counters, Histograms, Registered, families},
     free_form::Reasons,
+    group::{Group, Shared},
     labels::{ADDED, REJECTED, REMOVED, REPLACED, action, removal_reason, removal_reason_place, sized_action},
     reversals::{self, Rejections},
     state::State,
 };
 use crate::{
-    event::{Lost, Moment, mempool::Mempool as Event},
+    event::{self, Kind, Moment, mempool::Mempool as Event},
     json::Hash,
-    tracepoint::Tracepoint,
+    tracepoint::{Tracepoint, Tracepoints},
 };
 
 const SIZED: &[Tracepoint] = &[Tracepoint::MempoolAdded, Tracepoint::MempoolRemoved, Tracepoint::MempoolReplaced];
@@ -101,7 +102,7 @@ families! {
 
 /// The families, the replacement in hand, and what was rejected a moment ago.
 pub(super) struct Mempool {
-    pub(super) families: Families,
+    families: Families,
     replacement: Option<Replacement>,
     /// An event of mempool:replaced is missing since the last other event, so replacements are not known whole.
     has_gap: bool,
@@ -115,26 +116,38 @@ struct Replacement {
     replaced_fees: i64,
 }
 
-impl Mempool {
-    pub(super) fn new(options: &Options) -> Self {
+impl Group for Mempool {
+    fn new(options: &Options) -> Self {
         Self { families: Families::new(options), replacement: None, has_gap: false, rejections: Rejections::new() }
     }
 
-    pub(super) fn node_gone(&mut self) {
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.families.attach(attached, registered);
+    }
+
+    fn observe(&mut self, event: &event::Event<'_>, shared: &Shared) {
+        match &event.kind {
+            Kind::Mempool { event: mempool } => {
+                self.take(event.moment, mempool, &shared.clock, &shared.state);
+            }
+            // Events are missing before the next one.
+            Kind::Lost(lost) if lost.tracepoint == Tracepoint::MempoolReplaced => {
+                self.replacement = None;
+                self.has_gap = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn node_gone(&mut self) {
         self.replacement = None;
         self.has_gap = false;
         self.rejections.clear();
     }
+}
 
-    /// Events are missing before the next one.
-    pub(super) fn lost(&mut self, lost: &Lost) {
-        if lost.tracepoint == Tracepoint::MempoolReplaced {
-            self.replacement = None;
-            self.has_gap = true;
-        }
-    }
-
-    pub(super) fn observe(&mut self, now: Moment, event: &Event<'_>, clock: &Clock, state: &State) {
+impl Mempool {
+    fn take(&mut self, now: Moment, event: &Event<'_>, clock: &Clock, state: &State) {
         match *event {
             Event::Added { txid, vsize, fee } => {
                 self.transaction(ADDED, vsize, fee);

@@ -7,6 +7,7 @@ use super::{
     addresses::{self, Addresses},
     contents::Contents,
     family::{Counters, Histograms, Registered, families},
+    group::{Group, Shared, WHOLE},
     inventory::{self, Inventory},
     labels::{
         INBOUND, MESSAGES, OUTBOUND, command, command_place, connection_type, direction, sized_command,
@@ -15,7 +16,7 @@ use super::{
     versions::{self, Versions},
 };
 use crate::{
-    event::{Moment, Time, net::Message},
+    event::{Event, Kind, Moment, Time, net::Message},
     p2p,
     tracepoint::Tracepoints,
 };
@@ -56,8 +57,41 @@ pub(super) struct Messages {
     contents: Contents,
 }
 
-impl Messages {
-    pub(super) fn new(options: &Options) -> Self {
+impl Group for Messages {
+    /// Also what only is looked at for whether it can be decoded.
+    fn reads(_: &Options) -> Vec<(&'static str, u32)> {
+        [
+            "addr",
+            "addrv2",
+            "cmpctblock",
+            "feefilter",
+            "getaddr",
+            "getblocks",
+            "getblocktxn",
+            "getcfcheckpt",
+            "getcfheaders",
+            "getcfilters",
+            "getdata",
+            "getheaders",
+            "headers",
+            "inv",
+            "mempool",
+            "notfound",
+            "ping",
+            "pong",
+            "reject",
+            "sendaddrv2",
+            "sendcmpct",
+            "sendheaders",
+            "verack",
+            "version",
+            "wtxidrelay",
+        ]
+        .map(|command| (command, WHOLE))
+        .into()
+    }
+
+    fn new(options: &Options) -> Self {
         Self {
             families: Families::new(options),
             inventory: Inventory::new(options),
@@ -67,7 +101,7 @@ impl Messages {
         }
     }
 
-    pub(super) fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
         self.families.attach(attached, registered);
         self.inventory.attach(attached, registered);
         self.addresses.attach(attached, registered);
@@ -75,11 +109,19 @@ impl Messages {
         self.contents.attach(attached, registered);
     }
 
-    pub(super) fn node_gone(&mut self) {
-        self.versions.node_gone();
+    fn observe(&mut self, event: &Event<'_>, _: &Shared) {
+        if let Kind::Msg(message) = &event.kind {
+            self.message(event.moment, event.time, message);
+        }
     }
 
-    pub(super) fn observe(&mut self, now: Moment, time: Time, message: &Message<'_>) {
+    fn node_gone(&mut self) {
+        self.versions.node_gone();
+    }
+}
+
+impl Messages {
+    fn message(&mut self, now: Moment, time: Time, message: &Message<'_>) {
         let Message { meta, msg: _, payload: _ } = message;
         let direction = if meta.inbound { INBOUND } else { OUTBOUND };
         let command = command_place(meta.command);

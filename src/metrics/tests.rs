@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     event::{
+        Kind,
         mempool::Mempool,
         net::{Connection, ConnectionType, Message, Meta},
         utxocache::Utxocache,

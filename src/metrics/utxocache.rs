@@ -3,10 +3,15 @@
 use prometheus::Histogram;
 
 use super::{
-    family::{Histograms, families},
+    Options,
+    family::{Histograms, Registered, families},
+    group::{Group, Shared},
     labels::Label,
 };
-use crate::{event::utxocache::Utxocache as Event, tracepoint::Tracepoint};
+use crate::{
+    event::{self, Kind, utxocache::Utxocache as Event},
+    tracepoint::{Tracepoint, Tracepoints},
+};
 
 const FLUSHES: &[Tracepoint] = &[Tracepoint::UtxocacheFlush];
 
@@ -31,7 +36,7 @@ const BYTES: &[f64] = &[
 ];
 
 families! {
-    struct Utxocache with _options {
+    struct Families with _options {
         /// What writing the UTXO cache to disk took, by Bitcoin Core's mode and whether pruning was the cause, from the
         /// tracepoint utxocache:flush. What v31 calls force_flush, releases before it call ALWAYS.
         utxocache_flush_seconds: Histograms<2> = ([mode(), for_prune()], DURATIONS), from FLUSHES;
@@ -57,15 +62,28 @@ fn for_prune() -> Label {
     Label::new("for_prune", ["false", "true"])
 }
 
-impl Utxocache {
-    pub(super) fn observe(&self, event: &Event) {
+pub(super) struct Utxocache {
+    families: Families,
+}
+
+impl Group for Utxocache {
+    fn new(options: &Options) -> Self {
+        Self { families: Families::new(options) }
+    }
+
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.families.attach(attached, registered);
+    }
+
+    fn observe(&mut self, event: &event::Event<'_>, _: &Shared) {
+        let Kind::Utxocache { event } = &event.kind else { return };
         match *event {
             Event::Flush { duration, mode, coins, memory, for_prune } => {
                 let mode = usize::try_from(mode).map_or(MODES.len(), |mode| mode.min(MODES.len()));
                 let seconds = duration.max(0) as f64 / 1e6;
-                self.utxocache_flush_seconds.at([mode, usize::from(for_prune)]).observe(seconds);
-                self.utxocache_flushed_coins.observe(coins as f64);
-                self.utxocache_flushed_bytes.observe(memory as f64);
+                self.families.utxocache_flush_seconds.at([mode, usize::from(for_prune)]).observe(seconds);
+                self.families.utxocache_flushed_coins.observe(coins as f64);
+                self.families.utxocache_flushed_bytes.observe(memory as f64);
             }
             // The kernel side has counted them already, lost ones too: see coins.rs.
             Event::Add(_) | Event::Spent(_) | Event::Uncache(_) => {}

@@ -1,16 +1,16 @@
-//! Blocks being connected. In: `validation:block_connected`. Out: families of blocks, and where the chain is by
-//! `best_chain.rs`.
+//! Blocks being connected. In: `validation:block_connected`, and what each block turned out to be. Out: families of blocks, and where
+//! the chain is.
 
 use prometheus::{Histogram, IntCounter};
 
 use super::{
     Options,
-    family::{Gauges, families},
+    family::{Gauges, Registered, families},
+    group::{Group, Shared},
 };
 use crate::{
-    best_chain::{BestChain, Block, Connected},
-    event::{Moment, Time, validation::Validation as Event},
-    tracepoint::Tracepoint,
+    event::{Event, Kind, validation::Validation::BlockConnected},
+    tracepoint::{Tracepoint, Tracepoints},
 };
 
 const BLOCKS: &[Tracepoint] = &[Tracepoint::ValidationBlockConnected];
@@ -60,40 +60,39 @@ families! {
     }
 }
 
-/// The families and where the chain is.
 pub(super) struct Validation {
-    pub(super) families: Families,
-    chain: BestChain,
+    families: Families,
 }
 
-impl Validation {
-    pub(super) fn new(options: &Options) -> Self {
-        Self { families: Families::new(options), chain: BestChain::default() }
+impl Group for Validation {
+    fn new(options: &Options) -> Self {
+        Self { families: Families::new(options) }
     }
 
-    pub(super) fn node_gone(&mut self) {
-        self.chain = BestChain::default();
-        self.families.validation_block_height.remove(0);
-        self.families.validation_last_block_connected_timestamp_seconds.remove(0);
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+        self.families.attach(attached, registered);
     }
 
-    /// Gives whether the block is above the tip that was before it.
-    pub(super) fn observe(&mut self, time: Time, moment: Moment, event: &Event) -> bool {
-        let Event::BlockConnected { hash, height, transactions, inputs, sigops, connection_time } = *event;
+    fn observe(&mut self, event: &Event<'_>, shared: &Shared) {
+        let Kind::Validation { event: validation } = &event.kind else { return };
+        let BlockConnected { hash: _, height: _, transactions, inputs, sigops, connection_time } = *validation;
         self.families.validation_blocks_connected_total.inc();
         self.families.validation_block_connection_seconds.observe(connection_time as f64 / 1e9);
         self.families.validation_block_transactions.observe(transactions as f64);
         self.families.validation_block_inputs.observe(inputs.max(0) as f64);
         self.families.validation_block_sigops.observe(sigops as f64);
 
-        let Connected { is_ahead, reorganised } = self.chain.connect(Block { height, hash: hash.0, time, moment });
-        self.families.validation_reorganised_blocks_total.inc_by(reorganised);
-        if let Some(tip) = self.chain.tip() {
+        self.families.validation_reorganised_blocks_total.inc_by(shared.block().reorganised);
+        if let Some(tip) = shared.tip() {
             let seconds = tip.time.0 as f64 / 1e9;
             self.families.validation_block_height.at([]).set(tip.height as f64);
             self.families.validation_last_block_connected_timestamp_seconds.at([]).set(seconds);
         }
-        is_ahead
+    }
+
+    fn node_gone(&mut self) {
+        self.families.validation_block_height.remove(0);
+        self.families.validation_last_block_connected_timestamp_seconds.remove(0);
     }
 }
 

@@ -1,0 +1,114 @@
+//! What a group of families is. In: what the event loop tells [`Metrics`](super::Metrics). Out: the same to each group of the one list
+//! in metrics.rs, with what all of them may ask.
+
+use super::{Options, clock::Clock, family::Registered, state::State};
+use crate::{
+    best_chain::{BestChain, Block, Connected},
+    event::{Event, Kind, validation::Validation},
+    tap::Counters,
+    tracepoint::{Tracepoint, Tracepoints},
+};
+
+/// Any payload is shorter.
+pub(super) const WHOLE: u32 = u32::MAX;
+
+/// Families of one subject, and what they have to remember of a run of the node.
+pub(super) trait Group: Sized {
+    /// Into the payloads of which commands it looks, and how many bytes of them it needs. What no group names is not copied for metrics.
+    fn reads(_options: &Options) -> Vec<(&'static str, u32)> {
+        Vec::new()
+    }
+
+    fn new(options: &Options) -> Self;
+
+    /// A tap has these tracepoints: the families that they feed are there from now on, others are not.
+    fn attach(&mut self, attached: Tracepoints, registered: &mut Registered);
+
+    /// But for a series seen for the first time it takes no lock and allocates nothing.
+    fn observe(&mut self, event: &Event<'_>, shared: &Shared);
+
+    /// What the kernel side has counted since the last time, by [`Tracepoint::index`].
+    fn counted(&mut self, _added: &[Counters; Tracepoint::COUNT]) {}
+
+    /// The node has ended, and all that belongs to its run is forgotten.
+    fn node_gone(&mut self) {}
+}
+
+/// What all groups may ask.
+pub(super) struct Shared {
+    /// What falls out of their tables.
+    pub(super) state: State,
+    pub(super) clock: Clock,
+    chain: BestChain,
+    block: Connected,
+}
+
+impl Shared {
+    pub(super) fn new(options: &Options) -> Self {
+        let state = State::new(options);
+        Self { state, clock: Clock::default(), chain: BestChain::default(), block: Connected::default() }
+    }
+
+    /// Comes before the groups see the event.
+    pub(super) fn observe(&mut self, event: &Event<'_>) {
+        self.clock.tick(event.time, event.moment);
+        if let Kind::Validation { event: Validation::BlockConnected { hash, height, .. } } = &event.kind {
+            let &Event { time, moment, .. } = event;
+            self.block = self.chain.connect(Block { height: *height, hash: hash.0, time, moment });
+        }
+    }
+
+    pub(super) fn node_gone(&mut self) {
+        self.chain = BestChain::default();
+    }
+
+    /// What the last connected block turned out to be.
+    pub(super) fn block(&self) -> &Connected {
+        &self.block
+    }
+
+    /// Where the chain is, if a block has been connected.
+    pub(super) fn tip(&self) -> Option<&Block> {
+        self.chain.tip()
+    }
+}
+
+/// The list of groups: for each its field and its type. All are told in the order of the list.
+macro_rules! groups {
+    ($($name:ident: $group:ty,)+) => {
+        struct Groups { $($name: $group,)+ }
+
+        impl Groups {
+            fn new(options: &Options) -> Self {
+                Self { $($name: <$group as Group>::new(options),)+ }
+            }
+
+            /// What any of them reads of payloads, each command once.
+            fn reads(options: &Options) -> BTreeMap<&'static str, u32> {
+                let mut reads = BTreeMap::new();
+                for (command, bytes) in [$(<$group as Group>::reads(options),)+].concat() {
+                    let most = reads.entry(command).or_default();
+                    *most = bytes.max(*most);
+                }
+                reads
+            }
+
+            fn attach(&mut self, attached: Tracepoints, registered: &mut Registered) {
+                $(Group::attach(&mut self.$name, attached, registered);)+
+            }
+
+            fn observe(&mut self, event: &Event<'_>, shared: &Shared) {
+                $(Group::observe(&mut self.$name, event, shared);)+
+            }
+
+            fn counted(&mut self, added: &[Counters; Tracepoint::COUNT]) {
+                $(Group::counted(&mut self.$name, added);)+
+            }
+
+            fn node_gone(&mut self) {
+                $(Group::node_gone(&mut self.$name);)+
+            }
+        }
+    };
+}
+pub(super) use groups;
