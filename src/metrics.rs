@@ -6,38 +6,22 @@
 //! is state in a file of its own, as in `peers.rs`; it belongs to one run of the node and ends in [`Metrics::node_gone`]. Label values
 //! are closed sets (`labels.rs`) or stand alone (`free_form.rs`).
 
-mod addresses;
 mod chosen;
 mod clock;
 mod coin_selection;
 mod coins;
 mod connections;
-mod contents;
-#[cfg(test)]
-mod core_reasons;
 mod exchanges;
 mod exporter;
 mod family;
 mod features;
 mod free_form;
 mod group;
-mod inventory;
 mod labels;
-mod listed;
 mod mempool;
 mod messages;
-#[cfg(test)]
-mod migration;
 mod netgroups;
-mod peers;
-#[cfg(test)]
-mod reference;
-mod relay;
 mod releases;
-mod requests;
-mod returns;
-mod reversals;
-mod round_trips;
 mod state;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -45,13 +29,12 @@ pub(crate) mod testing;
 mod tests;
 mod utxocache;
 mod validation;
-mod versions;
 
 use std::{array, collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
-pub use self::listed::AddressList;
+pub use self::connections::AddressList;
 use self::{
     coin_selection::CoinSelection,
     coins::Coins,

@@ -1,6 +1,12 @@
 //! Connections coming and going. In: connection events, and of messages who they are with. Out: counters of openings,
 //! closings, evictions and offences, the node's own count, and the families of `peers.rs`, `returns.rs` and `listed.rs`.
 
+mod listed;
+mod peers;
+mod returns;
+
+pub use self::listed::AddressList;
+use self::{listed::Listed, peers::Peers, returns::Returns};
 use super::{
     Options,
     clock::Clock,
@@ -10,9 +16,6 @@ use super::{
     labels::{
         CLOSINGS, INBOUND, OPENINGS, OUTBOUND, connection_type, network, opened_connection_type, opened_direction,
     },
-    listed::Listed,
-    peers::Peers,
-    returns::Returns,
     state::State,
 };
 use crate::{

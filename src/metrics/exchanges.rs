@@ -5,15 +5,21 @@
 //! All of it belongs to one run of the node, and what of it belongs to a peer goes when that closes. Times are those of the
 //! tracepoints: from the node's taking up or queueing of one message to that of the other.
 
+mod relay;
+mod requests;
+mod round_trips;
+
 use std::time::Duration;
 
+use self::{
+    relay::Relay,
+    requests::{Kind as Request, Requests, Responder},
+    round_trips::RoundTrips,
+};
 use super::{
     Options,
     family::Registered,
     group::{Group, Shared, WHOLE},
-    relay::Relay,
-    requests::{Kind as Request, Requests, Responder},
-    round_trips::RoundTrips,
     state::State,
 };
 use crate::{

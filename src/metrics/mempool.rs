@@ -1,8 +1,11 @@
 //! What becomes of transactions in the mempool. In: mempool events. Out: families by action, and of replacements what they
 //! pay more.
 
+mod reversals;
+
 use prometheus::{Histogram, IntCounter};
 
+use self::reversals::Rejections;
 use super::{
     Options,
     clock::Clock,
@@ -10,7 +13,6 @@ use super::{
     free_form::Reasons,
     group::{Group, Shared},
     labels::{ADDED, REJECTED, REMOVED, REPLACED, action, removal_reason, removal_reason_place, sized_action},
-    reversals::{self, Rejections},
     state::State,
 };
 use crate::{

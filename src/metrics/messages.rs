@@ -2,18 +2,21 @@
 //! its content to the families that it feeds, in `inventory.rs`, `addresses.rs`, `versions.rs` and `contents.rs`. What
 //! messages say together has state and a file of its own.
 
+mod addresses;
+mod contents;
+mod inventory;
+mod versions;
+
+pub(super) use self::inventory::FILTERED_BLOCK;
+use self::{addresses::Addresses, contents::Contents, inventory::Inventory, versions::Versions};
 use super::{
     Options,
-    addresses::{self, Addresses},
-    contents::Contents,
     family::{Counters, Histograms, Registered, families},
     group::{Group, Shared, WHOLE},
-    inventory::{self, Inventory},
     labels::{
         INBOUND, MESSAGES, OUTBOUND, command, command_place, connection_type, direction, sized_command,
         sized_command_place,
     },
-    versions::{self, Versions},
 };
 use crate::{
     event::{Event, Kind, Moment, Time, net::Message},

@@ -1,5 +1,9 @@
 //! What the whole of the metrics must be. What each family counts is tested in the file of its group.
 
+mod core_reasons;
+mod migration;
+mod reference;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::Command,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{
+use crate::metrics::{
     labels::Label,
     state::{Cause, Of, State},
 };

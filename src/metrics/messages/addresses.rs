@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use data_encoding::BASE32_NOPAD;
 
-use super::{
+use crate::metrics::{
     family::{Counters, Histograms, families},
     labels::{INBOUND, INBOUND_MESSAGES, Label, MESSAGES, SERVICES, direction, network, service, service_places},
 };

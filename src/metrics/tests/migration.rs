@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use prometheus::proto::MetricType;
 
-use super::{family::Defined, testing::everything_and_a_list, *};
+use crate::metrics::{family::Defined, testing::everything_and_a_list, *};
 
-const PAGE: &str = include_str!("../../docs/migration.md");
+const PAGE: &str = include_str!("../../../docs/migration.md");
 
 /// Labels whose values the operator chooses.
 const OPERATORS_LABELS: [&str; 1] = ["list"];

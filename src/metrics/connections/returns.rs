@@ -5,7 +5,7 @@ use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration}
 
 use prometheus::IntCounter;
 
-use super::{
+use crate::metrics::{
     Options,
     family::{Counters, Registered, families},
     labels::{CLOSINGS, INBOUND_MESSAGES, OPENINGS, opened_connection_type},

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bitcoin::{BlockHash, block::Header, hashes::Hash as _, p2p::message_blockdata::Inventory};
 
-use super::{
+use super::relay::MOST_ANNOUNCED;
+use crate::metrics::{
     Options,
     family::{Counters, Histograms, families},
-    inventory::FILTERED_BLOCK,
     labels::{INBOUND_MESSAGES, Label, OUTBOUND_MESSAGES},
-    relay::MOST_ANNOUNCED,
+    messages::FILTERED_BLOCK,
 };
 use crate::{
     event::Moment,

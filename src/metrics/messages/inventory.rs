@@ -2,7 +2,7 @@
 
 use bitcoin::p2p::message_blockdata::Inventory as Item;
 
-use super::{
+use crate::metrics::{
     family::{Counters, Histograms, families},
     labels::{Label, MESSAGES, direction},
 };
@@ -48,7 +48,7 @@ fn item() -> Label {
 }
 
 /// MSG_FILTERED_BLOCK in Bitcoin Core (BIP 37), which rust-bitcoin does not name.
-pub(super) const FILTERED_BLOCK: u32 = 3;
+pub(in crate::metrics) const FILTERED_BLOCK: u32 = 3;
 
 /// Its place in [`ITEM_TYPES`].
 fn place(item: &Item) -> usize {

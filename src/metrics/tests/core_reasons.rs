@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, ops::RangeInclusive};
 
-use super::{
+use crate::metrics::{
     free_form::LENGTH,
     testing::{misbehaving, rejected, removed, told_with},
     *,

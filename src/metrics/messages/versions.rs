@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use prometheus::Histogram;
 
-use super::{
+use crate::metrics::{
     Options,
     chosen::Chosen,
     family::{Counters, Registered, families},

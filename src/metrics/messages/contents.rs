@@ -4,7 +4,7 @@
 use bitcoin::{Amount, p2p::message_network::RejectReason};
 use prometheus::IntCounter;
 
-use super::{
+use crate::metrics::{
     family::{Counters, Histograms, families},
     labels::{INBOUND_MESSAGES, Label, MESSAGES, direction},
 };

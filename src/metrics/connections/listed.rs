@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use super::{
+use crate::metrics::{
     Options,
     family::{Counters, Registered, families},
     labels::{INBOUND, Label, MESSAGES, OPENINGS, OUTBOUND, command, command_place, direction},

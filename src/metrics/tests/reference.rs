@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, fmt::Write, fs};
 
 use prometheus::proto::MetricType;
 
-use super::{family::Defined, testing::everything_and_a_list, *};
+use crate::metrics::{family::Defined, testing::everything_and_a_list, *};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 

@@ -3,11 +3,11 @@
 
 use std::{mem, net::IpAddr};
 
-use super::{
+use super::listed::{InLists, Lists};
+use crate::metrics::{
     Options,
     family::{Gauges, Registered, families},
     labels::{CLOSINGS, connection_type, network},
-    listed::{InLists, Lists},
     netgroups::{Netgroup, Netgroups},
     state::{Cause, Of, State},
 };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{
+use crate::metrics::{
     Options,
     family::{Histograms, families},
     labels::{INBOUND_MESSAGES, OPENINGS, OUTBOUND_MESSAGES, connection_type, opened_connection_type},

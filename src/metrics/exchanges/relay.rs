@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bitcoin::{BlockHash, block::Header, hashes::Hash as _, p2p::message_blockdata::Inventory};
 use prometheus::Histogram;
 
-use super::{
+use crate::metrics::{
     Options,
     family::{Counters, families},
     labels::{INBOUND_MESSAGES, Label, OUTBOUND_MESSAGES},
