@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: bpf demo test bench fuzz soak test-kernels test-matrix test-core release build install setup format
+.PHONY: bpf dashboards demo test bench fuzz soak test-kernels test-matrix test-core release build install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -69,6 +69,10 @@ test-core: setup
 bpf:
 	@scripts/setup test
 	BLESS=1 $(CARGO) test --features build-bpf --test integration the_objects_are
+
+# The dashboards for Grafana, from their definitions.
+dashboards:
+	$(CARGO) run --quiet --package bitcointap-dashboards
 
 # A commit, a tag and packages of a version, when all tests pass; then it prints what is left to do by hand.
 release: setup

@@ -1,15 +1,5 @@
-//! The dashboards in `grafana/`: made from their definitions, easy to read, and with data of a real Prometheus.
-//!
-//! `BLESS=1 cargo test the_files_are` writes them anew. The other tests look at the files alone.
-
-mod blocks;
-mod dashboard;
-mod exporter;
-mod mempool;
-mod messages;
-mod overview;
-mod panel;
-mod peers;
+//! The dashboards in `grafana/`: made from their definitions (`grafana/src`), easy to read, and with data of a real Prometheus. All but one
+//! of the tests look at the files alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,26 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bitcointap_dashboards::{SCREEN, TAG};
 use serde_json::Value;
 
-use self::dashboard::{Dashboard, SCREEN, TAG};
 use crate::{
     node::Simnode,
     prometheus::{Prometheus, programs},
     tool::{Exporter, eventually},
 };
-
-/// In the order in which a reader meets them.
-fn definitions() -> [Dashboard; 6] {
-    [
-        overview::dashboard(),
-        messages::dashboard(),
-        peers::dashboard(),
-        mempool::dashboard(),
-        blocks::dashboard(),
-        exporter::dashboard(),
-    ]
-}
 
 fn grafana(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("grafana").join(path)
@@ -91,19 +69,9 @@ fn queries(dashboards: &BTreeMap<String, Value>) -> Vec<(String, &str)> {
 
 #[test]
 fn the_files_are_what_is_defined() {
-    let files = definitions().map(|dashboard| {
-        let json = serde_json::to_string_pretty(&dashboard.json()).unwrap() + "\n";
-        (grafana(&format!("dashboards/{}.json", dashboard.uid)), json)
-    });
+    let files = bitcointap_dashboards::files();
     for (file, json) in &files {
-        if env::var_os("BLESS").is_some() {
-            fs::write(file, json).unwrap();
-        }
-        assert!(
-            &fs::read_to_string(file).unwrap_or_default() == json,
-            "{} is old: BLESS=1 cargo test the_files_are",
-            file.display()
-        );
+        assert!(&fs::read_to_string(file).unwrap_or_default() == json, "{} is old: make dashboards", file.display());
     }
     assert_eq!(dashboards().len(), files.len(), "files that nothing defines");
 }

@@ -1,6 +1,6 @@
 //! P2P messages: how many, how big, what is in them, and what nobody understands.
 
-use super::{
+use crate::{
     dashboard::Dashboard,
     panel::{bars, graph, heatmap},
 };

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::panel::{Panel, data_source, of_chosen_nodes};
+use crate::panel::{Panel, data_source, of_chosen_nodes};
 
 /// Every dashboard has it, and links lead to those that do.
 pub const TAG: &str = "bitcointap";

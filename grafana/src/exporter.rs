@@ -1,6 +1,6 @@
 //! The exporter itself: attached to what, how late and how busy it is, what it loses.
 
-use super::{
+use crate::{
     dashboard::Dashboard,
     panel::{bars, graph, heatmap, increase_with_new, stat, states},
 };

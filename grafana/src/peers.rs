@@ -1,6 +1,6 @@
 //! Who is connected, who comes and goes, how far away they are, and who misbehaves.
 
-use super::{
+use crate::{
     dashboard::Dashboard,
     panel::{bars, graph, heatmap, stat},
 };

@@ -1,6 +1,6 @@
 //! What the mempool takes, gives away and rejects, and why; and the wallets' choices of coins.
 
-use super::{
+use crate::{
     dashboard::Dashboard,
     panel::{bars, graph, heatmap, stat},
 };

@@ -1,6 +1,6 @@
 //! How blocks come, what is in them, what connecting them takes; and the UTXO cache.
 
-use super::{
+use crate::{
     dashboard::Dashboard,
     panel::{Panel, bars, graph, heatmap, stat},
 };

@@ -1,0 +1,11 @@
+//! Writes the dashboards to where they are kept.
+
+use std::{fs, io};
+
+fn main() -> io::Result<()> {
+    for (path, json) in bitcointap_dashboards::files() {
+        fs::write(&path, json)?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
