@@ -74,18 +74,11 @@ build:
 	@scripts/setup build
 	$(CARGO) build --release --locked
 
-# What `make build` has made, for root or a packager: DESTDIR stands before all paths, and is in none that is written down.
+# What `make build` has made, for root or a packager: scripts/install says where to, and what the variables are.
 PREFIX ?= /usr/local
 BINARY ?= target/release/bitcointap
-TO = $(DESTDIR)$(PREFIX)
 install:
-	install -D -m 755 $(BINARY) $(TO)/bin/bitcointap
-	$(BINARY) man | install -D -m 644 /dev/stdin $(TO)/share/man/man1/bitcointap.1
-	$(BINARY) completions bash | install -D -m 644 /dev/stdin $(TO)/share/bash-completion/completions/bitcointap
-	$(BINARY) completions zsh | install -D -m 644 /dev/stdin $(TO)/share/zsh/site-functions/_bitcointap
-	$(BINARY) completions fish | install -D -m 644 /dev/stdin $(TO)/share/fish/vendor_completions.d/bitcointap.fish
-	install -D -m 644 dist/bitcointap.socket $(TO)/lib/systemd/system/bitcointap.socket
-	sed 's|/usr/local/|$(PREFIX)/|' dist/bitcointap.service | install -D -m 644 /dev/stdin $(TO)/lib/systemd/system/bitcointap.service
+	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install
 
 setup:
 	@scripts/setup
