@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: bpf demo test bench fuzz soak test-kernels test-matrix test-core build install setup format
+.PHONY: bpf demo test bench fuzz soak test-kernels test-matrix test-core test-package build package install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -73,6 +73,15 @@ bpf:
 build:
 	@scripts/setup build
 	$(CARGO) build --release --locked
+
+# What a release is downloaded as, in target/packages, for both architectures or for TARGET.
+package:
+	TARGET=$(TARGET) scripts/package
+
+# What `make package` has made: the same bytes when it is built elsewhere; installed, upgraded and purged on Debian 12 and 13.
+test-package: setup
+	$(CARGO) build --workspace --bins --locked
+	$(SUDO) scripts/test-package
 
 # What `make build` has made, for root or a packager: scripts/install says where to, and what the variables are.
 PREFIX ?= /usr/local

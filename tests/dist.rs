@@ -297,6 +297,37 @@ fn make_installs_what_packages_have() {
 }
 
 #[test]
+fn the_debian_package_knows_all_units_and_what_they_leave() {
+    let script = |name: &str| fs::read_to_string(path("dist/debian").join(name)).unwrap();
+    let names = files(&path("dist")).into_iter().map(|(name, _)| name);
+    let units: Vec<_> = names.filter(|name| name.ends_with(".service") || name.ends_with(".socket")).collect();
+    assert_eq!(units.len(), 4);
+    for unit in &units {
+        let running = unit.replace('@', "@*");
+        for (name, names_it) in [("postinst", unit.ends_with(".service")), ("prerm", true), ("postrm", true)] {
+            let words: Vec<_> =
+                script(name).split_whitespace().map(|word| word.trim_matches(['\'', ';']).to_owned()).collect();
+            assert_eq!(words.contains(&running), names_it, "{name}: {running}");
+        }
+        // What `systemctl edit` makes.
+        assert!(!unit.contains('@') || script("postrm").contains(&format!("/{unit}.d")), "{unit}");
+    }
+    let logs = service().value("LogsDirectory").to_owned();
+    for place in ["/var/log", "/var/log/private"] {
+        assert!(script("postrm").contains(&format!(" {place}/{logs} {place}/{logs}-*")), "{place}");
+    }
+    let manifest = fs::read_to_string(path("Cargo.toml")).unwrap();
+    let options = service().value("EnvironmentFile").trim_start_matches('-').to_owned();
+    assert!(manifest.contains(&format!("conf-files = [\"{options}\"]")));
+    assert!(script("postrm").contains(&format!("rm -f {options}-*")));
+
+    let packing = fs::read_to_string(path("scripts/package")).unwrap();
+    let glibc = packing.lines().find_map(|line| line.strip_prefix("newest_glibc=")).unwrap();
+    assert!(manifest.contains(&format!("libc6 (>= {glibc})")));
+    assert!(fs::read_to_string(path("README.md")).unwrap().contains(&format!("glibc {glibc}")));
+}
+
+#[test]
 fn systemd_finds_nothing_wrong() {
     let Some(analyze) = fetched("systemd-analyze", "REQUIRE_SYSTEMD") else { return };
     // It looks whether the program is there, too.
