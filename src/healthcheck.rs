@@ -47,40 +47,47 @@ fn over_tcp(stream: TcpStream) -> io::Result<Vec<u8>> {
 fn exchange(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
     stream.write_all(b"GET /-/healthy HTTP/1.0\r\n\r\n")?;
     let mut answer = Vec::new();
-    let read = stream.take(64).read_to_end(&mut answer);
-    // A server of TLS may end the connection by a reset behind its alert.
-    if answer.is_empty() {
-        read?;
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    match stream.take(64).read_to_end(&mut answer) {
+        // Behind an answer may come a reset.
+        _ if !answer.is_empty() => Ok(answer),
+        Ok(_) => Err(io::Error::other("it closes the connection")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::Error::other("it is silent")),
+        Err(error) => Err(error),
     }
-    Ok(answer)
 }
 
-/// A server that asks for a password, or for TLS by an alert (RFC 8446, 6), serves, too.
+/// Any status but those of a server that fails: one that asks for a password, for TLS or for patience serves, too.
 fn is_well(answer: &[u8]) -> bool {
-    const ALERT: &[u8] = &[21, 3];
-    let status = answer.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
-    status.is_some_and(|status| status == b"200" || status == b"401") || answer.starts_with(ALERT)
+    let status = answer.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2));
+    status.is_some_and(|digit| (b'1'..b'5').contains(digit))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Shutdown;
+
     use super::*;
 
     #[test]
-    fn answers_that_are_well() {
-        for answer in [&b"HTTP/1.1 200 OK\r\n"[..], b"HTTP/1.0 401 Unauthorized\r\n", &[21, 3, 3, 0, 2, 2, 70]] {
-            assert!(is_well(answer), "{answer:?}");
+    fn what_a_server_answers_that_is_well_and_what_not() {
+        for answer in
+            ["HTTP/1.1 200 OK\r\n", "HTTP/1.0 400 Bad Request", "HTTP/1.1 401 Unauthorized", "HTTP/1.1 429 Too"]
+        {
+            assert!(is_well(answer.as_bytes()), "{answer}");
         }
-        for answer in [
-            &b""[..],
-            b"HTTP/1.1 503 Service Unavailable\r\n",
-            b"HTTP/1.1 404 Not Found",
-            b"HTTP/1.1",
-            b"SSH-2.0-x",
-            &[22, 3, 3],
-        ] {
-            assert!(!is_well(answer), "{answer:?}");
+        for answer in ["", "HTTP/1.1 503 Service Unavailable\r\n", "HTTP/1.1", "HTTP/1.1 x", "SSH-2.0-x"] {
+            assert!(!is_well(answer.as_bytes()), "{answer}");
         }
+    }
+
+    #[test]
+    fn a_server_without_an_answer_is_told() {
+        let (client, silent) = UnixStream::pair().unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        assert_eq!(exchange(client).unwrap_err().to_string(), "it is silent");
+        drop(silent);
+        let (client, server) = UnixStream::pair().unwrap();
+        server.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(exchange(client).unwrap_err().to_string(), "it closes the connection");
     }
 }

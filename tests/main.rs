@@ -13,6 +13,7 @@ mod first_hour;
 mod follow;
 mod golden;
 mod grafana;
+mod healthcheck;
 mod hostile;
 mod kernel_side;
 mod library;
