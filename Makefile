@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: bpf demo test bench fuzz soak test-kernels test-matrix test-core test-package release package build install setup format
+.PHONY: bpf demo test bench fuzz soak test-kernels test-matrix test-core test-package release package build install uninstall setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -92,6 +92,10 @@ PREFIX ?= /usr/local
 BINARY ?= target/release/bitcointap
 install:
 	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install
+
+# The same files, but for settings in /etc that were changed.
+uninstall:
+	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/uninstall
 
 setup:
 	@scripts/setup

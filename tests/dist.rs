@@ -104,10 +104,16 @@ fn as_a_service() -> String {
 
 /// `make install` of the tool that the tests run, with these variables.
 fn make_install(variables: &[String]) {
+    make("install", variables);
+}
+
+/// What a target of the Makefile prints.
+fn make(target: &str, variables: &[String]) -> String {
     let mut make = Command::new("make");
-    make.arg("--silent").arg("--directory").arg(env!("CARGO_MANIFEST_DIR")).arg("install");
+    make.arg("--silent").arg("--directory").arg(env!("CARGO_MANIFEST_DIR")).arg(target);
     let made = make.arg(format!("BINARY={}", env!("CARGO_BIN_EXE_bitcointap"))).args(variables).output().unwrap();
     assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap()
 }
 
 /// All files below a directory, by their paths in it, sorted, with their permissions.
@@ -325,6 +331,31 @@ fn the_debian_package_knows_all_units_and_what_they_leave() {
     let glibc = packing.lines().find_map(|line| line.strip_prefix("newest_glibc=")).unwrap();
     assert!(manifest.contains(&format!("libc6 (>= {glibc})")));
     assert!(fs::read_to_string(path("README.md")).unwrap().contains(&format!("glibc {glibc}")));
+}
+
+#[test]
+fn uninstall_leaves_what_is_not_of_install() {
+    let directory = tempfile::tempdir().unwrap();
+    let variables = [format!("DESTDIR={}", directory.path().display()), "PREFIX=/opt/tools".into()];
+    make("install", &variables);
+    assert!(!files(directory.path()).is_empty());
+    let of_another = directory.path().join("opt/tools/bin/another");
+    fs::write(&of_another, "").unwrap();
+    assert_eq!(make("uninstall", &variables), "");
+    let left = |paths: &[&str]| {
+        let found: Vec<String> = files(directory.path()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, paths);
+    };
+    left(&["opt/tools/bin/another"]);
+
+    // Without a program that was built the installed one says what to remove. What somebody has set stays.
+    make("install", &variables);
+    let settings = directory.path().join("etc/default/bitcointap");
+    fs::create_dir_all(settings.parent().unwrap()).unwrap();
+    fs::write(&settings, "OPTIONS=\"--chain main\"\n").unwrap();
+    let not_built = [&variables[..], &["BINARY=/no/where".into()]].concat();
+    assert_eq!(make("uninstall", &not_built), format!("kept, as it is yours: {}\n", settings.display()));
+    left(&["etc/default/bitcointap", "opt/tools/bin/another"]);
 }
 
 #[test]
