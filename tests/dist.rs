@@ -270,7 +270,8 @@ fn make_installs_what_packages_have() {
         let names = files(&path(from)).into_iter().map(|(name, _)| name).filter(|name| name.ends_with(ending));
         copied.extend(names.map(|name| (format!("{from}/{name}"), format!("{to}/{name}"))));
     }
-    for name in ["bitcointap.rules.yml", "prometheus.yml"] {
+    let here = fs::read_dir(path("prometheus")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for name in here.filter(|name| name.ends_with(".yml")) {
         copied.push((format!("prometheus/{name}"), format!("usr/share/bitcointap/prometheus/{name}")));
     }
     expected.extend(copied.iter().map(|(_, to)| to.clone()));
