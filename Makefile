@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: bpf dashboards demo test bench fuzz soak test-kernels test-matrix test-core release build install setup format
+.PHONY: bpf dashboards demo test bench fuzz soak test-kernels test-matrix test-core test-package release package build install uninstall setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -82,18 +82,24 @@ build:
 	@scripts/setup build
 	$(CARGO) build --release --locked
 
-# What `make build` has made, for root or a packager: DESTDIR stands before all paths, and is in none that is written down.
+# What a release is downloaded as, in target/packages, for both architectures or for TARGET.
+package:
+	TARGET=$(TARGET) scripts/package
+
+# What `make package` has made: the same bytes when it is built elsewhere; installed, upgraded and purged on Debian 12 and 13.
+test-package: setup
+	$(CARGO) build --workspace --bins --locked
+	$(SUDO) scripts/test-package
+
+# What `make build` has made, for root or a packager: scripts/install says where to, and what the variables are.
 PREFIX ?= /usr/local
 BINARY ?= target/release/bitcointap
-TO = $(DESTDIR)$(PREFIX)
 install:
-	install -D -m 755 $(BINARY) $(TO)/bin/bitcointap
-	$(BINARY) man | install -D -m 644 /dev/stdin $(TO)/share/man/man1/bitcointap.1
-	$(BINARY) completions bash | install -D -m 644 /dev/stdin $(TO)/share/bash-completion/completions/bitcointap
-	$(BINARY) completions zsh | install -D -m 644 /dev/stdin $(TO)/share/zsh/site-functions/_bitcointap
-	$(BINARY) completions fish | install -D -m 644 /dev/stdin $(TO)/share/fish/vendor_completions.d/bitcointap.fish
-	install -D -m 644 dist/bitcointap.socket $(TO)/lib/systemd/system/bitcointap.socket
-	sed 's|/usr/local/|$(PREFIX)/|' dist/bitcointap.service | install -D -m 644 /dev/stdin $(TO)/lib/systemd/system/bitcointap.service
+	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install
+
+# The same files, but for settings in /etc that were changed.
+uninstall:
+	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/uninstall
 
 setup:
 	@scripts/setup

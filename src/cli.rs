@@ -87,7 +87,13 @@ impl Cli {
             None => cli.tap.check(),
             Some(Command::Record(args)) => args.check(),
             Some(Command::Top(args)) => args.check(),
-            Some(Command::Probes(_) | Command::Doctor(_) | Command::Completions { .. } | Command::Man) => Ok(()),
+            Some(
+                Command::Probes(_)
+                | Command::Doctor(_)
+                | Command::Healthcheck { .. }
+                | Command::Completions { .. }
+                | Command::Man,
+            ) => Ok(()),
         };
         checked.map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?;
         Ok(cli)
@@ -112,6 +118,15 @@ pub enum Command {
     ///
     /// Attaches one tracepoint of the node for a moment.
     Doctor(DoctorArgs),
+    /// Check whether `export` answers at an address (exit status 1 if not), for the health check of a container.
+    ///
+    /// A server that asks for a password or for TLS is healthy. Whether it taps a node is another question: /-/ready and the
+    /// metric bitcointap_up answer that.
+    Healthcheck {
+        /// What `export` was given as --web.listen-address.
+        #[arg(default_value = "127.0.0.1:10833")]
+        address: Address,
+    },
     /// Print a script by which a shell completes the commands and options of bitcointap.
     ///
     /// Put it, for bash, into ~/.local/share/bash-completion/completions/bitcointap, for zsh into a file _bitcointap in a

@@ -3,6 +3,7 @@
 mod address_lists;
 mod cli;
 mod follow;
+mod healthcheck;
 mod log;
 mod manual;
 mod recorder;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             result => result.map(drop),
         },
+        Some(Command::Healthcheck { address }) => healthcheck::healthcheck(address),
         Some(Command::Completions { shell }) => manual::completions(*shell),
         Some(Command::Man) => manual::page(),
     };

@@ -1,5 +1,5 @@
-//! docker-compose.yml and what must agree with it: what it may do and opens, the files it mounts, the versions in Dockerfile and
-//! Cargo.toml. No engine is needed; `docker compose` itself is asked where there is one.
+//! docker-compose.yml, docker-compose.node.yml and what must agree with them: what they may do and open, the files they mount, the
+//! versions in Dockerfile and Cargo.toml. No engine is needed; `docker compose` itself is asked where there is one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +9,9 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::tool::output;
 
 /// Bitcoin Core's names of chains.
 const CHAINS: [&str; 5] = ["main", "test", "testnet4", "signet", "regtest"];
@@ -116,9 +119,58 @@ fn the_node_may_end_and_bitcointap_goes_on() {
     }
     for (name, service) in &services {
         assert_eq!(service.restart, "unless-stopped", "{name}");
-        let needs_check = !["pause", "simnode"].contains(&name.as_str());
+        // That of bitcointap is the image's.
+        let needs_check = !["pause", "simnode", "bitcointap"].contains(&name.as_str());
         assert_eq!(service.healthcheck.is_some(), needs_check, "{name}");
     }
+}
+
+/// A service of docker-compose.node.yml that is one of docker-compose.yml's, but for this.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Extension {
+    extends: BTreeMap<String, String>,
+    profiles: Vec<String>,
+    #[serde(default)]
+    volumes: Vec<String>,
+}
+
+#[test]
+fn beside_a_node_that_runs_it_is_the_same() {
+    let text = read("docker-compose.node.yml");
+    let mut file: BTreeMap<String, BTreeMap<String, Value>> = serde_saphyr::from_str(&text).unwrap();
+    let mut services = file.remove("services").unwrap();
+    let mut ours: Value = services.remove("bitcointap").unwrap();
+
+    // All processes are seen, and that is the one thing more that it may do.
+    let mut in_compose: BTreeMap<String, BTreeMap<String, Value>> =
+        serde_saphyr::from_str(&read("docker-compose.yml")).unwrap();
+    let mut theirs = in_compose.get_mut("services").unwrap().remove("bitcointap").unwrap();
+    let mut differs = |key: &str| {
+        let of = |service: &mut Value| service.as_object_mut().unwrap().remove(key).unwrap();
+        [of(&mut ours), of(&mut theirs)]
+    };
+    assert_eq!(differs("pid"), ["host", "service:pause"]);
+    assert_eq!(differs("ports"), [json!(["127.0.0.1:${NODE_PORT:-10833}:10833"]), json!(["127.0.0.1:10833:10833"])]);
+    let [command, without_choice] = differs("command");
+    let without_choice: Vec<&str> = without_choice.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    let choice = "${NODE_CHAIN:+--chain ${NODE_CHAIN-}}";
+    assert_eq!(command, format!("{} {choice}", without_choice.join(" ")));
+    assert_eq!(ours, theirs);
+
+    let names: Vec<&str> = services.keys().map(String::as_str).collect();
+    assert_eq!(names, ["alertmanager", "grafana", "prometheus"]);
+    for (name, service) in services {
+        let service: Extension = serde_json::from_value(service).unwrap();
+        let same = [("file", "docker-compose.yml"), ("service", &*name)].map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(service.extends, BTreeMap::from(same));
+        assert_eq!(service.profiles, ["prometheus"], "only if asked for");
+        let labels = "./prometheus/compose/targets/${NODE_CHAIN:-main}.yml:/etc/prometheus/targets.yml:ro";
+        let volumes: &[&str] = if name == "prometheus" { &[labels] } else { &[] };
+        assert_eq!(service.volumes, volumes, "{name}");
+    }
+    let volumes: Vec<&str> = file["volumes"].keys().map(String::as_str).collect();
+    assert_eq!(volumes, ["alertmanager", "prometheus"]);
 }
 
 #[test]
@@ -134,7 +186,14 @@ fn all_ports_are_on_loopback() {
     let listens = project().services.remove("bitcointap").unwrap();
     let command = listens.command.unwrap();
     assert_eq!(command, ["export", "--web.listen-address", ":10833"]);
-    assert!(read("Dockerfile").ends_with(&format!("\nCMD {command:?}\n")), "the image does the same by itself");
+    let dockerfile = read("Dockerfile");
+    assert!(dockerfile.ends_with(&format!("\nCMD {command:?}\n")), "the image does the same by itself");
+    let check = dockerfile.lines().find_map(|line| line.strip_prefix("HEALTHCHECK ")?.split_once(" CMD "));
+    let check: Vec<String> = serde_json::from_str(check.expect("the image has a health check").1).unwrap();
+    let help = output(&format!("{} --help", check[1..].join(" ")));
+    assert!(check[0] == "bitcointap" && help.status.success(), "{help:?}");
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("[default: 127.0.0.1:10833]"), "it asks at the port that {command:?} listens on: {help}");
     assert_eq!(listens.ports, ["127.0.0.1:10833:10833"]);
     assert_eq!(listens.user.as_deref(), Some("0:0"), "an engine gives added capabilities to no other user");
 }
@@ -142,7 +201,7 @@ fn all_ports_are_on_loopback() {
 #[test]
 fn images_have_versions() {
     let images = project().services.into_values().map(|service| service.image).chain(stages().into_values());
-    for image in images {
+    for image in images.filter(|image| image != "scratch") {
         let (_, tag) = image.rsplit_once(':').unwrap_or_else(|| panic!("{image} has no tag"));
         assert!(tag.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()) && tag.contains('.'), "{image}");
     }
@@ -172,10 +231,30 @@ fn what_is_built_has_the_version_of_the_crate_and_its_rust() {
     assert!(number(version) >= number(env!("CARGO_PKG_RUST_VERSION")), "{version} is too old");
     // What was linked against one release's libraries runs with those of the same: bookworm is 12.
     assert_eq!(system, "slim-bookworm");
-    for name in ["bitcointap", "simnode"] {
-        assert!(stages[name].starts_with("debian:12."), "{}", stages[name]);
-        assert_eq!(stages[name], services["pause"].image, "fetched once");
-    }
+    assert!(stages["simnode"].starts_with("debian:12."), "{}", stages["simnode"]);
+    assert_eq!(stages["simnode"], services["pause"].image, "fetched once");
+    assert_eq!(stages["bitcointap"], "scratch", "nothing but the program is in it");
+}
+
+#[test]
+fn the_image_says_what_it_is() {
+    let dockerfile = read("Dockerfile");
+    let (_, labels) = dockerfile.split_once("\nLABEL ").unwrap();
+    let labels: BTreeMap<&str, &str> = labels
+        .split(" \\\n")
+        .map(|label| label.trim().strip_prefix("org.opencontainers.image.").unwrap())
+        .map(|label| label.lines().next().unwrap().split_once('=').unwrap())
+        .map(|(name, value)| (name, value.trim_matches('"')))
+        .collect();
+    let expected = [
+        ("description", env!("CARGO_PKG_DESCRIPTION")),
+        ("licenses", env!("CARGO_PKG_LICENSE")),
+        ("revision", "$REVISION"),
+        ("source", env!("CARGO_PKG_REPOSITORY")),
+        ("title", env!("CARGO_PKG_NAME")),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ];
+    assert_eq!(labels, BTreeMap::from(expected));
 }
 
 #[test]
@@ -252,6 +331,15 @@ fn docker_compose_accepts_the_file() {
             assert!(names.lines().any(|name| name == node), "{program} has no {node} in {names}");
             // The old generation lists those of all profiles.
             assert!(before.is_empty() || names.lines().all(|name| name != other), "{program} has {other} in {names}");
+        }
+        // The old generation does not take what depends on another service from another file.
+        if !before.is_empty() {
+            let beside_a_node = ["--file", "docker-compose.node.yml"];
+            for (profile, count) in [(&[][..], 1), (&["--profile", "prometheus"], 4)] {
+                let output = run(&[&beside_a_node, profile, &["config", "--services"]].concat()).unwrap();
+                let names = String::from_utf8(output.stdout).unwrap();
+                assert_eq!(names.lines().count(), count, "{names}{}", String::from_utf8_lossy(&output.stderr));
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! dist/bitcointap.service and dist/bitcointap.socket, and what must agree with them: the program, `make install`,
-//! docs/operation.md, and systemd, where it is installed.
+//! The units in dist/, and what must agree with them: the program, `make install`, docs/operation.md, and systemd, where it is
+//! installed.
 
 use std::{
     fs,
@@ -104,10 +104,16 @@ fn as_a_service() -> String {
 
 /// `make install` of the tool that the tests run, with these variables.
 fn make_install(variables: &[String]) {
+    make("install", variables);
+}
+
+/// What a target of the Makefile prints.
+fn make(target: &str, variables: &[String]) -> String {
     let mut make = Command::new("make");
-    make.arg("--silent").arg("--directory").arg(env!("CARGO_MANIFEST_DIR")).arg("install");
+    make.arg("--silent").arg("--directory").arg(env!("CARGO_MANIFEST_DIR")).arg(target);
     let made = make.arg(format!("BINARY={}", env!("CARGO_BIN_EXE_bitcointap"))).args(variables).output().unwrap();
     assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap()
 }
 
 /// All files below a directory, by their paths in it, sorted, with their permissions.
@@ -212,22 +218,76 @@ fn the_page_says_what_the_units_have() {
 }
 
 #[test]
+fn an_instance_has_what_the_one_service_has() {
+    let lines = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(path(name)).unwrap();
+        text.lines().skip_while(|line| *line != "[Unit]").map(ToOwned::to_owned).collect()
+    };
+    let (one, instance) = (lines("dist/bitcointap.service"), lines("dist/bitcointap@.service"));
+    assert_eq!(one.len(), instance.len());
+    let pairs = one.iter().zip(&instance).map(|(one, instance)| (&**one, &**instance));
+    let differing: Vec<_> = pairs.filter(|(one, instance)| one != instance && !one.starts_with('#')).collect();
+    assert_eq!(
+        differing,
+        [
+            (
+                "Description=Prometheus exporter of what a Bitcoin Core node does",
+                "Description=Prometheus exporter of what the Bitcoin Core node %i does"
+            ),
+            ("Requires=bitcointap.socket", "Requires=bitcointap@%i.socket"),
+            ("EnvironmentFile=-/etc/default/bitcointap", "EnvironmentFile=/etc/default/bitcointap-%i"),
+            ("LogsDirectory=bitcointap", "LogsDirectory=bitcointap-%i"),
+        ]
+    );
+    // No two instances would want the same address.
+    assert!(Unit::read("dist/bitcointap@.socket").value("ListenStream").contains("%i"));
+}
+
+#[test]
 fn make_installs_what_packages_have() {
     let directory = tempfile::tempdir().unwrap();
-    make_install(&[format!("DESTDIR={}", directory.path().display()), "PREFIX=/usr".into()]);
-    let expected = [
-        ("usr/bin/bitcointap", 0o755),
-        ("usr/lib/systemd/system/bitcointap.service", 0o644),
-        ("usr/lib/systemd/system/bitcointap.socket", 0o644),
-        ("usr/share/bash-completion/completions/bitcointap", 0o644),
-        ("usr/share/fish/vendor_completions.d/bitcointap.fish", 0o644),
-        ("usr/share/man/man1/bitcointap.1", 0o644),
-        ("usr/share/zsh/site-functions/_bitcointap", 0o644),
+    let variables = [format!("DESTDIR={}", directory.path().display()), "PREFIX=/usr".into()];
+    make_install(&variables);
+    let units = ["bitcointap.service", "bitcointap.socket", "bitcointap@.service", "bitcointap@.socket"];
+    let mut expected = vec![
+        "etc/default/bitcointap".to_owned(),
+        "usr/share/bash-completion/completions/bitcointap".into(),
+        "usr/share/doc/bitcointap/CHANGELOG.md".into(),
+        "usr/share/doc/bitcointap/LICENSE".into(),
+        "usr/share/doc/bitcointap/README.md".into(),
+        "usr/share/fish/vendor_completions.d/bitcointap.fish".into(),
+        "usr/share/man/man1/bitcointap.1".into(),
+        "usr/share/zsh/site-functions/_bitcointap".into(),
     ];
-    assert_eq!(files(directory.path()), expected.map(|(name, mode)| (name.to_owned(), mode)));
+    expected.extend(units.map(|name| format!("usr/lib/systemd/system/{name}")));
+    // All that is there of these kinds: the text of each is that in the work tree.
+    let mut copied = Vec::new();
+    for (from, to, ending) in [
+        ("docs", "usr/share/doc/bitcointap", "md"),
+        ("grafana/dashboards", "usr/share/bitcointap/grafana/dashboards", "json"),
+        ("grafana/provisioning", "usr/share/bitcointap/grafana/provisioning", "yml"),
+    ] {
+        let names = files(&path(from)).into_iter().map(|(name, _)| name).filter(|name| name.ends_with(ending));
+        copied.extend(names.map(|name| (format!("{from}/{name}"), format!("{to}/{name}"))));
+    }
+    let here = fs::read_dir(path("prometheus")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for name in here.filter(|name| name.ends_with(".yml")) {
+        copied.push((format!("prometheus/{name}"), format!("usr/share/bitcointap/prometheus/{name}")));
+    }
+    expected.extend(copied.iter().map(|(_, to)| to.clone()));
+    let mut expected: Vec<_> = expected.into_iter().map(|name| (name, 0o644)).collect();
+    expected.push(("usr/bin/bitcointap".into(), 0o755));
+    expected.sort();
+    assert_eq!(files(directory.path()), expected);
+
     let text = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
-    let source = fs::read_to_string(path("dist/bitcointap.service")).unwrap();
-    assert_eq!(text("usr/lib/systemd/system/bitcointap.service"), source.replace("/usr/local/bin", "/usr/bin"));
+    for (from, to) in copied {
+        assert_eq!(text(&to), fs::read_to_string(path(&from)).unwrap(), "{to}");
+    }
+    for name in units {
+        let source = fs::read_to_string(path(&format!("dist/{name}"))).unwrap();
+        assert_eq!(text(&format!("usr/lib/systemd/system/{name}")), source.replace("/usr/local/bin", "/usr/bin"));
+    }
     for (file, command) in [
         ("usr/share/man/man1/bitcointap.1", "man"),
         ("usr/share/zsh/site-functions/_bitcointap", "completions zsh"),
@@ -236,6 +296,67 @@ fn make_installs_what_packages_have() {
     ] {
         assert_eq!(text(file).into_bytes(), output(command).stdout, "{file}");
     }
+
+    // Once more, it leaves the options to their owner.
+    fs::write(directory.path().join("etc/default/bitcointap"), "OPTIONS=\"--chain signet\"\n").unwrap();
+    make_install(&variables);
+    assert_eq!(text("etc/default/bitcointap"), "OPTIONS=\"--chain signet\"\n");
+}
+
+#[test]
+fn the_debian_package_knows_all_units_and_what_they_leave() {
+    let script = |name: &str| fs::read_to_string(path("dist/debian").join(name)).unwrap();
+    let names = files(&path("dist")).into_iter().map(|(name, _)| name);
+    let units: Vec<_> = names.filter(|name| name.ends_with(".service") || name.ends_with(".socket")).collect();
+    assert_eq!(units.len(), 4);
+    for unit in &units {
+        let running = unit.replace('@', "@*");
+        for (name, names_it) in [("postinst", unit.ends_with(".service")), ("prerm", true), ("postrm", true)] {
+            let words: Vec<_> =
+                script(name).split_whitespace().map(|word| word.trim_matches(['\'', ';']).to_owned()).collect();
+            assert_eq!(words.contains(&running), names_it, "{name}: {running}");
+        }
+        // What `systemctl edit` makes.
+        assert!(!unit.contains('@') || script("postrm").contains(&format!("/{unit}.d")), "{unit}");
+    }
+    let logs = service().value("LogsDirectory").to_owned();
+    for place in ["/var/log", "/var/log/private"] {
+        assert!(script("postrm").contains(&format!(" {place}/{logs} {place}/{logs}-*")), "{place}");
+    }
+    let manifest = fs::read_to_string(path("Cargo.toml")).unwrap();
+    let options = service().value("EnvironmentFile").trim_start_matches('-').to_owned();
+    assert!(manifest.contains(&format!("conf-files = [\"{options}\"]")));
+    assert!(script("postrm").contains(&format!("rm -f {options}-*")));
+
+    let packing = fs::read_to_string(path("scripts/package")).unwrap();
+    let glibc = packing.lines().find_map(|line| line.strip_prefix("newest_glibc=")).unwrap();
+    assert!(manifest.contains(&format!("libc6 (>= {glibc})")));
+    assert!(fs::read_to_string(path("README.md")).unwrap().contains(&format!("glibc {glibc}")));
+}
+
+#[test]
+fn uninstall_leaves_what_is_not_of_install() {
+    let directory = tempfile::tempdir().unwrap();
+    let variables = [format!("DESTDIR={}", directory.path().display()), "PREFIX=/opt/tools".into()];
+    make("install", &variables);
+    assert!(!files(directory.path()).is_empty());
+    let of_another = directory.path().join("opt/tools/bin/another");
+    fs::write(&of_another, "").unwrap();
+    assert_eq!(make("uninstall", &variables), "");
+    let left = |paths: &[&str]| {
+        let found: Vec<String> = files(directory.path()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, paths);
+    };
+    left(&["opt/tools/bin/another"]);
+
+    // Without a program that was built the installed one says what to remove. What somebody has set stays.
+    make("install", &variables);
+    let settings = directory.path().join("etc/default/bitcointap");
+    fs::create_dir_all(settings.parent().unwrap()).unwrap();
+    fs::write(&settings, "OPTIONS=\"--chain main\"\n").unwrap();
+    let not_built = [&variables[..], &["BINARY=/no/where".into()]].concat();
+    assert_eq!(make("uninstall", &not_built), format!("kept, as it is yours: {}\n", settings.display()));
+    left(&["etc/default/bitcointap", "opt/tools/bin/another"]);
 }
 
 #[test]
@@ -243,9 +364,13 @@ fn systemd_finds_nothing_wrong() {
     let Some(analyze) = fetched("systemd-analyze", "REQUIRE_SYSTEMD") else { return };
     // It looks whether the program is there, too.
     let directory = tempfile::tempdir().unwrap();
-    make_install(&[format!("PREFIX={}", directory.path().display())]);
-    let units =
-        ["service", "socket"].map(|kind| directory.path().join(format!("lib/systemd/system/bitcointap.{kind}")));
+    make_install(&[format!("DESTDIR={}", directory.path().display()), "PREFIX=/usr".into()]);
+    let names = ["bitcointap.service", "bitcointap.socket", "bitcointap@.service", "bitcointap@.socket"];
+    let units = names.map(|name| directory.path().join("usr/lib/systemd/system").join(name));
+    for unit in &units {
+        let there = format!("{}/usr/bin/", directory.path().display());
+        fs::write(unit, fs::read_to_string(unit).unwrap().replace("/usr/bin/", &there)).unwrap();
+    }
     let verified = Command::new(analyze).args(["verify", "--man=no"]).args(units).output().unwrap();
     assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
 }

@@ -1,6 +1,7 @@
 //! Claims about the whole, on real uprobes: a simulated node or a real one, the tool as a user runs it.
 //! They take root, and the programs of the workspace built (`make test` does both).
 
+mod alerting;
 mod attachment;
 mod clients;
 mod command_line;
@@ -8,9 +9,11 @@ mod compose;
 mod dist;
 mod doctor;
 mod exposition;
+mod first_hour;
 mod follow;
 mod golden;
 mod grafana;
+mod healthcheck;
 mod hostile;
 mod kernel_side;
 mod library;

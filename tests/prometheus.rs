@@ -47,7 +47,6 @@ impl Prometheus {
     }
 
     fn start(program: &Path, exporters: &[&str], rules: Option<&Path>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let address = free_address();
         let targets = exporters.join("', '");
         let config = format!(
@@ -58,6 +57,35 @@ impl Prometheus {
              - {{job_name: prometheus, static_configs: [{{targets: ['{address}']}}]}}\n",
             rules.map_or_else(String::new, |path| path.display().to_string()),
         );
+        Self::launch(program, address, &config, "")
+    }
+
+    /// One of each major line that is here, with the example of a configuration and the rules in prometheus/, but for where things are,
+    /// for times, and for a label `prometheus` that tells them apart, which stands before each.
+    pub fn start_with_example(exporter: &str, alertmanagers: &[&str]) -> Vec<(String, Self)> {
+        let read =
+            |name| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("prometheus").join(name)).unwrap();
+        let rules = read("bitcointap.rules.yml").replace("for: 5m\n", "for: 0m\n");
+        let start = |(number, program): (usize, &PathBuf)| {
+            let mut config = read("prometheus.yml");
+            for (from, to) in [
+                ("global:\n", &*format!("global:\n  external_labels: {{prometheus: \"{number}\"}}\n")),
+                ("scrape_interval: 15s", "scrape_interval: 1s"),
+                ("evaluation_interval: 30s", "evaluation_interval: 1s"),
+                ("[127.0.0.1:10833]", &format!("['{exporter}']")),
+                ("[127.0.0.1:9093]", &format!("['{}']", alertmanagers.join("', '"))),
+            ] {
+                assert_eq!(config.matches(from).count(), 1, "the example has {from} once");
+                config = config.replace(from, to);
+            }
+            (number.to_string(), Self::launch(program, free_address(), &config, &rules))
+        };
+        programs("prometheus").iter().enumerate().map(start).collect()
+    }
+
+    fn launch(program: &Path, address: String, config: &str, rules: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("bitcointap.rules.yml"), rules).unwrap();
         let file = directory.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
         let child = Command::new(program)

@@ -85,7 +85,7 @@ fn it_writes_the_version_wherever_it_stands() {
         let new = |line: &&str| line.contains("98.7.6") || *line == "+";
         assert!(!added.is_empty() && added.iter().all(new), "{name}: {added:?}");
     }
-    for name in ["Cargo.toml", "Cargo.lock", "fuzz/Cargo.lock", "CHANGELOG.md", "docker-compose.yml"] {
+    for name in ["Cargo.toml", "Cargo.lock", "fuzz/Cargo.lock", "CHANGELOG.md", "Dockerfile", "docker-compose.yml"] {
         assert!(changed.lines().any(|line| line == name), "{name} is as it was: {changed}");
     }
     let package = |name: &str| tree.read(name).contains("name = \"bitcointap\"\nversion = \"98.7.6\"\n");

@@ -42,10 +42,11 @@ struct Group {
 }
 
 #[derive(Deserialize)]
-struct Rule {
-    record: Option<String>,
-    alert: Option<String>,
-    expr: String,
+pub struct Rule {
+    pub record: Option<String>,
+    pub alert: Option<String>,
+    pub expr: String,
+    pub r#for: Option<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -81,7 +82,7 @@ fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> T {
     serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{path:?}: {error}"))
 }
 
-fn rules() -> Vec<Rule> {
+pub fn rules() -> Vec<Rule> {
     let file: RulesFile = parse(&path("prometheus/bitcointap.rules.yml"));
     file.groups.into_iter().flat_map(|group| group.rules).collect()
 }
@@ -159,7 +160,7 @@ fn each_alert_says_what_it_means_and_has_a_section_in_the_runbook() {
 }
 
 /// The selectors of series in a query: those of the exporter with their matchers, those of rules by name.
-fn selectors(query: &str) -> Vec<&str> {
+pub fn selectors(query: &str) -> Vec<&str> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
     let mut found = Vec::new();
     let mut rest = query;
