@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 
-.PHONY: bpf demo test bench fuzz soak test-kernels test-matrix test-core build install uninstall setup format
+.PHONY: bpf demo test bench fuzz soak test-kernels test-matrix test-core build install setup format
 
 # A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
@@ -87,12 +87,13 @@ install:
 	install -D -m 644 dist/bitcointap.socket $(TO)/lib/systemd/system/bitcointap.socket
 	sed 's|/usr/local/|$(PREFIX)/|' dist/bitcointap.service | install -D -m 644 /dev/stdin $(TO)/lib/systemd/system/bitcointap.service
 
-# The same files, but for settings in /etc that were changed.
-uninstall:
-	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/uninstall
-
 setup:
 	@scripts/setup
+
+.PHONY: uninstall
+# What `make install` has put there, but for settings in /etc that were changed.
+uninstall:
+	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/uninstall
 
 format:
 	$(CARGO) fmt --all
