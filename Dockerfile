@@ -28,7 +28,7 @@ FROM scratch AS bitcointap
 COPY --from=build /bitcointap /usr/local/bin/
 ARG REVISION
 LABEL org.opencontainers.image.title="bitcointap" \
-    org.opencontainers.image.description="Taps the USDT tracepoints of a running Bitcoin Core with eBPF: Prometheus metrics and JSON events" \
+    org.opencontainers.image.description="Taps Bitcoin Core's tracepoints by eBPF: Prometheus metrics and JSON events" \
     org.opencontainers.image.version="0.1.0" \
     org.opencontainers.image.revision="$REVISION" \
     org.opencontainers.image.source="https://github.com/bitcointap/bitcointap" \
