@@ -11,6 +11,7 @@ mod events;
 mod intake;
 mod overlay;
 mod places;
+mod programs;
 
 use std::{
     array, fmt, io, iter,
@@ -344,6 +345,8 @@ impl Tap {
         let wanted = Wanted { node, probes: &chosen, shared: &shared };
         let Armed { attachments, mut failures, unverified } = wanted.arm()?;
         failures.extend(refused);
+        // What libbpf took to make them.
+        give_memory_back();
 
         let map = |name: &str| shared.maps().find(|map| map.name().to_string_lossy().ends_with(name));
         let missing =
