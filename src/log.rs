@@ -1,17 +1,24 @@
-//! Where lines of the log go. In: lines. Out: standard error; while a screen is up, a list of the last, written when it is gone.
+//! Where lines of the log go. In: lines. Out: standard error, which nobody waits for; while a screen is up, a list of the last,
+//! written when it is gone.
+
+mod queue;
 
 use std::{
     collections::VecDeque,
     io::{self, IsTerminal, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tracing_subscriber::filter::LevelFilter;
 
+use self::queue::Queue;
 use crate::cli::{LogArgs, LogFormat, LogLevel};
 
 /// Lines that are held; a screen can be up for months.
 const MOST: usize = 200;
+
+/// From [`Writing::begin`] on.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 static HELD: Mutex<Option<Lines>> = Mutex::new(None);
 
@@ -45,13 +52,53 @@ pub fn start(args: &LogArgs) {
     }
 }
 
+/// Lines are written by a thread of its own, until it ends.
+pub struct Writing(());
+
+impl Writing {
+    /// When this process is confined, which its threads then are.
+    pub fn begin() -> Self {
+        let tell = |lines| tracing::warn!(lines, "the log was not read for a while; lines of it were given up");
+        if let Some(queue) = Queue::start(io::stderr(), tell) {
+            let _ = QUEUE.set(queue);
+            write_before_panics();
+        }
+        Self(())
+    }
+
+    /// Waits for a while until all is written. False if standard error is not read, so that nothing more should be written there.
+    pub fn finish(self) -> bool {
+        is_written()
+    }
+}
+
+fn is_written() -> bool {
+    QUEUE.get().is_none_or(Queue::flush)
+}
+
+/// A panic tells what it is after the lines before it, and ends although nobody reads that.
+fn write_before_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if is_written() {
+            tell(panic);
+        }
+    }));
+}
+
 /// Standard error, or what holds its lines. A write is a line.
 struct Log;
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut held = held();
-        let Some(lines) = held.as_mut() else { return io::stderr().write(line) };
+        let Some(lines) = held.as_mut() else {
+            match QUEUE.get() {
+                Some(queue) => queue.push(line),
+                None => io::stderr().write_all(line)?,
+            }
+            return Ok(line.len());
+        };
         if lines.written {
             io::stderr().write_all(line)?;
         }

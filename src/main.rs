@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     if !matches!(cli.command, Some(Command::Doctor(_))) {
         privileges::confine();
     }
+    let log = log::Writing::begin();
     let result = match &cli.command {
         None => run::tap(&cli.tap),
         Some(Command::Tap(args)) => run::tap(args),
@@ -41,15 +42,19 @@ fn main() -> ExitCode {
         Some(Command::Completions { shell }) => manual::completions(*shell),
         Some(Command::Man) => manual::page(),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            match cli.log.format {
-                // A person reads it, who may not have asked for any log.
-                LogFormat::Logfmt => eprintln!("bitcointap: {error}"),
-                LogFormat::Json => tracing::error!("{error}"),
-            }
-            ExitCode::FAILURE
+    let code = if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let error = match (result, cli.log.format) {
+        // A person reads it, who may not have asked for any log.
+        (Err(error), LogFormat::Logfmt) => Some(error),
+        (Err(error), LogFormat::Json) => {
+            tracing::error!("{error}");
+            None
         }
+        (Ok(()), _) => None,
+    };
+    let is_read = log.finish();
+    if let Some(error) = error.filter(|_| is_read) {
+        eprintln!("bitcointap: {error}");
     }
+    code
 }

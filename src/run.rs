@@ -43,8 +43,11 @@ const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
 /// How often outputs and lists are looked after while no events come.
 pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often events are counted while nobody waits for one: a whole number of times in a second, which all of them are told by.
-const COUNT_INTERVAL: Duration = Duration::from_millis(500);
+/// How often events are counted while nobody waits for one: each time is paid for with the caches that it fills anew, as much as
+/// hundreds of events are. Once in a second, by which the live page tells them.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// When, from a second's beginning: shortly before its end, so that most of what fired in it is told of it.
+const COUNT_PLACE: Duration = Duration::from_millis(950);
 
 /// `tap`: events as JSON lines.
 pub fn tap(args: &TapArgs) -> Result<()> {
@@ -346,10 +349,8 @@ impl Sink for Sinks<'_> {
         if self.output.is_some() || self.streams.have_readers() {
             return DRAIN_INTERVAL;
         }
-        // Always at the same places in a second, so that as many drains fall into each second of the live page.
-        let (_, Moment(now)) = tap::now();
-        let interval = COUNT_INTERVAL.as_nanos() as u64;
-        Duration::from_nanos(interval - now % interval)
+        let (_, now) = tap::now();
+        until_counted(now)
     }
 
     fn freshness(&self) -> Option<&Freshness> {
@@ -370,6 +371,12 @@ impl Sink for Sinks<'_> {
         self.pass_time();
         ControlFlow::Continue(())
     }
+}
+
+/// How long it is from `now` to the next time that events are counted while nobody waits for one.
+fn until_counted(Moment(now): Moment) -> Duration {
+    let [interval, place] = [COUNT_INTERVAL, COUNT_PLACE].map(|time| time.as_nanos() as u64);
+    Duration::from_nanos(interval - (now + interval - place) % interval)
 }
 
 impl Sinks<'_> {
@@ -490,4 +497,16 @@ pub fn new_file(path: &Path) -> Result<File> {
             _ => format!("cannot create {name}: {error}").into(),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_nobody_waits_for_are_counted_once_near_the_end_of_each_second() {
+        for (now, expected) in [(0, 950), (5_949, 1), (5_950, 1_000), (5_951, 999), (5_999, 951)] {
+            assert_eq!(until_counted(Moment(now * 1_000_000)), Duration::from_millis(expected), "at {now} ms");
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod events;
 mod intake;
 mod overlay;
 mod places;
+mod programs;
 
 use std::{
     array, fmt, io, iter,
@@ -344,6 +345,8 @@ impl Tap {
         let wanted = Wanted { node, probes: &chosen, shared: &shared };
         let Armed { attachments, mut failures, unverified } = wanted.arm()?;
         failures.extend(refused);
+        // What libbpf took to make them.
+        give_memory_back();
 
         let map = |name: &str| shared.maps().find(|map| map.name().to_string_lossy().ends_with(name));
         let missing =
@@ -368,6 +371,10 @@ impl Tap {
             Stopper(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).trying(wait_action)?));
         watch(&epoll, &*stopper.0, WAKE_STOP, epoll::EventFlags::empty())?;
 
+        let wall_clock = WallClock::new().trying(|| "watch the wall clock".into())?;
+        // So that little of what waits then has fired after it was set.
+        watch(&epoll, &wall_clock, WAKE_OTHER, epoll::EventFlags::empty())?;
+
         // Before v25 the duration was given in µs; v25 also brought the mempool's tracepoints.
         let since_v25 = probes.iter().any(|probe| probe.tracepoint() == Some(Tracepoint::MempoolAdded));
         Ok(Tap {
@@ -381,7 +388,7 @@ impl Tap {
             woken,
             ring_size: size,
             block_duration_unit_ns: if since_v25 { 1 } else { 1000 },
-            wall_clock: WallClock::default(),
+            wall_clock,
             epoll,
             stopper,
             _node: process,
@@ -459,7 +466,7 @@ impl Tap {
         watch(&self.epoll, fd, WAKE_OTHER, epoll::EventFlags::empty())
     }
 
-    /// Sleeps until the ring is filled past a mark, the node ends, what [`Tap::wake_on`] was given is
+    /// Sleeps until the ring is filled past a mark, the node ends, the wall clock is set, what [`Tap::wake_on`] was given is
     /// readable, or `timeout` passes.
     pub fn wait(&self, timeout: Duration) -> Result<Woken, Error> {
         if !timeout.is_zero() {
@@ -486,6 +493,7 @@ impl Tap {
         let consumed = self.ring.consume_raw();
         lock(&self.intake).swap(batch);
         (batch.drained, batch.ring_buffer, batch.counters) = (now(), self.ring_buffer(), self.counters()?);
+        self.wall_clock.drained(batch.newest(), consumed == BATCH_FULL);
         match consumed {
             BATCH_FULL => Ok(true),
             error if error < 0 => Err(io::Error::from_raw_os_error(-error)).trying(|| "read the ring buffer".into()),

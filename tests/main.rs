@@ -37,5 +37,6 @@ mod streams;
 mod time_namespaces;
 mod tool;
 mod top;
+mod unread_log;
 mod waiting;
 mod which_node;

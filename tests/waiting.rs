@@ -1,14 +1,22 @@
 //! The tool drains the ring buffer as soon as somebody waits for what is in it, and seldom while nobody does.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
+use bitcointap::{
+    process::Which,
+    selection::Selection,
+    tap::{Batch, Tap},
+};
 use rustix::process::Signal;
 
 use crate::{
     exposition::get,
     node::Simnode,
     streams::Stream,
-    tool::{Exporter, eventually},
+    tool::{Exporter, PATIENCE, eventually},
 };
 
 /// How often a thread of the tool was woken so far. The first one drains.
@@ -104,4 +112,21 @@ fn a_stream_gets_its_lines_without_a_scrape_and_none_from_before_it() {
     node.signal(Signal::TERM);
     node.tally();
     exporter.stop();
+}
+
+#[test]
+fn each_message_that_fills_the_ring_buffer_past_the_mark_wakes_its_reader() {
+    let mut node = Simnode::start("v31", "--scenario blocks --rate 20");
+    // No smaller one comes between, so that each is above a sixteenth.
+    let large = Selection::of("net:inbound_message,net:outbound_message".parse().unwrap()).min_size(800_000);
+    let builder = Tap::builder().node(Which::Pid(node.pid().cast_signed())).selection(large);
+    let mut tap = builder.ring_buffer_size(8 << 20).attach().unwrap();
+    node.fire();
+    let mut batch = Batch::default();
+    for number in 1..=5 {
+        let begun = Instant::now();
+        tap.wait(PATIENCE).unwrap();
+        assert!(begun.elapsed() < PATIENCE, "no message has ended wait {number}");
+        while tap.drain(&mut batch).unwrap() {}
+    }
 }

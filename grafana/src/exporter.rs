@@ -35,7 +35,7 @@ pub fn dashboard() -> Dashboard {
                              (sum(increase(bitcointap_events_total[$__range])) > 0)",
                         )
                         .warns_from(1e-9, "red"),
-                    stat("Event delay, 99 %", "From the firing of an event to its being counted, up to 0.5 s while nobody looks: 99 of 100 are faster.", "s")
+                    stat("Event delay, 99 %", "From the firing of an event to its being counted, up to 1 s while nobody looks: 99 of 100 are faster.", "s")
                         .query(
                             "99 %",
                             "histogram_quantile(0.99, sum by (le) \
@@ -76,7 +76,7 @@ pub fn dashboard() -> Dashboard {
                         .size(8, 9),
                     heatmap(
                         "Event delay",
-                        "From the firing of an event in the node to its being counted here: up to 0.5 s while nobody looks.",
+                        "From the firing of an event in the node to its being counted here: up to 1 s while nobody looks.",
                         "s",
                         "bitcointap_event_delay_seconds",
                     )

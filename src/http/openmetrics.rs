@@ -10,8 +10,11 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// What our families are in. A family that is in one of them ends with its name, as the format demands, before `_total`.
 const UNITS: [&str; 6] = ["seconds", "bytes", "vbytes", "satoshis", "satoshis_per_vbyte", "satoshis_per_kvbyte"];
 
+/// What the text of a node in its steady state takes.
+const BYTES: usize = 384 << 10;
+
 pub(super) fn encode(families: &[MetricFamily]) -> String {
-    let mut out = Out(String::new());
+    let mut out = Out(String::with_capacity(BYTES));
     for family in families {
         out.family(family);
     }
@@ -79,15 +82,21 @@ impl Out {
         let pairs = labels.iter().map(|label| (label.name(), label.value()));
         let pairs = pairs.chain(last.as_ref().map(|(name, value)| (*name, value.as_str())));
         let mut separator = '{';
+        // Thousands of them: formatting each would take half of the time.
         for (name, value) in pairs {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "{separator}{name}=\"{}\"", escaped(value));
+            out.push(separator);
+            out.push_str(name);
+            out.push_str("=\"");
+            out.push_str(&escaped(value));
+            out.push('"');
             separator = ',';
         }
         if separator == ',' {
             out.push('}');
         }
-        self.line(format_args!(" {}", number(value)));
+        out.push(' ');
+        push_number(out, value);
+        out.push('\n');
     }
 
     fn line(&mut self, rest: std::fmt::Arguments<'_>) {
@@ -129,7 +138,7 @@ impl Kind {
 }
 
 fn escaped(text: &str) -> Cow<'_, str> {
-    if text.contains(['\\', '"', '\n']) {
+    if text.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
         text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
     } else {
         text.into()
@@ -143,6 +152,17 @@ fn number(value: f64) -> String {
         f64::NEG_INFINITY => "-Inf".into(),
         _ => value.to_string(),
     }
+}
+
+/// The same, sooner for what most are: whole numbers, up to which each is exact.
+fn push_number(out: &mut String, value: f64) {
+    const EXACT: f64 = (1u64 << 53) as f64;
+    if !(0.0..EXACT).contains(&value) || value.fract() != 0.0 || value.is_sign_negative() {
+        out.push_str(&number(value));
+        return;
+    }
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{}", value as u64);
 }
 
 /// A number that is a label, of which each has one form: that of Go, with `.0` if nothing else shows that it is a float.

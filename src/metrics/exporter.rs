@@ -81,7 +81,7 @@ families! {
         events_lost_total: Counters<2> = [tracepoint(), loss_reason()], from ALWAYS;
 
         /// From the firing of an event in the node to its being counted here. That waits for the next time that the ring buffer is
-        /// drained: up to 0.5 seconds while nobody scrapes, looks at the live page or reads events.
+        /// drained: up to 1 second while nobody scrapes, looks at the live page or reads events.
         event_delay_seconds: Histogram = DELAYS, from ALWAYS;
 
         /// Size of the ring buffer between the kernel and bitcointap. Absent before the first attachment.

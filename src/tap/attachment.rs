@@ -5,7 +5,7 @@ use std::{cell::RefCell, io, mem::offset_of, os::fd::AsFd, path::Path, sync::Onc
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject};
 
-use super::{Options, Payloads, places};
+use super::{Options, Payloads, places, programs};
 use crate::{
     error::{Error, Trying},
     probes::Probe,
@@ -30,8 +30,8 @@ fn program_name(tracepoint: Tracepoint) -> String {
     tracepoint.name().replace(':', "_")
 }
 
-fn open() -> Result<OpenObject, Error> {
-    ObjectBuilder::default().open_memory(OBJECT).trying(|| "open the BPF programs".into())
+fn open(object: &[u8]) -> Result<OpenObject, Error> {
+    ObjectBuilder::default().open_memory(object).trying(|| "open the BPF programs".into())
 }
 
 /// The ring buffer, the counters and the constants, which all programs share.
@@ -47,7 +47,8 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
         Payloads::Whole | Payloads::None => &[],
     };
 
-    let mut object = open()?;
+    let without_programs = programs::only(None, OBJECT);
+    let mut object = open(without_programs.as_deref().unwrap_or(OBJECT))?;
     for mut program in object.progs_mut() {
         program.set_autoload(false);
     }
@@ -136,7 +137,23 @@ const PLACES_BY_ADDRESS: &str = "__bpf_usdt_ip_to_spec_id";
 
 /// The program of a probe's tracepoint, with the maps of `shared`.
 pub(super) fn load_program(tracepoint: Tracepoint, probe: Option<&Probe>, shared: &Object) -> Result<Object, Error> {
-    let mut object = open()?;
+    let name = program_name(tracepoint);
+    if let Some(alone) = programs::only(Some(&name), OBJECT)
+        && let Ok(object) = load_program_of(&alone, tracepoint, probe, shared)
+    {
+        return Ok(object);
+    }
+    // Of this one the kernel says in which lines of the source it finds what it refuses.
+    load_program_of(OBJECT, tracepoint, probe, shared)
+}
+
+fn load_program_of(
+    object: &[u8],
+    tracepoint: Tracepoint,
+    probe: Option<&Probe>,
+    shared: &Object,
+) -> Result<Object, Error> {
+    let mut object = open(object)?;
     let name = program_name(tracepoint);
     for mut program in object.progs_mut() {
         program.set_autoload(*program.name() == *name);
@@ -220,7 +237,7 @@ mod tests {
 
     #[test]
     fn kernel_side_and_tracepoints_have_the_same_names() {
-        let object = open().unwrap();
+        let object = open(OBJECT).unwrap();
         let programs: BTreeSet<String> =
             object.progs().map(|program| program.name().to_string_lossy().into_owned()).collect();
         let tracepoints: BTreeSet<String> = Tracepoint::all().map(program_name).collect();

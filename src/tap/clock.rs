@@ -1,11 +1,21 @@
-//! The clock of events and the wall clock. In: the system's clocks, and the time namespace that this process is in. Out: what
-//! both show now, and by how much they differ.
+//! The clock of events and the wall clock. In: the system's clocks, when the latter is set, and the time namespace that this process
+//! is in. Out: what both show now, and by how much they differ.
 //!
 //! The kernel stamps events with the machine's CLOCK_BOOTTIME. A process in a time namespace reads that clock shifted.
 
-use std::{fs, io, sync::OnceLock};
+use std::{
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::OnceLock,
+};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    io::Errno,
+    time::{
+        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
+        timerfd_settime,
+    },
+};
 
 use crate::event::{Moment, Time};
 
@@ -15,18 +25,77 @@ pub fn now() -> (Time, Moment) {
 }
 
 /// What the wall clock shows, from the clock of events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WallClock {
-    unix_offset_ns: i64,
+    offset: Offset,
+    /// Readable when it was set.
+    is_set: OwnedFd,
 }
 
 impl WallClock {
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let is_set = timerfd_create(TimerfdClockId::Realtime, flags)?;
+        // A time that never comes: only that it is cancelled tells something.
+        let never = Timespec { tv_sec: i64::MAX / 1_000_000_000, tv_nsec: 0 };
+        let timer = Itimerspec { it_interval: Timespec::default(), it_value: never };
+        timerfd_settime(&is_set, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &timer)?;
+        let mut offset = Offset::default();
+        offset.follow(read);
+        Ok(Self { offset, is_set })
+    }
+
+    /// UNIX time minus the clock of events, of what is drained next.
+    pub(super) fn unix_offset_ns(&mut self) -> i64 {
+        // Each setting is told once, by this error.
+        if rustix::io::read(&self.is_set, &mut [0; 8]) == Err(Errno::CANCELED) {
+            self.offset.set(Moment(boot_ns() as u64));
+        }
+        self.offset.of_next(read)
+    }
+
+    /// After a drain, by its newest event, and whether more waits.
+    pub(super) fn drained(&mut self, newest: Option<Moment>, more: bool) {
+        self.offset.drained(newest, more);
+    }
+}
+
+impl AsFd for WallClock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.is_set.as_fd()
+    }
+}
+
+fn read() -> [i64; 3] {
+    [boot_ns(), unix_ns(), boot_ns()]
+}
+
+/// UNIX time minus the clock of events.
+#[derive(Debug, Default)]
+struct Offset {
+    unix_offset_ns: i64,
+    /// When it was seen that the wall clock had been set, until all that had fired by then is drained.
+    set_at: Option<Moment>,
+}
+
+impl Offset {
     /// What differs by less is the time between readings, not the clock being set.
     const JITTER_NS: u64 = 1_000;
 
-    /// UNIX time minus the clock of events. Read anew each time: the wall clock may be set while we run.
-    pub(super) fn unix_offset_ns(&mut self) -> i64 {
-        self.follow(|| [boot_ns(), unix_ns(), boot_ns()])
+    fn set(&mut self, at: Moment) {
+        self.set_at = Some(at);
+    }
+
+    /// Read anew each time, since the wall clock may be set while we run. What fired before that is told as it was then.
+    fn of_next(&mut self, read: impl FnMut() -> [i64; 3]) -> i64 {
+        if self.set_at.is_some() { self.unix_offset_ns } else { self.follow(read) }
+    }
+
+    fn drained(&mut self, newest: Option<Moment>, more: bool) {
+        // In a flood the end may never be reached.
+        if !more || newest > self.set_at {
+            self.set_at = None;
+        }
     }
 
     /// By readings of the clock of events, the wall clock, and the clock of events again.
@@ -128,36 +197,71 @@ mod tests {
         }
 
         /// How far from the wall clock an event that fires now is told.
-        fn error(&mut self, wall_clock: &mut WallClock, width: i64) -> i64 {
+        fn error(&mut self, offset: &mut Offset, width: i64) -> i64 {
             let fired = (self.boot, self.unix);
-            fired.0 + wall_clock.follow(|| self.read(width)) - fired.1
+            fired.0 + offset.of_next(|| self.read(width)) - fired.1
         }
     }
 
     #[test]
     fn events_have_what_the_wall_clock_shows_after_it_is_set_and_after_a_suspension() {
         let mut clocks = Clocks { boot: 5_000 * SECOND, unix: 1_700_000_000 * SECOND };
-        let mut wall_clock = WallClock::default();
+        let mut offset = Offset::default();
         for step in [0, 3_600 * SECOND, -86_400 * SECOND, SECOND / 1_000, 0] {
             clocks.unix += step;
-            assert!(clocks.error(&mut wall_clock, 100).abs() <= 100, "set by {step}");
+            assert!(clocks.error(&mut offset, 100).abs() <= 100, "set by {step}");
             // Both clocks go on while the machine sleeps.
             clocks.pass(30_000 * SECOND);
-            assert!(clocks.error(&mut wall_clock, 100).abs() <= 100, "after a suspension");
+            assert!(clocks.error(&mut offset, 100).abs() <= 100, "after a suspension");
         }
     }
 
     #[test]
     fn the_time_that_reading_takes_moves_no_event() {
         let mut clocks = Clocks { boot: 5_000 * SECOND, unix: 1_700_000_000 * SECOND };
-        let mut wall_clock = WallClock::default();
-        let offset = wall_clock.follow(|| clocks.read(100));
+        let mut offset = Offset::default();
+        let before = offset.follow(|| clocks.read(100));
         // In two of three readings the thread waits for its turn.
         let mut widths = [SECOND, 700, SECOND / 10].into_iter().cycle();
         for _ in 0..10 {
-            assert_eq!(wall_clock.follow(|| clocks.read(widths.next().unwrap())), offset);
+            assert_eq!(offset.follow(|| clocks.read(widths.next().unwrap())), before);
         }
-        assert_eq!(wall_clock.follow(|| clocks.read(SECOND)), offset, "in all three");
+        assert_eq!(offset.follow(|| clocks.read(SECOND)), before, "in all three");
+    }
+
+    #[test]
+    fn what_fired_before_the_wall_clock_was_set_is_told_as_it_was_then() {
+        let mut clocks = Clocks { boot: 5_000 * SECOND, unix: 1_700_000_000 * SECOND };
+        let mut offset = Offset::default();
+        offset.follow(|| clocks.read(100));
+        for step in [3_600 * SECOND, -86_400 * SECOND] {
+            // It waits in the ring buffer meanwhile.
+            let fired = (clocks.boot, clocks.unix);
+            clocks.pass(SECOND / 2);
+            clocks.unix += step;
+            let seen = Moment(clocks.boot as u64);
+            offset.set(seen);
+            // A batch that is full, one that reaches what fired after it was seen, and what comes then.
+            for newest in [fired.0, clocks.boot + 1] {
+                let error = fired.0 + offset.of_next(|| clocks.read(100)) - fired.1;
+                assert!(error.abs() <= 100, "set by {step}: {error}");
+                offset.drained(Some(Moment(newest as u64)), true);
+            }
+            assert!(clocks.error(&mut offset, 100).abs() <= 100, "after it was set by {step}");
+            // Nothing waited.
+            offset.set(seen);
+            offset.drained(None, false);
+            assert!(clocks.error(&mut offset, 100).abs() <= 100);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_nobody_sets_is_followed() {
+        let mut wall_clock = WallClock::new().unwrap();
+        let offset = wall_clock.unix_offset_ns();
+        let (Time(unix), Moment(boot)) = now();
+        assert!((unix as i64 - boot as i64).abs_diff(offset) < SECOND as u64);
+        wall_clock.drained(None, false);
     }
 
     #[test]

@@ -1,0 +1,127 @@
+//! Lines on their way to standard error, whose reader may have stopped reading. In: lines. Out: standard error, by a thread that
+//! waits for it in place of those that have something to say.
+
+use std::{
+    io::Write,
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+/// Bytes that wait at most. Those that are being written come on top.
+const MOST: usize = 64 << 10;
+/// For how long the end waits for the reader.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Its clones are one.
+#[derive(Clone, Default)]
+pub struct Queue(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    lines: Vec<u8>,
+    /// Those that found no room and were not told of yet.
+    given_up: u64,
+    is_writing: bool,
+}
+
+impl Queue {
+    /// Starts the thread that writes to `place`, and tells by `tell` how many lines were given up once that reads again. Gives nothing
+    /// where the system has no thread left.
+    pub fn start(place: impl Write + Send + 'static, tell: fn(u64)) -> Option<Self> {
+        let queue = Self::default();
+        let writes = queue.clone();
+        let thread = thread::Builder::new().name("log".into()).spawn(move || {
+            bitcointap::privileges::drop_all_of_thread();
+            writes.write_on(place, tell);
+        });
+        thread.is_ok().then_some(queue)
+    }
+
+    /// Never waits.
+    pub fn push(&self, line: &[u8]) {
+        let mut state = self.state();
+        if state.lines.len() + line.len() > MOST {
+            state.given_up += 1;
+        } else {
+            state.lines.extend_from_slice(line);
+            self.changed().notify_all();
+        }
+    }
+
+    /// Waits for a while until all is written. False if it is not.
+    pub fn flush(&self) -> bool {
+        let is_left = |state: &mut State| state.is_writing || !state.lines.is_empty() || state.given_up > 0;
+        let result = self.changed().wait_timeout_while(self.state(), PATIENCE, is_left);
+        !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    fn write_on(&self, mut place: impl Write, tell: fn(u64)) {
+        let mut lines = Vec::new();
+        loop {
+            let is_idle = |state: &mut State| state.lines.is_empty();
+            let result = self.changed().wait_while(self.state(), is_idle);
+            let mut state = result.unwrap_or_else(PoisonError::into_inner);
+            mem::swap(&mut state.lines, &mut lines);
+            state.is_writing = true;
+            drop(state);
+            // What cannot be written there has no other place.
+            let _ = place.write_all(&lines);
+            lines.clear();
+            let given_up = mem::take(&mut self.state().given_up);
+            if given_up > 0 {
+                tell(given_up);
+            }
+            self.state().is_writing = false;
+            self.changed().notify_all();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) -> &Condvar {
+        &self.0.1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        os::unix::net::UnixStream,
+        sync::atomic::{AtomicU64, Ordering::SeqCst},
+    };
+
+    use super::*;
+
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn lines_wait_for_a_reader_as_far_as_there_is_room_and_the_others_are_told() {
+        let (place, mut reader) = UnixStream::pair().unwrap();
+        let queue = Queue::start(place, |lines| _ = TOLD.fetch_add(lines, SeqCst)).unwrap();
+        queue.push(b"first\n");
+        assert!(queue.flush());
+        let line = [b'x'; 1024];
+        // More than the socket and the queue take.
+        const LINES: u64 = 4096;
+        for _ in 0..LINES {
+            queue.push(&line);
+        }
+        assert!(!queue.flush(), "nobody reads");
+        let mut read = 0;
+        let mut bytes = vec![0; 1 << 16];
+        while TOLD.load(SeqCst) == 0 || !queue.flush() {
+            read += reader.read(&mut bytes).unwrap();
+        }
+        reader.set_nonblocking(true).unwrap();
+        while let Ok(more) = reader.read(&mut bytes) {
+            read += more;
+        }
+        let whole = (read - b"first\n".len()) as u64 / line.len() as u64;
+        assert_eq!(whole + TOLD.load(SeqCst), LINES);
+    }
+}
