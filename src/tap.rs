@@ -483,7 +483,7 @@ impl Tap {
         Ok(Woken { node_ended: woken_by(WAKE_NODE), stopped: woken_by(WAKE_STOP) })
     }
 
-    /// Fills `batch` with the oldest events, about 1 MiB or one large message. True if more may wait.
+    /// Fills `batch` with the oldest events, about 256 KiB or one large message. True if more may wait.
     pub fn drain(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.clear();
         let unix_offset_ns = self.wall_clock.unix_offset_ns();
@@ -600,9 +600,9 @@ fn detach<T>(attachments: T) {
     drop(attachments);
 }
 
-/// Gives memory that is allocated no more back to the system. libbpf allocates some MiB for each run, and glibc keeps what is
-/// free between things that live on, from run to run a little more.
-fn give_memory_back() {
+/// Gives memory that is allocated no more back to the system. libbpf allocates some MiB for each run and a scrape one, and glibc
+/// keeps what is free between things that live on, from run to run a little more.
+pub(crate) fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it changes nothing that is allocated, and any thread may call it at any time.
     unsafe {

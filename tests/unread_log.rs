@@ -52,7 +52,8 @@ fn events_are_counted_while_nobody_reads_the_log_and_then_it_tells_what_it_gave_
     let (mut reader, writer) = full_pipe();
     let address = free_address();
     // libbpf then says more than waits.
-    let arguments = format!("export --events all --log.level trace --web.listen-address {address} --pid {}", node.pid());
+    let arguments =
+        format!("export --events all --log.level trace --web.listen-address {address} --pid {}", node.pid());
     let exporter = Tool::spawn(bitcointap(&arguments), writer);
     let scrape = || Exposition::scrape(&address);
     eventually("an attachment", || (scrape()?.sum("tracepoint_attached", &[]) > 0.0).then_some(()));

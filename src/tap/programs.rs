@@ -36,18 +36,13 @@ pub(super) fn only(program: Option<&str>, whole: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A function that is no function any more is no program to libbpf, and what stands at its place belongs to none.
-fn hide_others(
-    program: Option<&str>,
-    whole: &[u8],
-    sections: &SectionTable<'_, Elf>,
-    bytes: &mut [u8],
-) -> Option<()> {
+fn hide_others(program: Option<&str>, whole: &[u8], sections: &SectionTable<'_, Elf>, bytes: &mut [u8]) -> Option<()> {
     let (programs, _) = sections.section_by_name(LittleEndian, PROGRAMS)?;
     let symbols = sections.symbols(LittleEndian, whole, SHT_SYMTAB).ok()?;
     let begin = sections.section(symbols.section()).ok()?.sh_offset(LittleEndian);
     for (index, symbol) in symbols.enumerate() {
-        let is_program = symbol.st_type() == STT_FUNC
-            && symbols.symbol_section(LittleEndian, symbol, index).ok()? == Some(programs);
+        let is_program =
+            symbol.st_type() == STT_FUNC && symbols.symbol_section(LittleEndian, symbol, index).ok()? == Some(programs);
         let is_wanted = |program: &str| symbols.symbol_name(LittleEndian, symbol) == Ok(program.as_bytes());
         if is_program && !program.is_some_and(is_wanted) {
             let at = usize::try_from(begin).ok()? + index.0 * size_of::<Symbol>() + offset_of!(Symbol, st_info);
@@ -84,12 +79,9 @@ fn cut_lines(section: &Section, bytes: &mut [u8]) -> Option<u64> {
     let number = |bytes: &[u8], offset: usize| -> Option<u32> {
         Some(u32::from_le_bytes(bytes.get(begin + offset..begin + offset + 4)?.try_into().ok()?))
     };
-    let [header, functions_at, functions] = [
-        offset_of!(Header, length),
-        offset_of!(Header, functions_at),
-        offset_of!(Header, functions),
-    ]
-    .map(|offset| number(bytes, offset));
+    let [header, functions_at, functions] =
+        [offset_of!(Header, length), offset_of!(Header, functions_at), offset_of!(Header, functions)]
+            .map(|offset| number(bytes, offset));
     let end = functions_at? + functions?;
     for (offset, value) in [
         (offset_of!(Header, lines_at), end),
