@@ -600,13 +600,25 @@ fn detach<T>(attachments: T) {
     drop(attachments);
 }
 
-/// Gives memory that is allocated no more back to the system. libbpf allocates some MiB for each run and a scrape one, and glibc
-/// keeps what is free between things that live on, from run to run a little more.
-pub(crate) fn give_memory_back() {
+/// Gives memory that is allocated no more back to the system. libbpf allocates some MiB for each run, and glibc keeps what is
+/// free between things that live on, from run to run a little more.
+fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it changes nothing that is allocated, and any thread may call it at any time.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Has glibc give back what is free at the end of a thread's memory, as it does at first: after something large was freed it keeps
+/// twice as much, and a scrape takes a MiB in a thread that does little else.
+#[cfg(feature = "http")]
+pub(crate) fn keep_little_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it changes nothing that is allocated, and takes the lock that allocating takes.
+    unsafe {
+        const TRIM_BYTES: i32 = 128 << 10;
+        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_BYTES);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use hyper::{
@@ -25,7 +25,7 @@ use super::{
     openmetrics,
     streams::{self, Events, Framing, Streams},
 };
-use crate::{live::Live, metrics::HTTP_PATHS, tap};
+use crate::{live::Live, metrics::HTTP_PATHS};
 
 /// Streams events.
 pub const EVENTS_PATH: &str = "/events";
@@ -40,9 +40,6 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const EVENT_STREAM: &str = "text/event-stream";
-
-/// How often memory of scrapes is given back.
-const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Tells the reader of a stream what may not be meant so. The `Warning` of HTTP was given up by RFC 9111.
 const WARNING: HeaderName = HeaderName::from_static("bitcointap-warning");
@@ -237,7 +234,7 @@ impl Site {
         };
         let zipped = encoding::gzip_if_wanted(headers, &text);
         let is_zipped = zipped.is_some();
-        let body = Bytes::from_owner(Scrape { body: zipped.unwrap_or(text), _permit: permit, _memory: Memory });
+        let body = Bytes::from_owner(Scrape { body: zipped.unwrap_or(text), _permit: permit });
         let response = with_header(response(StatusCode::OK, content_type, body), VARY, "Accept, Accept-Encoding");
         if is_zipped { with_header(response, CONTENT_ENCODING, "gzip") } else { response }
     }
@@ -315,22 +312,6 @@ fn of_live_page(content_type: &'static str, body: Bytes, is_zipped: bool) -> Res
 struct Scrape {
     body: Vec<u8>,
     _permit: OwnedSemaphorePermit,
-    // After the body.
-    _memory: Memory,
-}
-
-/// What a scrape took, which is given back as often as Prometheus asks, and not as often as anybody may.
-struct Memory;
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        static GIVEN_BACK: Mutex<Option<Instant>> = Mutex::new(None);
-        let mut given_back = GIVEN_BACK.lock().unwrap_or_else(PoisonError::into_inner);
-        if given_back.is_none_or(|at| at.elapsed() >= MEMORY_INTERVAL) {
-            tap::give_memory_back();
-            *given_back = Some(Instant::now());
-        }
-    }
 }
 
 impl AsRef<[u8]> for Scrape {
