@@ -152,6 +152,7 @@ fn start(listeners: Vec<Listener>, gate: Gate, site: Site, limits: Limits) -> io
     }
     let house = Arc::new(House { gate, site, limits, failures: Failures::default() });
     thread::Builder::new().name("http".into()).spawn(move || {
+        crate::tap::keep_little_memory();
         // Nor has the thread for passwords any, which it starts.
         privileges::drop_all_of_thread();
         runtime.block_on(accept(&doors, &house));

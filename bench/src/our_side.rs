@@ -33,6 +33,10 @@ const SCENARIOS: [(&str, &[&str]); 4] = [
     ("blocks, 100 a second", &["--scenario", "blocks", "--rate", "100"]),
 ];
 
+/// Mixed events a second while only Prometheus looks, which asks that often.
+const QUIET_RATES: [&str; 2] = ["300", "1000"];
+const SCRAPE_SECONDS: u64 = 15;
+
 /// Figures of a command and a scenario.
 #[derive(Default)]
 struct Cost {
@@ -100,6 +104,10 @@ pub fn measure(rounds: usize, seconds: u64) -> Result<()> {
         });
         println!("{name:22} {without:>26} {with:>22}");
     }
+    println!("\n{:42} {:>10} {:>15}", "EXPORT, A SCRAPE EACH 15 SECONDS", "CPU MS/S", "SPREAD");
+    for (rate, figure) in QUIET_RATES.iter().zip(quiet(rounds)?) {
+        println!("mix, {rate:>5} a second {:21} {:10.2} {:>15}", "", figure.median(), figure.spread(2));
+    }
     println!("\n{:42} {:>10} {:>15}", "TIME", "MS", "SPREAD");
     for (name, figure) in [
         (format!("a scrape of {} kB, idle", bytes / 1000), idle),
@@ -110,6 +118,31 @@ pub fn measure(rounds: usize, seconds: u64) -> Result<()> {
         println!("{name:42} {:10.1} {:>15}", milliseconds.median(), milliseconds.spread(1));
     }
     Ok(())
+}
+
+/// Milliseconds of CPU that `export` takes in a second, with two scrapes in each measurement.
+fn quiet(rounds: usize) -> Result<[Figure; QUIET_RATES.len()]> {
+    let mut figures = QUIET_RATES.map(|_| Figure::default());
+    for _ in 0..rounds {
+        for (rate, figure) in QUIET_RATES.iter().zip(&mut figures) {
+            let seconds = 3 * SCRAPE_SECONDS;
+            let mut running = Running::start(COMMANDS[0].1, &["--scenario", "mix", "--rate", rate], seconds)?;
+            running.node.go()?;
+            let tool = &running.tool;
+            let address = tool.address.as_ref().ok_or("it serves metrics")?;
+            // Its peers connect, and what a first scrape allocates is there.
+            thread::sleep(Duration::from_secs(SCRAPE_SECONDS / 2));
+            scrape(address)?;
+            let (before, start) = (cpu_nanoseconds(tool.child.id())?, Instant::now());
+            for _ in 0..2 {
+                thread::sleep(Duration::from_secs(SCRAPE_SECONDS));
+                scrape(address)?;
+            }
+            let cpu = cpu_nanoseconds(tool.child.id())? - before;
+            figure.add(cpu as f64 / 1e6 / start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(figures)
 }
 
 /// The highest rate of the flood at which nothing is lost, and the lowest at which something is, in events a second; `None` where
@@ -283,13 +316,18 @@ fn scrapes(address: &str, figure: &mut Figure) -> Result<usize> {
     let mut bytes = 0;
     for _ in 0..SCRAPES {
         let start = Instant::now();
-        let mut stream = TcpStream::connect(address)?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
+        bytes = scrape(address)?;
         figure.add(start.elapsed().as_secs_f64());
-        bytes = answer.len();
         thread::sleep(Duration::from_millis(50));
     }
     Ok(bytes)
+}
+
+/// Gives its bytes.
+fn scrape(address: &str) -> Result<usize> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer.len())
 }

@@ -224,6 +224,7 @@ impl Site {
         } else {
             (TEXT_FORMAT, TextEncoder::new().encode_to_string(&families))
         };
+        drop(families);
         let text = match text {
             Ok(text) => text.into_bytes(),
             Err(error) => {

@@ -72,7 +72,7 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
                     constant.copy_from_slice(value);
                 }
             };
-            // A sixteenth: a reader that waits for it has nearly the whole ring buffer left for a burst, and what a batch holds.
+            // A sixteenth: a reader that waits for it has nearly the whole ring buffer left for a burst.
             set(offset_of!(types::rodata, wake_mark), &u64::from(ring_buffer_size / 16).to_ne_bytes());
             set(offset_of!(types::rodata, summed), &summed.bits().to_ne_bytes());
             set(offset_of!(types::rodata, peers_listed), &peers_listed.0.to_ne_bytes());

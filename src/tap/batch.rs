@@ -47,7 +47,7 @@ impl Tally {
 
 impl Batch {
     /// The next drain ends when a batch has this many bytes: it bounds memory, and time between looks at the clock.
-    const FULL: usize = 1 << 20;
+    const FULL: usize = 256 << 10;
     pub(super) const RECORDS: usize = 4096;
 
     /// Gives each event in the order in which the node fired them.

@@ -20,8 +20,8 @@ use crate::{
     privileges,
 };
 
-/// Batches, of about 1 MiB at most each, that wait for a stream's reader; others wait in the ring buffer.
-const QUEUED_BATCHES: usize = 4;
+/// Batches, of about 256 KiB at most each, that wait for a stream's reader; others wait in the ring buffer.
+const QUEUED_BATCHES: usize = 16;
 
 /// An event that was captured, or a gap. It holds the bytes that it was captured with, and decodes them when asked.
 #[derive(Clone, Debug)]
