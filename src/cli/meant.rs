@@ -194,7 +194,8 @@ mod tests {
             ("recrod f", "there is no command 'recrod': is it `bitcointap record`?"),
             (
                 "1234",
-                "there is no command '1234': there are tap, export, record, top, probes, doctor, completions, man",
+                "there is no command '1234': there are tap, export, record, top, probes, doctor, healthcheck, \
+                 completions, man",
             ),
         ] {
             assert_says(line, words);
