@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::{SigSet, SigmaskHow};
+
 /// Bytes that wait at most. Those that are being written come on top.
 const MOST: usize = 64 << 10;
 /// For how long the end waits for the reader.
@@ -32,10 +34,13 @@ impl Queue {
     pub fn start(place: impl Write + Send + 'static, tell: fn(u64)) -> Option<Self> {
         let queue = Self::default();
         let writes = queue.clone();
+        // Signals are for the threads that have something to do by them: one that stops the process would stop it by this one.
+        let signals = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).ok()?;
         let thread = thread::Builder::new().name("log".into()).spawn(move || {
             bitcointap::privileges::drop_all_of_thread();
             writes.write_on(place, tell);
         });
+        signals.thread_set_mask().ok()?;
         thread.is_ok().then_some(queue)
     }
 
