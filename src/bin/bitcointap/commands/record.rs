@@ -1,4 +1,4 @@
-//! What `record` feeds. In: runs of a node, batches, ends. Out: a recording in a file, or on standard output.
+//! `record`. In: runs of a node, batches, ends. Out: a recording in a file, or on standard output.
 
 use std::{
     fs::File,
@@ -9,6 +9,7 @@ use std::{
 };
 
 use bitcointap::{
+    privileges,
     recording::Writer,
     tap::{Batch, Counted, Run},
 };
@@ -17,11 +18,25 @@ use rustix::{
     io::Errno,
 };
 
+use super::destinations::{new_file, warn_of_commands};
 use crate::{
-    follow::{End, Sink},
-    run::{Result, new_file},
+    arguments::RecordArgs,
+    follow::{self, End, Sink},
+    result::Result,
     stop::Stop,
 };
+
+/// `record`: events as they are, to a file.
+pub fn record(args: &RecordArgs) -> Result<()> {
+    warn_of_commands(&args.selection.selection);
+    privileges::keep_for_attaching()?;
+    privileges::check()?;
+    let stop = Stop::on_signals(args.duration)?;
+    let mut recorder = Recorder::create(&args.file, &stop)?;
+    let result =
+        follow::run(&args.node.which(), &args.options(), &stop, args.follow, args.drop_capabilities(), &mut recorder);
+    recorder.finish(result)
+}
 
 /// Writes a recording.
 pub struct Recorder<'a> {

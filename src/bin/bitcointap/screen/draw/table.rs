@@ -10,7 +10,7 @@ use ratatui::{
 };
 
 use super::{BOLD, REVERSED, Shown};
-use crate::top::{keys::View, peers::Columns, text};
+use crate::screen::{keys::View, peers::Columns, text};
 
 /// Columns of what is told of a command, of which the first are there anyway.
 const COMMAND_COLUMNS: [(&str, u16); 7] =

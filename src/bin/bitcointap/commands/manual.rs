@@ -11,7 +11,7 @@ use clap::{
 use clap_complete::Shell;
 use roff::{Inline, Roff, bold, italic, roman};
 
-use crate::{cli::Cli, run::Result};
+use crate::{arguments::Cli, result::Result};
 
 /// What is done without a command.
 const DEFAULT_COMMAND: &str = "tap";

@@ -17,8 +17,21 @@ use bitcointap::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-use crate::{cli::DropCapabilities, run::Result, stop::Stop};
+use clap::ValueEnum;
 
+use crate::{result::Result, stop::Stop};
+
+/// Which capabilities go once a node is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DropCapabilities {
+    /// Every one: a next run of the node is not attached to.
+    All,
+    /// Every one but those that it takes to find the next run and attach to it.
+    KeepForReattach,
+}
+
+/// How often outputs and lists are looked after while no events come.
+pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a node is looked for while none runs; with attaching it is tapped within a second of its start.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(200);
 /// How often it is made sure that the process has not become another program.

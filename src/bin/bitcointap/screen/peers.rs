@@ -265,7 +265,7 @@ impl Columns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::top::testing::busy;
+    use crate::screen::testing::busy;
 
     fn ids(peers: &[&Row]) -> Vec<i64> {
         peers.iter().map(|peer| peer.id).collect()

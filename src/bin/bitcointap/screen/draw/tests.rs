@@ -8,7 +8,7 @@ use ratatui::{
 use bitcointap::tracepoint::Tracepoints;
 
 use super::*;
-use crate::top::{
+use crate::screen::{
     peers::Column,
     testing::{Node, busy},
 };
@@ -214,7 +214,7 @@ fn the_help_fits_the_smallest_of_usual_terminals() {
     let mut view = View { help: true, ..View::new(Column::In) };
     let screen = lines(&shown(&snapshot), &mut view, 80, 24).join("\n");
     let columns = Column::ALL.map(|column| (column.title(), column.meaning()));
-    for (term, what) in crate::top::keys::HELP.into_iter().chain(columns) {
+    for (term, what) in crate::screen::keys::HELP.into_iter().chain(columns) {
         assert!(screen.lines().any(|line| line.contains(term) && line.contains(what)), "{term} {what}\n{screen}");
     }
     assert!(screen.contains('\u{2518}'), "the frame is whole\n{screen}");

@@ -12,7 +12,7 @@ use ratatui::{
 };
 
 use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, networks, pieces};
-use crate::top::{keys::Pane, text};
+use crate::screen::{keys::Pane, text};
 
 /// One of them, with the titles of all.
 pub fn tabbed(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, pane: Pane) {

@@ -1,22 +1,27 @@
-//! The command line tool: arguments → tap → sinks.
+//! The command line tool.
+//!
+//! ```text
+//! arguments ─► commands ─► source (a node followed over its runs, a recording) ─► what the command feeds
+//! ```
+//!
+//! Files import only those to the left of them, and what all use: stop, log, result.
 
 mod address_lists;
-mod cli;
+mod arguments;
+mod commands;
 mod follow;
-mod healthcheck;
 mod log;
-mod manual;
-mod recorder;
 mod replay;
-mod run;
+mod result;
+mod screen;
+mod source;
 mod stop;
-mod top;
 
 use std::process::ExitCode;
 
 use bitcointap::privileges;
 
-use cli::{Cli, Command, LogFormat};
+use arguments::{Cli, Command, LogFormat};
 
 fn main() -> ExitCode {
     let cli = Cli::parse_arguments(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -27,20 +32,20 @@ fn main() -> ExitCode {
     }
     let log = log::Writing::begin();
     let result = match &cli.command {
-        None => run::tap(&cli.tap),
-        Some(Command::Tap(args)) => run::tap(args),
-        Some(Command::Export(args)) => run::export(args),
-        Some(Command::Record(args)) => run::record(args),
-        Some(Command::Top(args)) => top::top(args),
-        Some(Command::Probes(args)) => run::probes(args),
-        Some(Command::Doctor(args)) => match run::doctor(args) {
+        None => commands::tap(&cli.tap),
+        Some(Command::Tap(args)) => commands::tap(args),
+        Some(Command::Export(args)) => commands::export(args),
+        Some(Command::Record(args)) => commands::record(args),
+        Some(Command::Top(args)) => commands::top(args),
+        Some(Command::Probes(args)) => commands::probes(args),
+        Some(Command::Doctor(args)) => match commands::doctor(args) {
             // It has said why.
             Ok(false) => return ExitCode::FAILURE,
             result => result.map(drop),
         },
-        Some(Command::Healthcheck { address }) => healthcheck::healthcheck(address),
-        Some(Command::Completions { shell }) => manual::completions(*shell),
-        Some(Command::Man) => manual::page(),
+        Some(Command::Healthcheck { address }) => commands::healthcheck(address),
+        Some(Command::Completions { shell }) => commands::completions(*shell),
+        Some(Command::Man) => commands::page(),
     };
     let code = if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let error = match (result, cli.log.format) {

@@ -12,7 +12,7 @@ use std::{
 use tracing_subscriber::filter::LevelFilter;
 
 use self::queue::Queue;
-use crate::cli::{LogArgs, LogFormat, LogLevel};
+use crate::arguments::{LogArgs, LogFormat, LogLevel};
 
 /// Lines that are held; a screen can be up for months.
 const MOST: usize = 200;

@@ -10,7 +10,7 @@ use ratatui::{
 };
 
 use super::{BOLD, DIM, Shown, pieces, rate};
-use crate::top::text;
+use crate::screen::text;
 
 /// Seconds of the history.
 const HISTORY: usize = 180;

@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{BOLD, DIM, REVERSED, Shown, Theme, pieces};
-use crate::top::{
+use crate::screen::{
     keys::{HELP, View},
     peers::Column,
     text,

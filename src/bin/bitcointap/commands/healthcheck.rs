@@ -10,7 +10,7 @@ use std::{
 
 use bitcointap::http::Address;
 
-use crate::run::Result;
+use crate::result::Result;
 
 /// How long the server may be silent. One that is well answers within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -158,7 +158,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::cli::Cli;
+    use crate::arguments::Cli;
 
     #[track_caller]
     fn assert_says(line: &str, words: &str) {

@@ -1,16 +1,7 @@
-//! What a node does, in a terminal. In: runs of a node, batches, ends; keys. Out: a screen that is drawn again and again.
+//! `top`: what a node does, in a terminal. In: runs of a node, batches, ends; keys. Out: a screen that is drawn again and again.
 //!
 //! The thread of the events keeps the state and nothing else; a thread of its own, without capabilities, takes a snapshot of it
 //! now and then, draws that, and listens to keys. Neither a key nor a slow terminal makes events wait.
-
-mod draw;
-mod jobs;
-mod keys;
-mod peers;
-mod terminal;
-#[cfg(test)]
-mod testing;
-mod text;
 
 use std::{
     io,
@@ -32,18 +23,19 @@ use bitcointap::{
 };
 
 use crate::{
-    cli::TopArgs,
-    follow::{End, Sink},
+    arguments::TopArgs,
+    follow::{End, IDLE_INTERVAL, Sink},
     log::{self, Holding},
-    run::{IDLE_INTERVAL, Result, Source},
+    result::Result,
+    screen::{
+        draw::{self, Shown, Theme},
+        jobs::{Jobs, Who},
+        keys::View,
+        terminal::{self, Held, Terminal},
+    },
+    source::Source,
     stop::{Requester, Stop},
 };
-
-use draw::{Shown, Theme};
-use jobs::{Jobs, Who};
-use keys::View;
-pub use peers::Column;
-use terminal::{Held, Terminal};
 
 /// How often it is looked whether it is over, and the size another.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);

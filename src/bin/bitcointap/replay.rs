@@ -15,9 +15,9 @@ use bitcointap::{
 };
 
 use crate::{
-    cli::Speed,
-    follow::{End, Sink, log_end},
-    run::{IDLE_INTERVAL, Result},
+    arguments::Speed,
+    follow::{End, IDLE_INTERVAL, Sink, log_end},
+    result::Result,
     stop::Stop,
 };
 

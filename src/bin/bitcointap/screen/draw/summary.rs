@@ -9,7 +9,7 @@ use ratatui::{
 };
 
 use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, lately, pieces, rate};
-use crate::top::{keys::View, text};
+use crate::screen::{keys::View, text};
 
 pub fn node(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View) {
     let Shown { snapshot, ended, replays, theme, .. } = *shown;

@@ -1,0 +1,265 @@
+//! The command line: what can be said, checked and turned into plain values, a node that is found or sockets that are
+//! bound. Does nothing else. Each command that is told more than a node has a file, and each group of options that several have.
+
+mod events;
+mod export;
+mod json;
+mod log;
+mod meant;
+mod node;
+mod privileges;
+mod record;
+mod replay;
+mod tap;
+mod top;
+mod values;
+
+use std::ffi::OsString;
+
+use bitcointap::http::Address;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
+use clap_complete::Shell;
+
+pub use self::{
+    events::{RingBufferArgs, SelectionArgs},
+    export::ExportArgs,
+    json::{DestinationArgs, JsonArgs, PayloadArgs},
+    log::{LogArgs, LogFormat, LogLevel},
+    node::{DoctorArgs, NODE_HEADING, NodeArgs, ReportFormat},
+    privileges::PrivilegeArgs,
+    record::RecordArgs,
+    replay::{ReplayArgs, Speed},
+    tap::TapArgs,
+    top::TopArgs,
+};
+
+/// Shows what a running Bitcoin Core does, through its USDT tracepoints.
+///
+/// Attaches small eBPF programs to an unmodified bitcoind. Gives P2P messages, connections, and events of the mempool, blocks,
+/// the UTXO cache and coin selection, as JSON lines or as metrics for Prometheus. Needs Linux 6.1 or later, and Bitcoin Core v23
+/// or later with tracepoints; its release binaries for Linux have them.
+///
+/// Without a command, `bitcointap` is `bitcointap tap`: it prints events as JSON lines.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub tap: TapArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl Cli {
+    /// Parses; help and wrong usage are errors too, as clap has them.
+    pub fn parse_arguments<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut command = Cli::command();
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let matches = command.try_get_matches_from_mut(&arguments);
+        let matches = matches.map_err(|error| meant::explained(error, &mut command, &arguments))?;
+        // What belongs to `tap` must not be given to another command, and be ignored there.
+        let given =
+            |argument: &&Arg| matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
+        let stray = command.get_arguments().filter(|argument| !argument.is_global_set()).find(given);
+        if let (Some((name, _)), Some(stray)) = (matches.subcommand(), stray) {
+            let words = format!("'{stray}' stands before '{name}': the options of a command come after its name");
+            return Err(command.clone().error(ErrorKind::ArgumentConflict, words));
+        }
+        let cli = Cli::from_arg_matches(&matches)?;
+        let checked = match &cli.command {
+            Some(Command::Export(args)) => {
+                args.check_address_lists().map_err(|words| command.error(ErrorKind::ValueValidation, words))?;
+                args.check()
+            }
+            Some(Command::Tap(args)) => args.check(),
+            None => cli.tap.check(),
+            Some(Command::Record(args)) => args.check(),
+            Some(Command::Top(args)) => args.check(),
+            Some(
+                Command::Probes(_)
+                | Command::Doctor(_)
+                | Command::Healthcheck { .. }
+                | Command::Completions { .. }
+                | Command::Man,
+            ) => Ok(()),
+        };
+        checked.map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?;
+        Ok(cli)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print events as JSON lines, or write them to a file or a socket.
+    Tap(TapArgs),
+    /// Serve Prometheus metrics over HTTP until a signal ends it.
+    Export(ExportArgs),
+    /// Record events to a file that `tap`, `export` and `top` can replay.
+    Record(RecordArgs),
+    /// Show on a screen what the node does now: peers, messages, mempool and blocks.
+    ///
+    /// Follows the node through restarts. Keys: q quits, h shows all of them. NO_COLOR in the environment turns off colours.
+    Top(TopArgs),
+    /// List the tracepoints of the node's program, with their arguments and whether they are supported.
+    Probes(NodeArgs),
+    /// Check whether bitcointap would work here, and say what to fix (exit status 1 if not).
+    ///
+    /// Attaches one tracepoint of the node for a moment.
+    Doctor(DoctorArgs),
+    /// Check whether `export` answers at an address (exit status 1 if not), for the health check of a container.
+    ///
+    /// A server that asks for a password or for TLS is healthy. Whether it taps a node is another question: /-/ready and the
+    /// metric bitcointap_up answer that.
+    Healthcheck {
+        /// What `export` was given as --web.listen-address.
+        #[arg(default_value = "127.0.0.1:10833")]
+        address: Address,
+    },
+    /// Print a script by which a shell completes the commands and options of bitcointap.
+    ///
+    /// Put it, for bash, into ~/.local/share/bash-completion/completions/bitcointap, for zsh into a file _bitcointap in a
+    /// directory of $fpath, for fish into ~/.config/fish/completions/bitcointap.fish.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page bitcointap(1), which describes all commands; `bitcointap man | man -l -` shows it.
+    Man,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tap_is_what_is_done_without_a_command() {
+        let cli = Cli::parse_arguments(["bitcointap", "--pid", "7", "--count", "3", "--log.level", "debug"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.tap.count, Some(3));
+        assert_eq!(cli.tap.node.pid, Some(7));
+        let cli = Cli::parse_arguments(["bitcointap", "tap", "--bytes", "hex", "--log.format", "json"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Tap(_))));
+        let cli = Cli::parse_arguments(["bitcointap", "--log.level", "warn", "tap", "--count", "3"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Tap(TapArgs { count: Some(3), .. }))));
+    }
+
+    /// What an option takes is in the error, with the least that a person needs to correct it.
+    #[test]
+    fn a_wrong_value_is_told_with_the_right_form() {
+        for (line, words) in [
+            ("--duration soon", "such as 90 (seconds), 90s, 10m, 1h30m or 1d"),
+            ("--duration -1", "such as 90 (seconds), 90s, 10m, 1h30m or 1d"),
+            ("--duration 0", "must be above 0, such as 10s"),
+            ("top --interval 2h", "must be from 200ms to 1m, such as 2s"),
+            ("--count x", "must be a whole number, 1 or more"),
+            ("--count -1", "must be a whole number, 1 or more"),
+            ("--ring-buffer-size 16MB", "such as 4096 (bytes), 64KiB, 16MiB or 1GiB"),
+            ("--ring-buffer-size 10MiB", "a power of two from 8MiB to 1GiB, such as 64MiB"),
+            ("--min-size 1KB", "such as 4096 (bytes), 64KiB, 16MiB or 1GiB"),
+            ("--json f --json-rotate 100", "neither a size, such as 100MiB, nor an age, such as 12h or 1d"),
+            ("--json f --json-rotate 1d --json-keep 0", "a whole number from 1 to 1000"),
+            ("export --web.max-requests x", "a whole number, 0 or more"),
+            ("export --web.max-streams 33", "a whole number from 0 to 32"),
+            ("export --max-free-form-values x", "a whole number, 0 or more"),
+            ("export --web.listen-address 1", "must be HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"),
+            ("export --web.telemetry-path m", "as in /metrics"),
+            ("export --address-list f", "must be NAME=FILE, such as banned="),
+            ("--replay f --speed 10x", "a number above 0, such as 10 or 0.5, or max"),
+            ("--peer x", "such as 17"),
+            ("--command inv,", "such as inv"),
+            ("--address 1.2.3", "(192.0.2.1:8333, [2001:db8::1]:8333)"),
+            ("--events nett", "for example mempool:added"),
+            ("--json unix:", "must be FILE, - or unix:PATH"),
+        ] {
+            let error = Cli::parse_arguments(["bitcointap"].into_iter().chain(line.split(' '))).unwrap_err();
+            let text = error.to_string();
+            assert!(text.lines().next().unwrap().contains(words), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for wrong in [
+            "--pid 0",
+            "--pid x",
+            "--pid 1 --pid-file f",
+            "--pid 1 --datadir d",
+            "--pid-file f --chain main",
+            "--chain testnet3",
+            "--count 0",
+            "--duration 0",
+            "--duration -1",
+            "--duration soon",
+            "--events nett",
+            "--bytes octal",
+            "--ring-buffer-size 9MiB",
+            "--ring-buffer-size 4MiB",
+            "--ring-buffer-size 16MB",
+            "--ring-buffer-size 99999999999999999999",
+            "--ring-buffer-size 4GiB",
+            "export --web.telemetry-path metrics",
+            "export --web.telemetry-path /",
+            "export --web.telemetry-path //metrics",
+            "export --web.telemetry-path /metrics?a",
+            "export --web.telemetry-path /m\u{fc}",
+            "export --web.telemetry-path /a|b",
+            "export --web.telemetry-path /-/ready",
+            "export --web.telemetry-path /events",
+            "export --web.telemetry-path /api/live",
+            "export --web.telemetry-path /live/main.js",
+            "export --web.listen-address nonsense",
+            "export --web.listen-address ::1:10833",
+            "export --web.listen-address :1,:2",
+            "export --web.listen-address :1 --web.systemd-socket",
+            "export --web.max-requests -1",
+            "export --web.max-streams 33",
+            "export --web.max-streams 1 --web.hide-addresses",
+            "export --web.config.file",
+            "export --web.config.file a --web.config.file b",
+            "tap --utxocache-coins",
+            "tap --follow --drop-capabilities all",
+            "--follow --drop-capabilities all",
+            "export --drop-capabilities none",
+            "--drop-capabilities all export",
+            "--json",
+            "--json unix:",
+            "--json-rotate 1MiB",
+            "--json - --json-rotate 1MiB",
+            "--json unix:s --json-rotate 1MiB",
+            "--json f --json-rotate 1MB",
+            "--json f --json-rotate 1d,1h",
+            "--json f --json-rotate 1d --json-keep 0",
+            "--json f --json-keep 3",
+            "--json f --pcap g",
+            "export --json-rotate 1MiB",
+            "export --json - --json-rotate 1MiB",
+            "export --json f --json-keep 3",
+            "export --address-list file",
+            "export --address-list =file",
+            "export --address-list name=",
+            "export --address-list a=f --address-list a=g",
+            "--count 3 export",
+            "--pid 3 tap",
+            "top --sort size",
+            "top --interval 0.1",
+            "top --replay -",
+            "top --replay f --pid 1",
+            "doctor --format xml",
+            "doctor --pid 1 --bitcoind p",
+            "serve",
+        ] {
+            let arguments = ["bitcointap"].into_iter().chain(wrong.split(' '));
+            assert!(Cli::parse_arguments(arguments).is_err_and(|error| error.exit_code() == 2), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! JSON: what is written, and where to.
+
+use bitcointap::{
+    json::{BytesStyle, PayloadStyle},
+    output::{JsonLines, Limits, Place, Rotation},
+    tap::Payloads,
+};
+use clap::{
+    Args, ValueHint,
+    builder::{OsStringValueParser, TypedValueParser},
+};
+
+use super::values::number;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct JsonArgs {
+    /// How hashes and byte strings are written in JSON.
+    #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
+    bytes: BytesStyle,
+    #[command(flatten)]
+    pub payload: PayloadArgs,
+}
+
+impl JsonArgs {
+    pub fn lines(&self, pretty: bool) -> JsonLines {
+        let mut lines = JsonLines::new(self.bytes, self.payload.payload);
+        lines.style.pretty = pretty;
+        lines
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct PayloadArgs {
+    /// What to write of the payloads of messages.
+    #[arg(long, value_enum, value_name = "STYLE", default_value_t = PayloadStyle::Decoded)]
+    payload: PayloadStyle,
+}
+
+impl PayloadArgs {
+    /// What is copied for this.
+    pub(super) fn payloads(&self) -> Payloads {
+        match self.payload {
+            PayloadStyle::None => Payloads::None,
+            PayloadStyle::Decoded | PayloadStyle::Raw => Payloads::Whole,
+        }
+    }
+}
+
+/// Where JSON lines go, and what becomes of a file that grows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct DestinationArgs {
+    /// Write the events as JSON lines: append them to FILE, print them if it is `-` (the default of `tap`), or send them to
+    /// unix:PATH, a Unix stream socket that another program listens on, now or later. A file or socket that fails is tried
+    /// again every second, without capabilities; standard output ends with its first failure.
+    #[arg(long, value_name = "DEST", value_parser = place(), value_hint = ValueHint::AnyPath)]
+    json: Option<Place>,
+    /// Rename the FILE of --json to FILE.1 and begin a new one when it has reached a size (KiB, MiB, GiB), an age since its
+    /// first line (s, m, h, d), or the first of both: 100MiB,1d. The age is checked every second. The user, even root, must
+    /// be allowed to write to FILE's directory without capabilities.
+    #[arg(long = "json-rotate", value_name = "SIZE,AGE")]
+    limits: Option<Limits>,
+    /// How many old files to keep; FILE.1 is the latest.
+    #[arg(
+        long = "json-keep",
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = number(1..=1000_u32),
+        requires = "limits"
+    )]
+    keep: u32,
+}
+
+impl DestinationArgs {
+    /// What was named.
+    pub fn place(&self) -> Option<&Place> {
+        self.json.as_ref()
+    }
+
+    pub fn rotation(&self) -> Option<Rotation> {
+        self.limits.map(|limits| Rotation { limits, keep: self.keep })
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        match (&self.json, self.limits) {
+            (_, None) | (Some(Place::File(_)), Some(_)) => Ok(()),
+            (None | Some(Place::Stdout | Place::Socket(_)), Some(_)) => {
+                Err("--json-rotate renames a file: name it by --json FILE".into())
+            }
+        }
+    }
+}
+
+fn place() -> impl TypedValueParser<Value = Place> {
+    OsStringValueParser::new().try_map(Place::try_from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::{Cli, Command};
+
+    #[test]
+    fn a_file_of_lines_may_be_rotated() {
+        let tap = |arguments: &str| {
+            let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
+            let Cli { tap, .. } = Cli::parse_arguments(arguments).unwrap();
+            (tap.destination.place().cloned(), tap.destination.rotation())
+        };
+        assert_eq!(tap(""), (None, None));
+        assert_eq!(tap("--json unix:s"), (Some(Place::Socket("s".into())), None));
+        let rotation = |keep| Rotation { limits: "100MiB,1d".parse().unwrap(), keep };
+        assert_eq!(tap("--json f --json-rotate 100MiB,1d"), (Some(Place::File("f".into())), Some(rotation(10))));
+        assert_eq!(tap("--json f --json-rotate 1d,100MiB --json-keep 3").1, Some(rotation(3)));
+        let export = ["bitcointap", "export", "--json", "f", "--json-rotate", "100MiB,1d", "--json-keep", "7"];
+        let Some(Command::Export(export)) = Cli::parse_arguments(export).unwrap().command else { panic!() };
+        assert_eq!(export.destination.place(), Some(&Place::File("f".into())));
+        assert_eq!(export.destination.rotation(), Some(rotation(7)));
+    }
+}

@@ -1,0 +1,117 @@
+//! Which node, and what is asked of one: `doctor`.
+
+use std::path::{Path, PathBuf};
+
+use bitcointap::{
+    Error,
+    process::{Chain, Conditions, Which},
+};
+use clap::{
+    Args, ValueEnum, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+
+pub const NODE_HEADING: &str = "Which node (default: the running bitcoind, bitcoin-qt or bitcoin-node)";
+
+/// Which node.
+#[derive(Debug, Args)]
+#[group(multiple = true)]
+#[command(next_help_heading = NODE_HEADING)]
+pub struct NodeArgs {
+    /// The node's process id. It names one run, which is not followed over restarts.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(super) pid: Option<i32>,
+    /// A file that holds the node's process id, as `bitcoind -pid=FILE` writes it.
+    #[arg(long, value_name = "FILE", conflicts_with = "pid")]
+    pid_file: Option<PathBuf>,
+    /// The node's program; `probes` and `doctor` look at it even if it does not run.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["pid", "pid_file"])]
+    bitcoind: Option<PathBuf>,
+    /// The node's data directory, as `bitcoind -datadir=DIR` has it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["pid", "pid_file"], value_hint = ValueHint::DirPath)]
+    datadir: Option<PathBuf>,
+    /// The node's chain, as `bitcoind -chain=CHAIN` has it: main, test, testnet4, signet or regtest.
+    #[arg(long, value_name = "CHAIN", conflicts_with_all = ["pid", "pid_file"], value_parser = PossibleValuesParser::new(Chain::ALL.map(Chain::name)).try_map(|name| name.parse::<Chain>()))]
+    chain: Option<Chain>,
+}
+
+impl NodeArgs {
+    /// The node that they name, or the one that runs.
+    pub fn which(&self) -> Which {
+        match self {
+            Self { pid: Some(pid), .. } => Which::Pid(*pid),
+            Self { pid_file: Some(path), .. } => Which::PidFile(path.clone()),
+            Self { bitcoind, datadir, chain, .. } => {
+                Which::Running(Conditions { program: bitcoind.clone(), data_directory: datadir.clone(), chain: *chain })
+            }
+        }
+    }
+
+    /// The program that they name, which need not run.
+    pub fn named_program(&self) -> Option<&Path> {
+        self.bitcoind.as_deref()
+    }
+
+    /// The program whose probes to list; one that is named need not run.
+    pub fn program(&self) -> Result<PathBuf, Error> {
+        match self.named_program() {
+            Some(path) => Ok(path.to_owned()),
+            None => Ok(self.which().find()?.executable()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// How the checks are printed.
+    // By its own id, since clap knows the log's format, which is global, by that one.
+    #[arg(
+        long = "format",
+        id = "report",
+        help_heading = "Output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t = ReportFormat::Text
+    )]
+    pub format: ReportFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Text,
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::{Cli, Command, LogFormat};
+
+    #[test]
+    fn a_node_is_named_by_what_it_must_meet() {
+        let which = |arguments: &str| {
+            let arguments = ["bitcointap"].into_iter().chain(arguments.split_whitespace());
+            Cli::parse_arguments(arguments).unwrap().tap.node.which()
+        };
+        assert_eq!(which(""), Which::default());
+        assert_eq!(which("--pid 7"), Which::Pid(7));
+        let conditions =
+            Conditions { program: Some("p".into()), data_directory: Some("d".into()), chain: Some(Chain::Testnet4) };
+        assert_eq!(which("--bitcoind p --datadir d --chain testnet4"), Which::Running(conditions));
+    }
+
+    #[test]
+    fn a_report_has_a_format_beside_the_log() {
+        let format = |arguments: &str| {
+            let arguments = ["bitcointap", "doctor"].into_iter().chain(arguments.split_whitespace());
+            let cli = Cli::parse_arguments(arguments).unwrap();
+            let Some(Command::Doctor(args)) = cli.command else { panic!() };
+            (args.format, matches!(cli.log.format, LogFormat::Json))
+        };
+        assert_eq!(format(""), (ReportFormat::Text, false));
+        assert_eq!(format("--format json"), (ReportFormat::Json, false));
+        assert_eq!(format("--log.format json"), (ReportFormat::Text, true));
+    }
+}

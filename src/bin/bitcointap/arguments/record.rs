@@ -1,0 +1,55 @@
+//! What `record` is told.
+
+use std::{path::PathBuf, time::Duration};
+
+use bitcointap::tap::Options;
+use clap::Args;
+
+use super::{NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RingBufferArgs, SelectionArgs, values::time};
+use crate::follow::DropCapabilities;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct RecordArgs {
+    /// The recording to write, which must not exist yet; `-` is standard output.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub payload: PayloadArgs,
+    /// Wait for the node, also before its first start, and go on when it is started again.
+    #[arg(long, help_heading = NODE_HEADING)]
+    pub follow: bool,
+    /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
+    #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+}
+
+impl RecordArgs {
+    /// What to tap.
+    pub fn options(&self) -> Options {
+        Options {
+            selection: self.selection.selection.clone(),
+            payloads: self.payload.payloads(),
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
+    }
+
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(self.follow, &self.node)
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.selection.check()?;
+        self.privileges.check(self.follow)
+    }
+}

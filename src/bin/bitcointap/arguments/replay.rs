@@ -1,0 +1,34 @@
+//! What stands in for a node: a recording.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::NODE_HEADING;
+
+/// What stands in for a node.
+#[derive(Debug, Args)]
+#[command(next_help_heading = NODE_HEADING)]
+pub struct ReplayArgs {
+    /// Replay the recording FILE, made by `bitcointap record`, in place of a node; `-` is standard input.
+    #[arg(long = "replay", value_name = "FILE", conflicts_with_all = ["NodeArgs", "drop_capabilities"])]
+    pub file: Option<PathBuf>,
+    /// How fast to replay: a multiple of the recorded pace, such as 10 or 0.5, or `max`.
+    #[arg(long, value_name = "N|max", default_value = "1", requires = "file", value_parser = speed)]
+    pub speed: Speed,
+}
+
+/// How fast a recording is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    Times(f64),
+    Max,
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    let times = text.parse().ok().filter(|times: &f64| times.is_finite() && *times > 0.0);
+    times.map(Speed::Times).ok_or_else(|| "must be a number above 0, such as 10 or 0.5, or max".into())
+}

@@ -1,0 +1,81 @@
+//! What `tap` is told, which is also what is said without a command.
+
+use std::{path::PathBuf, time::Duration};
+
+use bitcointap::{pcap, selection::Selection, tap::Options};
+use clap::Args;
+
+use super::{
+    DestinationArgs, JsonArgs, NODE_HEADING, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs,
+    values::{number, time},
+};
+use crate::follow::DropCapabilities;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct TapArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub replay: ReplayArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+    /// Indent the JSON, over several lines for each event.
+    #[arg(long, help_heading = "Output")]
+    pub pretty: bool,
+    /// Instead of JSON, write P2P messages as packets that Wireshark reads (pcapng): to FILE, which must not exist yet, to a
+    /// named pipe, or to standard output if it is `-`. Values that tracepoints do not provide are synthesised: the node's
+    /// address (192.0.2.1 or 2001:db8::1), and the addresses of peers that have a name instead.
+    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload"])]
+    pub pcap: Option<PathBuf>,
+    /// Wait for the node, also before its first start, and go on when it is started again.
+    #[arg(long, help_heading = NODE_HEADING, conflicts_with = "file")]
+    pub follow: bool,
+    /// Stop after N events.
+    #[arg(long, help_heading = "Events", value_name = "N", value_parser = number(1_u64..), allow_negative_numbers = true)]
+    pub count: Option<u64>,
+    /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
+    #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub ring_buffer: RingBufferArgs,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+}
+
+impl TapArgs {
+    /// What to tap.
+    pub fn options(&self) -> Options {
+        Options {
+            selection: self.selection(),
+            payloads: self.json.payload.payloads(),
+            ring_buffer_size: self.ring_buffer.size,
+            ..Options::default()
+        }
+    }
+
+    /// When to let go of capabilities.
+    pub fn drop_capabilities(&self) -> DropCapabilities {
+        self.privileges.or_by_default(self.follow, &self.node)
+    }
+
+    fn selection(&self) -> Selection {
+        let selection = self.selection.selection.clone();
+        if self.pcap.is_some() { selection.within(pcap::Writer::tracepoints()) } else { selection }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.destination.check()?;
+        if self.selection().tracepoints().is_empty() {
+            self.selection.check()?;
+            return Err(
+                "--pcap writes P2P messages and connections, and --events chooses none of them: add net to it".into()
+            );
+        }
+        self.privileges.check(self.follow)
+    }
+}

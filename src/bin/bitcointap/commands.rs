@@ -1,0 +1,22 @@
+//! The commands, each in a file, and what those that write have in common. In: arguments. Out: how it ended.
+
+mod destinations;
+mod doctor;
+mod export;
+mod healthcheck;
+mod manual;
+mod probes;
+mod record;
+mod tap;
+mod top;
+
+pub use self::{
+    doctor::doctor,
+    export::export,
+    healthcheck::healthcheck,
+    manual::{completions, page},
+    probes::probes,
+    record::record,
+    tap::tap,
+    top::top,
+};

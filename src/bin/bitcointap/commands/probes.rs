@@ -1,0 +1,60 @@
+//! `probes`. In: a node's program. Out: a list of its tracepoints.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use bitcointap::{
+    Error,
+    probes::{self, Probe, Refusal},
+    tracepoint::Tracepoint,
+};
+
+use crate::{arguments::NodeArgs, result::Result};
+
+/// `probes`: what the node's program can tell.
+pub fn probes(args: &NodeArgs) -> Result<()> {
+    let program = args.program()?;
+    let found = probes::read(&program)?;
+    match list(&mut io::stdout().lock(), &found) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}").into())
+        }
+        _ if found.iter().all(|probe| probe.tracepoint().is_none()) => Err(absence(args, program).into()),
+        _ => Ok(()),
+    }
+}
+
+fn absence(args: &NodeArgs, program: PathBuf) -> Error {
+    match args.named_program() {
+        Some(_) => Error::NoTracepoints(program),
+        None => args.which().find().map_or_else(|error| error, |node| probes::absence(&node)),
+    }
+}
+
+fn list(out: &mut impl Write, found: &[Probe]) -> io::Result<()> {
+    let width = Tracepoint::all().map(|tracepoint| tracepoint.name().len()).max().unwrap_or_default();
+    let mut row = |name: &str, supported: &str, semaphore: &str, arguments: &str| {
+        writeln!(out, "{name:width$}  {supported:9}  {semaphore:9}  {arguments}")
+    };
+    row("TRACEPOINT", "SUPPORTED", "SEMAPHORE", "ARGUMENTS")?;
+    for tracepoint in Tracepoint::all() {
+        if !found.iter().any(|probe| probe.tracepoint() == Some(tracepoint)) {
+            row(tracepoint.name(), "absent", "", &format!("Bitcoin Core has it since {}", tracepoint.since()))?;
+        }
+    }
+    for probe in found {
+        let word = |yes| if yes { "yes" } else { "no" };
+        for place in &probe.places {
+            let reason = match probe.refusal() {
+                // Its arguments say it.
+                None | Some(Refusal::NotDocumented | Refusal::ArgumentCount(_)) => String::new(),
+                Some(refusal) => format!(" ({refusal})"),
+            };
+            let arguments = format!("{}: {}{reason}", place.arguments.len(), place.arguments.join(" "));
+            row(&probe.name, word(probe.supported()), word(probe.semaphore.is_some()), &arguments)?;
+        }
+    }
+    Ok(())
+}

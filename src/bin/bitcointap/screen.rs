@@ -1,0 +1,12 @@
+//! The screen of `top`. In: a snapshot of the live state, keys, signals. Out: a terminal that shows it, and is as it was in the end.
+
+pub mod draw;
+pub mod jobs;
+pub mod keys;
+mod peers;
+pub mod terminal;
+#[cfg(test)]
+mod testing;
+mod text;
+
+pub use peers::Column;
