@@ -15,7 +15,7 @@ fn series_after(count: u32, now: u64) -> BTreeMap<String, String> {
     let simnode = format!("--scenario hostile --count {count} --rate 20000 --fixed-time {now} --linger");
     let mut node = Simnode::start("v31", &simnode);
     // On a busy machine all of it may wait in the ring buffer.
-    let room = "--ring-buffer-size 512MiB";
+    let room = "--ring-buffer-size 128MiB";
     let arguments = format!("--pid {} --events all --tx-response --web.max-streams 0 {room}", node.pid());
     let exporter = Exporter::start(&arguments);
     node.fire();
