@@ -110,6 +110,8 @@ fn make_install(variables: &[String]) {
 /// What a target of the Makefile prints.
 fn make(target: &str, variables: &[String]) -> String {
     let mut make = Command::new("make");
+    // These tests may be run by make, which would have this one tell where it is.
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
     make.arg("--silent").arg("--directory").arg(env!("CARGO_MANIFEST_DIR")).arg(target);
     let made = make.arg(format!("BINARY={}", env!("CARGO_BIN_EXE_bitcointap"))).args(variables).output().unwrap();
     assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");

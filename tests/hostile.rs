@@ -14,7 +14,10 @@ const HONEST: u32 = 1_000;
 fn series_after(count: u32, now: u64) -> BTreeMap<String, String> {
     let simnode = format!("--scenario hostile --count {count} --rate 20000 --fixed-time {now} --linger");
     let mut node = Simnode::start("v31", &simnode);
-    let exporter = Exporter::start(&format!("--pid {} --events all --tx-response --web.max-streams 0", node.pid()));
+    // On a busy machine all of it may wait in the ring buffer.
+    let room = "--ring-buffer-size 128MiB";
+    let arguments = format!("--pid {} --events all --tx-response --web.max-streams 0 {room}", node.pid());
+    let exporter = Exporter::start(&arguments);
     node.fire();
     let metrics = without_time(&exporter.settled(&node.read_tally()));
     exporter.stop();
