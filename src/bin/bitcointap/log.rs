@@ -6,7 +6,7 @@ mod queue;
 use std::{
     collections::VecDeque,
     io::{self, IsTerminal, Write},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use tracing_subscriber::filter::LevelFilter;
@@ -17,8 +17,8 @@ use crate::arguments::{LogArgs, LogFormat, LogLevel};
 /// Lines that are held; a screen can be up for months.
 const MOST: usize = 200;
 
-/// From [`Writing::begin`] on.
-static QUEUE: OnceLock<Queue> = OnceLock::new();
+/// Lines that come before there is a thread to write them wait for it.
+static QUEUE: LazyLock<Queue> = LazyLock::new(Queue::default);
 
 static HELD: Mutex<Option<Lines>> = Mutex::new(None);
 
@@ -57,30 +57,27 @@ pub struct Writing(());
 
 impl Writing {
     /// When this process is confined, which its threads then are.
-    pub fn begin() -> Self {
+    ///
+    /// # Errors
+    /// Where the system has no thread left.
+    pub fn begin() -> io::Result<Self> {
         let tell = |lines| tracing::warn!(lines, "the log was not read for a while; lines of it were given up");
-        if let Some(queue) = Queue::start(io::stderr(), tell) {
-            let _ = QUEUE.set(queue);
-            write_before_panics();
-        }
-        Self(())
+        QUEUE.start(io::stderr(), tell)?;
+        write_before_panics();
+        Ok(Self(()))
     }
 
     /// Waits for a while until all is written. False if standard error is not read, so that nothing more should be written there.
     pub fn finish(self) -> bool {
-        is_written()
+        QUEUE.flush()
     }
-}
-
-fn is_written() -> bool {
-    QUEUE.get().is_none_or(Queue::flush)
 }
 
 /// A panic tells what it is after the lines before it, and ends although nobody reads that.
 fn write_before_panics() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if is_written() {
+        if QUEUE.flush() {
             tell(panic);
         }
     }));
@@ -91,18 +88,15 @@ struct Log;
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut held = held();
-        let Some(lines) = held.as_mut() else {
-            match QUEUE.get() {
-                Some(queue) => queue.push(line),
-                None => io::stderr().write_all(line)?,
+        match held().as_mut() {
+            Some(lines) => {
+                if lines.written {
+                    QUEUE.push(line);
+                }
+                lines.keep(String::from_utf8_lossy(line).into_owned());
             }
-            return Ok(line.len());
-        };
-        if lines.written {
-            io::stderr().write_all(line)?;
+            None => QUEUE.push(line),
         }
-        lines.keep(String::from_utf8_lossy(line).into_owned());
         Ok(line.len())
     }
 
@@ -139,12 +133,10 @@ impl Holding {
 impl Drop for Holding {
     fn drop(&mut self) {
         let Some(Lines { lines, left_out, written: false }) = held().take() else { return };
-        let mut stderr = io::stderr().lock();
-        // What cannot be written there has no other place.
         if left_out > 0 {
-            let _ = writeln!(stderr, "({left_out} older lines are left out)");
+            QUEUE.push(format!("({left_out} older lines are left out)\n").as_bytes());
         }
-        let _ = lines.iter().try_for_each(|line| stderr.write_all(line.as_bytes()));
+        lines.iter().for_each(|line| QUEUE.push(line.as_bytes()));
     }
 }
 

@@ -30,7 +30,14 @@ fn main() -> ExitCode {
     if !matches!(cli.command, Some(Command::Doctor(_))) {
         privileges::confine();
     }
-    let log = log::Writing::begin();
+    let log = match log::Writing::begin() {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("bitcointap: cannot start a thread for the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut is_well = true;
     let result = match &cli.command {
         None => commands::tap(&cli.tap),
         Some(Command::Tap(args)) => commands::tap(args),
@@ -38,16 +45,13 @@ fn main() -> ExitCode {
         Some(Command::Record(args)) => commands::record(args),
         Some(Command::Top(args)) => commands::top(args),
         Some(Command::Probes(args)) => commands::probes(args),
-        Some(Command::Doctor(args)) => match commands::doctor(args) {
-            // It has said why.
-            Ok(false) => return ExitCode::FAILURE,
-            result => result.map(drop),
-        },
+        // It says itself what is wrong.
+        Some(Command::Doctor(args)) => commands::doctor(args).map(|works| is_well = works),
         Some(Command::Healthcheck { address }) => commands::healthcheck(address),
         Some(Command::Completions { shell }) => commands::completions(*shell),
         Some(Command::Man) => commands::page(),
     };
-    let code = if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let code = if result.is_ok() && is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let error = match (result, cli.log.format) {
         // A person reads it, who may not have asked for any log.
         (Err(error), LogFormat::Logfmt) => Some(error),

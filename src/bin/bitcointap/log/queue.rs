@@ -2,7 +2,7 @@
 //! waits for it in place of those that have something to say.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -29,19 +29,17 @@ struct State {
 }
 
 impl Queue {
-    /// Starts the thread that writes to `place`, and tells by `tell` how many lines were given up once that reads again. Gives nothing
-    /// where the system has no thread left.
-    pub fn start(place: impl Write + Send + 'static, tell: fn(u64)) -> Option<Self> {
-        let queue = Self::default();
-        let writes = queue.clone();
+    /// Starts the thread that writes to `place`, and tells by `tell` how many lines were given up once that reads again.
+    pub fn start(&self, place: impl Write + Send + 'static, tell: fn(u64)) -> io::Result<()> {
+        let writes = self.clone();
         // Signals are for the threads that have something to do by them: one that stops the process would stop it by this one.
-        let signals = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).ok()?;
+        let signals = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let thread = thread::Builder::new().name("log".into()).spawn(move || {
             bitcointap::privileges::drop_all_of_thread();
             writes.write_on(place, tell);
         });
-        signals.thread_set_mask().ok()?;
-        thread.is_ok().then_some(queue)
+        signals.thread_set_mask()?;
+        thread.map(drop)
     }
 
     /// Never waits.
@@ -102,12 +100,26 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn lines_from_before_there_is_a_thread_wait_for_it() {
+        let (place, mut reader) = UnixStream::pair().unwrap();
+        let queue = Queue::default();
+        queue.push(b"early\n");
+        // It may say something itself, which must not wait for what it writes to.
+        queue.start(place, |_| ()).unwrap();
+        assert!(queue.flush());
+        let mut line = [0; 6];
+        reader.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"early\n");
+    }
+
     static TOLD: AtomicU64 = AtomicU64::new(0);
 
     #[test]
     fn lines_wait_for_a_reader_as_far_as_there_is_room_and_the_others_are_told() {
         let (place, mut reader) = UnixStream::pair().unwrap();
-        let queue = Queue::start(place, |lines| _ = TOLD.fetch_add(lines, SeqCst)).unwrap();
+        let queue = Queue::default();
+        queue.start(place, |lines| _ = TOLD.fetch_add(lines, SeqCst)).unwrap();
         queue.push(b"first\n");
         assert!(queue.flush());
         // Until the socket takes no more, and then more than may wait.
