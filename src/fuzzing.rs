@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    capture::{self, Batch},
     http,
     json::{BytesStyle, Style, write_line},
     live::Live,
@@ -14,7 +15,6 @@ use crate::{
     p2p::{self, COMMANDS},
     recording::{self, Entry, Reader},
     selection::Selection,
-    tap::{self, Batch},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -142,7 +142,7 @@ fn all() -> Tracepoints {
 }
 
 fn batch(mut data: &[u8]) -> Batch {
-    tap::fuzzing::batch(iter::from_fn(|| {
+    capture::fuzzing::batch(iter::from_fn(|| {
         let (length, rest) = data.split_first_chunk()?;
         let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
         let record;

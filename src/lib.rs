@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`tap`] is the only module that knows libbpf; decoding is pure; a sink sees only events, and none makes the node or
-//! another sink wait. [`process`] and [`probes`] find the node and what it can tell.
+//! another sink wait. [`capture`] is what flows: batches, runs, counters. [`process`] and [`probes`] find the node and what it can tell.
 //!
 //! # Events
 //!
@@ -59,6 +59,7 @@
 
 #[cfg(feature = "metrics")]
 mod best_chain;
+pub mod capture;
 #[cfg(feature = "metrics")]
 mod commands;
 #[cfg(feature = "metrics")]
@@ -80,7 +81,6 @@ mod memory;
 pub mod metrics;
 pub mod network;
 pub mod networks;
-pub mod output;
 pub mod p2p;
 pub mod pcap;
 pub mod privileges;
@@ -89,6 +89,7 @@ pub mod process;
 mod record;
 pub mod recording;
 pub mod selection;
+pub mod spool;
 #[cfg(feature = "metrics")]
 mod table;
 pub mod tap;

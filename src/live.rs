@@ -30,6 +30,7 @@ pub use self::{
 };
 use crate::{
     best_chain::{self, BestChain},
+    capture::{Batch, Counters, Run},
     commands,
     event::{
         Event, Kind, Moment, Time,
@@ -39,7 +40,6 @@ use crate::{
     },
     p2p,
     process::Chain,
-    tap::{Batch, Counters, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 

@@ -52,9 +52,9 @@ use self::{
 #[cfg(feature = "http")]
 pub(crate) use self::{exporter::HTTP_PATHS, free_form::cut};
 use crate::{
+    capture::Counters,
     event::Event,
     networks::Networks,
-    tap::Counters,
     tracepoint::{Tracepoint, Tracepoints},
 };
 

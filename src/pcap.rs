@@ -39,8 +39,8 @@ use crate::{
         Event, Kind, Lost, Time,
         net::{Conn, Connection, ConnectionType, Message},
     },
-    output::Format,
     p2p,
+    spool::Format,
     tracepoint::{About, LossReason, Tracepoint, Tracepoints},
 };
 

@@ -21,7 +21,7 @@ pub use self::{
     reader::{Entry, Error, Reader},
     writer::Writer,
 };
-use crate::tap::Counters;
+use crate::capture::Counters;
 
 const MAGIC: &[u8; 21] = b"bitcointap recording\0";
 const VERSION: u32 = 2;

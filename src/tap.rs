@@ -3,21 +3,16 @@
 
 mod arming;
 mod attachment;
-mod batch;
 mod builder;
-mod clock;
-mod completion;
 mod events;
-mod intake;
 mod overlay;
 mod places;
 mod programs;
 
 use std::{
-    array, fmt, io, iter,
+    fmt, io,
     mem::offset_of,
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         mpsc::{self, SyncSender},
@@ -26,34 +21,29 @@ use std::{
     time::Duration,
 };
 
+use arming::{Armed, Wanted};
+use attachment::{Attachment, WHOLE_PAYLOADS, WOKEN, load_maps, load_program, route_libbpf_messages};
+pub use builder::Builder;
+pub use events::{Captured, EventStream, Events};
 use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, MapHandle, Object, RingBuffer, RingBufferBuilder, libbpf_sys};
+pub(crate) use places::can_read;
 use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, Timespec, epoll, eventfd},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
-use serde::{Deserialize, Serialize};
-
-use arming::{Armed, Wanted};
-use attachment::{Attachment, WHOLE_PAYLOADS, WOKEN, load_maps, load_program, route_libbpf_messages};
-pub use batch::Batch;
-pub use builder::Builder;
-use clock::WallClock;
-pub use clock::now;
-pub use events::{Captured, EventStream, Events};
-pub(crate) use intake::Intake;
-pub(crate) use places::can_read;
 
 use crate::{
+    capture::{Batch, Counted, Counters, Intake, Run, WallClock, now},
     error::{Error, Trying},
     event::{Decoder, Lost, each_lost},
     privileges,
     probes::{self, Probe, Refusal},
-    process::{Chain, Node},
+    process::Node,
     record::{self, types},
     selection::Selection,
-    tracepoint::{LossReason, Tracepoint, Tracepoints},
+    tracepoint::{Tracepoint, Tracepoints},
 };
 
 /// What to tap and with how much memory.
@@ -115,100 +105,6 @@ impl Default for Options {
             whole_payloads: false,
             ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE,
         }
-    }
-}
-
-/// How often a tracepoint fired, and what became of that: fired = delivered + filtered + lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counters {
-    /// Hits, counted in the kernel.
-    pub fired: u64,
-    /// Of these, those whose events nobody selected, or that were only to be summed up.
-    pub filtered: u64,
-    /// Of these, those that could not be delivered, by [`LossReason::KERNEL`].
-    pub lost: [u64; LossReason::KERNEL.len()],
-    /// Of [`Tracepoints::coins`], what all hits are worth together, in satoshis; lost and filtered ones too.
-    pub value: u64,
-}
-
-impl Counters {
-    /// What was added to them since `before`. A counter that is less than before adds nothing.
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            fired: self.fired.saturating_sub(before.fired),
-            filtered: self.filtered.saturating_sub(before.filtered),
-            lost: array::from_fn(|reason| self.lost[reason].saturating_sub(before.lost[reason])),
-            value: self.value.saturating_sub(before.value),
-        }
-    }
-
-    /// Those of both, as far as numbers go: a recording may say anything.
-    #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
-        Self {
-            fired: self.fired.saturating_add(other.fired),
-            filtered: self.filtered.saturating_add(other.filtered),
-            lost: array::from_fn(|reason| self.lost[reason].saturating_add(other.lost[reason])),
-            value: self.value.saturating_add(other.value),
-        }
-    }
-
-    /// Hits that could not be delivered, for whatever reason.
-    pub fn lost_in_all(&self) -> u64 {
-        self.lost.into_iter().fold(0, u64::saturating_add)
-    }
-}
-
-impl<'a> iter::Sum<&'a Self> for Counters {
-    fn sum<I: Iterator<Item = &'a Self>>(counters: I) -> Self {
-        counters.fold(Self::default(), |sum, it| sum.plus(it))
-    }
-}
-
-/// A run of a node, as it is told of when it is attached to.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Run {
-    /// Its process.
-    pub pid: i32,
-    /// Where its program was started from.
-    pub program: PathBuf,
-    /// Its data directory. Unknown of a recording.
-    pub data_directory: Option<PathBuf>,
-    /// Its chain. Unknown of a recording.
-    pub chain: Option<Chain>,
-    /// The name of the machine. Unknown of a recording.
-    pub host: Option<String>,
-    /// When it was started, UNIX time in seconds.
-    pub start_time: f64,
-    /// The tracepoints attached: those wanted that its program has.
-    pub attached: Tracepoints,
-    /// Those wanted that its program has, but that could not be attached to while it ran.
-    pub failed: Tracepoints,
-}
-
-impl Run {
-    /// One of which no more is known, for a state that is told of events from elsewhere.
-    pub fn new(pid: i32, program: PathBuf, start_time: f64, attached: Tracepoints) -> Self {
-        let (data_directory, chain, host) = (None, None, None);
-        Self { pid, program, data_directory, chain, host, start_time, attached, failed: Tracepoints::default() }
-    }
-}
-
-/// What was counted of a run by its end.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Counted {
-    /// Since it was attached to, by [`Tracepoint::index`].
-    pub counters: [Counters; Tracepoint::COUNT],
-    /// Losses after the last event that got through: no later event tells them.
-    pub untold: Vec<Lost>,
-}
-
-impl Counted {
-    /// Of a run that goes on, or whose end is not known.
-    pub fn of(counters: [Counters; Tracepoint::COUNT]) -> Self {
-        Self { counters, untold: Vec::new() }
     }
 }
 
@@ -659,38 +555,6 @@ fn watch(epoll: &OwnedFd, fd: impl AsFd, data: u64, flags: epoll::EventFlags) ->
     epoll::add(epoll, fd, epoll::EventData::new_u64(data), flags | epoll::EventFlags::IN).trying(wait_action)
 }
 
-/// The batch itself, or a new one if somebody else still holds it.
-pub fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
-    if Arc::get_mut(batch).is_none() {
-        *batch = Arc::default();
-    }
-    Arc::get_mut(batch).expect("a new Arc is not shared")
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(any(fuzzing, all(test, feature = "http")))]
-pub(crate) mod fuzzing {
-    use std::cell::RefCell;
-
-    use super::{Batch, intake::Intake};
-    use crate::selection::Selection;
-
-    /// Records, taken as those of the ring buffer.
-    pub(crate) fn batch<'a>(records: impl Iterator<Item = &'a [u8]>) -> Batch {
-        thread_local! {
-            // Its table of peers takes long to make.
-            static INTAKE: RefCell<Intake> = RefCell::new(Intake::of_ring_buffer(&Selection::default()));
-        }
-        INTAKE.with_borrow_mut(|intake| {
-            for record in records {
-                intake.take(record);
-            }
-            let mut batch = Batch::default();
-            intake.swap(&mut batch);
-            batch
-        })
-    }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bitcointap::{
+    capture::{self, Batch},
     event::{
         Event, Kind, Lost, Moment, Time,
         net::{self, Conn, Connection, ConnectionType, Meta},
@@ -19,7 +20,7 @@ use bitcointap::{
     p2p::{self, Message},
     pcap::Writer,
     process::Which,
-    tap::{self, Batch, Options, Tap},
+    tap::{Options, Tap},
     tracepoint::{LossReason, Tracepoint},
 };
 use tempfile::NamedTempFile;
@@ -75,7 +76,7 @@ impl Capture {
                 writer.event(&mut out, &event).unwrap();
             });
         }
-        writer.finish(&mut out, tap::now().0).unwrap();
+        writer.finish(&mut out, capture::now().0).unwrap();
         out.flush().unwrap();
         Self { tshark, file, seen, tally: simnode.tally() }
     }

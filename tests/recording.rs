@@ -12,12 +12,13 @@ use std::{
 
 use bitcointap::{
     bitcoin::hashes::{Hash, sha256},
+    capture::{Batch, Counted, Run},
     metrics::{self, Metrics},
-    output::{JsonLines, Output},
     process::Which,
     recording::{Entry, Reader, Writer},
     selection::Selection,
-    tap::{Batch, Counted, Options, Run, Tap},
+    spool::{JsonLines, Spool},
+    tap::{Options, Tap},
     tracepoint::{Tracepoint, Tracepoints},
 };
 use prometheus::TextEncoder;
@@ -46,14 +47,14 @@ impl Write for Buffer {
 struct Sinks {
     metrics: Metrics,
     lines: Buffer,
-    output: Output,
+    output: Spool,
 }
 
 impl Sinks {
     fn new() -> Self {
         let lines = Buffer::default();
         let all = Selection::of(Tracepoint::all().collect());
-        let output = Output::start(lines.clone(), JsonLines::default(), &all, None).unwrap();
+        let output = Spool::start(lines.clone(), JsonLines::default(), &all, None).unwrap();
         let options = metrics::Options { tx_response: true, ..metrics::Options::default() };
         Self { metrics: Metrics::new(Tracepoints::default(), &options), lines, output }
     }

@@ -9,12 +9,13 @@ use std::{
 };
 
 use bitcointap::{
+    capture::{Batch, Counters},
     event::net::ConnectionType,
     json::{BytesStyle, Style, write_line},
     network::Network,
     process::Which,
     selection::Selection,
-    tap::{Batch, Counters, Options, Payloads, Tap},
+    tap::{Options, Payloads, Tap},
     tracepoint::Tracepoint,
 };
 use serde_json::{Value, json};

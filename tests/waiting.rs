@@ -5,11 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bitcointap::{
-    process::Which,
-    selection::Selection,
-    tap::{Batch, Tap},
-};
+use bitcointap::{capture::Batch, process::Which, selection::Selection, tap::Tap};
 use rustix::process::Signal;
 
 use crate::{

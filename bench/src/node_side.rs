@@ -13,9 +13,10 @@ use std::{
 };
 
 use bitcointap::{
+    capture::Batch,
     process::Which,
     selection::{Condition, Selection},
-    tap::{Batch, DRAIN_INTERVAL, Options, Payloads, Tap},
+    tap::{DRAIN_INTERVAL, Options, Payloads, Tap},
     tracepoint::{Tracepoint, Tracepoints},
 };
 use rustix::thread::{CpuSet, sched_setaffinity};

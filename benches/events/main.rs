@@ -6,13 +6,13 @@ mod samples;
 use std::{sync::Arc, time::Duration};
 
 use bitcointap::{
+    capture::Batch,
     event::Event,
     json::{BytesStyle, Style, write_line},
     metrics::{Metrics, Options},
     p2p,
     recording::{Entry, Reader},
     selection::{Condition, Selection},
-    tap::Batch,
     tracepoint::Tracepoint,
 };
 use divan::{AllocProfiler, Bencher, Divan, black_box, counter::ItemsCount};

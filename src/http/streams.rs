@@ -1,7 +1,7 @@
 //! Streams of events to many readers. In: [`Batch`]es, from the thread that drains, and what each reader asks for. Out: bodies
 //! of answers, which go on until the reader leaves.
 //!
-//! Each reader has an [`Output`] of its own, and so a slow one loses its own oldest events, which it is told, and holds up nobody.
+//! Each reader has a [`Spool`] of its own, and so a slow one loses its own oldest events, which it is told, and holds up nobody.
 //! What waits for readers is shared by them: 8 MiB of batches, however many there are. A reader that has stopped holds the batch
 //! besides that was being written for it, of up to 2 MiB, or 5 MB with a message of the largest size, what the message was decoded
 //! to, 13 MB at most, and 350 KiB of text.
@@ -24,10 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub(super) use self::body::Events;
 use crate::{
+    capture::Batch,
     event::{Event, Lost},
-    output::{FINISH_INTERVAL, Format, JsonLines, LAST_LINE_PATIENCE, Output},
     selection::Selection,
-    tap::Batch,
+    spool::{FINISH_INTERVAL, Format, JsonLines, LAST_LINE_PATIENCE, Spool},
     tracepoint::{LossReason, Tracepoints},
 };
 
@@ -66,12 +66,12 @@ struct Readers {
 }
 
 impl Readers {
-    fn outputs(&self) -> impl Iterator<Item = &Output> {
+    fn outputs(&self) -> impl Iterator<Item = &Spool> {
         self.streams.values().map(|stream| &stream.output)
     }
 
     /// Those that get events.
-    fn begun(&self) -> impl Iterator<Item = &Output> {
+    fn begun(&self) -> impl Iterator<Item = &Spool> {
         self.streams.values().filter(|stream| stream.begins.is_none()).map(|stream| &stream.output)
     }
 }
@@ -79,7 +79,7 @@ impl Readers {
 /// That of one reader.
 #[derive(Debug)]
 struct Stream {
-    output: Output,
+    output: Spool,
     has_payloads: bool,
     /// Until it begins.
     begins: Option<watch::Sender<bool>>,
@@ -224,18 +224,18 @@ impl Streams {
 
     /// Ends them: with what is queued, as far as readers take it until `hurry`.
     pub fn finish(&self, hurry: impl Fn() -> bool) {
-        let done = || self.0.readers().outputs().all(Output::is_done);
+        let done = || self.0.readers().outputs().all(Spool::is_done);
         {
             let mut readers = self.0.readers();
             readers.ended = true;
             // Who still waits for the beginning gets an answer that is empty.
             readers.streams.values_mut().for_each(Stream::begin);
-            readers.outputs().for_each(Output::close);
+            readers.outputs().for_each(Spool::close);
         }
         while !done() && !hurry() {
             thread::sleep(FINISH_INTERVAL);
         }
-        self.0.readers().outputs().for_each(Output::abandon);
+        self.0.readers().outputs().for_each(Spool::abandon);
         wait_at_most(LAST_LINE_PATIENCE, done);
         wait_at_most(LAST_CHUNKS_PATIENCE, || self.0.places.available_permits() == self.0.most);
     }
@@ -259,10 +259,10 @@ impl Streams {
         let (chunks, received) = body::channel();
         let has_payloads = wanted.lines.decodes();
         let output = match framing {
-            Framing::Lines => Output::start(chunks, wanted.lines, &wanted.selection, None),
+            Framing::Lines => Spool::start(chunks, wanted.lines, &wanted.selection, None),
             Framing::ServerSentEvents => {
                 let events = ServerSentEvents { lines: wanted.lines, doubts: doubts.clone() };
-                Output::start(chunks, events, &wanted.selection, None)
+                Spool::start(chunks, events, &wanted.selection, None)
             }
         };
         let output = output.map_err(|error| {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Live;
 use crate::{
-    tap::Run,
+    capture::Run,
     tracepoint::{Tracepoint, Tracepoints},
 };
 

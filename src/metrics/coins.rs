@@ -8,8 +8,8 @@ use super::{
     labels::Label,
 };
 use crate::{
+    capture::Counters as KernelCounters,
     event::Event,
-    tap::Counters as KernelCounters,
     tracepoint::{
         Tracepoint::{self, UtxocacheAdd, UtxocacheSpent, UtxocacheUncache},
         Tracepoints,

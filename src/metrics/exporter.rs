@@ -11,12 +11,12 @@ use super::{
     labels::{Label, OUTBOUND_MESSAGES, any_tracepoint, loss_reason, tracepoint},
 };
 use crate::{
+    capture::Counters as KernelCounters,
     event::{
         Event, Kind,
         net::{ConnectionType, Message},
     },
     p2p,
-    tap::Counters as KernelCounters,
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 

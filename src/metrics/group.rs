@@ -4,8 +4,8 @@
 use super::{Options, clock::Clock, family::Registered, state::State};
 use crate::{
     best_chain::{BestChain, Block, Connected},
+    capture::Counters,
     event::{Event, Kind, validation::Validation},
-    tap::Counters,
     tracepoint::{Tracepoint, Tracepoints},
 };
 

@@ -9,9 +9,9 @@ use std::{
 
 use super::{BLOCK_HEADER, Changed, MAGIC, MAX_BLOCK, Stored, VERSION};
 use crate::{
+    capture::{Batch, Counted, Counters, Intake, Run},
     event::{Decoder, HEADER, Lost, Moment, Time},
     selection::Selection,
-    tap::{Batch, Counted, Counters, Intake, Run},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 

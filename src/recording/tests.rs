@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    capture::{Batch, Counted, Run},
     event::{Event, Lost, Moment, Time},
     json::{self, Style},
     record::{
@@ -9,7 +10,6 @@ use crate::{
         write,
     },
     selection::Selection,
-    tap::{Batch, Counted, Run},
     tracepoint::{LossReason, Tracepoint},
 };
 

@@ -10,7 +10,7 @@ use serde_bytes::Bytes;
 
 use super::{BLOCK_HEADER, Changed, MAGIC, Stored, VERSION};
 use crate::{
-    tap::{Batch, Counted, Counters, Run},
+    capture::{Batch, Counted, Counters, Run},
     tracepoint::Tracepoint,
 };
 

@@ -233,7 +233,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{tap::completion, tracepoint::LossReason};
+    use crate::{capture::KNOWN_PEERS, tracepoint::LossReason};
 
     #[test]
     fn kernel_side_and_tracepoints_have_the_same_names() {
@@ -249,6 +249,6 @@ mod tests {
         assert_eq!(types::loss_reason::LOSS_REASON_COUNT.0 as usize, LossReason::KERNEL.len());
 
         let known_peers = object.maps().find(|map| map.name() == "known_peers").unwrap();
-        assert_eq!(known_peers.max_entries() as usize, completion::PLACES);
+        assert_eq!(known_peers.max_entries() as usize, KNOWN_PEERS);
     }
 }

@@ -13,8 +13,9 @@ use std::{
 use async_channel::{Receiver, Sender};
 use futures_core::Stream;
 
-use super::{Batch, DRAIN_INTERVAL, Stopper, Tap};
+use super::{DRAIN_INTERVAL, Stopper, Tap};
 use crate::{
+    capture::{Batch, now, unshared},
     error::{Error, Trying},
     event::{Event, Kind, Lost, Moment, Time},
     privileges,
@@ -62,7 +63,7 @@ impl Walk {
 
     /// What no event will tell.
     fn of_gaps(gaps: Vec<Lost>) -> Self {
-        let (time, moment) = super::now();
+        let (time, moment) = now();
         Self { gaps: gaps.into_iter().map(|lost| (time, moment, lost)).collect(), ..Self::default() }
     }
 
@@ -139,7 +140,7 @@ impl Events {
             }
             // With how far it was gone through: after an error there is nothing of it any more.
             let Walk { mut batch, .. } = std::mem::take(&mut self.walk);
-            self.more = self.tap.drain(super::unshared(&mut batch))?;
+            self.more = self.tap.drain(unshared(&mut batch))?;
             if !batch.is_empty() {
                 return Ok(Some(Walk::of(batch)));
             }

@@ -9,11 +9,12 @@ use std::{
 
 use bitcointap::{
     Error,
+    capture::{self, Batch, Counted, Counters, Run, unshared},
     event::Moment,
     http::{Freshness, Tapped},
     privileges,
     process::{Node, Which},
-    tap::{self, Batch, Counted, Counters, DRAIN_INTERVAL, Options, Run, Tap, unshared},
+    tap::{DRAIN_INTERVAL, Options, Tap},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -325,7 +326,7 @@ impl Questions {
         // Those that come while a flood is drained are answered with what comes after it.
         if self.asked == self.answered {
             self.asked = self.tapped.asked();
-            (_, self.since) = tap::now();
+            (_, self.since) = capture::now();
         }
     }
 
@@ -350,7 +351,7 @@ struct WholePayloads {
 
 impl WholePayloads {
     fn since_now(wanted: bool) -> Self {
-        let (_, since) = tap::now();
+        let (_, since) = capture::now();
         Self { wanted, since, drained: 0 }
     }
 

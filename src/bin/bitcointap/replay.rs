@@ -8,10 +8,10 @@ use std::{
 };
 
 use bitcointap::{
+    capture::Counted,
     event::Moment,
     recording::{Entry, Reader},
     selection::Selection,
-    tap::Counted,
 };
 
 use crate::{

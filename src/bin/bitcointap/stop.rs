@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bitcointap::output::Output;
+use bitcointap::spool::Spool;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -76,7 +76,7 @@ impl Stop {
 
     /// Whether to wait no longer for the reader of an output: some time after a signal, and after the given time when it
     /// has read nothing for a while.
-    pub fn over(&self, output: &mut Output) -> bool {
+    pub fn over(&self, output: &mut Spool) -> bool {
         let is_overdue = self.deadline.is_some_and(|deadline| deadline.elapsed() >= OUTPUT_PATIENCE);
         self.late() || output.stalled_for() >= OUTPUT_PATIENCE && is_overdue
     }

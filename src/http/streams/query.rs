@@ -6,8 +6,8 @@ use percent_encoding::percent_decode_str;
 use super::Wanted;
 use crate::{
     json::{BytesStyle, PayloadStyle},
-    output::JsonLines,
     selection::Selection,
+    spool::JsonLines,
     tracepoint::{Tracepoint, Tracepoints},
 };
 

@@ -4,13 +4,13 @@ use std::io::{BufRead, BufReader};
 
 use super::*;
 use crate::{
+    capture::Batch,
     event::{Lost, tracepoint_of},
     http::streams::Told,
     record::{
         types::{event_header, message_record},
         write,
     },
-    tap::Batch,
     tracepoint::{LossReason, Tracepoint},
 };
 

@@ -2,7 +2,7 @@
 
 use bitcointap::{
     json::{BytesStyle, PayloadStyle},
-    output::{JsonLines, Limits, Place, Rotation},
+    spool::{JsonLines, Limits, Place, Rotation},
     tap::Payloads,
 };
 use clap::{

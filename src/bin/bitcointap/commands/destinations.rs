@@ -9,9 +9,9 @@ use std::{
 };
 
 use bitcointap::{
-    output::{Outcome, Output},
+    capture::Batch,
     selection::Selection,
-    tap::Batch,
+    spool::{Outcome, Spool},
 };
 use rustix::{fs::OFlags, io::Errno};
 
@@ -25,8 +25,8 @@ pub fn warn_of_commands(selection: &Selection) {
     selection.doubts().for_each(|doubt| tracing::warn!("{doubt}"));
 }
 
-pub fn wait_for_room(output: &mut Output, batch: &Batch, stop: &Stop, also_while_it_fails: bool) {
-    let may_come = |output: &Output| !output.has_ended() && (also_while_it_fails || !output.is_interrupted());
+pub fn wait_for_room(output: &mut Spool, batch: &Batch, stop: &Stop, also_while_it_fails: bool) {
+    let may_come = |output: &Spool| !output.has_ended() && (also_while_it_fails || !output.is_interrupted());
     while !output.has_room(batch.bytes()) && may_come(output) && !stop.over(output) {
         std::thread::sleep(QUEUE_INTERVAL);
     }

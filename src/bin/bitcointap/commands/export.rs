@@ -7,13 +7,14 @@ use std::{
 };
 
 use bitcointap::{
+    capture::{self, Batch, Counted, Run},
     event::{Kind, Moment},
     http::{self, Freshness, Readiness, Site, Streams},
     live::Live,
     metrics::{self, Metrics},
-    output::{Output, Place},
     privileges,
-    tap::{self, Batch, Counted, DRAIN_INTERVAL, Payloads, Run},
+    spool::{Place, Spool},
+    tap::{DRAIN_INTERVAL, Payloads},
     tracepoint::{LossReason, Tracepoints},
 };
 
@@ -48,7 +49,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let (gate, address_lists) = privileges::without_any(|| (args.gate(), lists.read()))?;
     let (gate, address_lists) = (gate?, address_lists?);
     let output = json
-        .map(|destination| Output::start_to(destination, args.json_style.lines(false), &args.selection.selection, None))
+        .map(|destination| Spool::start_to(destination, args.json_style.lines(false), &args.selection.selection, None))
         .transpose()?;
     let json_sinks: &[_] = match args.destination.place() {
         None => &["http"],
@@ -112,7 +113,7 @@ struct Sinks<'a> {
     /// Shared with the server, if it has a live page.
     live: Option<Arc<Mutex<Live>>>,
     lists: AddressLists<'a>,
-    output: Option<Output>,
+    output: Option<Spool>,
     /// The name of the output in metrics and logs.
     sink: &'static str,
     streams: Streams,
@@ -195,7 +196,7 @@ impl Sink for Sinks<'_> {
         if self.output.is_some() || self.streams.have_readers() {
             return DRAIN_INTERVAL;
         }
-        let (_, now) = tap::now();
+        let (_, now) = capture::now();
         until_counted(now)
     }
 
@@ -236,7 +237,7 @@ impl Sinks<'_> {
     fn pass_time(&mut self) {
         self.look_after();
         if self.waits.is_none() {
-            let (time, moment) = tap::now();
+            let (time, moment) = capture::now();
             self.in_live(|live| live.at(time, moment));
         }
     }

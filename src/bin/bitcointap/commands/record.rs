@@ -9,9 +9,9 @@ use std::{
 };
 
 use bitcointap::{
+    capture::{Batch, Counted, Run},
     privileges,
     recording::Writer,
-    tap::{Batch, Counted, Run},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},

@@ -3,10 +3,10 @@
 use std::{io, ops::ControlFlow, path::Path, sync::Arc};
 
 use bitcointap::{
-    output::{Output, Place},
+    capture::{Batch, Counted, Run},
     pcap,
     selection::Selection,
-    tap::{Batch, Counted, Run},
+    spool::{Place, Spool},
     tracepoint::LossReason,
 };
 
@@ -32,8 +32,8 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     // No more of the others comes from the source, which has asked each event already.
     let (wanted, count) = (&Selection::of(options.selection.tracepoints()), args.count);
     let output = match &args.pcap {
-        None => Output::start_to(destination, args.json.lines(args.pretty), wanted, count)?,
-        Some(path) => Output::start(new_file(path)?, pcap::Writer::default(), wanted, count)?,
+        None => Spool::start_to(destination, args.json.lines(args.pretty), wanted, count)?,
+        Some(path) => Spool::start(new_file(path)?, pcap::Writer::default(), wanted, count)?,
     };
     // Others may work again.
     let ends_for_good = args.pcap.is_some() || *place == Place::Stdout;
@@ -61,7 +61,7 @@ pub fn tap(args: &TapArgs) -> Result<()> {
 
 /// What `tap` feeds.
 struct Lines<'a> {
-    output: Output,
+    output: Spool,
     stop: &'a Stop,
     /// A recording, unlike a node, waits as long as the output fails.
     replays: bool,

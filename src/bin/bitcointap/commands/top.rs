@@ -16,9 +16,9 @@ use std::{
 };
 
 use bitcointap::{
+    capture::{self, Batch, Counted, Run},
     live::{Live, Snapshot},
     privileges,
-    tap::{self, Batch, Counted, Run},
     tracepoint::Tracepoints,
 };
 
@@ -98,7 +98,7 @@ impl Screen {
         if replays {
             live = live.of_recording();
         } else {
-            let (time, moment) = tap::now();
+            let (time, moment) = capture::now();
             live.at(time, moment);
         }
         let shared =
@@ -184,7 +184,7 @@ impl Sink for Screen {
 
     fn idle(&mut self) -> ControlFlow<()> {
         if !self.replays {
-            let (time, moment) = tap::now();
+            let (time, moment) = capture::now();
             self.live().at(time, moment);
         }
         ControlFlow::Continue(())

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bitcointap::{
+    capture::Run,
     event::{
         Event, Kind, Moment, Time,
         mempool::Mempool,
@@ -12,7 +13,6 @@ use bitcointap::{
     json::Hash,
     live::{Live, Snapshot},
     p2p,
-    tap::Run,
     tracepoint::Tracepoints,
 };
 

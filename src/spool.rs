@@ -26,11 +26,11 @@ pub use destination::{Destination, Place};
 pub use rotation::{Limits, Rotation};
 
 use crate::{
+    capture::{self, Batch},
     event::{Event, Kind, Lost, Moment, Time},
     json::{self, BytesStyle, PayloadStyle, Style},
     privileges,
     selection::{Filter, Selection},
-    tap::{self, Batch},
     tracepoint::{LossReason, Tracepoint},
 };
 
@@ -99,7 +99,7 @@ impl Format for JsonLines {
 
 /// Where events go. Dropped, it writes nothing more, and its thread ends as soon as the writer lets it.
 #[derive(Debug)]
-pub struct Output {
+pub struct Spool {
     shared: Arc<Shared>,
     thread: thread::JoinHandle<()>,
     /// Bytes that had left, and when that was seen.
@@ -151,7 +151,7 @@ struct Item {
     batch: Arc<Batch>,
 }
 
-/// How an [`Output`] ended.
+/// How a [`Spool`] ended.
 #[derive(Debug)]
 pub struct Outcome {
     /// Lines written.
@@ -162,7 +162,7 @@ pub struct Outcome {
     pub failure: Option<io::Error>,
 }
 
-impl Output {
+impl Spool {
     /// Starts the thread, which has no capabilities. It writes what is `wanted` until `count` events are written, if that is
     /// given, or writing fails.
     pub fn start(
@@ -170,7 +170,7 @@ impl Output {
         format: impl Format,
         wanted: &Selection,
         count: Option<u64>,
-    ) -> io::Result<Output> {
+    ) -> io::Result<Spool> {
         Self::start_any(Plain(writer), format, wanted, count)
     }
 
@@ -181,7 +181,7 @@ impl Output {
         lines: JsonLines,
         wanted: &Selection,
         count: Option<u64>,
-    ) -> io::Result<Output> {
+    ) -> io::Result<Spool> {
         Self::start_any(destination, lines, wanted, count)
     }
 
@@ -190,7 +190,7 @@ impl Output {
         format: impl Format,
         wanted: &Selection,
         count: Option<u64>,
-    ) -> io::Result<Output> {
+    ) -> io::Result<Spool> {
         let shared = Arc::new(Shared {
             filter: wanted.compile(),
             queue: Mutex::default(),
@@ -223,7 +223,7 @@ impl Output {
             privileges::drop_all_of_thread();
             writing.run();
         })?;
-        Ok(Output { shared, thread, progress: (0, Instant::now()) })
+        Ok(Spool { shared, thread, progress: (0, Instant::now()) })
     }
 
     /// Whether the queue has room for a batch that takes so many bytes.
@@ -313,7 +313,7 @@ impl Output {
 
     /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
     /// then is counted as lost: a reader that has stopped reading cannot hold up the end.
-    pub fn finish(mut self, hurry: impl Fn(&mut Output) -> bool) -> Outcome {
+    pub fn finish(mut self, hurry: impl Fn(&mut Spool) -> bool) -> Outcome {
         self.close();
         while !self.is_done() && !hurry(&mut self) {
             thread::sleep(FINISH_INTERVAL);
@@ -348,7 +348,7 @@ impl Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for Spool {
     fn drop(&mut self) {
         self.abandon();
         self.close();
@@ -498,7 +498,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
                 break;
             }
         }
-        let (time, moment) = tap::now();
+        let (time, moment) = capture::now();
         if self.left > 0 {
             self.gaps((time, moment))?;
         }
@@ -653,7 +653,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
     fn retry(&mut self) -> io::Result<()> {
         self.destination_mut().reopen()?;
         let waits_longest = self.shared.queue().items.front().map(|item| item.batch.drained());
-        self.gaps(waits_longest.unwrap_or_else(tap::now))?;
+        self.gaps(waits_longest.unwrap_or_else(capture::now))?;
         self.flush()
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Completion {
 }
 
 /// Places in the kernel side's table, KNOWN_PEERS of bpf/net.h.
-pub(super) const PLACES: usize = 4096;
+pub(crate) const PLACES: usize = 4096;
 /// Peers of one place whose addresses are kept: while one takes the place of another, records of that one are on their way.
 const KEPT: usize = 4;
 

@@ -11,7 +11,7 @@ use crate::{
 /// Takes records.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    pub(super) batch: Batch,
+    batch: Batch,
     /// Of records that come right from the ring buffer; those of a recording are whole.
     completion: Option<Completion>,
     filter: Filter,
@@ -34,7 +34,7 @@ impl Intake {
         }
     }
 
-    pub(super) fn of_ring_buffer(selection: &Selection) -> Self {
+    pub(crate) fn of_ring_buffer(selection: &Selection) -> Self {
         Self { completion: Some(Completion::default()), ..Self::new(selection) }
     }
 
@@ -63,7 +63,7 @@ impl Intake {
     }
 
     /// Whether events of it may be wanted, and are not only noted.
-    pub(super) fn wants(&self, tracepoint: Tracepoint) -> bool {
+    pub(crate) fn wants(&self, tracepoint: Tracepoint) -> bool {
         self.filter.wants(tracepoint)
     }
 

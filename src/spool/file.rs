@@ -236,7 +236,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::output::rotation::Limits;
+    use crate::spool::rotation::Limits;
 
     fn rotation(limits: &str, keep: u32) -> Option<Rotation> {
         Some(Rotation { limits: limits.parse::<Limits>().unwrap(), keep })

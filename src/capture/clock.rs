@@ -26,14 +26,14 @@ pub fn now() -> (Time, Moment) {
 
 /// What the wall clock shows, from the clock of events.
 #[derive(Debug)]
-pub(super) struct WallClock {
+pub(crate) struct WallClock {
     offset: Offset,
     /// Readable when it was set.
     is_set: OwnedFd,
 }
 
 impl WallClock {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let is_set = timerfd_create(TimerfdClockId::Realtime, flags)?;
         // A time that never comes: only that it is cancelled tells something.
@@ -46,7 +46,7 @@ impl WallClock {
     }
 
     /// UNIX time minus the clock of events, of what is drained next.
-    pub(super) fn unix_offset_ns(&mut self) -> i64 {
+    pub(crate) fn unix_offset_ns(&mut self) -> i64 {
         // Each setting is told once, by this error.
         if rustix::io::read(&self.is_set, &mut [0; 8]) == Err(Errno::CANCELED) {
             self.offset.set(Moment(boot_ns() as u64));
@@ -55,7 +55,7 @@ impl WallClock {
     }
 
     /// After a drain, by its newest event, and whether more waits.
-    pub(super) fn drained(&mut self, newest: Option<Moment>, more: bool) {
+    pub(crate) fn drained(&mut self, newest: Option<Moment>, more: bool) {
         self.offset.drained(newest, more);
     }
 }

@@ -69,7 +69,7 @@ impl Batch {
     }
 
     /// Gives the event, or the gaps, of one of its [`Batch::len`].
-    pub(super) fn event_or_gaps<'a>(&'a self, index: usize, decodes: bool, give: impl FnMut(Event<'a>)) {
+    pub(crate) fn event_or_gaps<'a>(&'a self, index: usize, decodes: bool, give: impl FnMut(Event<'a>)) {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         self.decode(&self.bytes[start..self.ends[index]], decodes, give);
     }

@@ -96,13 +96,13 @@ fn line_bytes() -> usize {
     r#"{"timestamp":0,"timestamp_subsec_micros":0,"event":"#.len() + line("w").len() + "}}}}}\n".len()
 }
 
-fn start(disk: &Disk, count: Option<u64>) -> Output {
+fn start(disk: &Disk, count: Option<u64>) -> Spool {
     let selection = Selection::of([APS].into_iter().collect());
-    Output::start_to(disk.clone(), JsonLines::default(), &selection, count).unwrap()
+    Spool::start_to(disk.clone(), JsonLines::default(), &selection, count).unwrap()
 }
 
 /// Until it fails, or works again.
-fn wait_for(output: &Output, is_interrupted: bool) {
+fn wait_for(output: &Spool, is_interrupted: bool) {
     while output.is_interrupted() != is_interrupted {
         thread::sleep(Duration::from_millis(1));
     }
@@ -179,7 +179,7 @@ fn what_does_not_work_again_by_the_end_is_a_failure() {
 fn a_plain_writer_ends_with_its_first_failure() {
     let disk = Disk::with_room(line_bytes());
     let selection = Selection::of([APS].into_iter().collect());
-    let output = Output::start(disk.clone(), JsonLines::default(), &selection, None).unwrap();
+    let output = Spool::start(disk.clone(), JsonLines::default(), &selection, None).unwrap();
     output.push(&batch(&["a", "b"]));
     while !output.has_ended() {
         thread::sleep(Duration::from_millis(1));

@@ -1,0 +1,54 @@
+//! What a tap or a recording gives, as plain data: runs of a node, batches of events, counters. Knows no libbpf.
+//!
+//! In: records, from the ring buffer of the kernel side or from a recording. Out: [`Batch`]es of those that are wanted, whole.
+
+mod batch;
+mod clock;
+mod completion;
+mod counters;
+mod intake;
+mod run;
+
+use std::sync::Arc;
+
+#[cfg(test)]
+pub(crate) use self::completion::PLACES as KNOWN_PEERS;
+pub use self::{
+    batch::Batch,
+    clock::now,
+    counters::Counters,
+    run::{Counted, Run},
+};
+pub(crate) use self::{clock::WallClock, intake::Intake};
+
+/// The batch itself, or a new one if somebody else still holds it.
+pub fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
+    if Arc::get_mut(batch).is_none() {
+        *batch = Arc::default();
+    }
+    Arc::get_mut(batch).expect("a new Arc is not shared")
+}
+
+#[cfg(any(fuzzing, all(test, feature = "http")))]
+pub(crate) mod fuzzing {
+    use std::cell::RefCell;
+
+    use super::{Batch, intake::Intake};
+    use crate::selection::Selection;
+
+    /// Records, taken as those of the ring buffer.
+    pub(crate) fn batch<'a>(records: impl Iterator<Item = &'a [u8]>) -> Batch {
+        thread_local! {
+            // Its table of peers takes long to make.
+            static INTAKE: RefCell<Intake> = RefCell::new(Intake::of_ring_buffer(&Selection::default()));
+        }
+        INTAKE.with_borrow_mut(|intake| {
+            for record in records {
+                intake.take(record);
+            }
+            let mut batch = Batch::default();
+            intake.swap(&mut batch);
+            batch
+        })
+    }
+}

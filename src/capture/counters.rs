@@ -1,0 +1,54 @@
+//! How often tracepoints fired, and what became of that. In: numbers that the kernel side counts. Out: sums and differences of them.
+
+use std::{array, iter};
+
+use serde::{Deserialize, Serialize};
+
+use crate::tracepoint::LossReason;
+
+/// How often a tracepoint fired, and what became of that: fired = delivered + filtered + lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Hits, counted in the kernel.
+    pub fired: u64,
+    /// Of these, those whose events nobody selected, or that were only to be summed up.
+    pub filtered: u64,
+    /// Of these, those that could not be delivered, by [`LossReason::KERNEL`].
+    pub lost: [u64; LossReason::KERNEL.len()],
+    /// Of [`Tracepoints::coins`], what all hits are worth together, in satoshis; lost and filtered ones too.
+    pub value: u64,
+}
+
+impl Counters {
+    /// What was added to them since `before`. A counter that is less than before adds nothing.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            fired: self.fired.saturating_sub(before.fired),
+            filtered: self.filtered.saturating_sub(before.filtered),
+            lost: array::from_fn(|reason| self.lost[reason].saturating_sub(before.lost[reason])),
+            value: self.value.saturating_sub(before.value),
+        }
+    }
+
+    /// Those of both, as far as numbers go: a recording may say anything.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            fired: self.fired.saturating_add(other.fired),
+            filtered: self.filtered.saturating_add(other.filtered),
+            lost: array::from_fn(|reason| self.lost[reason].saturating_add(other.lost[reason])),
+            value: self.value.saturating_add(other.value),
+        }
+    }
+
+    /// Hits that could not be delivered, for whatever reason.
+    pub fn lost_in_all(&self) -> u64 {
+        self.lost.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+impl<'a> iter::Sum<&'a Self> for Counters {
+    fn sum<I: Iterator<Item = &'a Self>>(counters: I) -> Self {
+        counters.fold(Self::default(), |sum, it| sum.plus(it))
+    }
+}

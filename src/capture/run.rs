@@ -1,0 +1,57 @@
+//! A run of a node: what is known of it when it begins, and what was counted by its end.
+
+use std::path::PathBuf;
+
+use super::Counters;
+use crate::{
+    event::Lost,
+    process::Chain,
+    tracepoint::{Tracepoint, Tracepoints},
+};
+
+/// A run of a node, as it is told of when it is attached to.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Run {
+    /// Its process.
+    pub pid: i32,
+    /// Where its program was started from.
+    pub program: PathBuf,
+    /// Its data directory. Unknown of a recording.
+    pub data_directory: Option<PathBuf>,
+    /// Its chain. Unknown of a recording.
+    pub chain: Option<Chain>,
+    /// The name of the machine. Unknown of a recording.
+    pub host: Option<String>,
+    /// When it was started, UNIX time in seconds.
+    pub start_time: f64,
+    /// The tracepoints attached: those wanted that its program has.
+    pub attached: Tracepoints,
+    /// Those wanted that its program has, but that could not be attached to while it ran.
+    pub failed: Tracepoints,
+}
+
+impl Run {
+    /// One of which no more is known, for a state that is told of events from elsewhere.
+    pub fn new(pid: i32, program: PathBuf, start_time: f64, attached: Tracepoints) -> Self {
+        let (data_directory, chain, host) = (None, None, None);
+        Self { pid, program, data_directory, chain, host, start_time, attached, failed: Tracepoints::default() }
+    }
+}
+
+/// What was counted of a run by its end.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Counted {
+    /// Since it was attached to, by [`Tracepoint::index`].
+    pub counters: [Counters; Tracepoint::COUNT],
+    /// Losses after the last event that got through: no later event tells them.
+    pub untold: Vec<Lost>,
+}
+
+impl Counted {
+    /// Of a run that goes on, or whose end is not known.
+    pub fn of(counters: [Counters; Tracepoint::COUNT]) -> Self {
+        Self { counters, untold: Vec::new() }
+    }
+}
