@@ -4,20 +4,20 @@
 
 mod batch;
 mod clock;
-mod completion;
 mod counters;
 mod intake;
+mod peers;
 mod run;
 
 use std::sync::Arc;
 
 #[cfg(test)]
-pub(crate) use self::completion::PLACES as KNOWN_PEERS;
+pub(crate) use self::peers::PLACES as KNOWN_PEERS;
 pub use self::{
     batch::Batch,
     clock::now,
     counters::Counters,
-    run::{Counted, Run},
+    run::{Counted, End, Run},
 };
 pub(crate) use self::{clock::WallClock, intake::Intake};
 
@@ -40,7 +40,7 @@ pub(crate) mod fuzzing {
     pub(crate) fn batch<'a>(records: impl Iterator<Item = &'a [u8]>) -> Batch {
         thread_local! {
             // Its table of peers takes long to make.
-            static INTAKE: RefCell<Intake> = RefCell::new(Intake::of_ring_buffer(&Selection::default()));
+            static INTAKE: RefCell<Intake> = RefCell::new(Intake::new(&Selection::default()));
         }
         INTAKE.with_borrow_mut(|intake| {
             for record in records {

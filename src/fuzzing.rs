@@ -73,8 +73,8 @@ pub fn recorded(data: &[u8]) {
                 }
                 Ok(Entry::Batch(batch)) => states.take(&batch),
                 Ok(Entry::End(counted)) => {
-                    states.metrics.kernel_counters(&counted.counters);
-                    states.live.detached(&counted.counters, "the node has ended");
+                    states.metrics.counted(&counted.added);
+                    states.live.detached(&counted, "the node has ended");
                     states.metrics.node_gone();
                 }
                 Err(_) => {}
@@ -93,7 +93,7 @@ struct States {
 impl States {
     fn take(&mut self, batch: &Batch) {
         self.live.batch(batch);
-        self.metrics.kernel_counters(batch.counters());
+        self.metrics.counted(batch.added());
         batch.each(|event| {
             self.live.observe(&event);
             self.metrics.observe(&event);

@@ -13,6 +13,7 @@ mod listen;
 mod live_page;
 mod material;
 mod openmetrics;
+mod output;
 mod passwords;
 mod site;
 mod streams;
@@ -64,7 +65,7 @@ use self::{
     streams::{Beginning, Place},
 };
 pub use self::{
-    freshness::{Freshness, Tapped},
+    freshness::Freshness,
     gate::Gate,
     listen::{Address, Listener},
     live_page::{LIVE_PATH, is_path_of_live_page},
@@ -121,9 +122,13 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// 4 MiB for each. Enough for some scrapes, and for 2 MB of events a second to the other side of the Earth.
 const SEND_BUFFER: usize = 512 << 10;
 
-/// The thread that answers, until the process ends. Dropped, it removes the files of its sockets.
+/// The thread that answers, until the process ends. As an [`Output`](crate::output::Output) it feeds the streams, and tells whether the
+/// node is attached to. Dropped, it removes the files of its sockets.
 #[derive(Debug)]
 pub struct Server {
+    readiness: Readiness,
+    streams: Streams,
+    freshness: Option<Freshness>,
     _files: Vec<SocketFile>,
 }
 
@@ -150,6 +155,7 @@ fn start(listeners: Vec<Listener>, gate: Gate, site: Site, limits: Limits) -> io
             files.extend(file);
         }
     }
+    let (readiness, streams, freshness) = site.fed();
     let house = Arc::new(House { gate, site, limits, failures: Failures::default() });
     thread::Builder::new().name("http".into()).spawn(move || {
         crate::tap::keep_little_memory();
@@ -157,7 +163,7 @@ fn start(listeners: Vec<Listener>, gate: Gate, site: Site, limits: Limits) -> io
         privileges::drop_all_of_thread();
         runtime.block_on(accept(&doors, &house));
     })?;
-    Ok(Server { _files: files })
+    Ok(Server { readiness, streams, freshness, _files: files })
 }
 
 /// A socket that connections come in by.

@@ -68,6 +68,7 @@ pub mod doctor;
 mod error;
 pub mod event;
 mod files;
+pub mod follow;
 #[cfg(any(fuzzing, all(test, feature = "http")))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -81,6 +82,7 @@ mod memory;
 pub mod metrics;
 pub mod network;
 pub mod networks;
+pub mod output;
 pub mod p2p;
 pub mod pcap;
 pub mod privileges;
@@ -90,6 +92,7 @@ mod record;
 pub mod recording;
 pub mod selection;
 pub mod spool;
+pub mod stop;
 #[cfg(feature = "metrics")]
 mod table;
 pub mod tap;

@@ -6,13 +6,14 @@
 
 mod happenings;
 mod networks;
+mod output;
 mod peers;
 mod rates;
 mod sight;
 #[cfg(test)]
 mod tests;
 
-use std::{array, collections::VecDeque, mem};
+use std::{collections::VecDeque, mem};
 
 use serde::Serialize;
 
@@ -30,7 +31,7 @@ pub use self::{
 };
 use crate::{
     best_chain::{self, BestChain},
-    capture::{Batch, Counters, Run},
+    capture::{Batch, Counted, Counters, Run},
     commands,
     event::{
         Event, Kind, Moment, Time,
@@ -49,6 +50,7 @@ pub struct Live {
     wanted: Tracepoints,
     hides_addresses: bool,
     is_replay: bool,
+    is_watched: bool,
     is_over: bool,
     time: Time,
     moment: Moment,
@@ -61,8 +63,7 @@ pub struct Live {
     past: Option<&'static str>,
     /// The node's own.
     user_agent: Option<String>,
-    /// By [`Tracepoint::index`]: of the runs before, and of this one.
-    counted_before: [Counters; Tracepoint::COUNT],
+    /// By [`Tracepoint::index`], of all runs.
     counted: [Counters; Tracepoint::COUNT],
     ring_buffer: (u64, u64),
     /// By [`commands::place`]; inbound and outbound.
@@ -211,6 +212,7 @@ impl Live {
             wanted,
             hides_addresses,
             is_replay: false,
+            is_watched: false,
             is_over: false,
             time: Time::default(),
             moment: Moment::default(),
@@ -219,7 +221,6 @@ impl Live {
             attached_at: None,
             past: None,
             user_agent: None,
-            counted_before: Default::default(),
             counted: Default::default(),
             ring_buffer: (0, 0),
             commands: commands::names().map(|_| Default::default()).collect(),
@@ -235,6 +236,11 @@ impl Live {
     /// What it is told of is a recording.
     pub fn of_recording(self) -> Self {
         Self { is_replay: true, ..self }
+    }
+
+    /// Somebody looks at it all the time: it takes events as they come, and not once in a second.
+    pub fn watched(self) -> Self {
+        Self { is_watched: true, ..self }
     }
 
     /// Those whose events can be seen in it.
@@ -293,6 +299,16 @@ impl Live {
         self.is_over = true;
     }
 
+    /// Whether nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Whether it is of a recording.
+    pub fn is_replay(&self) -> bool {
+        self.is_replay
+    }
+
     /// None is attached to, for another reason than before, in a line of text.
     pub fn waits(&mut self, why: &str) {
         if self.run.is_err() {
@@ -301,8 +317,8 @@ impl Live {
     }
 
     /// It is attached no more, for a reason in a few words. What a recording ends with is looked at on.
-    pub fn detached(&mut self, counters: &[Counters; Tracepoint::COUNT], why: &'static str) {
-        self.counters(counters);
+    pub fn detached(&mut self, counted: &Counted, why: &'static str) {
+        self.added(&counted.added);
         if self.is_replay {
             self.past = Some(why);
         } else {
@@ -311,9 +327,6 @@ impl Live {
     }
 
     fn let_go(&mut self, why: &'static str) {
-        for (before, counted) in self.counted_before.iter_mut().zip(mem::take(&mut self.counted)) {
-            *before = before.plus(&counted);
-        }
         self.ring_buffer = (0, 0);
         self.peers.clear();
         self.chain = BestChain::default();
@@ -328,16 +341,17 @@ impl Live {
     pub fn batch(&mut self, batch: &Batch) {
         let (time, moment) = batch.drained();
         self.at(time, moment);
-        self.counters(batch.counters());
+        self.added(batch.added());
         self.ring_buffer = batch.ring_buffer();
     }
 
-    fn counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
-        let [now, before] = [counters, &self.counted].map(|counters| counters.iter().sum::<Counters>());
-        let added = now.since(&before);
-        self.current.events_fired = self.current.events_fired.saturating_add(added.fired);
-        self.current.events_lost = self.current.events_lost.saturating_add(added.lost_in_all());
-        self.counted = *counters;
+    fn added(&mut self, added: &[Counters; Tracepoint::COUNT]) {
+        let sum: Counters = added.iter().sum();
+        self.current.events_fired = self.current.events_fired.saturating_add(sum.fired);
+        self.current.events_lost = self.current.events_lost.saturating_add(sum.lost_in_all());
+        for (counted, added) in self.counted.iter_mut().zip(added) {
+            *counted = counted.plus(added);
+        }
     }
 
     /// An event of the second that it is.
@@ -495,10 +509,8 @@ impl Live {
 
     fn events(&self) -> Events {
         let (ring_buffer_bytes, ring_buffer_used_bytes) = self.ring_buffer;
-        let counters: [Counters; Tracepoint::COUNT] =
-            array::from_fn(|index| self.counted_before[index].plus(&self.counted[index]));
         let losses = Tracepoint::all().flat_map(|tracepoint| {
-            let lost = LossReason::KERNEL.into_iter().zip(counters[tracepoint.index()].lost);
+            let lost = LossReason::KERNEL.into_iter().zip(self.counted[tracepoint.index()].lost);
             let loss = move |(reason, count): (LossReason, u64)| Loss {
                 tracepoint: tracepoint.name(),
                 reason: reason.name(),
@@ -506,7 +518,7 @@ impl Live {
             };
             lost.filter(|(_, count)| *count > 0).map(loss)
         });
-        let sum: Counters = counters.iter().sum();
+        let sum: Counters = self.counted.iter().sum();
         Events {
             fired: sum.fired,
             filtered: sum.filtered,

@@ -21,6 +21,7 @@ mod labels;
 mod mempool;
 mod messages;
 mod netgroups;
+mod output;
 mod releases;
 mod state;
 #[cfg(test)]
@@ -30,7 +31,11 @@ mod tests;
 mod utxocache;
 mod validation;
 
-use std::{array, collections::BTreeMap, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{LazyLock, mpsc::Receiver},
+    time::Duration,
+};
 
 use prometheus::{IntCounterVec, Registry, process_collector::ProcessCollector};
 
@@ -54,7 +59,6 @@ pub(crate) use self::{exporter::HTTP_PATHS, free_form::cut};
 use crate::{
     capture::Counters,
     event::Event,
-    networks::Networks,
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -79,8 +83,8 @@ pub struct Options {
     pub max_free_form_values: usize,
     /// Follow transactions from getdata to tx, for which each transaction is hashed.
     pub tx_response: bool,
-    /// The sinks that [`Metrics::json_lines`] will tell of.
-    pub json_sinks: &'static [&'static str],
+    /// The names of the outputs whose lines are counted: what the others have [written](crate::output::Output::written) is left out.
+    pub json_sinks: Vec<String>,
     /// Whether there are families of single coins, where their tracepoints are attached.
     pub utxocache_coins: bool,
     /// Whose peers count apart: at most [`AddressList::MOST`] lists, each with a name of its own.
@@ -104,7 +108,7 @@ impl Default for Options {
         Self {
             max_free_form_values: 100,
             tx_response: false,
-            json_sinks: &[],
+            json_sinks: Vec::new(),
             utxocache_coins: false,
             address_lists: Vec::new(),
         }
@@ -115,11 +119,11 @@ impl Default for Options {
 pub struct Metrics {
     registry: Registry,
     registered: Registered,
-    json_sinks: &'static [&'static str],
+    json_sinks: Vec<String>,
+    /// Who has read lists of addresses again.
+    lists: Option<Receiver<AddressList>>,
     shared: Shared,
     groups: Groups,
-    /// The kernel side's counters when they were last read.
-    counted: [Counters; Tracepoint::COUNT],
 }
 
 impl Metrics {
@@ -135,10 +139,10 @@ impl Metrics {
         let mut metrics = Metrics {
             registered: Registered::new(registry.clone()),
             registry,
-            json_sinks: options.json_sinks,
+            json_sinks: options.json_sinks.clone(),
+            lists: None,
             shared: Shared::new(options),
             groups: Groups::new(options),
-            counted: Default::default(),
         };
         metrics.tapped(attached);
         metrics
@@ -149,33 +153,40 @@ impl Metrics {
         self.registry.clone()
     }
 
-    /// A new tap took the place of the last: its counters start from zero, and it has these tracepoints. Families come
+    /// A new tap took the place of the last, and it has these tracepoints. Families come
     /// and go with what feeds them; the counters of those that stay go on.
-    pub fn tapped(&mut self, attached: Tracepoints) {
+    pub(crate) fn tapped(&mut self, attached: Tracepoints) {
         self.shared.state.attach(attached, &mut self.registered);
         self.groups.attach(attached, &mut self.registered);
-        self.counted = Default::default();
     }
 
     /// The tap is attached to a node that runs since then, UNIX time.
-    pub fn attached(&mut self, node_start_time_seconds: f64) {
+    pub(crate) fn attached(&mut self, node_start_time_seconds: f64) {
         self.groups.exporter.attached(node_start_time_seconds);
     }
 
     /// The node has ended; all that belongs to its run is forgotten.
-    pub fn node_gone(&mut self) {
+    pub(crate) fn node_gone(&mut self) {
         self.shared.node_gone();
         self.groups.node_gone();
     }
 
     /// Attaching to a node failed.
-    pub fn attach_failed(&self) {
+    pub(crate) fn attach_failed(&self) {
         self.groups.exporter.families.attach_failures_total.inc();
     }
 
-    /// One of [`Options::address_lists`] has other networks from now on; peers who are connected are judged anew.
-    pub fn replace_address_list(&mut self, name: &str, networks: Networks) {
-        self.groups.connections.replace_list(name, networks);
+    /// Each list that comes, which has the name of one of [`Options::address_lists`], takes that one's place as soon as the next
+    /// batch comes; peers who are connected are judged anew.
+    pub fn replace_lists_by(&mut self, lists: Receiver<AddressList>) {
+        self.lists = Some(lists);
+    }
+
+    fn replace_lists(&mut self) {
+        let lists: Vec<_> = self.lists.iter().flat_map(Receiver::try_iter).collect();
+        for AddressList { name, networks } in lists {
+            self.groups.connections.replace_list(&name, networks);
+        }
     }
 
     /// Counts an event. But for a series seen for the first time it takes no lock and allocates nothing.
@@ -185,32 +196,30 @@ impl Metrics {
     }
 
     /// The time from an event's firing to [`Metrics::observe`].
-    pub fn observe_delay(&self, delay: Duration) {
+    pub(crate) fn observe_delay(&self, delay: Duration) {
         self.groups.exporter.families.event_delay_seconds.observe(delay.as_secs_f64());
     }
 
-    /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].
-    pub fn kernel_counters(&mut self, counters: &[Counters; Tracepoint::COUNT]) {
-        let added = array::from_fn(|index| counters[index].since(&self.counted[index]));
-        self.counted = *counters;
-        self.groups.counted(&added);
+    /// What the kernel side has counted since the last time, by [`Tracepoint::index`].
+    pub(crate) fn counted(&mut self, added: &[Counters; Tracepoint::COUNT]) {
+        self.groups.counted(added);
     }
 
     /// The ring buffer's size, and what waits in it.
-    pub fn ring_buffer(&self, bytes: u64, used: u64) {
+    pub(crate) fn ring_buffer(&self, bytes: u64, used: u64) {
         self.groups.exporter.families.ring_buffer_bytes.at([]).set(bytes as f64);
         self.groups.exporter.families.ring_buffer_used_bytes.at([]).set(used as f64);
     }
 
-    /// What a sink, one of [`Options::json_sinks`], has written and lost since it was opened.
-    pub fn json_lines(&mut self, sink: &str, lines: u64, lost: u64) {
-        if let Some(sink) = self.json_sinks.iter().position(|&known| known == sink) {
+    /// What an output, one of [`Options::json_sinks`], has written and lost since it was made.
+    fn json_lines(&mut self, sink: &str, lines: u64, lost: u64) {
+        if let Some(sink) = self.json_sinks.iter().position(|known| known == sink) {
             self.groups.exporter.json_lines(sink, lines, lost);
         }
     }
 
     /// How many readers the HTTP server's stream of events has.
-    pub fn http_streams(&mut self, open: usize) {
+    fn http_streams(&mut self, open: usize) {
         self.groups.exporter.http_streams(open);
     }
 

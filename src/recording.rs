@@ -9,7 +9,9 @@
 //!
 //! The version changes with the entries and with the records in them, which are those of the kernel side.
 
+mod output;
 mod reader;
+mod replay;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -18,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes;
 
 pub use self::{
+    output::RecordingOutput,
     reader::{Entry, Error, Reader},
+    replay::{Replay, Speed},
     writer::Writer,
 };
 use crate::capture::Counters;

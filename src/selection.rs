@@ -283,7 +283,7 @@ impl Selection {
             && self.directions.admits(traits.direction.as_ref())
             && self.connection_types.admits(traits.connection_type.as_ref())
             && self.peers.admits(traits.peer.as_ref())
-            && (self.networks.is_empty() || self.networks.admits(traits.network().as_ref()))
+            && (self.networks.is_empty() || self.networks.admits(traits.network.as_ref()))
             && self.addresses.as_ref().is_none_or(|wanted| address.is_some_and(|address| wanted.contain(address)))
             && self.not_addresses.as_ref().is_none_or(|not| address.is_none_or(|address| !not.contain(address)))
     }

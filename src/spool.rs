@@ -5,6 +5,7 @@
 
 mod destination;
 mod file;
+mod output;
 mod rotation;
 mod socket;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::{
 
 use destination::Plain;
 pub use destination::{Destination, Place};
+pub use output::{Room, SpoolOutput};
 pub use rotation::{Limits, Rotation};
 
 use crate::{

@@ -139,6 +139,8 @@ pub struct Tap {
     unverified: Option<Error>,
     ring: RingBuffer<'static>,
     intake: Arc<Mutex<Intake>>,
+    /// By the last drain.
+    counted: [Counters; Tracepoint::COUNT],
     bss: MapHandle,
     whole_payloads: MapHandle,
     woken: MapHandle,
@@ -251,7 +253,7 @@ impl Tap {
             |name| MapHandle::try_from(&map(name).ok_or_else(missing)?).trying(|| format!("open the map {name}"));
         let (bss, whole_payloads, woken) = (handle(".bss")?, handle(WHOLE_PAYLOADS)?, handle(WOKEN)?);
         let ring_map = map("ring").ok_or_else(missing)?;
-        let intake = Arc::new(Mutex::new(Intake::of_ring_buffer(&options.selection)));
+        let intake = Arc::new(Mutex::new(Intake::new(&options.selection)));
         let takes = Arc::clone(&intake);
         let mut builder = RingBufferBuilder::new();
         builder
@@ -279,6 +281,7 @@ impl Tap {
             unverified,
             ring,
             intake,
+            counted: Default::default(),
             bss,
             whole_payloads,
             woken,
@@ -325,9 +328,9 @@ impl Tap {
             .trying(|| "choose how much of payloads is copied".into())
     }
 
-    /// What was counted by now.
-    pub fn counted(&self) -> Result<Counted, Error> {
-        Ok(Counted { counters: self.counters()?, untold: self.untold_losses()? })
+    /// What was counted after the last drain. What it tells it tells once.
+    pub fn counted(&mut self) -> Result<Counted, Error> {
+        Ok(Counted { added: self.added()?, untold: self.untold_losses()? })
     }
 
     /// The tracepoints attached: those wanted that the node's binary has.
@@ -388,7 +391,7 @@ impl Tap {
         lock(&self.intake).swap(batch);
         let consumed = self.ring.consume_raw();
         lock(&self.intake).swap(batch);
-        (batch.drained, batch.ring_buffer, batch.counters) = (now(), self.ring_buffer(), self.counters()?);
+        (batch.drained, batch.ring_buffer, batch.added) = (now(), self.ring_buffer(), self.added()?);
         self.wall_clock.drained(batch.newest(), consumed == BATCH_FULL);
         match consumed {
             BATCH_FULL => Ok(true),
@@ -406,6 +409,12 @@ impl Tap {
             counters.filtered += filtered;
         }
         Ok(counters)
+    }
+
+    fn added(&mut self) -> Result<[Counters; Tracepoint::COUNT], Error> {
+        let counted = self.counters()?;
+        let before = std::mem::replace(&mut self.counted, counted);
+        Ok(Counters::added(&counted, &before))
     }
 
     /// Losses after the last event that got through: no later event tells them.

@@ -234,7 +234,7 @@ fn message<'a>(peer_id: i64, command: &'a str, size: u64, payload: Option<&'a [u
 
 fn message_from<'a>(addr: &'a str, peer_id: i64, command: &'a str, size: u64, payload: Option<&'a [u8]>) -> Kind<'a> {
     let conn_type = ConnectionType::Inbound;
-    let meta = Meta { peer_id, addr: addr.into(), conn_type, command, inbound: true, size };
+    let meta = Meta::new(peer_id, addr, conn_type, command, true, size);
     let msg = match payload {
         Some(payload) => p2p::decode(command, payload),
         None => Message::Unavailable { command, reason: "unreadable" },

@@ -1,24 +1,29 @@
 //! A recording stands in for the node: it gives the same lines of JSON and the same metrics, up to where it is damaged.
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     io::{self, Write},
+    path::Path,
     process::Stdio,
+    rc::Rc,
     sync::{Arc, Mutex},
-    thread,
     time::{Duration, Instant},
 };
 
 use bitcointap::{
     bitcoin::hashes::{Hash, sha256},
-    capture::{Batch, Counted, Run},
+    capture::{Counted, Counters, End, Run},
+    follow::{DropCapabilities, Follow},
     metrics::{self, Metrics},
+    output::{Output, Outputs, Result},
     process::Which,
-    recording::{Entry, Reader, Writer},
+    recording::{RecordingOutput, Replay, Speed},
     selection::Selection,
-    spool::{JsonLines, Spool},
-    tap::{Options, Tap},
+    spool::{JsonLines, Room, Spool, SpoolOutput},
+    stop::Stop,
+    tap::Options,
     tracepoint::{Tracepoint, Tracepoints},
 };
 use prometheus::TextEncoder;
@@ -43,106 +48,95 @@ impl Write for Buffer {
     }
 }
 
-/// What a node, or a recording of it, is fed to.
-struct Sinks {
-    metrics: Metrics,
-    lines: Buffer,
-    output: Spool,
+/// Notes what it is told of runs, and may let the node begin.
+struct Noting<'a> {
+    noted: Rc<RefCell<Vec<(Run, Counted)>>>,
+    run: Option<Run>,
+    begin: Option<&'a RefCell<Simnode>>,
 }
 
-impl Sinks {
-    fn new() -> Self {
-        let lines = Buffer::default();
-        let all = Selection::of(Tracepoint::all().collect());
-        let output = Spool::start(lines.clone(), JsonLines::default(), &all, None).unwrap();
-        let options = metrics::Options { tx_response: true, ..metrics::Options::default() };
-        Self { metrics: Metrics::new(Tracepoints::default(), &options), lines, output }
+impl Output for Noting<'_> {
+    fn name(&self) -> &str {
+        "noting"
     }
 
-    fn run(&mut self, run: &Run) {
-        self.metrics.tapped(run.attached);
-        self.metrics.attached(run.start_time);
+    fn run_begins(&mut self, run: &Run) -> Result {
+        self.run = Some(run.clone());
+        self.begin.iter().for_each(|node| node.borrow_mut().fire());
+        Ok(())
     }
 
-    fn batch(&mut self, batch: &Arc<Batch>) {
-        batch.each(|event| {
-            self.metrics.observe_delay(batch.drained().1.since(event.moment));
-            self.metrics.observe(&event);
-        });
-        self.metrics.kernel_counters(batch.counters());
-        while !self.output.has_room(batch.bytes()) {
-            thread::sleep(Duration::from_millis(1));
-        }
-        self.output.push(batch);
+    fn run_ends(&mut self, counted: &Counted, _: End) -> Result {
+        let run = self.run.take().unwrap();
+        self.noted.borrow_mut().push((run, counted.clone()));
+        Ok(())
     }
+}
 
-    fn end(&mut self, counted: &Counted) {
-        self.metrics.kernel_counters(&counted.counters);
-        self.output.run_ended(&counted.untold);
-        self.metrics.node_gone();
-    }
+/// What outputs made of a node, or of a recording of it.
+#[derive(PartialEq)]
+struct Made {
+    lines: Vec<u8>,
+    /// But those of the process.
+    metrics: String,
+    runs: Vec<(Run, Counted)>,
+    lost: u64,
+}
 
-    /// The lines, and the metrics but those of the process.
-    fn finish(self) -> (Vec<u8>, String) {
-        let outcome = self.output.finish(|_| false);
-        assert!(outcome.failure.is_none() && outcome.lost == 0);
-        let text = TextEncoder::new().encode_to_string(&self.metrics.registry().gather()).unwrap();
-        let own = text.lines().filter(|line| !line.contains("process_"));
-        (std::mem::take(&mut self.lines.0.lock().unwrap()), own.collect::<Vec<_>>().join("\n"))
-    }
+/// Feeds metrics, JSON lines and, if it is named, a recording.
+fn made(
+    recording: Option<&Path>,
+    begin: Option<&RefCell<Simnode>>,
+    feed: impl FnOnce(&Stop, &mut Outputs<'_>) -> Result,
+) -> Made {
+    let stop = Stop::new(None).unwrap();
+    let lines = Buffer::default();
+    let all = Selection::of(Tracepoint::all().collect());
+    let spool = Spool::start(lines.clone(), JsonLines::default(), &all, None).unwrap();
+    let options = metrics::Options { tx_response: true, ..metrics::Options::default() };
+    let metrics = Metrics::new(Tracepoints::default(), &options);
+    let registry = metrics.registry();
+    let noted = Rc::default();
+    let noting = Noting { noted: Rc::clone(&noted), run: None, begin };
+    let spool = SpoolOutput::new(spool, "lines", "lines").required().waited_for(&stop, Room::Always);
+    let recording = recording.map(|path| RecordingOutput::new(path, File::create_new(path).unwrap(), &stop).unwrap());
+    let outputs = Outputs::default().with(metrics).with(spool);
+    let mut outputs = recording.into_iter().fold(outputs, Outputs::with).with(noting);
+    feed(&stop, &mut outputs).unwrap();
+    let lost = outputs.counted().iter().map(Counters::lost_in_all).sum();
+    outputs.finish(&stop).unwrap();
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    let metrics: Vec<_> = text.lines().filter(|line| !line.contains("process_")).collect();
+    Made { lines: std::mem::take(&mut lines.0.lock().unwrap()), metrics: metrics.join("\n"), runs: noted.take(), lost }
 }
 
 #[test]
 fn a_replayed_recording_gives_the_same_lines_and_metrics() {
+    let directory = tempfile::tempdir().unwrap();
     for (layout, scenario) in [("v31", "mix"), ("v25", "mix"), ("v29", "churn"), ("v31", "blocks")] {
         let rate = if scenario == "blocks" { 100 } else { 20_000 };
-        let mut simnode = Simnode::start(layout, &format!("--scenario {scenario} --rate {rate} --count {rate}"));
-        let node = Which::Pid(simnode.pid() as i32).find().unwrap();
+        let simnode = Simnode::start(layout, &format!("--scenario {scenario} --rate {rate} --count {rate}"));
+        let which = Which::Pid(simnode.pid() as i32);
         let selection = Selection::of(Tracepoint::all().collect());
-        let mut tap = Tap::attach(&node, &Options { selection: selection.clone(), ..Options::default() }).unwrap();
-        let (mut sinks, mut recording) = (Sinks::new(), Vec::new());
-        let mut writer = Writer::new(&mut recording).unwrap();
-        let run = tap.run(&node);
-        sinks.run(&run);
-        writer.run(&run).unwrap();
-        simnode.fire();
-        let (mut more, mut ended) = (false, false);
-        while more || !ended {
-            ended |= tap.wait(Duration::from_millis(20)).unwrap().node_ended;
-            let mut batch = Batch::default();
-            more = tap.drain(&mut batch).unwrap();
-            writer.batch(&batch).unwrap();
-            sinks.batch(&Arc::new(batch));
-        }
-        let counted = tap.counted().unwrap();
-        sinks.end(&counted);
-        writer.end(&counted).unwrap();
-        writer.finish().unwrap();
-        let live = sinks.finish();
-        let events: u64 = simnode.tally().tracepoints().values().sum();
+        let options = Options { selection: selection.clone(), ..Options::default() };
+        let follow =
+            Follow { which, options, over_restarts: true, drop_capabilities: DropCapabilities::KeepForReattach };
+        let path = directory.path().join(format!("{layout}-{scenario}"));
+        let simnode = RefCell::new(simnode);
+        let live = made(Some(&path), Some(&simnode), |stop, outputs| follow.run(stop, outputs));
+        let events: u64 = simnode.into_inner().tally().tracepoints().values().sum();
 
-        let mut replayed = Sinks::new();
-        for entry in Reader::new(&recording[..], &selection).unwrap() {
-            match entry.unwrap() {
-                Entry::Run(again) => {
-                    let mut told = run.clone();
-                    // A recording does not have these.
-                    (told.data_directory, told.chain, told.host) = (None, None, None);
-                    assert_eq!(again, told);
-                    replayed.run(&again);
-                }
-                Entry::Batch(batch) => replayed.batch(&batch),
-                Entry::End(again) => {
-                    assert_eq!(*again, counted);
-                    replayed.end(&again);
-                }
-                entry => panic!("{entry:?}"),
-            }
-        }
-        let replayed = replayed.finish();
-        assert_eq!(live.0.iter().filter(|&&byte| byte == b'\n').count() as u64, events, "{layout} {scenario}");
-        assert!(live.0 == replayed.0, "{layout} {scenario}: the lines differ");
-        assert_eq!(live.1, replayed.1, "{layout} {scenario}");
+        let replay = Replay::open(&path, Speed::Max, &selection).unwrap();
+        let replayed = made(None, None, |stop, outputs| replay.run(stop, outputs));
+        let of = format!("{layout} {scenario}");
+        assert_eq!(live.lines.iter().filter(|&&byte| byte == b'\n').count() as u64, events, "{of}");
+        assert_eq!(live.lost, 0, "{of}");
+        assert!(live.lines == replayed.lines, "{of}: the lines differ");
+        assert_eq!(live.metrics, replayed.metrics, "{of}");
+        let [(mut run, counted)] = live.runs.try_into().unwrap();
+        // A recording does not have these.
+        (run.data_directory, run.chain, run.host) = (None, None, None);
+        assert_eq!(replayed.runs, [(run, counted)], "{of}");
     }
 }
 

@@ -65,14 +65,7 @@ impl Sample {
 
 /// From a peer to the node.
 fn message<'a>(command: &'a str, payload: &'a [u8]) -> Kind<'a> {
-    let meta = Meta {
-        peer_id: PEER,
-        addr: ADDRESS.into(),
-        conn_type: ConnectionType::OutboundFullRelay,
-        command,
-        inbound: true,
-        size: payload.len() as u64,
-    };
+    let meta = Meta::new(PEER, ADDRESS, ConnectionType::OutboundFullRelay, command, true, payload.len() as u64);
     Kind::Msg(Message { meta, msg: p2p::decode(command, payload), payload: Some(payload) })
 }
 

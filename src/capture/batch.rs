@@ -19,7 +19,7 @@ pub struct Batch {
     ends: Vec<usize>,
     pub(crate) decoder: Decoder,
     pub(crate) drained: (Time, Moment),
-    pub(crate) counters: [Counters; Tracepoint::COUNT],
+    pub(crate) added: [Counters; Tracepoint::COUNT],
     pub(crate) ring_buffer: (u64, u64),
     /// Made when it is first asked for, after the last record was put in.
     tally: OnceLock<Tally>,
@@ -103,9 +103,9 @@ impl Batch {
         self.drained
     }
 
-    /// What was counted by then since the tap was attached, by [`Tracepoint::index`].
-    pub fn counters(&self) -> &[Counters; Tracepoint::COUNT] {
-        &self.counters
+    /// What was counted since the batch before, or since the run was attached to; by [`Tracepoint::index`].
+    pub fn added(&self) -> &[Counters; Tracepoint::COUNT] {
+        &self.added
     }
 
     /// Size of the ring buffer, and bytes that waited in it.
@@ -216,7 +216,7 @@ impl Default for Batch {
             ends: Vec::new(),
             decoder: Decoder { unix_offset_ns: 0, block_duration_unit_ns: 1 },
             drained: Default::default(),
-            counters: Default::default(),
+            added: Default::default(),
             ring_buffer: Default::default(),
             tally: OnceLock::new(),
         }

@@ -20,6 +20,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// What was added to each of `now` since `before`.
+    pub(crate) fn added<const N: usize>(now: &[Self; N], before: &[Self; N]) -> [Self; N] {
+        array::from_fn(|index| now[index].since(&before[index]))
+    }
+
     /// What was added to them since `before`. A counter that is less than before adds nothing.
     pub fn since(&self, before: &Self) -> Self {
         Self {
@@ -50,5 +55,23 @@ impl Counters {
 impl<'a> iter::Sum<&'a Self> for Counters {
     fn sum<I: Iterator<Item = &'a Self>>(counters: I) -> Self {
         counters.fold(Self::default(), |sum, it| sum.plus(it))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_added_is_the_difference_and_never_less_than_nothing() {
+        let of = |fired, filtered, lost, value| Counters { fired, filtered, lost, value };
+        let before = [of(1, 2, [3, 4], 5), of(9, 9, [9, 9], 9)];
+        let now = [of(11, 22, [33, 44], 55), of(0, 9, [0, 10], 0)];
+        let added = Counters::added(&now, &before);
+        assert_eq!(added, [of(10, 20, [30, 40], 50), of(0, 0, [0, 1], 0)]);
+        assert_eq!(before[0].plus(&added[0]), now[0]);
+        assert_eq!(added[0].lost_in_all(), 70);
+        let most = of(u64::MAX, u64::MAX, [u64::MAX; 2], u64::MAX);
+        assert_eq!((most.plus(&most), most.lost_in_all()), (most, u64::MAX));
     }
 }

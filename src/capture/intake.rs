@@ -1,9 +1,8 @@
 //! What is taken of the records as they come. In: each record, in order. Out: those that are wanted, in a [`Batch`], and how
 //! many were not.
 
-use super::{Batch, completion::Completion};
+use super::{Batch, peers::Peers};
 use crate::{
-    event::{net::PeerNetworks, tracepoint_of},
     selection::{Filter, Selection},
     tracepoint::Tracepoint,
 };
@@ -12,10 +11,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Intake {
     batch: Batch,
-    /// Of records that come right from the ring buffer; those of a recording are whole.
-    completion: Option<Completion>,
+    peers: Peers,
     filter: Filter,
-    networks: PeerNetworks,
     /// By [`Tracepoint::index`].
     filtered: [u64; Tracepoint::COUNT],
     /// Records since the batch was begun.
@@ -26,16 +23,11 @@ impl Intake {
     pub(crate) fn new(selection: &Selection) -> Self {
         Self {
             batch: Batch::default(),
-            completion: None,
+            peers: Peers::default(),
             filter: selection.compile(),
-            networks: PeerNetworks::default(),
             filtered: Default::default(),
             seen: 0,
         }
-    }
-
-    pub(crate) fn of_ring_buffer(selection: &Selection) -> Self {
-        Self { completion: Some(Completion::default()), ..Self::new(selection) }
     }
 
     /// Puts `batch`, to be filled, in the place of the one that is filled.
@@ -47,17 +39,11 @@ impl Intake {
     /// True if that is enough for a batch.
     pub(crate) fn take(&mut self, record: &[u8]) -> bool {
         self.seen += 1;
-        match &mut self.completion {
-            Some(completion) => completion.push(record, &mut self.batch),
-            None => self.batch.push(record),
-        }
-        if let Some(tracepoint) = tracepoint_of(record) {
-            let record = self.batch.last_mut();
-            self.networks.note(tracepoint, record);
-            if !self.filter.admits(tracepoint, record) {
-                self.batch.pop();
-                self.filtered[tracepoint.index()] += 1;
-            }
+        if let Some(tracepoint) = self.peers.push(record, &mut self.batch)
+            && !self.filter.admits(tracepoint, self.batch.last_mut())
+        {
+            self.batch.pop();
+            self.filtered[tracepoint.index()] += 1;
         }
         self.batch.is_full() || self.seen >= Batch::RECORDS
     }

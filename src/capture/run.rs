@@ -39,19 +39,33 @@ impl Run {
     }
 }
 
-/// What was counted of a run by its end.
+/// What was counted of a run after its last batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Counted {
-    /// Since it was attached to, by [`Tracepoint::index`].
-    pub counters: [Counters; Tracepoint::COUNT],
+    /// Since the last batch, by [`Tracepoint::index`].
+    pub added: [Counters; Tracepoint::COUNT],
     /// Losses after the last event that got through: no later event tells them.
     pub untold: Vec<Lost>,
 }
 
-impl Counted {
-    /// Of a run that goes on, or whose end is not known.
-    pub fn of(counters: [Counters; Tracepoint::COUNT]) -> Self {
-        Self { counters, untold: Vec::new() }
+/// What ended the tapping of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Stopping was requested, or the time that was given is over.
+    Requested,
+    /// The node has ended.
+    NodeEnded,
+    /// An output that is required wants no more.
+    Done,
+}
+
+impl End {
+    /// Why nothing is attached to any more.
+    pub fn why_not_attached(self) -> &'static str {
+        match self {
+            End::NodeEnded => "the node has ended",
+            End::Requested | End::Done => "stopping",
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Events of the context `net`: P2P messages and connections.
 
-use std::{borrow::Cow, collections::HashMap, mem::offset_of};
+use std::{borrow::Cow, mem::offset_of};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
@@ -9,10 +9,7 @@ use crate::{
     json,
     network::Network,
     p2p,
-    record::{
-        self,
-        types::{connection_record, message_record, misbehaving_record, payload_state},
-    },
+    record::types::{connection_record, message_record, misbehaving_record, payload_state},
     tracepoint::Tracepoint,
 };
 
@@ -49,12 +46,31 @@ pub struct Meta<'a> {
     pub addr: Cow<'a, str>,
     /// What the connection is for.
     pub conn_type: ConnectionType,
+    /// How the peer is reached: as the connection's opening told, if that was seen, else judged by the address. Not in JSON.
+    #[serde(skip)]
+    pub network: Network,
     /// The message's type.
     pub command: &'a str,
     /// From the peer to the node.
     pub inbound: bool,
     /// Bytes of payload, without the transport's header.
     pub size: u64,
+}
+
+impl<'a> Meta<'a> {
+    /// Of a message of which nothing else is known: the network is judged by the address.
+    pub fn new(
+        peer_id: i64,
+        addr: impl Into<Cow<'a, str>>,
+        conn_type: ConnectionType,
+        command: &'a str,
+        inbound: bool,
+        size: u64,
+    ) -> Self {
+        let addr = addr.into();
+        let network = Network::from_address(&addr, conn_type);
+        Self { peer_id, addr, conn_type, network, command, inbound, size }
+    }
 }
 
 /// Which way a message went, or who opened a connection.
@@ -143,7 +159,7 @@ impl ConnectionType {
         }
     }
 
-    fn from_number(number: u8) -> Self {
+    pub(crate) fn from_number(number: u8) -> Self {
         Self::ALL.get(usize::from(number)).copied().unwrap_or(ConnectionType::Unknown)
     }
 }
@@ -223,8 +239,8 @@ pub(crate) struct Traits<'a> {
     pub direction: Option<Direction>,
     pub command: Option<&'a str>,
     pub size: Option<u64>,
-    /// As a connection's event tells.
-    told_network: Option<Network>,
+    /// How the peer is reached.
+    pub network: Option<Network>,
 }
 
 impl<'a> Traits<'a> {
@@ -246,12 +262,6 @@ impl<'a> Traits<'a> {
         }
     }
 
-    /// How the peer is reached.
-    pub(crate) fn network(&self) -> Option<Network> {
-        let from_address = || Some(Network::from_address(self.address.as_deref()?, self.connection_type?));
-        self.told_network.or_else(from_address)
-    }
-
     fn of_message(record: &'a [u8], direction: Direction) -> Option<Self> {
         let (fixed, address, _) = parts::<message_record>(record)?;
         let command = command(record, &fixed)?;
@@ -264,7 +274,7 @@ impl<'a> Traits<'a> {
             direction: Some(direction),
             command: is_whole.then_some(command),
             size: Some(fixed.size),
-            told_network: fixed.peer_network.checked_sub(1).map(|number| Network::from_number(number.into())),
+            network: Some(network_of(&fixed)),
         })
     }
 
@@ -277,51 +287,20 @@ impl<'a> Traits<'a> {
             address: Some(address),
             connection_type: Some(connection_type),
             direction: direction.or(connection_type.opened_by()),
-            told_network: Some(Network::from_number(fixed.network)),
+            network: Some(Network::from_number(fixed.network)),
             ..Self::default()
         })
     }
 }
 
+/// As the intake has noted it.
+fn network_of(fixed: &message_record) -> Network {
+    fixed.peer_network.checked_sub(1).map_or(Network::Unknown, |number| Network::from_number(number.into()))
+}
+
 /// A message's command, borrowed from its record, so that what is decoded can borrow it too.
 fn command<'a>(record: &'a [u8], fixed: &message_record) -> Option<&'a str> {
     Some(text_in_place(record.get(offset_of!(message_record, command)..)?, fixed.command.len()))
-}
-
-/// Networks of peers, of which their messages do not tell: one that came by the operator's own Tor has an address such as
-/// 127.0.0.1. In: records in order. Out: messages' records, with the network noted.
-#[derive(Debug, Default)]
-pub(crate) struct PeerNetworks(HashMap<i64, u8>);
-
-impl PeerNetworks {
-    /// More peers than a node has; only closings that were lost leave so many.
-    const MOST: usize = 1 << 16;
-
-    /// Remembers what the record of a connection tells, and notes it in the record of a message.
-    pub(crate) fn note(&mut self, tracepoint: Tracepoint, record: &mut [u8]) {
-        match tracepoint {
-            Tracepoint::NetInboundMessage | Tracepoint::NetOutboundMessage if !self.0.is_empty() => {
-                let Some((fixed, _)) = record::split::<message_record>(record) else { return };
-                if let Some(network) = self.0.get(&fixed.peer_id) {
-                    record[offset_of!(message_record, peer_network)] = *network;
-                }
-            }
-            Tracepoint::NetInboundConnection | Tracepoint::NetOutboundConnection => {
-                let Some((fixed, _)) = record::split::<connection_record>(record) else { return };
-                if self.0.len() >= Self::MOST {
-                    self.0.clear();
-                }
-                if let Ok(number) = u8::try_from(fixed.network.saturating_add(1)) {
-                    self.0.insert(fixed.peer_id, number);
-                }
-            }
-            Tracepoint::NetClosedConnection => {
-                let Some((fixed, _)) = record::split::<connection_record>(record) else { return };
-                self.0.remove(&fixed.peer_id);
-            }
-            _ => {}
-        }
-    }
 }
 
 impl<'a> Message<'a> {
@@ -330,8 +309,8 @@ impl<'a> Message<'a> {
         let (fixed, addr, payload) = parts::<message_record>(record)?;
         let command = command(record, &fixed)?;
         let conn_type = ConnectionType::from_number(fixed.connection_type);
-        let meta =
-            |addr: Cow<'a, str>| Meta { peer_id: fixed.peer_id, addr, conn_type, command, inbound, size: fixed.size };
+        let (peer_id, network, size) = (fixed.peer_id, network_of(&fixed), fixed.size);
+        let meta = |addr: Cow<'a, str>| Meta { peer_id, addr, conn_type, network, command, inbound, size };
         let payload = match payload_state(fixed.payload.into()) {
             payload_state::PAYLOAD_WHOLE if payload.len() as u64 == fixed.size => Ok(payload),
             payload_state::PAYLOAD_BEGINNING if payload.len() as u64 == u64::from(fixed.copied) => {

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -15,6 +15,8 @@ use std::{
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::{sync::watch, time::timeout};
+
+use crate::output::Askers;
 
 /// The longest that an answer waits. More takes a machine that is overloaded, where an old answer is better than none.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -34,7 +36,7 @@ struct Shared {
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     /// Whether there is a tap; without one nobody waits.
-    is_tapped: bool,
+    is_drained: bool,
     /// How many questions were followed by a drain.
     met: u64,
 }
@@ -49,13 +51,6 @@ impl Freshness {
         Ok(Self(Arc::new(Shared { wakes, asked: AtomicU64::new(0), state: watch::Sender::default() })))
     }
 
-    /// A tap is drained from now on, until what this gives is dropped.
-    #[must_use = "nobody waits for a tap that is not drained"]
-    pub fn tapped(&self) -> Tapped {
-        self.0.state.send_modify(|state| state.is_tapped = true);
-        Tapped(self.clone())
-    }
-
     /// Ends the waiting of the thread that drains, which then looks anew at how long it may wait.
     pub(super) fn wake(&self) -> u64 {
         let number = self.0.asked.fetch_add(1, SeqCst) + 1;
@@ -67,48 +62,37 @@ impl Freshness {
     /// Waits until what has fired by now is counted.
     pub(super) async fn now(&self) {
         let mut state = self.0.state.subscribe();
-        if !state.borrow().is_tapped {
+        if !state.borrow().is_drained {
             return;
         }
         let number = self.wake();
-        let is_met = state.wait_for(|state| !state.is_tapped || state.met >= number);
+        let is_met = state.wait_for(|state| !state.is_drained || state.met >= number);
         if timeout(PATIENCE, is_met).await.is_err() {
             tracing::debug!("an HTTP answer does not wait for the tap to be drained any longer");
         }
     }
 }
 
-impl AsFd for Freshness {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.wakes.as_fd()
+impl Askers for Freshness {
+    fn wakes(&self) -> &dyn AsFd {
+        &self.0.wakes
     }
-}
 
-/// That of the thread that drains.
-#[derive(Debug)]
-pub struct Tapped(Freshness);
+    fn drained(&self, is_drained: bool) {
+        self.0.state.send_modify(|state| state.is_drained = is_drained);
+    }
 
-impl Tapped {
-    /// How many questions there were by now: to be asked before a drain begins.
-    pub fn asked(&self) -> u64 {
-        let Shared { wakes, asked, .. } = &*self.0.0;
+    fn asked(&self) -> u64 {
         // In this order a question may be taken twice, and none is missed.
-        let _ = rustix::io::read(wakes, &mut [0; 8]);
-        asked.load(SeqCst)
+        let _ = rustix::io::read(&self.0.wakes, &mut [0; 8]);
+        self.0.asked.load(SeqCst)
     }
 
-    /// So many are followed by a drain, and what that gave is counted.
-    pub fn met(&self, asked: u64) {
-        self.0.0.state.send_if_modified(|state| {
+    fn answer(&self, asked: u64) {
+        self.0.state.send_if_modified(|state| {
             let is_new = state.met < asked;
             state.met = state.met.max(asked);
             is_new
         });
-    }
-}
-
-impl Drop for Tapped {
-    fn drop(&mut self) {
-        self.0.0.state.send_modify(|state| state.is_tapped = false);
     }
 }

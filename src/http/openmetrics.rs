@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn ours() -> Vec<MetricFamily> {
-        let options = Options { json_sinks: &["file"], ..Options::default() };
+        let options = Options { json_sinks: vec!["file".into()], ..Options::default() };
         Metrics::new(Tracepoint::all().collect(), &options).registry().gather()
     }
 

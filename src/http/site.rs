@@ -122,6 +122,11 @@ impl Site {
         Self { freshness: Some(freshness), ..self }
     }
 
+    /// What has to be told of the node.
+    pub(super) fn fed(&self) -> (Readiness, Streams, Option<Freshness>) {
+        (self.readiness.clone(), self.streams.clone(), self.freshness.clone())
+    }
+
     /// Waits until what has fired by now is in what such a request asks for.
     pub(super) async fn freshen(&self, request: &Request<impl Body>) {
         let path = request.uri().path();

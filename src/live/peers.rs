@@ -85,8 +85,7 @@ impl Peers {
             Found::Open(peer) => peer,
             Found::Closed(()) => return,
             Found::New => {
-                let network = Network::from_address(&meta.addr, meta.conn_type);
-                self.enter(moment, meta.peer_id, Peer::new(time, &meta.addr, meta.conn_type, network));
+                self.enter(moment, meta.peer_id, Peer::new(time, &meta.addr, meta.conn_type, meta.network));
                 let Some(peer) = self.connected.get_mut(meta.peer_id) else { return };
                 peer
             }

@@ -69,8 +69,8 @@ impl Seen {
         self.at(self.second)
     }
 
-    fn detached(&mut self, counters: &[Counters; Tracepoint::COUNT]) -> &mut Self {
-        self.live.detached(counters, "the node has ended");
+    fn detached(&mut self, added: &[Counters; Tracepoint::COUNT]) -> &mut Self {
+        self.live.detached(&Counted { added: *added, untold: Vec::new() }, "the node has ended");
         self
     }
 }
@@ -201,7 +201,7 @@ fn the_history_has_each_whole_second_and_no_more_than_three_minutes() {
         .tell(removed("block", 1))
         .tell(replaced(1, 500, 200))
         .tell(rejected("min relay fee not met"));
-    seen.live.counters(&counters(9, 0));
+    seen.live.added(&counters(9, 0));
     assert_eq!(seen.live.snapshot().history, History::default(), "this second is not over");
     let history = seen.at(1_003).live.snapshot().history;
     let once = || vec![1, 0, 0];
@@ -326,8 +326,8 @@ fn the_nodes_end_is_the_end_of_its_peers_and_not_of_what_was_counted() {
     let missing = (Tracepoints::default_set().iter().count()) - 7;
     assert_eq!((node.attached[0], node.missing.len()), ("net:inbound_message", missing));
 
-    seen.live.counters(&counters(5, 2));
-    seen.detached(&counters(6, 3)).at(1_001);
+    seen.live.added(&counters(5, 2));
+    seen.detached(&counters(1, 1)).at(1_001);
     let snapshot = seen.live.snapshot();
     assert_eq!((&snapshot.node, snapshot.waiting.as_deref()), (&None, Some("the node has ended")));
     assert_eq!(snapshot.peers, []);
@@ -335,8 +335,8 @@ fn the_nodes_end_is_the_end_of_its_peers_and_not_of_what_was_counted() {
     let all = Tracepoint::COUNT as u64;
     assert_eq!((snapshot.events.fired, snapshot.events.lost, snapshot.events.losses), (6 * all, 3, loss(3)));
 
-    // The next run counts from zero, and its peers' numbers begin anew.
-    seen.attached("net").tell(opened(1)).live.counters(&counters(1, 1));
+    // The numbers of the next run's peers begin anew.
+    seen.attached("net").tell(opened(1)).live.added(&counters(1, 1));
     let snapshot = seen.at(1_002).live.snapshot();
     assert_eq!((snapshot.events.fired, snapshot.events.lost, snapshot.events.losses), (7 * all, 4, loss(4)));
     assert_eq!(seen.peers(), [1]);
@@ -370,7 +370,7 @@ fn counts_of_a_made_up_recording_end_at_the_largest_number() {
     let mut seen = seen();
     seen.attached("net");
     for _ in 0..2 {
-        seen.live.counters(&counters(u64::MAX, u64::MAX));
+        seen.live.added(&counters(u64::MAX, u64::MAX));
         seen.detached(&counters(u64::MAX, u64::MAX)).at(1_001).attached("net");
     }
     let events = seen.live.snapshot().events;

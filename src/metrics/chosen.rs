@@ -88,7 +88,7 @@ const MOST_GROUPS: usize = 4096;
 /// Whose word counts once: a [`Netgroup`], or `None` for all peers whose address costs nothing or says nothing: by Tor, I2P and
 /// CJDNS, of the operator's own network, added by a name.
 fn neighbourhood(meta: &Meta<'_>) -> Option<Netgroup> {
-    match Network::from_address(&meta.addr, meta.conn_type) {
+    match meta.network {
         Network::Ipv4 | Network::Ipv6 => ip_of(&meta.addr).map(Netgroup::of),
         Network::Unroutable | Network::Onion | Network::I2p | Network::Cjdns | Network::Internal | Network::Unknown => {
             None
@@ -164,7 +164,7 @@ mod tests {
 
         fn tell(&mut self, conn_type: ConnectionType, addr: &str, user_agent: &str) -> &mut Self {
             self.second += 1;
-            let meta = Meta { peer_id: 1, addr: addr.into(), conn_type, command: "version", inbound: true, size: 1 };
+            let meta = Meta::new(1, addr, conn_type, "version", true, 1);
             self.chosen.count(moment(self.second), &meta, user_agent);
             self
         }

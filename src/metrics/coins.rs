@@ -93,18 +93,16 @@ mod tests {
         let mut told = only("utxocache");
         told.assert("utxocache_coins_total", &[]).assert("utxocache_value_satoshis_total", &[]);
         let first = counted(&[(UtxocacheAdd, 3, 625_000_000), (UtxocacheSpent, 2, 7_000), (UtxocacheUncache, 1, 0)]);
-        for _ in 0..2 {
-            told.metrics.kernel_counters(&first);
-        }
+        told.metrics.counted(&first);
         let coins = ["{action=\"add\"} 3", "{action=\"spent\"} 2", "{action=\"uncache\"} 1"];
         told.assert("utxocache_coins_total", &coins)
             .assert("utxocache_value_satoshis_total", &["{action=\"add\"} 625000000", "{action=\"spent\"} 7000"]);
         // Read between a hit and its value.
-        told.metrics.kernel_counters(&counted(&[(UtxocacheUncache, 1, 30)]));
+        told.metrics.counted(&counted(&[(UtxocacheUncache, 0, 30)]));
         told.assert("utxocache_coins_total", &coins);
-        // A new tap starts from zero; the families go on.
+        // A new tap: the families go on.
         told.metrics.tapped("utxocache".parse().unwrap());
-        told.metrics.kernel_counters(&counted(&[(UtxocacheAdd, 1, 5), (UtxocacheUncache, 10, 60)]));
+        told.metrics.counted(&counted(&[(UtxocacheAdd, 1, 5), (UtxocacheUncache, 10, 60)]));
         let coins = ["{action=\"add\"} 4", "{action=\"spent\"} 2", "{action=\"uncache\"} 11"];
         let values = ["{action=\"add\"} 625000005", "{action=\"spent\"} 7000", "{action=\"uncache\"} 90"];
         told.assert("utxocache_coins_total", &coins).assert("utxocache_value_satoshis_total", &values);
@@ -115,7 +113,7 @@ mod tests {
         let mut told = only("all");
         let coin = Coin { txid: Hash([0; 32]), vout: 0, height: 1, value: 50, is_coinbase: false };
         told.tell(Kind::Utxocache { event: Utxocache::Add(coin) }).assert("utxocache_coins_total", &[]);
-        told.metrics.kernel_counters(&counted(&[(UtxocacheAdd, 1, 50)]));
+        told.metrics.counted(&counted(&[(UtxocacheAdd, 1, 50)]));
         told.assert("utxocache_coins_total", &["{action=\"add\"} 1"])
             .assert("utxocache_value_satoshis_total", &["{action=\"add\"} 50"]);
     }
@@ -133,9 +131,9 @@ mod tests {
         told.metrics.tapped("utxocache:flush,net".parse().unwrap());
         assert_eq!(told.family("utxocache_coins_total"), None);
 
-        let not_asked_for = Options { utxocache_coins: false, ..OPTIONS };
+        let not_asked_for = Options { utxocache_coins: false, ..OPTIONS.clone() };
         let mut told = Told::new(Metrics::new("all".parse().unwrap(), &not_asked_for));
-        told.metrics.kernel_counters(&counted(&[(UtxocacheAdd, 1, 5)]));
+        told.metrics.counted(&counted(&[(UtxocacheAdd, 1, 5)]));
         assert_eq!((told.family("utxocache_coins_total"), told.family("utxocache_value_satoshis_total")), (None, None));
     }
 }

@@ -107,7 +107,7 @@ families! {
 }
 
 fn sink(options: &Options) -> Label {
-    Label::new("sink", options.json_sinks.iter().copied())
+    Label::new("sink", options.json_sinks.iter().cloned())
 }
 
 /// The families and what they were last told.
@@ -208,14 +208,7 @@ mod tests {
         told.tell(message(true, "version", 102, p2p::decode("version", &other)));
         assert_eq!(told.family("node_info"), None, "a peer's");
         let broadcast = Message {
-            meta: Meta {
-                peer_id: 2,
-                addr: "x.onion:8333".into(),
-                conn_type: ConnectionType::PrivateBroadcast,
-                command: "version",
-                inbound: false,
-                size: 102,
-            },
+            meta: Meta::new(2, "x.onion:8333", ConnectionType::PrivateBroadcast, "version", false, 102),
             msg: p2p::decode("version", &other),
             payload: None,
         };
@@ -257,9 +250,7 @@ mod tests {
         let mut counters = [KernelCounters::default(); Tracepoint::COUNT];
         let inbound = Tracepoint::NetInboundMessage.index();
         counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1], value: 0 };
-        for _ in 0..2 {
-            told.metrics.kernel_counters(&counters);
-        }
+        told.metrics.counted(&counters);
         let lost = [
             "{reason=\"ring_full\",tracepoint=\"net:inbound_message\"} 2",
             "{reason=\"unreadable\",tracepoint=\"net:inbound_message\"} 1",
@@ -276,10 +267,10 @@ mod tests {
         ] {
             assert_eq!(text.contains(line), is_there, "{line}");
         }
-        // A new tap starts from zero; the metrics go on.
+        // A new tap: the metrics go on.
         told.metrics.tapped("net:inbound_message".parse().unwrap());
         counters[inbound] = KernelCounters { fired: 4, ..Default::default() };
-        told.metrics.kernel_counters(&counters);
+        told.metrics.counted(&counters);
         told.assert("events_total", &["{tracepoint=\"net:inbound_message\"} 14"]).assert("events_lost_total", &lost);
         assert!(!text_of(&told.metrics.registry()).contains("events_total{tracepoint=\"mempool:added\"}"));
     }

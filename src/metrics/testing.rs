@@ -1,6 +1,6 @@
 //! For the tests: events to tell, and metrics as lines.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use bitcoin::{
     Amount, BlockHash, CompactTarget, ScriptBuf, Transaction, TxIn, TxMerkleNode, TxOut, Witness,
@@ -26,27 +26,27 @@ use crate::{
     tracepoint::Tracepoints,
 };
 
-pub(crate) const OPTIONS: Options = Options {
+pub(crate) static OPTIONS: LazyLock<Options> = LazyLock::new(|| Options {
     max_free_form_values: 3,
     tx_response: true,
-    json_sinks: &["file", "socket", "stdout"],
+    json_sinks: ["file", "socket", "stdout"].map(String::from).into(),
     utxocache_coins: true,
     address_lists: Vec::new(),
-};
+});
 
 /// The defaults with all that can be asked for, but for lists of addresses.
-pub(crate) const EVERYTHING: Options = Options {
+pub(crate) static EVERYTHING: LazyLock<Options> = LazyLock::new(|| Options {
     max_free_form_values: 100,
     tx_response: true,
-    json_sinks: &["file", "http"],
+    json_sinks: ["file", "http"].map(String::from).into(),
     utxocache_coins: true,
     address_lists: Vec::new(),
-};
+});
 
 /// The same with one list.
 pub(crate) fn everything_and_a_list() -> Options {
     let list = AddressList { name: "example".into(), networks: Networks::default() };
-    Options { address_lists: vec![list], ..EVERYTHING }
+    Options { address_lists: vec![list], ..EVERYTHING.clone() }
 }
 
 /// In nanoseconds.
@@ -157,18 +157,14 @@ pub(crate) fn only(words: &str) -> Told {
 
 pub(crate) fn message<'a>(inbound: bool, command: &'a str, size: u64, msg: p2p::Message<'a>) -> Kind<'a> {
     let conn_type = ConnectionType::OutboundFullRelay;
-    Kind::Msg(Message {
-        meta: Meta { peer_id: 1, addr: "8.8.8.8:8333".into(), conn_type, command, inbound, size },
-        msg,
-        payload: None,
-    })
+    Kind::Msg(Message { meta: Meta::new(1, "8.8.8.8:8333", conn_type, command, inbound, size), msg, payload: None })
 }
 
 /// A message with this peer.
 pub(crate) fn with_peer<'a>(peer_id: i64, inbound: bool, command: &'a str, payload: &'a [u8]) -> Kind<'a> {
     let conn_type = ConnectionType::OutboundFullRelay;
-    let (addr, size) = ("8.8.8.8:8333".into(), payload.len() as u64);
-    let meta = Meta { peer_id, addr, conn_type, command, inbound, size };
+    let (addr, size) = ("8.8.8.8:8333", payload.len() as u64);
+    let meta = Meta::new(peer_id, addr, conn_type, command, inbound, size);
     Kind::Msg(Message { meta, msg: p2p::decode(command, payload), payload: Some(payload) })
 }
 
@@ -214,7 +210,7 @@ pub(crate) fn closing(conn: Conn<'_>) -> Kind<'_> {
 
 /// A ping of or to a peer.
 pub(crate) fn ping(inbound: bool, peer_id: i64, conn_type: ConnectionType, addr: &str) -> Kind<'_> {
-    let meta = Meta { peer_id, addr: addr.into(), conn_type, command: "ping", inbound, size: 8 };
+    let meta = Meta::new(peer_id, addr, conn_type, "ping", inbound, 8);
     Kind::Msg(Message { meta, msg: p2p::Message::Ping { value: 1 }, payload: None })
 }
 

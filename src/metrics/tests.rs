@@ -111,8 +111,8 @@ fn tell_made_up(told: &mut Told, number: u32) {
     // Each by peers of three groups.
     let user_agent = version(&format!("/{} {}/", number / 3, "x".repeat(100)));
     let [_, _, a, b] = number.to_be_bytes();
-    let (addr, peer_id) = (format!("[2a01:{a:x}{b:02x}::1]:1").into(), i64::from(number * 2));
-    let meta = Meta { peer_id, addr, conn_type: ConnectionType::Inbound, command: "version", inbound: true, size: 1 };
+    let (addr, peer_id) = (format!("[2a01:{a:x}{b:02x}::1]:1"), i64::from(number * 2));
+    let meta = Meta::new(peer_id, addr, ConnectionType::Inbound, "version", true, 1);
     told.tell(Kind::Msg(Message { meta, msg: p2p::decode("version", &user_agent), payload: None }));
     let release = version(&format!("/Satoshi:{}.{}.{}/", number % 36, number / 36 % 22, number / 792 % 7));
     told.tell(message(true, &letters, 1, p2p::Message::Unknown { command: &letters, payload: Bytes(b"x") }))

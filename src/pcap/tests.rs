@@ -67,12 +67,12 @@ const INBOUND: ConnectionType = ConnectionType::Inbound;
 const OUTBOUND: ConnectionType = ConnectionType::OutboundFullRelay;
 
 fn message<'a>(peer_id: i64, addr: &'a str, inbound: bool, command: &'a str, payload: &'a [u8]) -> Kind<'a> {
-    let meta = Meta { peer_id, addr: addr.into(), conn_type: INBOUND, command, inbound, size: payload.len() as u64 };
+    let meta = Meta::new(peer_id, addr, INBOUND, command, inbound, payload.len() as u64);
     Kind::Msg(Message { meta, msg: p2p::decode(command, payload), payload: Some(payload) })
 }
 
 fn unseen(command: &str, size: u64) -> Kind<'_> {
-    let meta = Meta { peer_id: 1, addr: PEER.into(), conn_type: INBOUND, command, inbound: false, size };
+    let meta = Meta::new(1, PEER, INBOUND, command, false, size);
     Kind::Msg(Message { meta, msg: p2p::Message::Unavailable { command, reason: "too_large" }, payload: None })
 }
 

@@ -91,7 +91,9 @@ pub struct Reader<R> {
     next: u64,
     intake: Intake,
     selection: Selection,
+    /// As recorded, and as given by now.
     counters: [Counters; Tracepoint::COUNT],
+    given: [Counters; Tracepoint::COUNT],
     ended: bool,
 }
 
@@ -117,6 +119,7 @@ impl<R: Read> Reader<R> {
             intake: Intake::new(wanted),
             selection: wanted.clone(),
             counters: Default::default(),
+            given: Default::default(),
             ended: false,
         })
     }
@@ -176,7 +179,7 @@ impl<R: Read> Reader<R> {
     fn entry(&mut self, stored: Stored<'_>) -> Option<Entry> {
         Some(match stored {
             Stored::Run { pid, program, start_time, attached, failed } => {
-                self.counters = Default::default();
+                (self.counters, self.given) = Default::default();
                 self.intake = Intake::new(&self.selection);
                 let wanted = self.selection.tracepoints();
                 let those = |bits| Tracepoints::from_bits(bits).iter().filter(|&it| wanted.contains(it)).collect();
@@ -208,7 +211,7 @@ impl<R: Read> Reader<R> {
                 batch.decoder = Decoder { unix_offset_ns, block_duration_unit_ns };
                 batch.drained = (Time(time), Moment(moment));
                 batch.ring_buffer = ring_buffer;
-                batch.counters = self.counters();
+                batch.added = self.added();
                 Entry::Batch(Arc::new(batch))
             }
             Stored::End { changed, untold } => {
@@ -219,7 +222,7 @@ impl<R: Read> Reader<R> {
                     Some(Lost { tracepoint, reason, count })
                 };
                 let untold = untold.into_iter().map(lost).collect::<Option<_>>()?;
-                Entry::End(Box::new(Counted { counters: self.counters(), untold }))
+                Entry::End(Box::new(Counted { added: self.added(), untold }))
             }
         })
     }
@@ -232,12 +235,13 @@ impl<R: Read> Reader<R> {
     }
 
     /// As recorded, and with what was not wanted now.
-    fn counters(&self) -> [Counters; Tracepoint::COUNT] {
+    fn added(&mut self) -> [Counters; Tracepoint::COUNT] {
         let mut counters = self.counters;
         for (counters, filtered) in counters.iter_mut().zip(self.intake.filtered()) {
             counters.filtered = counters.filtered.saturating_add(*filtered);
         }
-        counters
+        let before = std::mem::replace(&mut self.given, counters);
+        Counters::added(&counters, &before)
     }
 }
 

@@ -55,7 +55,7 @@ fn batch(number: u64, records: &[Vec<u8>]) -> Batch {
     records.iter().for_each(|record| batch.push(record));
     batch.drained = (Time(1_000 + number), Moment(number));
     batch.ring_buffer = (16 << 20, number);
-    for counters in &mut batch.counters[..2] {
+    for counters in &mut batch.added[..2] {
         counters.fired = number;
         counters.lost = [number / 2, 0];
     }
@@ -64,7 +64,7 @@ fn batch(number: u64, records: &[Vec<u8>]) -> Batch {
 
 fn end() -> Counted {
     let lost = Lost { tracepoint: Tracepoint::MempoolAdded, reason: LossReason::RingFull, count: 3 };
-    Counted { untold: vec![lost], ..Counted::of(batch(9, &[]).counters) }
+    Counted { added: batch(9, &[]).added, untold: vec![lost] }
 }
 
 /// Two runs, in blocks of their own.
@@ -75,7 +75,8 @@ fn recording() -> Vec<u8> {
     writer.batch(&batch(1, &[message("ping", &[1; 8]), added()])).unwrap();
     // Fills a block.
     writer.batch(&batch(2, &[message("tx", &vec![2; 1 << 20])])).unwrap();
-    writer.batch(&batch(2, &[])).unwrap();
+    // There is nothing to be told.
+    writer.batch(&batch(0, &[])).unwrap();
     writer.end(&end()).unwrap();
     writer.run(&run("net")).unwrap();
     writer.batch(&batch(3, &[message("pong", &[3; 8])])).unwrap();
@@ -108,7 +109,7 @@ fn told(entry: Entry) -> String {
     match entry {
         Entry::Run(run) => format!("{run:?}"),
         Entry::Batch(batch) => {
-            let mut text = format!("{:?} {:?} {:?}\n", batch.drained(), batch.ring_buffer(), batch.counters());
+            let mut text = format!("{:?} {:?} {:?}\n", batch.drained(), batch.ring_buffer(), batch.added());
             batch.each(|event: Event<'_>| {
                 let mut line = Vec::new();
                 json::write_line(&mut line, &event, Style::default()).unwrap();
@@ -143,8 +144,8 @@ fn what_is_not_wanted_of_it_is_counted_as_filtered() {
     let (entries, result) = read(&recording(), &[("not-command", "ping"), ("not-events", "mempool")]);
     result.unwrap();
     let mut expected = batch(1, &[]);
-    expected.counters[Tracepoint::NetInboundMessage as usize].filtered = 1;
-    expected.counters[Tracepoint::MempoolAdded as usize].filtered = 1;
+    expected.added[Tracepoint::NetInboundMessage as usize].filtered = 1;
+    expected.added[Tracepoint::MempoolAdded as usize].filtered = 1;
     assert_eq!(entries[1], told(Entry::Batch(expected.into())));
     assert!(!entries[0].contains("mempool:added") && !entries[0].contains("MempoolAdded"), "{}", entries[0]);
 }

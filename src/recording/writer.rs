@@ -62,7 +62,7 @@ impl<W: Write> Writer<W> {
 
     /// What was drained; writes what waits to be written, if it is time.
     pub fn batch(&mut self, batch: &Batch) -> io::Result<()> {
-        let changed = self.changed(batch.counters());
+        let changed = self.changed(batch.added());
         if batch.is_empty() && changed.is_empty() {
             return self.flush_in_time();
         }
@@ -91,7 +91,7 @@ impl<W: Write> Writer<W> {
 
     /// The run has ended, or is let go. Writes it at once: nothing may come for a long time then.
     pub fn end(&mut self, counted: &Counted) -> io::Result<()> {
-        let changed = self.changed(&counted.counters);
+        let changed = self.changed(&counted.added);
         let untold = counted.untold.iter();
         let untold = untold.map(|lost| (lost.tracepoint as u8, lost.reason as u8, lost.count)).collect();
         self.entry(&Stored::End { changed, untold })?;
@@ -119,10 +119,13 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
-    fn changed(&mut self, counters: &[Counters; Tracepoint::COUNT]) -> Changed {
-        let before = std::mem::replace(&mut self.counters, *counters);
-        let differ = |index: &usize| before[*index] != counters[*index];
-        (0..Tracepoint::COUNT).filter(differ).map(|index| (index as u8, counters[index])).collect()
+    fn changed(&mut self, added: &[Counters; Tracepoint::COUNT]) -> Changed {
+        let changed = (0..Tracepoint::COUNT).filter(|&index| added[index] != Counters::default());
+        let sums = changed.map(|index| {
+            self.counters[index] = self.counters[index].plus(&added[index]);
+            (index as u8, self.counters[index])
+        });
+        sums.collect()
     }
 
     fn entry(&mut self, entry: &Stored<'_>) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    event::net::PeerNetworks,
+    capture::{Batch, Intake},
     record::{
         types::{added_record, connection_record, event_header, message_record, misbehaving_record},
         write,
@@ -40,7 +40,7 @@ fn records() -> Vec<(char, Record)> {
     let misbehaving =
         misbehaving_record { header: header(NetMisbehavingConnection, ""), peer_id: 3, ..Default::default() };
     let added = added_record { header: header(MempoolAdded, ""), ..Default::default() };
-    let mut records = vec![
+    let records = vec![
         ('a', connection(NetInboundConnection, 3, "127.0.0.1:50000", 1, 3)),
         ('b', connection(NetOutboundConnection, 4, "[2a01::4]:8333", 2, 2)),
         ('c', message(NetInboundMessage, 3, "127.0.0.1:50000", 1, "inv", 37)),
@@ -53,11 +53,15 @@ fn records() -> Vec<(char, Record)> {
         ('j', connection(NetClosedConnection, 4, "[2a01::4]:8333", 2, 2)),
         ('k', (MempoolAdded, write(added, b""))),
     ];
-    let mut networks = PeerNetworks::default();
-    for (_, (tracepoint, record)) in &mut records {
-        networks.note(*tracepoint, record);
+    // As they are taken in: with the networks of peers.
+    let mut intake = Intake::new(&Selection::of(Tracepoint::all().collect()));
+    for (_, (_, record)) in &records {
+        intake.take(record);
     }
-    records
+    let mut batch = Batch::default();
+    intake.swap(&mut batch);
+    let taken = batch.records().map(<[u8]>::to_vec);
+    records.into_iter().zip(taken).map(|((letter, (tracepoint, _)), record)| (letter, (tracepoint, record))).collect()
 }
 
 fn selection(words: &str) -> Selection {

@@ -113,6 +113,17 @@ impl Place {
     }
 }
 
+impl Place {
+    /// What it is, in a word: the name of its output in metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::File(_) => "file",
+            Self::Socket(_) => "socket",
+        }
+    }
+}
+
 impl TryFrom<OsString> for Place {
     type Error = &'static str;
 

@@ -6,20 +6,17 @@ use std::{
     io,
     path::PathBuf,
     str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc::{Receiver, Sender, channel},
-    },
+    sync::mpsc::{Receiver, channel},
     thread,
 };
 
 use bitcointap::{
-    metrics::{AddressList, Metrics},
+    metrics::AddressList,
     networks::{self, Networks},
     privileges,
 };
-use signal_hook::consts::SIGHUP;
+
+use crate::signals::Hangups;
 
 /// The longest name of a list, in bytes.
 const LONGEST_NAME: usize = 32;
@@ -60,42 +57,25 @@ impl AddressListFile {
         Ok(())
     }
 
-    fn log(&self, networks: &Networks) {
+    fn read(&self) -> Result<AddressList, networks::Error> {
+        let networks = Networks::read(&self.path)?;
         tracing::info!(list = self.name, networks = networks.len(), "read the address list {}", self.path.display());
+        Ok(AddressList { name: self.name.clone(), networks })
     }
 }
 
-/// The lists of an exporter. From its making on SIGHUP does not end the process.
-pub struct AddressLists<'a> {
-    files: &'a [AddressListFile],
-    hung_up: Arc<AtomicBool>,
-    /// Asks for the files to be read again, by a thread of their own: that of the events would be late.
-    ask: Sender<()>,
-    read: Receiver<(usize, Result<Networks, networks::Error>)>,
-}
+/// The lists of an exporter.
+pub struct AddressLists<'a>(&'a [AddressListFile]);
 
 impl<'a> AddressLists<'a> {
-    pub fn on_sighup(files: &'a [AddressListFile]) -> io::Result<Self> {
-        let hung_up = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))?;
-        let ((ask, asked), (tell, read)) = (channel::<()>(), channel());
-        let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-        if !paths.is_empty() {
-            let thread = thread::Builder::new().name("address lists".into());
-            thread.spawn(move || {
-                privileges::drop_all_of_thread();
-                let each = || paths.iter().enumerate();
-                let mut results = asked.iter().flat_map(|()| each()).map(|(place, path)| (place, Networks::read(path)));
-                let _ = results.try_for_each(|result| tell.send(result));
-            })?;
-        }
-        Ok(Self { files, hung_up, ask, read })
+    pub fn new(files: &'a [AddressListFile]) -> Self {
+        Self(files)
     }
 
     /// All of them, or what is wrong with one.
     pub fn read(&self) -> Result<Vec<AddressList>, String> {
         let list = |file: &AddressListFile| {
-            let networks = Networks::read(&file.path).map_err(|error| {
+            file.read().map_err(|error| {
                 let hint = match &error {
                     networks::Error::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                         "; its user must have access without capabilities, even root"
@@ -103,32 +83,31 @@ impl<'a> AddressLists<'a> {
                     _ => "",
                 };
                 format!("the address list {}: {error}{hint}", file.name)
-            })?;
-            file.log(&networks);
-            Ok(AddressList { name: file.name.clone(), networks })
+            })
         };
-        self.files.iter().map(list).collect()
+        self.0.iter().map(list).collect()
     }
 
-    /// Has them read again if SIGHUP came, and takes what was read. A list whose file is wrong stays as it was.
-    pub fn look_after(&self, metrics: &mut Metrics) {
-        if self.hung_up.swap(false, Relaxed) {
-            if self.files.is_empty() {
-                tracing::info!("SIGHUP: there is nothing to read again");
-            }
-            // Without lists there is no thread to be asked.
-            let _ = self.ask.send(());
-        }
-        for (place, result) in self.read.try_iter() {
-            let file = &self.files[place];
-            match result {
-                Ok(networks) => {
-                    file.log(&networks);
-                    metrics.replace_address_list(&file.name, networks);
+    /// Starts a thread that reads them again at each SIGHUP, and gives what it reads. A list whose file is wrong stays as it was.
+    pub fn read_at(&self, mut hangups: Hangups) -> io::Result<Receiver<AddressList>> {
+        let (tell, read) = channel();
+        let files = self.0.to_vec();
+        thread::Builder::new().name("address lists".into()).spawn(move || {
+            privileges::drop_all_of_thread();
+            while hangups.wait().is_ok() {
+                if files.is_empty() {
+                    tracing::info!("SIGHUP: there is nothing to read again");
                 }
-                Err(error) => tracing::error!(list = file.name, "{error}; the address list stays as it was"),
+                for file in &files {
+                    match file.read() {
+                        // Nobody takes it at the end.
+                        Ok(list) => drop(tell.send(list)),
+                        Err(error) => tracing::error!(list = file.name, "{error}; the address list stays as it was"),
+                    }
+                }
             }
-        }
+        })?;
+        Ok(read)
     }
 }
 

@@ -28,7 +28,7 @@ pub use self::{
     node::{DoctorArgs, NODE_HEADING, NodeArgs, ReportFormat},
     privileges::PrivilegeArgs,
     record::RecordArgs,
-    replay::{ReplayArgs, Speed},
+    replay::ReplayArgs,
     tap::TapArgs,
     top::TopArgs,
 };

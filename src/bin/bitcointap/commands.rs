@@ -1,8 +1,8 @@
 //! The commands, each in a file, and what those that write have in common. In: arguments. Out: how it ended.
 
-mod destinations;
 mod doctor;
 mod export;
+mod files;
 mod healthcheck;
 mod manual;
 mod probes;

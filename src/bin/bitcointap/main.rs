@@ -4,18 +4,16 @@
 //! arguments ─► commands ─► source (a node followed over its runs, a recording) ─► what the command feeds
 //! ```
 //!
-//! Files import only those to the left of them, and what all use: stop, log, result.
+//! Files import only those to the left of them, and what all use: signals, log, result.
 
 mod address_lists;
 mod arguments;
 mod commands;
-mod follow;
 mod log;
-mod replay;
 mod result;
 mod screen;
+mod signals;
 mod source;
-mod stop;
 
 use std::process::ExitCode;
 

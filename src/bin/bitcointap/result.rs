@@ -1,6 +1,6 @@
 //! How what is done ends.
 
-use std::error::Error;
+use bitcointap::output;
 
 /// What failed is told in one line.
-pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+pub type Result<T, E = output::Error> = std::result::Result<T, E>;

@@ -125,6 +125,7 @@ mod tests {
             Metrics,
             testing::{OPTIONS, Told, closing, conn_at, opening, ping},
         },
+        output::Output,
         tracepoint::Tracepoint,
     };
 
@@ -143,7 +144,7 @@ mod tests {
 
     fn options(lists: &[(&str, &str)]) -> Options {
         let list = |&(name, lines): &(&str, &str)| AddressList { name: name.into(), networks: networks(lines) };
-        Options { address_lists: lists.iter().map(list).collect(), ..OPTIONS }
+        Options { address_lists: lists.iter().map(list).collect(), ..OPTIONS.clone() }
     }
 
     fn told(tracepoints: &str, lists: &[(&str, &str)]) -> Told {
@@ -239,8 +240,12 @@ mod tests {
         told.tell(opening(conn_at(1, Inbound, IPV4, "8.8.8.8:1")))
             .tell(opening(conn_at(2, Inbound, IPV4, "9.9.9.9:1")))
             .tell(opening(conn_at(3, Inbound, ONION, "127.0.0.1:1")));
-        told.metrics.replace_address_list("a", networks("9.0.0.0/8\n127.0.0.0/8"));
-        told.metrics.replace_address_list("unknown", networks("0.0.0.0/0"));
+        let (read_again, lists) = std::sync::mpsc::channel();
+        told.metrics.replace_lists_by(lists);
+        for (name, text) in [("a", "9.0.0.0/8\n127.0.0.0/8"), ("unknown", "0.0.0.0/0")] {
+            read_again.send(AddressList { name: name.into(), networks: networks(text) }).unwrap();
+        }
+        told.metrics.idle();
         message(&mut told, 1, "8.8.8.8:1");
         message(&mut told, 2, "9.9.9.9:1");
         message(&mut told, 2, "9.9.9.9:1");

@@ -115,8 +115,7 @@ impl Peers {
             }
             Found::Closed(&lists) => lists,
             Found::New => {
-                let network = Network::from_address(&meta.addr, meta.conn_type);
-                let peer = self.peer(meta.conn_type, network, &meta.addr);
+                let peer = self.peer(meta.conn_type, meta.network, &meta.addr);
                 self.enter(now, meta.peer_id, Peer { spoke: meta.inbound, ..peer }, state)
             }
         }
@@ -124,7 +123,7 @@ impl Peers {
 
     /// In which lists a peer is that only its message tells of, while no peers are kept.
     pub(super) fn stranger(&self, meta: &Meta<'_>) -> InLists {
-        self.lists.with(ip_of(&meta.addr))
+        self.lists.with(own_address(&meta.addr, meta.network))
     }
 
     /// In which lists a peer is that a connection event tells of.
@@ -257,7 +256,7 @@ mod tests {
         }
 
         fn said(&mut self, inbound: bool, second: u64, peer_id: i64, conn_type: ConnectionType, addr: &str) {
-            let meta = Meta { peer_id, addr: addr.into(), conn_type, command: "ping", inbound, size: 8 };
+            let meta = Meta::new(peer_id, addr, conn_type, "ping", inbound, 8);
             self.peers.message(moment(second), &meta, &self.state);
         }
 

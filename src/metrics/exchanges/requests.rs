@@ -489,7 +489,7 @@ mod tests {
             told.tell(with_peer(1, false, "getdata", &question)).tell_after(EIGHTY, with_peer(1, true, "tx", &payload));
             assert_eq!(answered(&told), [(labels("getdata_tx", "peer"), 1, 0.08)]);
         }
-        let options = Options { tx_response: false, ..crate::metrics::testing::OPTIONS };
+        let options = Options { tx_response: false, ..crate::metrics::testing::OPTIONS.clone() };
         let mut without =
             Told::new(crate::metrics::Metrics::new(crate::tracepoint::Tracepoints::default_set(), &options));
         let question = getdata(&[Inventory::WTx(wtxid)]);

@@ -10,7 +10,10 @@ use crate::metrics::{
     labels::{INBOUND, INBOUND_MESSAGES, Label, MESSAGES, SERVICES, direction, network, service, service_places},
 };
 use crate::{
-    event::{Time, net::Meta},
+    event::{
+        Time,
+        net::{ConnectionType, Meta},
+    },
     network::{Network, host_of, ip_of},
     p2p::{Address, NetAddress},
 };
@@ -96,10 +99,14 @@ impl Sender {
         if let Some(name) = host.strip_suffix(".b32.i2p") {
             return base32::<52, 32>(name).map_or(Sender::Unknown, Sender::I2p);
         }
-        if Network::from_address(&meta.addr, meta.conn_type) == Network::Unknown {
-            return Sender::Unknown;
+        match (meta.network, meta.conn_type) {
+            // The address of who came by the operator's Tor, or another proxy, is one of the operator's.
+            (Network::Onion | Network::I2p | Network::Internal | Network::Unknown, _)
+            | (Network::Unroutable, ConnectionType::Inbound | ConnectionType::Unknown) => Sender::Unknown,
+            (Network::Unroutable | Network::Ipv4 | Network::Ipv6 | Network::Cjdns, _) => {
+                ip_of(&meta.addr).map_or(Sender::Unknown, Sender::Ip)
+            }
         }
-        ip_of(&meta.addr).map_or(Sender::Unknown, Sender::Ip)
     }
 
     fn nearness(&self, address: &Address<'_>) -> Nearness {
@@ -184,10 +191,7 @@ impl Addresses {
 mod tests {
     use super::*;
     use crate::{
-        event::{
-            Kind,
-            net::{self, ConnectionType},
-        },
+        event::{Kind, net},
         metrics::testing::{assert_histogram_of_one, told},
         p2p,
     };
@@ -196,7 +200,7 @@ mod tests {
     const I2P: &str = "udhdrtrcetjm5sxzskjyr5ztpeszydbh4dpl3pl4utgqqw2v4jna.b32.i2p:0";
 
     fn from<'a>(addr: &'a str, conn_type: ConnectionType, msg: p2p::Message<'a>) -> Kind<'a> {
-        let meta = Meta { peer_id: 1, addr: addr.into(), conn_type, command: "addrv2", inbound: true, size: 1 };
+        let meta = Meta::new(1, addr, conn_type, "addrv2", true, 1);
         Kind::Msg(net::Message { meta, msg, payload: None })
     }
 
@@ -277,7 +281,7 @@ mod tests {
             ("x.onion:8333", Manual, parsed("8.8.8.8"), Nearness::Unknown),
             ("", Inbound, parsed("8.8.8.8"), Nearness::Unknown),
         ] {
-            let meta = Meta { peer_id: 1, addr: sender.into(), conn_type, command: "addr", inbound: true, size: 1 };
+            let meta = Meta::new(1, sender, conn_type, "addr", true, 1);
             assert_eq!(Sender::new(&meta).nearness(&told), expected, "{sender} tells {told:?}");
         }
         let mut told = told();

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use bitcointap::{
+    follow::DropCapabilities,
     http::{self, Address, Gate, Listener},
     metrics,
     selection::Selection,
@@ -14,7 +15,7 @@ use clap::Args;
 use super::{
     DestinationArgs, JsonArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs, values::number,
 };
-use crate::{address_lists::AddressListFile, follow::DropCapabilities};
+use crate::address_lists::AddressListFile;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]

@@ -1,9 +1,9 @@
 //! Which capabilities are kept, for how long.
 
+use bitcointap::follow::DropCapabilities;
 use clap::Args;
 
 use super::NodeArgs;
-use crate::follow::DropCapabilities;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Privileges")]

@@ -2,11 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bitcointap::tap::Options;
+use bitcointap::{follow::DropCapabilities, tap::Options};
 use clap::Args;
 
 use super::{NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RingBufferArgs, SelectionArgs, values::time};
-use crate::follow::DropCapabilities;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bitcointap::recording::Speed;
 use clap::Args;
 
 use super::NODE_HEADING;
@@ -16,13 +17,6 @@ pub struct ReplayArgs {
     /// How fast to replay: a multiple of the recorded pace, such as 10 or 0.5, or `max`.
     #[arg(long, value_name = "N|max", default_value = "1", requires = "file", value_parser = speed)]
     pub speed: Speed,
-}
-
-/// How fast a recording is replayed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Speed {
-    Times(f64),
-    Max,
 }
 
 fn speed(text: &str) -> Result<Speed, String> {

@@ -2,14 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bitcointap::{pcap, selection::Selection, tap::Options};
+use bitcointap::{follow::DropCapabilities, pcap, selection::Selection, tap::Options};
 use clap::Args;
 
 use super::{
     DestinationArgs, JsonArgs, NODE_HEADING, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs,
     values::{number, time},
 };
-use crate::follow::DropCapabilities;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]

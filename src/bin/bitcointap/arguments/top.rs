@@ -2,11 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use bitcointap::{live::Live, selection::Selection, tap::Options, units};
+use bitcointap::{follow::DropCapabilities, live::Live, selection::Selection, tap::Options, units};
 use clap::Args;
 
 use super::{NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, values::time};
-use crate::{follow::DropCapabilities, screen::Column};
+use crate::screen::Column;
 
 #[derive(Debug, Args)]
 pub struct TopArgs {

@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    ops::ControlFlow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -16,15 +15,16 @@ use std::{
 };
 
 use bitcointap::{
-    capture::{self, Batch, Counted, Run},
+    capture,
+    follow::IDLE_INTERVAL,
     live::{Live, Snapshot},
+    output::Outputs,
     privileges,
-    tracepoint::Tracepoints,
+    stop::Requester,
 };
 
 use crate::{
     arguments::TopArgs,
-    follow::{End, IDLE_INTERVAL, Sink},
     log::{self, Holding},
     result::Result,
     screen::{
@@ -33,8 +33,8 @@ use crate::{
         keys::View,
         terminal::{self, Held, Terminal},
     },
+    signals,
     source::Source,
-    stop::{Requester, Stop},
 };
 
 /// How often it is looked whether it is over, and the size another.
@@ -47,66 +47,48 @@ pub fn top(args: &TopArgs) -> Result<()> {
     terminal::check()?;
     let jobs = Jobs::begin()?;
     let options = args.options();
-    let source = Source::open(&args.replay, &args.node, &options)?;
-    let replays = matches!(source, Source::Recording(_));
+    let source = Source::open(&args.replay, &args.node, &options, true, args.drop_capabilities())?;
+    let replays = source.replays();
     if !replays {
         privileges::check()?;
     }
-    let stop = Stop::on_signals_and_hangup(args.duration)?;
-    let wanted = options.selection.tracepoints();
-    let view = View::new(args.sort);
-    let mut screen = Screen::start(wanted, view, args.interval, replays, jobs, stop.requester()?)?;
-    let result = source.feed(&options, &stop, true, args.drop_capabilities(), &mut screen);
+    let stop = signals::stop_at_hangup_or_after(args.duration)?;
+    let mut live = Live::new(options.selection.tracepoints(), false).watched();
+    if replays {
+        live = live.of_recording();
+    } else {
+        let (time, moment) = capture::now();
+        live.at(time, moment);
+    }
+    let live = Arc::new(Mutex::new(live));
+    let watch = Watch::new(&live, View::new(args.sort), args.interval, jobs);
+    let screen = Screen::start(watch, stop.requester()?)?;
+    let mut outputs = Outputs::default().with(live);
+    let result = source.feed(&stop, &mut outputs);
     if result.is_ok() {
-        screen.nothing_more();
+        outputs.over();
     }
     // What there was last can be looked at on.
-    while result.is_ok() && !stop.requested() {
+    while result.is_ok() && !stop.is_due() {
         stop.wait(stop.at_most(IDLE_INTERVAL));
     }
     screen.finish(result)
 }
 
-/// What both threads know.
-struct Shared {
-    live: Mutex<Live>,
-    /// Why no node is attached to for good.
-    ended: Mutex<Option<&'static str>>,
-    is_over: AtomicBool,
-}
-
 /// The screen, from its start to its end. The log is held as long.
 struct Screen {
-    shared: Arc<Shared>,
+    is_over: Arc<AtomicBool>,
     drawn: Receiver<io::Result<()>>,
-    /// Of a recording, whose time is its own.
-    replays: bool,
     _holding: Holding,
 }
 
 impl Screen {
     /// Begins to draw; `stop` is requested when that ends.
-    fn start(
-        wanted: Tracepoints,
-        view: View,
-        interval: Duration,
-        replays: bool,
-        jobs: Jobs,
-        stop: Requester,
-    ) -> io::Result<Self> {
-        let mut live = Live::new(wanted, false);
-        if replays {
-            live = live.of_recording();
-        } else {
-            let (time, moment) = capture::now();
-            live.at(time, moment);
-        }
-        let shared =
-            Arc::new(Shared { live: Mutex::new(live), ended: Mutex::new(None), is_over: AtomicBool::new(false) });
+    fn start(watch: Watch, stop: Requester) -> io::Result<Self> {
         let (tell, drawn) = channel();
         log::hold_panics();
         let holding = Holding::begin();
-        let watch = Watch { shared: Arc::clone(&shared), view, interval, replays, jobs };
+        let is_over = Arc::clone(&watch.is_over);
         thread::Builder::new().name("screen".into()).spawn(move || {
             privileges::drop_all_of_thread();
             // It stops all when it is dropped, also when this panics.
@@ -115,13 +97,7 @@ impl Screen {
             let result = watch.run();
             let _ = tell.send(result);
         })?;
-        Ok(Self { shared, drawn, replays, _holding: holding })
-    }
-
-    /// No more comes, and that is looked at on.
-    fn nothing_more(&self) {
-        let why = if self.replays { "the recording has ended" } else { "the node has ended, nothing follows" };
-        *lock(&self.shared.ended) = Some(why);
+        Ok(Self { is_over, drawn, _holding: holding })
     }
 
     /// Ends it, and tells how it ended.
@@ -132,7 +108,7 @@ impl Screen {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        self.shared.is_over.store(true, Relaxed);
+        self.is_over.store(true, Relaxed);
         match self.drawn.recv_timeout(PATIENCE) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {
@@ -143,10 +119,6 @@ impl Screen {
             Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("its thread has ended")),
         }
     }
-
-    fn live(&self) -> MutexGuard<'_, Live> {
-        lock(&self.shared.live)
-    }
 }
 
 impl Drop for Screen {
@@ -156,58 +128,27 @@ impl Drop for Screen {
     }
 }
 
-impl Sink for Screen {
-    fn attached(&mut self, run: &Run) -> Result<()> {
-        self.live().attached(run);
-        Ok(())
-    }
-
-    fn waits(&mut self, why: &str) {
-        self.live().waits(why);
-    }
-
-    fn take(&mut self, batch: &Arc<Batch>) -> Result<ControlFlow<()>> {
-        let mut live = self.live();
-        live.batch(batch);
-        batch.each(|event| live.observe(&event));
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn unread(&mut self, _: &Batch) {
-        // Time is up.
-    }
-
-    fn ended(&mut self, counted: &Counted, end: End) -> Result<()> {
-        self.live().detached(&counted.counters, end.why_not_attached());
-        Ok(())
-    }
-
-    fn idle(&mut self) -> ControlFlow<()> {
-        if !self.replays {
-            let (time, moment) = capture::now();
-            self.live().at(time, moment);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 /// The thread that draws.
 struct Watch {
-    shared: Arc<Shared>,
+    live: Arc<Mutex<Live>>,
     view: View,
     interval: Duration,
-    replays: bool,
     jobs: Jobs,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Watch {
+    fn new(live: &Arc<Mutex<Live>>, view: View, interval: Duration, jobs: Jobs) -> Self {
+        Self { live: Arc::clone(live), view, interval, jobs, is_over: Arc::default() }
+    }
+
     fn run(mut self) -> io::Result<()> {
         let mut terminal = Terminal::new()?;
         let theme = Theme { has_colours: terminal::has_colours() };
         let mut snapshot = self.snapshot();
         let mut taken = Instant::now();
         let mut is_stale = true;
-        while !self.shared.is_over.load(Relaxed) {
+        while !self.is_over.load(Relaxed) {
             self.stop_if_asked(&mut terminal)?;
             match terminal.take()? {
                 Held::Still => {}
@@ -225,8 +166,9 @@ impl Watch {
             }
             if is_stale {
                 let log = Holding::last();
-                let ended = *lock(&self.shared.ended);
-                let shown = Shown { snapshot: &snapshot, ended, replays: self.replays, log: log.as_deref(), theme };
+                let ended = self.why_over();
+                let replays = snapshot.replay;
+                let shown = Shown { snapshot: &snapshot, ended, replays, log: log.as_deref(), theme };
                 let anew = std::mem::take(&mut self.view.anew);
                 terminal.draw(anew, |frame| draw::draw(frame, &shown, &mut self.view))?;
             }
@@ -257,10 +199,17 @@ impl Watch {
     }
 
     fn snapshot(&self) -> Snapshot {
-        lock(&self.shared.live).snapshot()
+        self.live().snapshot()
     }
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Why no more comes. Also told when the screen is paused.
+    fn why_over(&self) -> Option<&'static str> {
+        let live = self.live();
+        let why = if live.is_replay() { "the recording has ended" } else { "the node has ended, nothing follows" };
+        live.is_over().then_some(why)
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -56,7 +56,7 @@ impl Node {
 
     pub fn message(&mut self, peer_id: i64, command: &str, inbound: bool, size: u64, msg: p2p::Message<'_>) {
         let addr = Cow::Borrowed("");
-        let meta = Meta { peer_id, addr, conn_type: ConnectionType::Inbound, command, inbound, size };
+        let meta = Meta::new(peer_id, addr, ConnectionType::Inbound, command, inbound, size);
         self.tell(Kind::Msg(Message { meta, msg, payload: None }));
     }
 

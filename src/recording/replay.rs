@@ -1,4 +1,4 @@
-//! A recording in place of a node. In: its file, and how fast. Out: to a [`Sink`], what it was when it was recorded.
+//! A recording in place of a node. In: a recording, and how fast. Out: to [outputs](crate::output), what it was when it was recorded.
 
 use std::{
     fs::File,
@@ -7,22 +7,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bitcointap::{
-    capture::Counted,
-    event::Moment,
-    recording::{Entry, Reader},
-    selection::Selection,
-};
-
+use super::{Entry, Error, Reader};
 use crate::{
-    arguments::Speed,
-    follow::{End, IDLE_INTERVAL, Sink, log_end},
-    result::Result,
+    capture::{Counted, End},
+    event::Moment,
+    follow::{IDLE_INTERVAL, log_end},
+    output::{self, Outputs},
+    selection::Selection,
     stop::Stop,
 };
 
 /// Longer than anybody waits, and short enough to be added to any time.
 const LONGEST: Duration = Duration::from_secs(1 << 32);
+
+/// How fast a recording is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times as fast as it was recorded; more than 0.
+    Times(f64),
+    /// As fast as outputs take it.
+    Max,
+}
 
 /// A recording to be replayed.
 pub struct Replay {
@@ -32,8 +37,11 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// `-` is standard input.
-    pub fn open(path: &Path, speed: Speed, wanted: &Selection) -> Result<Self> {
+    /// Opens a recording; `-` is standard input. Only events that are `wanted` will be given.
+    ///
+    /// # Errors
+    /// A line that names the recording.
+    pub fn open(path: &Path, speed: Speed, wanted: &Selection) -> Result<Self, String> {
         let input: Box<dyn io::Read> = if path == Path::new("-") {
             Box::new(io::stdin())
         } else {
@@ -45,8 +53,11 @@ impl Replay {
     }
 
     /// Gives all of it, until it is time to stop.
-    pub fn run(mut self, stop: &Stop, sink: &mut impl Sink) -> Result<()> {
-        let mut last = None;
+    ///
+    /// # Errors
+    /// Where the recording is damaged or cut off, after all before that was given; and that of an output that is required.
+    pub fn run(mut self, stop: &Stop, outputs: &mut Outputs<'_>) -> output::Result {
+        let mut is_in_run = false;
         let end = loop {
             match self.reader.next() {
                 Some(Ok(Entry::Run(run))) => {
@@ -55,56 +66,55 @@ impl Replay {
                     if attached == 0 {
                         tracing::warn!("this run of the recording has none of the chosen events: see --events");
                     }
-                    sink.attached(&run)?;
-                    last = Some(Counted::default());
+                    outputs.run_begins(&run)?;
+                    is_in_run = true;
                 }
                 Some(Ok(Entry::Batch(batch))) => {
                     let due = self.pace.due(batch.drained().1);
-                    if !wait_until(due, stop, sink) {
+                    if !wait_until(due, stop, outputs) {
                         break Ok(End::Requested);
                     }
-                    last = last.map(|_| Counted::of(*batch.counters()));
-                    if sink.take(&batch)?.is_break() {
+                    outputs.batch(&batch)?;
+                    if outputs.are_done() {
                         break Ok(End::Done);
                     }
                 }
                 Some(Ok(Entry::End(counted))) => {
-                    last = None;
-                    sink.ended(&counted, End::NodeEnded)?;
-                    log_end(&counted, End::NodeEnded, 0);
+                    is_in_run = false;
+                    outputs.run_ends(&counted, End::NodeEnded)?;
+                    log_end(outputs.counted(), End::NodeEnded, 0);
                 }
-                Some(Ok(_)) => {}
                 None => break Ok(End::Done),
                 Some(Err(error)) => break Err(words(&self.path, &error).into()),
             }
-            if stop.requested() {
+            if stop.is_due() {
                 break Ok(End::Requested);
             }
         };
-        // In the middle of a run.
-        if let Some(counted) = last {
+        if is_in_run {
             let end = *end.as_ref().unwrap_or(&End::NodeEnded);
-            sink.ended(&counted, end)?;
-            log_end(&counted, end, 0);
+            outputs.run_ends(&Counted::default(), end)?;
+            log_end(outputs.counted(), end, 0);
         }
         end.map(drop)
     }
 }
 
-fn words(path: &Path, error: &bitcointap::recording::Error) -> String {
+fn words(path: &Path, error: &Error) -> String {
     let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
     format!("cannot replay {name}: {error}")
 }
 
 /// False if it is time to stop.
-fn wait_until(due: Option<Instant>, stop: &Stop, sink: &mut impl Sink) -> bool {
+fn wait_until(due: Option<Instant>, stop: &Stop, outputs: &mut Outputs<'_>) -> bool {
     let Some(due) = due else { return true };
-    while !stop.requested() {
+    while !stop.is_due() {
         let left = due.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return true;
         }
-        if sink.idle().is_break() {
+        outputs.idle();
+        if outputs.are_done() {
             return false;
         }
         stop.wait(stop.at_most(left.min(IDLE_INTERVAL)));

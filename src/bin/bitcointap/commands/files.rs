@@ -1,42 +1,20 @@
-//! What commands that write have in common: files that are made, outputs that are waited for, what was not written.
+//! What commands that write have in common: files that are made, and what they warn of.
 
 use std::{
     fs::{File, OpenOptions},
     io,
     os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
-    time::Duration,
 };
 
-use bitcointap::{
-    capture::Batch,
-    selection::Selection,
-    spool::{Outcome, Spool},
-};
+use bitcointap::selection::Selection;
 use rustix::{fs::OFlags, io::Errno};
 
-use crate::{result::Result, stop::Stop};
-
-/// How long a full queue of the output is left alone before looking again.
-const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
+use crate::result::Result;
 
 /// Tells which commands may be misspelled.
 pub fn warn_of_commands(selection: &Selection) {
     selection.doubts().for_each(|doubt| tracing::warn!("{doubt}"));
-}
-
-pub fn wait_for_room(output: &mut Spool, batch: &Batch, stop: &Stop, also_while_it_fails: bool) {
-    let may_come = |output: &Spool| !output.has_ended() && (also_while_it_fails || !output.is_interrupted());
-    while !output.has_room(batch.bytes()) && may_come(output) && !stop.over(output) {
-        std::thread::sleep(QUEUE_INTERVAL);
-    }
-}
-
-pub fn log_lost(outcome: &Outcome, what: &str) {
-    if outcome.lost > 0 {
-        let Outcome { written, lost, .. } = outcome;
-        tracing::warn!(written, lost, "some events were not written as {what}");
-    }
 }
 
 /// A file that is not there yet, or a pipe or device, which does not block; `-` is standard output.

@@ -1,0 +1,268 @@
+//! Follows a node: taps one run of it after another. In: which node, what to tap of it, when to stop. Out: to
+//! [outputs](crate::output), what is drained, and when a run begins and ends.
+//!
+//! ```no_run
+//! use bitcointap::{
+//!     follow::Follow,
+//!     output::{Output, Outputs},
+//!     stop::Stop,
+//! };
+//! # struct Mine;
+//! # impl Output for Mine { fn name(&self) -> &str { "mine" } }
+//!
+//! // Over restarts and upgrades of the node, for an hour.
+//! let stop = Stop::new(Some(std::time::Duration::from_secs(3_600)))?;
+//! let mut outputs = Outputs::default().with(Mine);
+//! Follow::default().run(&stop, &mut outputs)?;
+//! outputs.finish(&stop)?;
+//! # Ok::<(), bitcointap::output::Error>(())
+//! ```
+
+mod freshness;
+mod search;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::{
+    freshness::{Questions, WholePayloads},
+    search::Search,
+};
+use crate::{
+    capture::{Batch, Counters, End, unshared},
+    output::{Outputs, Result, Waiting},
+    privileges,
+    process::{Node, Which},
+    stop::Stop,
+    tap::{DRAIN_INTERVAL, Options, Tap},
+    tracepoint::{Tracepoint, Tracepoints},
+};
+
+/// How often outputs should be looked after while no events come.
+pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often it is made sure that the process has not become another program.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Losses are told in one line for so long.
+const LOSSES_INTERVAL: Duration = Duration::from_secs(10);
+/// What is still given to the ring buffer after a request to stop: with detaching it stays within a second.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Which capabilities go once a node is attached to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum DropCapabilities {
+    /// Every one: a next run of the node is not attached to.
+    All,
+    /// Every one but those that it takes to find the next run and attach to it.
+    #[default]
+    KeepForReattach,
+}
+
+/// Which node to follow, and how.
+#[derive(Clone, Debug)]
+pub struct Follow {
+    /// Which node. A process id names one run, which is then the only one.
+    pub which: Which,
+    /// What is tapped of it.
+    pub options: Options,
+    /// Whether the node is waited for, and its next run after its end. If not, it must run, and its end is the end.
+    pub over_restarts: bool,
+    /// Capabilities to drop after attaching.
+    pub drop_capabilities: DropCapabilities,
+}
+
+/// The node that runs as `bitcoind`, `bitcoin-qt` or `bitcoin-node`, over restarts.
+impl Default for Follow {
+    fn default() -> Self {
+        Self {
+            which: Which::default(),
+            options: Options::default(),
+            over_restarts: true,
+            drop_capabilities: DropCapabilities::default(),
+        }
+    }
+}
+
+impl Follow {
+    /// Gives all to `outputs`, until it is time to stop, an output that is required wants no more, or no next run is followed.
+    ///
+    /// # Errors
+    /// Those of [`Which::find`] and [`Tap::attach`] that time does not mend, and that of an output that is required.
+    pub fn run(&self, stop: &Stop, outputs: &mut Outputs<'_>) -> Result {
+        let follows = self.over_restarts && !matches!(self.which, Which::Pid(_));
+        let mut search = Search::new(&self.which, follows);
+        while let Some(node) = search.next(stop, outputs)? {
+            let start = Instant::now();
+            let options = &Options { whole_payloads: outputs.want_whole_payloads(), ..self.options.clone() };
+            let mut tap = match Tap::attach(&node, options) {
+                Ok(tap) => tap,
+                // That it has ended meanwhile is no failure.
+                Err(_) if follows && !node.still_runs() => continue,
+                Err(error) if search.may_fail(&error) => {
+                    outputs.waits(&Waiting { why: &error.to_string(), has_failed: true });
+                    tracing::warn!("{error}");
+                    search.leave_alone(node);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            search.found(&node);
+            if self.drop_capabilities == DropCapabilities::All {
+                privileges::drop_all()?;
+            }
+            tap.wake_on(stop)?;
+            outputs.run_begins(&tap.run(&node))?;
+            log_attached(&tap, &node, options, start.elapsed());
+            let end = pump(&mut tap, &node, stop, options.whole_payloads, outputs)?;
+            if end == End::Requested {
+                drain_rest(&mut tap, stop, outputs)?;
+            }
+            let unread = if end == End::NodeEnded { 0 } else { drain_unread(&mut tap, outputs)? };
+            outputs.run_ends(&tap.counted()?, end)?;
+            log_end(outputs.counted(), end, unread);
+            if end != End::NodeEnded || !follows {
+                return Ok(());
+            }
+            tap.let_go();
+            if self.drop_capabilities == DropCapabilities::All {
+                tracing::info!(
+                    "its next run is not attached to, which takes what --drop-capabilities all has given up"
+                );
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Drains the tap until the end, and gives each batch, empty ones too, so that outputs are looked after.
+fn pump(tap: &mut Tap, node: &Node, stop: &Stop, whole_payloads: bool, outputs: &mut Outputs<'_>) -> Result<End> {
+    let mut batch = Arc::<Batch>::default();
+    let (mut more, mut node_ended) = (false, false);
+    let mut checked = Instant::now();
+    let mut losses = Losses::default();
+    let mut payloads = WholePayloads::since_now(whole_payloads);
+    let mut questions = Questions::begin(outputs.askers(), tap)?;
+    loop {
+        if !more {
+            // What is left stands behind a record that is being written, and fills the ring buffer without another wake-up.
+            let (_, left) = batch.ring_buffer();
+            let patience = if left > 0 { DRAIN_INTERVAL } else { outputs.patience() };
+            node_ended |= tap.wait(stop.at_most(patience))?.node_ended;
+        }
+        let checks = checked.elapsed() >= CHECK_INTERVAL;
+        if checks {
+            checked = Instant::now();
+            node_ended |= !node.still_runs();
+        }
+        payloads.choose(tap, outputs)?;
+        questions.iter_mut().for_each(Questions::take);
+        more = tap.drain(unshared(&mut batch))?;
+        outputs.batch(&batch)?;
+        if checks || node_ended {
+            losses.look(outputs.counted());
+        }
+        if outputs.are_done() {
+            return Ok(End::Done);
+        }
+        if payloads.are_whole(batch.newest(), more) {
+            outputs.payloads_are_whole();
+        }
+        questions.iter_mut().for_each(|questions| questions.answer(batch.newest(), more));
+        if stop.is_due() {
+            return Ok(End::Requested);
+        }
+        if node_ended && !more {
+            return Ok(End::NodeEnded);
+        }
+    }
+}
+
+/// What of a run's losses was told in the log.
+#[derive(Default)]
+struct Losses {
+    told: [u64; Tracepoint::COUNT],
+    at: Option<Instant>,
+}
+
+impl Losses {
+    fn look(&mut self, counted: &[Counters; Tracepoint::COUNT]) {
+        if self.at.is_some_and(|at| at.elapsed() < LOSSES_INTERVAL) {
+            return;
+        }
+        let lost = counted.map(|counters| counters.lost_in_all());
+        let new = |tracepoint: Tracepoint| lost[tracepoint.index()] - self.told[tracepoint.index()];
+        let by_tracepoint: Vec<_> = Tracepoint::all()
+            .filter(|&tracepoint| new(tracepoint) > 0)
+            .map(|tracepoint| format!("{tracepoint} {}", new(tracepoint)))
+            .collect();
+        if !by_tracepoint.is_empty() {
+            let words = by_tracepoint.join(", ");
+            tracing::warn!(
+                "events were lost: {words}; a larger --ring-buffer-size bridges longer pauses of bitcointap"
+            );
+            (self.told, self.at) = (lost, Some(Instant::now()));
+        }
+    }
+}
+
+/// Detaches and gives what the ring buffer still holds; after a request to stop only as far as time allows.
+fn drain_rest(tap: &mut Tap, stop: &Stop, outputs: &mut Outputs<'_>) -> Result {
+    tap.detach();
+    let mut batch = Arc::<Batch>::default();
+    let mut more = true;
+    while more && !stop.requested_for(DRAIN_PATIENCE) && !outputs.are_done() {
+        more = tap.drain(unshared(&mut batch))?;
+        outputs.batch(&batch)?;
+    }
+    Ok(())
+}
+
+/// Counts what nobody will read.
+fn drain_unread(tap: &mut Tap, outputs: &mut Outputs<'_>) -> Result<usize> {
+    tap.detach();
+    let mut batch = Batch::default();
+    let (mut more, mut unread) = (true, 0);
+    while more {
+        more = tap.drain(&mut batch)?;
+        unread += batch.len();
+        outputs.unread(&batch);
+    }
+    Ok(unread)
+}
+
+fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
+    let milliseconds = took.as_millis();
+    let count = tap.attached().len();
+    // What failed because the node has ended meanwhile was not refused.
+    let has_ended = !node.still_runs();
+    match tap.verified() {
+        Ok(()) => tracing::info!("attached to {count} tracepoints of {node} in {milliseconds} ms"),
+        Err(error) => tracing::info!(
+            "attached to {count} tracepoints of {node} in {milliseconds} ms; not verified: {error} (see `bitcointap doctor`)"
+        ),
+    }
+    for (tracepoint, error) in tap.failures().iter().filter(|_| !has_ended) {
+        tracing::warn!("not attached to {tracepoint}: {error}");
+    }
+    let failed: Tracepoints = tap.failures().iter().map(|&(tracepoint, _)| tracepoint).collect();
+    let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);
+    let absent: Tracepoints = options.selection.tracepoints().iter().filter(absent).collect();
+    if !absent.is_empty() {
+        tracing::info!("this program does not have, or has with unknown arguments: {absent}");
+    }
+}
+
+/// Tells in the log what became of the events of a run.
+pub(crate) fn log_end(counted: &[Counters; Tracepoint::COUNT], end: End, unread: usize) {
+    let sum: Counters = counted.iter().sum();
+    let (fired, filtered, lost) = (sum.fired, sum.filtered, sum.lost_in_all());
+    let why = match end {
+        End::Requested => "stopped",
+        End::NodeEnded => "the node has ended",
+        End::Done => "done",
+    };
+    tracing::info!(fired, filtered, lost, unread, "{why}");
+}

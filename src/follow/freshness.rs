@@ -1,0 +1,113 @@
+//! What asks for more than the next drain gives. In: those who ask for what has fired by now, and outputs that want payloads whole.
+//! Out: answers, once a drain has brought that.
+
+use crate::{
+    Error,
+    capture::now,
+    event::Moment,
+    output::{Askers, Outputs},
+    tap::{DRAIN_INTERVAL, Tap},
+};
+
+/// The questions of those who wait for a drain.
+pub(super) struct Questions {
+    askers: Box<dyn Askers>,
+    asked: u64,
+    answered: u64,
+    /// When the oldest of them was taken that is not answered.
+    since: Moment,
+}
+
+impl Questions {
+    pub(super) fn begin(askers: Vec<Box<dyn Askers>>, tap: &Tap) -> Result<Vec<Self>, Error> {
+        let begun = askers.into_iter().map(|askers| {
+            tap.wake_on(askers.wakes())?;
+            askers.drained(true);
+            Ok(Self { askers, asked: 0, answered: 0, since: Moment::default() })
+        });
+        begun.collect()
+    }
+
+    /// Before a drain.
+    pub(super) fn take(&mut self) {
+        // Those that come while a flood is drained are answered with what comes after it.
+        if self.asked == self.answered {
+            self.asked = self.askers.asked();
+            (_, self.since) = now();
+        }
+    }
+
+    /// After it, by its newest event.
+    pub(super) fn answer(&mut self, newest: Option<Moment>, more: bool) {
+        // In a flood the end may never be reached.
+        if !more || newest.is_some_and(|newest| newest > self.since) {
+            self.answered = self.asked;
+            self.askers.answer(self.asked);
+        }
+    }
+}
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        self.askers.drained(false);
+    }
+}
+
+/// Whether payloads are whole just now, where they are limited.
+pub(super) struct WholePayloads {
+    wanted: bool,
+    since: Moment,
+    /// How often the ring buffer was drained to its end since then: a program may have been at work when they became wanted,
+    /// and when it was drained first.
+    drained: u32,
+}
+
+impl WholePayloads {
+    pub(super) fn since_now(wanted: bool) -> Self {
+        let (_, since) = now();
+        Self { wanted, since, drained: 0 }
+    }
+
+    pub(super) fn choose(&mut self, tap: &Tap, outputs: &Outputs<'_>) -> Result<(), Error> {
+        let wanted = outputs.want_whole_payloads();
+        if wanted != self.wanted {
+            tap.want_whole_payloads(wanted)?;
+            *self = Self::since_now(wanted);
+        }
+        Ok(())
+    }
+
+    /// Whether those of all events are whole that come after a batch, by its newest event.
+    pub(super) fn are_whole(&mut self, newest: Option<Moment>, more: bool) -> bool {
+        self.drained = self.drained.saturating_add((!more).into());
+        // In a flood the end may never be reached; what waited in the ring buffer has then gone out all the same.
+        let is_later = newest.is_some_and(|newest| newest.since(self.since) > DRAIN_INTERVAL);
+        self.wanted && (self.drained > 1 || is_later)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found of batches, each by milliseconds from the choice to its newest event, and by whether more waited.
+    fn found(wanted: bool, batches: &[(Option<u64>, bool)]) -> Vec<bool> {
+        let mut payloads = WholePayloads { wanted, since: Moment(5_000_000_000), drained: 0 };
+        let moment = |milliseconds: u64| Moment(5_000_000_000 + milliseconds * 1_000_000);
+        batches.iter().map(|&(newest, more)| payloads.are_whole(newest.map(moment), more)).collect()
+    }
+
+    #[test]
+    fn payloads_are_whole_once_all_went_out_that_may_be_limited() {
+        let quiet = [(None, false), (None, false), (None, false)];
+        assert_eq!(found(true, &quiet), [false, true, true]);
+        assert_eq!(found(false, &quiet), [false; 3]);
+        // In a flood, in which more waits always.
+        let flood = [(Some(1), true), (None, true), (Some(20), true), (Some(21), true), (Some(30), true)];
+        assert_eq!(found(true, &flood), [false, false, false, true, true]);
+        assert_eq!(found(false, &flood), [false; 5]);
+        // What waited from before the choice.
+        let mut payloads = WholePayloads { wanted: true, since: Moment(5_000_000_000), drained: 0 };
+        assert!(!payloads.are_whole(Some(Moment(4_000_000_000)), true));
+    }
+}

@@ -1,0 +1,136 @@
+//! A recording as an [`Output`], to a file or a pipe. In: what outputs are told. Out: a recording that ends with what is whole, also
+//! where writing fails.
+
+use std::{
+    fs::File,
+    io::{self, Seek, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
+use super::Writer;
+use crate::{
+    capture::{Batch, Counted, End, Run},
+    output::{Output, Result},
+    stop::Stop,
+};
+
+/// Writes a recording.
+pub struct RecordingOutput<'a> {
+    path: PathBuf,
+    /// `None` once it is finished.
+    writer: Option<Writer<Target<'a>>>,
+    /// A copy of its file's handle, to take back what is half written; none of a pipe.
+    file: Option<File>,
+    failure: Option<io::Error>,
+}
+
+impl<'a> RecordingOutput<'a> {
+    /// To an open file or pipe. The latter must not block: it is waited for until it is time to stop. `path` is for errors; `-` is
+    /// standard output.
+    ///
+    /// # Errors
+    /// A line that names the path.
+    pub fn new(path: &Path, target: File, stop: &'a Stop) -> Result<Self> {
+        let cannot = |error| failure(path, &error);
+        let is_file = target.metadata().map_err(cannot)?.is_file();
+        let file = is_file.then(|| target.try_clone()).transpose().map_err(cannot)?;
+        let target = Target { file: target, waits: (!is_file).then_some(stop) };
+        let writer = Writer::new(target).map_err(cannot)?;
+        Ok(Self { path: path.to_owned(), writer: Some(writer), file, failure: None })
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut Writer<Target<'a>>) -> io::Result<()>) -> Result {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let Err(error) = write(writer) else { return Ok(()) };
+        let words = failure(&self.path, &error);
+        // A reader that has gone wants no more.
+        let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
+        self.failure = Some(error);
+        if is_gone { Ok(()) } else { Err(words.into()) }
+    }
+}
+
+fn failure(path: &Path, error: &io::Error) -> String {
+    let name = if path == Path::new("-") { "to standard output".into() } else { path.display().to_string() };
+    format!("cannot write the recording {name}: {error}; it holds what came before")
+}
+
+impl Output for RecordingOutput<'_> {
+    fn name(&self) -> &str {
+        "recording"
+    }
+
+    fn run_begins(&mut self, run: &Run) -> Result {
+        self.write(|writer| writer.run(run))
+    }
+
+    fn batch(&mut self, batch: &Arc<Batch>) -> Result {
+        self.write(|writer| writer.batch(batch))
+    }
+
+    fn run_ends(&mut self, counted: &Counted, _: End) -> Result {
+        self.write(|writer| writer.end(counted))
+    }
+
+    fn is_done(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    fn finish(&mut self, _: &Stop) -> Result {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        if self.failure.is_none() {
+            return writer.finish().map_err(|error| failure(&self.path, &error).into());
+        }
+        let written = writer.written();
+        let ended = match &mut self.file {
+            Some(file) => file
+                .set_len(written)
+                .and_then(|()| file.seek(io::SeekFrom::Start(written)))
+                .and_then(|_| writer.finish_early()),
+            None => Ok(()),
+        };
+        if let Err(error) = ended {
+            tracing::warn!("{}", failure(&self.path, &error));
+        }
+        Ok(())
+    }
+}
+
+/// Where a recording goes.
+struct Target<'a> {
+    file: File,
+    /// The reader of a pipe may stand still, which must not hold up the end.
+    waits: Option<&'a Stop>,
+}
+
+/// What is still given to a reader that stands still when it is time to stop.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 400_000_000 };
+/// What a pipe that is ready to be written to takes without blocking.
+const PIPE_PIECE: usize = 4096;
+
+impl Write for Target<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(stop) = self.waits else { return self.file.write(bytes) };
+        loop {
+            match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&PATIENCE)) {
+                Ok(0) if stop.is_due() => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "its reader stands still"));
+                }
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.file.write(&bytes[..bytes.len().min(PIPE_PIECE)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

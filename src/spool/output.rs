@@ -1,0 +1,159 @@
+//! A spool as an [`Output`]. In: what outputs are told, and what a failure is to mean. Out: batches to the spool.
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use super::{Outcome, Spool};
+use crate::{
+    capture::{Batch, Counted, End},
+    output::{Output, Result, Written},
+    stop::Stop,
+    tracepoint::LossReason,
+};
+
+/// How long a full queue is left alone before looking again.
+const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
+
+/// A spool, and what it is among other outputs.
+pub struct SpoolOutput<'a> {
+    /// `None` once it is finished.
+    spool: Option<Spool>,
+    name: String,
+    place: String,
+    /// What it writes, in a word or two.
+    records: &'static str,
+    waits: Option<(&'a Stop, Room)>,
+    is_required: bool,
+    may_work_again: bool,
+}
+
+/// For how long the source waits for room in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// As long as the destination works. Nobody knows how long one fails, and a node must be looked after.
+    WhileItWorks,
+    /// Also while it fails: for a recording, which can wait.
+    Always,
+}
+
+impl<'a> SpoolOutput<'a> {
+    /// Of JSON lines to a destination that is tried again when it fails. If it is too slow, its oldest events are lost; the others
+    /// go on. `name` is for logs and metrics, `place` for errors.
+    pub fn new(spool: Spool, name: impl Into<String>, place: impl Into<String>) -> Self {
+        Self {
+            spool: Some(spool),
+            name: name.into(),
+            place: place.into(),
+            records: "JSON lines",
+            waits: None,
+            is_required: false,
+            may_work_again: true,
+        }
+    }
+
+    /// The source waits for room in the queue, until it is time to stop.
+    #[must_use]
+    pub fn waited_for(self, stop: &'a Stop, room: Room) -> Self {
+        Self { waits: Some((stop, room)), ..self }
+    }
+
+    /// Everything ends with it.
+    #[must_use]
+    pub fn required(self) -> Self {
+        Self { is_required: true, ..self }
+    }
+
+    /// The first failure of the destination is its end.
+    #[must_use]
+    pub fn ending_for_good(self) -> Self {
+        Self { may_work_again: false, ..self }
+    }
+
+    /// Of packets.
+    #[must_use]
+    pub fn of_packets(self) -> Self {
+        Self { records: "packets", ..self }
+    }
+
+    fn tell_failure(&self) {
+        if let Some(error) = self.spool.as_ref().and_then(Spool::take_failure) {
+            let Self { name, records, .. } = self;
+            tracing::error!(
+                "cannot write to the output {name}: {error}; its {records} are counted as lost from now on"
+            );
+        }
+    }
+}
+
+impl Output for SpoolOutput<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_required(&self) -> bool {
+        self.is_required
+    }
+
+    fn batch(&mut self, batch: &Arc<Batch>) -> Result {
+        let Some(spool) = &mut self.spool else { return Ok(()) };
+        if let Some((stop, room)) = self.waits {
+            // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
+            wait_for_room(spool, batch, stop, room);
+        }
+        spool.push(batch);
+        if !self.is_required {
+            self.tell_failure();
+        }
+        Ok(())
+    }
+
+    fn unread(&mut self, batch: &Batch) {
+        self.spool.iter().for_each(|spool| spool.lose(batch, LossReason::Stopped));
+    }
+
+    fn run_ends(&mut self, counted: &Counted, _: End) -> Result {
+        self.spool.iter().for_each(|spool| spool.run_ended(&counted.untold));
+        Ok(())
+    }
+
+    fn idle(&mut self) {
+        if !self.is_required {
+            self.tell_failure();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.spool.as_ref().is_none_or(Spool::has_ended)
+    }
+
+    fn written(&self) -> Option<Written> {
+        let spool = self.spool.as_ref()?;
+        Some(Written { records: spool.lines_written(), lost: spool.lines_lost(), readers: None })
+    }
+
+    fn finish(&mut self, stop: &Stop) -> Result {
+        let Some(spool) = self.spool.take() else { return Ok(()) };
+        let Outcome { written, lost, failure } = spool.finish(|spool| stop.is_over(spool.stalled_for()));
+        // A reader that has closed wanted no more.
+        let has_closed = |error: &io::Error| !self.may_work_again && error.kind() == io::ErrorKind::BrokenPipe;
+        if failure.as_ref().is_some_and(has_closed) {
+            return Ok(());
+        }
+        if lost > 0 {
+            tracing::warn!(written, lost, "some events were not written as {}", self.records);
+        }
+        match failure {
+            Some(error) if self.is_required && (!self.may_work_again || lost > 0) => {
+                Err(format!("cannot write to {}: {error}", self.place).into())
+            }
+            // A destination that did not work again in time for nothing; or of which the log has told.
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn wait_for_room(spool: &mut Spool, batch: &Batch, stop: &Stop, room: Room) {
+    let may_come = |spool: &Spool| !spool.has_ended() && (room == Room::Always || !spool.is_interrupted());
+    while !spool.has_room(batch.bytes()) && may_come(spool) && !stop.is_over(spool.stalled_for()) {
+        thread::sleep(QUEUE_INTERVAL);
+    }
+}
