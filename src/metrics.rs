@@ -83,7 +83,7 @@ pub struct Options {
     pub max_free_form_values: usize,
     /// Follow transactions from getdata to tx, for which each transaction is hashed.
     pub tx_response: bool,
-    /// The names of the outputs whose lines are counted: what the others have [written](crate::output::Output::written) is left out.
+    /// The names of the outputs whose lines are counted from the start. Those that come later are counted from then on.
     pub json_sinks: Vec<String>,
     /// Whether there are families of single coins, where their tracepoints are attached.
     pub utxocache_coins: bool,
@@ -119,7 +119,6 @@ impl Default for Options {
 pub struct Metrics {
     registry: Registry,
     registered: Registered,
-    json_sinks: Vec<String>,
     /// Who has read lists of addresses again.
     lists: Option<Receiver<AddressList>>,
     shared: Shared,
@@ -139,7 +138,6 @@ impl Metrics {
         let mut metrics = Metrics {
             registered: Registered::new(registry.clone()),
             registry,
-            json_sinks: options.json_sinks.clone(),
             lists: None,
             shared: Shared::new(options),
             groups: Groups::new(options),
@@ -211,11 +209,9 @@ impl Metrics {
         self.groups.exporter.families.ring_buffer_used_bytes.at([]).set(used as f64);
     }
 
-    /// What an output, one of [`Options::json_sinks`], has written and lost since it was made.
+    /// What an output has written and lost since it was made.
     fn json_lines(&mut self, sink: &str, lines: u64, lost: u64) {
-        if let Some(sink) = self.json_sinks.iter().position(|known| known == sink) {
-            self.groups.exporter.json_lines(sink, lines, lost);
-        }
+        self.groups.exporter.json_lines(sink, lines, lost);
     }
 
     /// How many readers the HTTP server's stream of events has.

@@ -22,7 +22,12 @@
 //! }
 //! ```
 
-use std::{os::fd::AsFd, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::fd::AsFd,
+    sync::{Arc, mpsc::Receiver},
+    time::Duration,
+};
 
 use crate::{
     capture::{Batch, Counted, Counters, End, Run},
@@ -146,6 +151,13 @@ pub struct Written {
     pub readers: Option<usize>,
 }
 
+impl Written {
+    /// That of both.
+    fn plus(self, later: Self) -> Self {
+        Self { records: self.records + later.records, lost: self.lost + later.lost, readers: later.readers }
+    }
+}
+
 /// Those who ask for what has fired by now, and wait until it was drained.
 pub trait Askers {
     /// Readable when somebody has asked.
@@ -174,8 +186,21 @@ pub(crate) fn until_counted(now: crate::event::Moment) -> Duration {
 #[derive(Default)]
 pub struct Outputs<'a> {
     outputs: Vec<Held<'a>>,
+    changes: Option<Receiver<Change>>,
+    /// What outputs have written that are there no more.
+    before: BTreeMap<String, Written>,
+    /// The one that is attached to.
+    run: Option<Run>,
     /// Of the run, by [`Tracepoint::index`].
     counted: [Counters; Tracepoint::COUNT],
+}
+
+/// A change of the list, made by another thread.
+pub struct Change {
+    /// The output of this name is finished, if there is one.
+    pub name: String,
+    /// What takes its place.
+    pub output: Option<Box<dyn Output + Send>>,
 }
 
 struct Held<'a> {
@@ -189,6 +214,12 @@ impl<'a> Outputs<'a> {
     pub fn with(mut self, output: impl Output + 'a) -> Self {
         self.outputs.push(Held { output: Box::new(output), has_failed: false });
         self
+    }
+
+    /// From now on it changes with what comes here.
+    #[must_use]
+    pub fn changed_by(self, changes: Receiver<Change>) -> Self {
+        Self { changes: Some(changes), ..self }
     }
 
     /// What the run has counted by now, by [`Tracepoint::index`].
@@ -207,6 +238,7 @@ impl<'a> Outputs<'a> {
     /// That of an output that is required, as for the next three.
     pub fn run_begins(&mut self, run: &Run) -> Result {
         self.counted = Default::default();
+        self.run = Some(run.clone());
         self.each(|output| output.run_begins(run))
     }
 
@@ -220,7 +252,7 @@ impl<'a> Outputs<'a> {
         drop(observers);
         self.each(|output| output.batch(batch))?;
         self.tell_written();
-        Ok(())
+        self.change()
     }
 
     /// See [`Output::unread`].
@@ -232,6 +264,7 @@ impl<'a> Outputs<'a> {
     /// See [`Output::run_ends`].
     pub fn run_ends(&mut self, counted: &Counted, end: End) -> Result {
         self.count(&counted.added);
+        self.run = None;
         self.each(|output| output.run_ends(counted, end))
     }
 
@@ -239,6 +272,8 @@ impl<'a> Outputs<'a> {
     pub fn idle(&mut self) {
         self.working().for_each(Output::idle);
         self.tell_written();
+        // One that is required fails with the next batch.
+        let _ = self.change();
     }
 
     /// See [`Output::over`].
@@ -302,6 +337,31 @@ impl<'a> Outputs<'a> {
         Ok(())
     }
 
+    fn change(&mut self) -> Result {
+        let changes: Vec<_> = self.changes.iter().flat_map(Receiver::try_iter).collect();
+        for Change { name, output } in changes {
+            let place = self.outputs.iter().position(|held| held.output.name() == name);
+            if let Some(place) = place {
+                let mut old = self.outputs.remove(place).output;
+                // What waits is written, but for one that stands still nobody waits.
+                let finished = Stop::new(Some(Duration::ZERO)).map_err(Error::from).and_then(|stop| old.finish(&stop));
+                if let Err(error) = finished {
+                    tracing::error!("the output {name} has failed: {error}");
+                }
+                if let Some(written) = old.written() {
+                    let before = self.before.entry(name).or_default();
+                    *before = before.plus(written);
+                }
+            }
+            if let Some(mut output) = output {
+                let begun = self.run.as_ref().map_or(Ok(()), |run| output.run_begins(run));
+                self.outputs.insert(place.unwrap_or(self.outputs.len()), Held { output, has_failed: false });
+                begun?;
+            }
+        }
+        Ok(())
+    }
+
     fn count(&mut self, added: &[Counters; Tracepoint::COUNT]) {
         for (counted, added) in self.counted.iter_mut().zip(added) {
             *counted = counted.plus(added);
@@ -309,7 +369,11 @@ impl<'a> Outputs<'a> {
     }
 
     fn tell_written(&mut self) {
-        let all = |held: &Held<'_>| Some((held.output.name().to_owned(), held.output.written()?));
+        let all = |held: &Held<'_>| {
+            let name = held.output.name();
+            let before = self.before.get(name).copied().unwrap_or_default();
+            Some((name.to_owned(), before.plus(held.output.written()?)))
+        };
         let written: Vec<_> = self.outputs.iter().filter_map(all).collect();
         if written.is_empty() {
             return;

@@ -127,6 +127,13 @@ impl Selection {
         self
     }
 
+    /// Events of these tracepoints, unless others were chosen.
+    #[must_use]
+    pub fn or_of(mut self, tracepoints: Tracepoints) -> Self {
+        self.events.get_or_insert(tracepoints);
+        self
+    }
+
     /// Those that were chosen, whatever the conditions.
     pub fn chosen_tracepoints(&self) -> Tracepoints {
         let events = self.events.unwrap_or_else(Tracepoints::default_set);

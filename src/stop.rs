@@ -2,14 +2,13 @@
 //! how long outputs may still take.
 
 use std::{
-    cell::Cell,
     io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -28,7 +27,7 @@ pub struct Stop {
     wakes: UnixStream,
     wake: UnixStream,
     /// When the request was first seen.
-    seen: Cell<Option<Instant>>,
+    seen: OnceLock<Instant>,
     deadline: Option<Instant>,
 }
 
@@ -43,7 +42,7 @@ impl Stop {
             is_requested: Arc::default(),
             wakes,
             wake,
-            seen: Cell::new(None),
+            seen: OnceLock::new(),
             deadline: after.and_then(|after| Instant::now().checked_add(after)),
         })
     }
@@ -75,9 +74,7 @@ impl Stop {
         if !self.is_requested.load(Relaxed) {
             return false;
         }
-        let seen = self.seen.get().unwrap_or_else(Instant::now);
-        self.seen.set(Some(seen));
-        seen.elapsed() >= time
+        self.seen.get_or_init(Instant::now).elapsed() >= time
     }
 
     /// Whether to wait no longer for an output that has written nothing for this time: some time after a request, and after the

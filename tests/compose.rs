@@ -184,10 +184,14 @@ fn all_ports_are_on_loopback() {
         }
     }
     let listens = project().services.remove("bitcointap").unwrap();
-    let command = listens.command.unwrap();
-    assert_eq!(command, ["export", "--web.listen-address", ":10833"]);
+    assert_eq!(listens.command.unwrap(), ["export", "--config", "/etc/bitcointap/config.toml"]);
+    assert_eq!(listens.volumes, ["./dist/compose.toml:/etc/bitcointap/config.toml:ro"]);
+    let checked = output("check-config dist/compose.toml");
+    assert!(checked.status.success(), "{checked:?}");
     let dockerfile = read("Dockerfile");
+    let command = ["export", "--web.listen-address", ":10833"];
     assert!(dockerfile.ends_with(&format!("\nCMD {command:?}\n")), "the image does the same by itself");
+    assert!(read("dist/compose.toml").ends_with("\n[web]\nlisten-address = [\":10833\"]\n"));
     let check = dockerfile.lines().find_map(|line| line.strip_prefix("HEALTHCHECK ")?.split_once(" CMD "));
     let check: Vec<String> = serde_json::from_str(check.expect("the image has a health check").1).unwrap();
     let help = output(&format!("{} --help", check[1..].join(" ")));

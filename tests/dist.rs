@@ -49,6 +49,9 @@ const STRICTEST: [(&str, &str); 32] = [
     ("UMask", "0077"),
 ];
 
+/// The configuration of the service that has no instance name.
+const OPTIONS: &str = "/etc/bitcointap/config.toml";
+
 /// A line of a unit.
 struct Setting {
     name: String,
@@ -188,11 +191,19 @@ fn it_has_the_capabilities_that_the_doctor_asks_for() {
 fn its_command_is_understood_and_its_socket_is_where_export_listens() {
     let service = service();
     let command = service.value("ExecStart").strip_prefix("/usr/local/bin/bitcointap ").unwrap();
-    let arguments = command.strip_suffix(" $OPTIONS").expect("they end with the user's");
-    let help = output(&format!("{arguments} --help"));
+    let help = output(&format!("{command} --help"));
     assert!(help.status.success(), "{help:?}");
-    let wrong = output(&format!("{arguments} --nonsense --help"));
-    assert_eq!(wrong.status.code().unwrap().to_string(), service.value("RestartPreventExitStatus"));
+    let wrong = output(&format!("{command} --nonsense --help"));
+    let is_final = service.value("RestartPreventExitStatus");
+    assert_eq!(wrong.status.code().unwrap().to_string(), is_final);
+    // A configuration that is wrong, or missing.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    for text in [None, Some("chain = 3\n")] {
+        text.into_iter().for_each(|text| fs::write(&file, text).unwrap());
+        let wrong = output(&command.replace(OPTIONS, file.to_str().unwrap()));
+        assert_eq!(wrong.status.code().unwrap().to_string(), is_final, "{wrong:?}");
+    }
 
     let help = String::from_utf8(help.stdout).unwrap();
     let (_, of_address) = help.split_once("--web.listen-address <ADDRESS>").unwrap();
@@ -205,10 +216,10 @@ fn its_command_is_understood_and_its_socket_is_where_export_listens() {
 #[test]
 fn the_page_says_what_the_units_have() {
     let (page, service) = (as_a_service(), service());
-    let file = service.value("EnvironmentFile").trim_start_matches('-');
-    let logs = format!("--json /var/log/{}/", service.value("LogsDirectory"));
+    let logs = format!("json = \"/var/log/{}/", service.value("LogsDirectory"));
     let address = format!("http://{}/metrics", Unit::read("dist/bitcointap.socket").value("ListenStream"));
-    for words in [file, &logs, &address, "/usr/local", "/run/credentials/bitcointap.service/"] {
+    assert!(service.value("ExecStart").contains(OPTIONS));
+    for words in [OPTIONS, &logs, &address, "/usr/local", "/run/credentials/bitcointap.service/"] {
         assert!(page.contains(words), "docs/operation.md does not say {words}");
     }
     let help = String::from_utf8(output("export --help").stdout).unwrap();
@@ -237,7 +248,10 @@ fn an_instance_has_what_the_one_service_has() {
                 "Description=Prometheus exporter of what the Bitcoin Core node %i does"
             ),
             ("Requires=bitcointap.socket", "Requires=bitcointap@%i.socket"),
-            ("EnvironmentFile=-/etc/default/bitcointap", "EnvironmentFile=/etc/default/bitcointap-%i"),
+            (
+                "ExecStart=/usr/local/bin/bitcointap export --config /etc/bitcointap/config.toml --web.systemd-socket",
+                "ExecStart=/usr/local/bin/bitcointap export --config /etc/bitcointap/%i.toml --web.systemd-socket"
+            ),
             ("LogsDirectory=bitcointap", "LogsDirectory=bitcointap-%i"),
         ]
     );
@@ -252,11 +266,12 @@ fn make_installs_what_packages_have() {
     make_install(&variables);
     let units = ["bitcointap.service", "bitcointap.socket", "bitcointap@.service", "bitcointap@.socket"];
     let mut expected = vec![
-        "etc/default/bitcointap".to_owned(),
+        "etc/bitcointap/config.toml".to_owned(),
         "usr/share/bash-completion/completions/bitcointap".into(),
         "usr/share/doc/bitcointap/CHANGELOG.md".into(),
         "usr/share/doc/bitcointap/LICENSE".into(),
         "usr/share/doc/bitcointap/README.md".into(),
+        "usr/share/doc/bitcointap/example.toml".into(),
         "usr/share/fish/vendor_completions.d/bitcointap.fish".into(),
         "usr/share/man/man1/bitcointap.1".into(),
         "usr/share/zsh/site-functions/_bitcointap".into(),
@@ -300,9 +315,9 @@ fn make_installs_what_packages_have() {
     }
 
     // Once more, it leaves the options to their owner.
-    fs::write(directory.path().join("etc/default/bitcointap"), "OPTIONS=\"--chain signet\"\n").unwrap();
+    fs::write(directory.path().join("etc/bitcointap/config.toml"), "chain = \"signet\"\n").unwrap();
     make_install(&variables);
-    assert_eq!(text("etc/default/bitcointap"), "OPTIONS=\"--chain signet\"\n");
+    assert_eq!(text("etc/bitcointap/config.toml"), "chain = \"signet\"\n");
 }
 
 #[test]
@@ -326,9 +341,8 @@ fn the_debian_package_knows_all_units_and_what_they_leave() {
         assert!(script("postrm").contains(&format!(" {place}/{logs} {place}/{logs}-*")), "{place}");
     }
     let manifest = fs::read_to_string(path("Cargo.toml")).unwrap();
-    let options = service().value("EnvironmentFile").trim_start_matches('-').to_owned();
-    assert!(manifest.contains(&format!("conf-files = [\"{options}\"]")));
-    assert!(script("postrm").contains(&format!("rm -f {options}-*")));
+    assert!(manifest.contains(&format!("conf-files = [\"{OPTIONS}\"]")));
+    assert!(script("postrm").contains("rm -f /etc/bitcointap/*.toml"));
 
     let packing = fs::read_to_string(path("scripts/package")).unwrap();
     let glibc = packing.lines().find_map(|line| line.strip_prefix("newest_glibc=")).unwrap();
@@ -353,12 +367,12 @@ fn uninstall_leaves_what_is_not_of_install() {
 
     // Without a program that was built the installed one says what to remove. What somebody has set stays.
     make("install", &variables);
-    let settings = directory.path().join("etc/default/bitcointap");
+    let settings = directory.path().join("etc/bitcointap/config.toml");
     fs::create_dir_all(settings.parent().unwrap()).unwrap();
-    fs::write(&settings, "OPTIONS=\"--chain main\"\n").unwrap();
+    fs::write(&settings, "chain = \"main\"\n").unwrap();
     let not_built = [&variables[..], &["BINARY=/no/where".into()]].concat();
     assert_eq!(make("uninstall", &not_built), format!("kept, as it is yours: {}\n", settings.display()));
-    left(&["etc/default/bitcointap", "opt/tools/bin/another"]);
+    left(&["etc/bitcointap/config.toml", "opt/tools/bin/another"]);
 }
 
 #[test]

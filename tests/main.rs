@@ -6,6 +6,7 @@ mod attachment;
 mod clients;
 mod command_line;
 mod compose;
+mod config;
 mod dist;
 mod doctor;
 mod exposition;

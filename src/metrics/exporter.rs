@@ -1,7 +1,7 @@
 //! What the exporter says of itself. In: what the event loop does, and counters of the kernel side. Out: families that are
 //! always there, those by tracepoint with a series for each that is attached.
 
-use prometheus::{Gauge, Histogram, IntCounter};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec};
 
 use super::{
     Options,
@@ -181,10 +181,13 @@ impl Exporter {
         self.families.http_streams.set(open as f64);
     }
 
-    pub(super) fn json_lines(&self, sink: usize, lines: u64, lost: u64) {
-        let advance = |counter: &IntCounter, total: u64| counter.inc_by(total.saturating_sub(counter.get()));
-        advance(self.families.json_lines_total.at([sink]), lines);
-        advance(self.families.json_lines_lost_total.at([sink]), lost);
+    pub(super) fn json_lines(&self, sink: &str, lines: u64, lost: u64) {
+        let advance = |counters: IntCounterVec, total: u64| {
+            let counter = counters.with_label_values(&[sink]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        };
+        advance(self.families.json_lines_total.vec(), lines);
+        advance(self.families.json_lines_lost_total.vec(), lost);
     }
 }
 

@@ -229,3 +229,63 @@ fn events_that_nobody_waits_for_are_counted_once_near_the_end_of_each_second() {
         assert_eq!(until_counted(Moment(now * 1_000_000)), Duration::from_millis(expected), "at {now} ms");
     }
 }
+
+#[test]
+fn another_thread_changes_the_list() {
+    let log = Log::default();
+    let (change, changes) = std::sync::mpsc::channel();
+    let written = |records| Some(Written { records, lost: 1, readers: None });
+    let first = Noting { written: written(3), ..Noting::new("a", &log) };
+    let mut outputs = outputs([first, Noting::new("b", &log)]).changed_by(changes);
+    outputs.run_begins(&run()).unwrap();
+    outputs.batch(&batch(0, 0)).unwrap();
+    let told = |records, lost| {
+        let shared = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let output = Sent { told: Arc::clone(&shared), written: Written { records, lost, readers: None } };
+        (shared, Some(Box::new(output) as Box<dyn Output + Send>))
+    };
+    let (second, output) = told(5, 0);
+    change.send(Change { name: "a".into(), output }).unwrap();
+    taken(&log);
+    outputs.batch(&batch(0, 0)).unwrap();
+    assert!(taken(&log).contains(&"a finish".to_owned()), "what it has is written");
+    assert_eq!(*second.lock().unwrap(), ["begins 7"], "it is told of the run that it came in");
+    outputs.batch(&batch(0, 0)).unwrap();
+    // In its place, and what is told as written goes on.
+    let expected = format!("others {:?}", [("a", Written { records: 8, lost: 1, readers: None })]);
+    assert_eq!(taken(&log), ["b batch 0".to_owned(), format!("b {expected}")]);
+
+    change.send(Change { name: "a".into(), output: None }).unwrap();
+    outputs.idle();
+    outputs.idle();
+    let (third, output) = told(1, 1);
+    change.send(Change { name: "a".into(), output }).unwrap();
+    outputs.run_ends(&Counted::default(), End::NodeEnded).unwrap();
+    outputs.idle();
+    taken(&log);
+    outputs.idle();
+    assert_eq!(third.lock().unwrap().len(), 0, "no run is attached to");
+    let expected = format!("others {:?}", [("a", Written { records: 9, lost: 2, readers: None })]);
+    assert_eq!(taken(&log), ["b idle".to_owned(), format!("b {expected}")]);
+}
+
+/// One that comes from another thread.
+struct Sent {
+    told: Arc<std::sync::Mutex<Vec<String>>>,
+    written: Written,
+}
+
+impl Output for Sent {
+    fn name(&self) -> &str {
+        "a"
+    }
+
+    fn run_begins(&mut self, run: &Run) -> Result {
+        self.told.lock().unwrap().push(format!("begins {}", run.pid));
+        Ok(())
+    }
+
+    fn written(&self) -> Option<Written> {
+        Some(self.written)
+    }
+}

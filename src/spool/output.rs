@@ -24,6 +24,11 @@ pub struct SpoolOutput<'a> {
     waits: Option<(&'a Stop, Room)>,
     is_required: bool,
     may_work_again: bool,
+    wants_payloads: bool,
+    /// Whether it gets events.
+    has_begun: bool,
+    /// In the end.
+    written: Written,
 }
 
 /// For how long the source waits for room in the queue.
@@ -47,6 +52,9 @@ impl<'a> SpoolOutput<'a> {
             waits: None,
             is_required: false,
             may_work_again: true,
+            wants_payloads: false,
+            has_begun: true,
+            written: Written::default(),
         }
     }
 
@@ -66,6 +74,12 @@ impl<'a> SpoolOutput<'a> {
     #[must_use]
     pub fn ending_for_good(self) -> Self {
         Self { may_work_again: false, ..self }
+    }
+
+    /// It wants payloads whole. One that begins while a node is tapped may wait for that.
+    #[must_use]
+    pub fn with_payloads(self, waits: bool) -> Self {
+        Self { wants_payloads: true, has_begun: !waits, ..self }
     }
 
     /// Of packets.
@@ -94,7 +108,7 @@ impl Output for SpoolOutput<'_> {
     }
 
     fn batch(&mut self, batch: &Arc<Batch>) -> Result {
-        let Some(spool) = &mut self.spool else { return Ok(()) };
+        let Some(spool) = self.spool.as_mut().filter(|_| self.has_begun) else { return Ok(()) };
         if let Some((stop, room)) = self.waits {
             // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
             wait_for_room(spool, batch, stop, room);
@@ -115,7 +129,17 @@ impl Output for SpoolOutput<'_> {
         Ok(())
     }
 
+    fn wants_whole_payloads(&self) -> bool {
+        self.wants_payloads
+    }
+
+    fn payloads_are_whole(&mut self) {
+        self.has_begun = true;
+    }
+
     fn idle(&mut self) {
+        // There is no tap, and the next one begins with what is wanted.
+        self.has_begun = true;
         if !self.is_required {
             self.tell_failure();
         }
@@ -126,13 +150,14 @@ impl Output for SpoolOutput<'_> {
     }
 
     fn written(&self) -> Option<Written> {
-        let spool = self.spool.as_ref()?;
-        Some(Written { records: spool.lines_written(), lost: spool.lines_lost(), readers: None })
+        let now = |spool: &Spool| Written { records: spool.lines_written(), lost: spool.lines_lost(), readers: None };
+        Some(self.spool.as_ref().map_or(self.written, now))
     }
 
     fn finish(&mut self, stop: &Stop) -> Result {
         let Some(spool) = self.spool.take() else { return Ok(()) };
         let Outcome { written, lost, failure } = spool.finish(|spool| stop.is_over(spool.stalled_for()));
+        self.written = Written { records: written, lost, readers: None };
         // A reader that has closed wanted no more.
         let has_closed = |error: &io::Error| !self.may_work_again && error.kind() == io::ErrorKind::BrokenPipe;
         if failure.as_ref().is_some_and(has_closed) {

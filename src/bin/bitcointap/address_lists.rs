@@ -1,22 +1,11 @@
-//! The operator's lists of addresses. In: NAME=FILE, and SIGHUP. Out: the networks in the files, at the start and whenever
-//! SIGHUP asks for them again.
+//! The operator's lists of addresses. In: NAME=FILE. Out: the networks in the files.
 
-use std::{
-    collections::HashSet,
-    io,
-    path::PathBuf,
-    str::FromStr,
-    sync::mpsc::{Receiver, channel},
-    thread,
-};
+use std::{collections::HashSet, io, path::PathBuf, str::FromStr};
 
 use bitcointap::{
     metrics::AddressList,
     networks::{self, Networks},
-    privileges,
 };
-
-use crate::signals::Hangups;
 
 /// The longest name of a list, in bytes.
 const LONGEST_NAME: usize = 32;
@@ -57,58 +46,38 @@ impl AddressListFile {
         Ok(())
     }
 
-    fn read(&self) -> Result<AddressList, networks::Error> {
-        let networks = Networks::read(&self.path)?;
+    /// The name of its list.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it has now.
+    pub fn networks(&self) -> Result<Networks, networks::Error> {
+        Networks::read(&self.path)
+    }
+
+    /// The same as a list, which the log tells.
+    pub fn read(&self) -> Result<AddressList, networks::Error> {
+        let networks = self.networks()?;
         tracing::info!(list = self.name, networks = networks.len(), "read the address list {}", self.path.display());
         Ok(AddressList { name: self.name.clone(), networks })
     }
 }
 
-/// The lists of an exporter.
-pub struct AddressLists<'a>(&'a [AddressListFile]);
-
-impl<'a> AddressLists<'a> {
-    pub fn new(files: &'a [AddressListFile]) -> Self {
-        Self(files)
-    }
-
-    /// All of them, or what is wrong with one.
-    pub fn read(&self) -> Result<Vec<AddressList>, String> {
-        let list = |file: &AddressListFile| {
-            file.read().map_err(|error| {
-                let hint = match &error {
-                    networks::Error::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                        "; its user must have access without capabilities, even root"
-                    }
-                    _ => "",
-                };
-                format!("the address list {}: {error}{hint}", file.name)
-            })
-        };
-        self.0.iter().map(list).collect()
-    }
-
-    /// Starts a thread that reads them again at each SIGHUP, and gives what it reads. A list whose file is wrong stays as it was.
-    pub fn read_at(&self, mut hangups: Hangups) -> io::Result<Receiver<AddressList>> {
-        let (tell, read) = channel();
-        let files = self.0.to_vec();
-        thread::Builder::new().name("address lists".into()).spawn(move || {
-            privileges::drop_all_of_thread();
-            while hangups.wait().is_ok() {
-                if files.is_empty() {
-                    tracing::info!("SIGHUP: there is nothing to read again");
+/// All of them, or what is wrong with one.
+pub fn read(files: &[AddressListFile]) -> Result<Vec<AddressList>, String> {
+    let list = |file: &AddressListFile| {
+        file.read().map_err(|error| {
+            let hint = match &error {
+                networks::Error::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                    "; its user must have access without capabilities, even root"
                 }
-                for file in &files {
-                    match file.read() {
-                        // Nobody takes it at the end.
-                        Ok(list) => drop(tell.send(list)),
-                        Err(error) => tracing::error!(list = file.name, "{error}; the address list stays as it was"),
-                    }
-                }
-            }
-        })?;
-        Ok(read)
-    }
+                _ => "",
+            };
+            format!("the address list {}: {error}{hint}", file.name)
+        })
+    };
+    files.iter().map(list).collect()
 }
 
 #[cfg(test)]

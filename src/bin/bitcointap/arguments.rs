@@ -1,12 +1,14 @@
 //! The command line: what can be said, checked and turned into plain values, a node that is found or sockets that are
 //! bound. Does nothing else. Each command that is told more than a node has a file, and each group of options that several have.
 
+mod config;
 mod events;
 mod export;
 mod json;
 mod log;
 mod meant;
 mod node;
+mod outputs;
 mod privileges;
 mod record;
 mod replay;
@@ -14,18 +16,20 @@ mod tap;
 mod top;
 mod values;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use bitcointap::http::Address;
-use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint, error::ErrorKind, parser::ValueSource};
 use clap_complete::Shell;
 
 pub use self::{
+    config::Config,
     events::{RingBufferArgs, SelectionArgs},
     export::ExportArgs,
     json::{DestinationArgs, JsonArgs, PayloadArgs},
     log::{LogArgs, LogFormat, LogLevel},
     node::{DoctorArgs, NODE_HEADING, NodeArgs, ReportFormat},
+    outputs::NamedOutput,
     privileges::PrivilegeArgs,
     record::RecordArgs,
     replay::ReplayArgs,
@@ -58,10 +62,37 @@ impl Cli {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let mut command = Cli::command();
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-        let matches = command.try_get_matches_from_mut(&arguments);
-        let matches = matches.map_err(|error| meant::explained(error, &mut command, &arguments))?;
+        let mut cli = Self::matched(&arguments)?;
+        let Some(Command::Export(ExportArgs { config: Some(path), .. })) = &cli.command else {
+            return cli.checked().map_err(|words| Cli::command().error(ErrorKind::ArgumentConflict, words));
+        };
+        let wrong = |words: String| clap::Error::raw(ErrorKind::ValueValidation, format!("{words}\n"));
+        let mut command = Cli::command();
+        command.build();
+        let export = command.find_subcommand("export").expect("it is a command");
+        let config = Config::read(path, export, &NamedOutput::command()).map_err(wrong)?;
+        let given = command.try_get_matches_from_mut(&arguments)?;
+        let is_given = |name: &str| config::is_given(&given, name);
+        // After the command, as all options of it.
+        let all = arguments.iter().take(1).cloned().chain(["export".into()]).chain(config.arguments(is_given));
+        let rest = config::without_command(&arguments[1..], "export");
+        let first_line = |error: clap::Error| {
+            let text = error.to_string();
+            config.explained(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
+        };
+        cli = Self::matched(&all.chain(rest).collect::<Vec<_>>()).map_err(first_line).map_err(wrong)?;
+        let Some(Command::Export(args)) = &mut cli.command else { unreachable!("it was export before") };
+        args.named_outputs = NamedOutput::of_config(&config).map_err(wrong)?;
+        args.read = Some(config.clone());
+        cli.checked().map_err(|words| wrong(config.explained(&words)))
+    }
+
+    /// As clap has them; what does not go together is not refused yet.
+    fn matched(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(arguments);
+        let matches = matches.map_err(|error| meant::explained(error, &mut command, arguments))?;
         // What belongs to `tap` must not be given to another command, and be ignored there.
         let given =
             |argument: &&Arg| matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
@@ -70,26 +101,26 @@ impl Cli {
             let words = format!("'{stray}' stands before '{name}': the options of a command come after its name");
             return Err(command.clone().error(ErrorKind::ArgumentConflict, words));
         }
-        let cli = Cli::from_arg_matches(&matches)?;
-        let checked = match &cli.command {
-            Some(Command::Export(args)) => {
-                args.check_address_lists().map_err(|words| command.error(ErrorKind::ValueValidation, words))?;
-                args.check()
-            }
+        Cli::from_arg_matches(&matches)
+    }
+
+    fn checked(self) -> Result<Self, String> {
+        let checked = match &self.command {
+            Some(Command::Export(args)) => args.check(),
             Some(Command::Tap(args)) => args.check(),
-            None => cli.tap.check(),
+            None => self.tap.check(),
             Some(Command::Record(args)) => args.check(),
             Some(Command::Top(args)) => args.check(),
             Some(
                 Command::Probes(_)
                 | Command::Doctor(_)
+                | Command::CheckConfig { .. }
                 | Command::Healthcheck { .. }
                 | Command::Completions { .. }
                 | Command::Man,
             ) => Ok(()),
         };
-        checked.map_err(|words| command.error(ErrorKind::ArgumentConflict, words))?;
-        Ok(cli)
+        checked.map(|()| self)
     }
 }
 
@@ -111,6 +142,14 @@ pub enum Command {
     ///
     /// Attaches one tracepoint of the node for a moment.
     Doctor(DoctorArgs),
+    /// Check a configuration file of `export`, and the files that it names (exit status 1 if one is wrong).
+    ///
+    /// Each error is a line, with the number of the line in the file. Files are read with the rights of who runs this.
+    CheckConfig {
+        /// The file, as `export --config` takes it.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
     /// Check whether `export` answers at an address (exit status 1 if not), for the health check of a container.
     ///
     /// A server that asks for a password or for TLS is healthy. Whether it taps a node is another question: /-/ready and the

@@ -1,5 +1,6 @@
 //! The commands, each in a file, and what those that write have in common. In: arguments. Out: how it ended.
 
+mod check_config;
 mod doctor;
 mod export;
 mod files;
@@ -11,6 +12,7 @@ mod tap;
 mod top;
 
 pub use self::{
+    check_config::check_config,
     doctor::doctor,
     export::export,
     healthcheck::healthcheck,

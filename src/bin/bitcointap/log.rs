@@ -6,10 +6,10 @@ mod queue;
 use std::{
     collections::VecDeque,
     io::{self, IsTerminal, Write},
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use self::queue::Queue;
 use crate::arguments::{LogArgs, LogFormat, LogLevel};
@@ -31,24 +31,40 @@ struct Lines {
     written: bool,
 }
 
+/// By which the level is changed.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
 /// Sets the log up.
 pub fn start(args: &LogArgs) {
-    let level = match args.level {
+    let (level, handle) = reload::Layer::new(filter(args.level));
+    let log = tracing_subscriber::registry().with(level);
+    match args.format {
+        LogFormat::Logfmt => log.with(tracing_logfmt::builder().with_target(false).layer().with_writer(|| Log)).init(),
+        LogFormat::Json => {
+            let format = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
+            log.with(format.with_writer(|| Log)).init();
+        }
+    }
+    // It is set up once.
+    let _ = LEVEL.set(handle);
+}
+
+/// From now on lines of this level and above are written.
+pub fn set_level(level: LogLevel) {
+    if let Some(handle) = LEVEL.get()
+        && let Err(error) = handle.reload(filter(level))
+    {
+        tracing::error!("the level of the log stays as it was: {error}");
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
-    match args.format {
-        LogFormat::Logfmt => {
-            let format = tracing_logfmt::builder().with_target(false);
-            format.subscriber_builder().with_writer(|| Log).with_max_level(level).init();
-        }
-        LogFormat::Json => {
-            let format = tracing_subscriber::fmt().json().flatten_event(true).with_target(false);
-            format.with_writer(|| Log).with_max_level(level).init();
-        }
     }
 }
 

@@ -10,6 +10,7 @@ mod address_lists;
 mod arguments;
 mod commands;
 mod log;
+mod reload;
 mod result;
 mod screen;
 mod signals;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Probes(args)) => commands::probes(args),
         // It says itself what is wrong.
         Some(Command::Doctor(args)) => commands::doctor(args).map(|works| is_well = works),
+        Some(Command::CheckConfig { file }) => commands::check_config(file),
         Some(Command::Healthcheck { address }) => commands::healthcheck(address),
         Some(Command::Completions { shell }) => commands::completions(*shell),
         Some(Command::Man) => commands::page(),

@@ -13,7 +13,8 @@ use bitcointap::{
 use clap::Args;
 
 use super::{
-    DestinationArgs, JsonArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs, values::number,
+    DestinationArgs, JsonArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs, config::Config,
+    outputs::NamedOutput, values::number,
 };
 use crate::address_lists::AddressListFile;
 
@@ -95,6 +96,17 @@ pub struct ExportArgs {
     pub destination: DestinationArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
+    /// Read options from FILE, in TOML: each key is the name of an option, as in `events = ["net"]` and `web.max-streams = 3`, and
+    /// each table `[outputs.NAME]` is a further output of JSON lines. Options of the command line come before those of FILE.
+    /// SIGHUP reads it again.
+    #[arg(long, help_heading = "Configuration", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What FILE said.
+    #[arg(skip)]
+    pub read: Option<Config>,
+    /// Those of FILE.
+    #[arg(skip)]
+    pub(super) named_outputs: Vec<NamedOutput>,
 }
 
 impl ExportArgs {
@@ -108,16 +120,18 @@ impl ExportArgs {
     pub fn options(&self) -> Options {
         let coins = Tracepoints::coins();
         let events = self.selection.selection.chosen_tracepoints();
-        let has_json = self.destination.place().is_some() || self.max_streams > 0;
-        let streamed = |tracepoint| has_json && events.contains(tracepoint);
+        let outputs = self.outputs();
+        let written: Tracepoints = outputs.iter().flat_map(|output| output.selection.tracepoints().iter()).collect();
+        let is_streamed = |tracepoint| self.max_streams > 0 && events.contains(tracepoint);
         let coins_too = if self.utxocache_coins { coins } else { Tracepoints::default() };
-        let tracepoints: Tracepoints = events.iter().chain(coins_too.iter()).collect();
-        let summed = coins.iter().filter(|&coin| tracepoints.contains(coin) && !streamed(coin)).collect();
-        let json = self.destination.place().as_ref().map_or(Payloads::None, |_| self.json_style.payload.payloads());
-        let payloads = match json {
-            Payloads::Whole => Payloads::Whole,
+        let tracepoints: Tracepoints = events.iter().chain(written.iter()).chain(coins_too.iter()).collect();
+        let is_summed = |coin| tracepoints.contains(coin) && !written.contains(coin) && !is_streamed(coin);
+        let summed = coins.iter().filter(|&coin| is_summed(coin)).collect();
+        let payloads = if outputs.iter().any(|output| output.payloads == Payloads::Whole) {
+            Payloads::Whole
+        } else {
             // Those that streams want are asked for while there are some.
-            Payloads::None | Payloads::Limited(_) => Payloads::Limited(metrics::payloads(self.tx_response)),
+            Payloads::Limited(metrics::payloads(self.tx_response))
         };
         Options {
             selection: Selection::of(tracepoints),
@@ -128,13 +142,24 @@ impl ExportArgs {
         }
     }
 
-    pub(super) fn check_address_lists(&self) -> Result<(), String> {
-        AddressListFile::check(&self.address_lists)
+    /// All outputs of JSON lines: that of the command line, and those of the configuration file.
+    pub fn outputs(&self) -> Vec<NamedOutput> {
+        let of_options = NamedOutput::of(&self.destination, &self.json_style, &self.selection);
+        let events = self.selection.selection.chosen_tracepoints();
+        let named = self.named_outputs.iter().cloned();
+        let named = named.map(|it| NamedOutput { selection: it.selection.or_of(events), ..it });
+        of_options.into_iter().chain(named).collect()
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
+        AddressListFile::check(&self.address_lists)?;
         self.selection.check()?;
         self.destination.check()?;
+        let outputs = self.outputs();
+        let is_twice = |output: &&NamedOutput| outputs.iter().filter(|other| other.name == output.name).count() > 1;
+        if let Some(NamedOutput { name, .. }) = outputs.iter().find(is_twice) {
+            return Err(format!("the output {name} has the name of that of --json: choose another"));
+        }
         if self.destination.place().is_none() && self.selection.selection.has_conditions() {
             return Err(
                 "conditions such as --command filter only what --json writes, and --json is missing; metrics count all \

@@ -12,7 +12,7 @@ use clap::{
 
 use super::values::number;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct JsonArgs {
     /// How hashes and byte strings are written in JSON.
@@ -30,7 +30,7 @@ impl JsonArgs {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct PayloadArgs {
     /// What to write of the payloads of messages.
@@ -49,7 +49,7 @@ impl PayloadArgs {
 }
 
 /// Where JSON lines go, and what becomes of a file that grows.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct DestinationArgs {
     /// Write the events as JSON lines: append them to FILE, print them if it is `-` (the default of `tap`), or send them to
@@ -60,11 +60,12 @@ pub struct DestinationArgs {
     /// Rename the FILE of --json to FILE.1 and begin a new one when it has reached a size (KiB, MiB, GiB), an age since its
     /// first line (s, m, h, d), or the first of both: 100MiB,1d. The age is checked every second. The user, even root, must
     /// be allowed to write to FILE's directory without capabilities.
-    #[arg(long = "json-rotate", value_name = "SIZE,AGE")]
+    #[arg(long = "rotate", alias = "json-rotate", value_name = "SIZE,AGE")]
     limits: Option<Limits>,
     /// How many old files to keep; FILE.1 is the latest.
     #[arg(
-        long = "json-keep",
+        long = "keep",
+        alias = "json-keep",
         value_name = "N",
         default_value_t = 10,
         value_parser = number(1..=1000_u32),
@@ -87,7 +88,7 @@ impl DestinationArgs {
         match (&self.json, self.limits) {
             (_, None) | (Some(Place::File(_)), Some(_)) => Ok(()),
             (None | Some(Place::Stdout | Place::Socket(_)), Some(_)) => {
-                Err("--json-rotate renames a file: name it by --json FILE".into())
+                Err("--rotate renames a file: name it by --json FILE".into())
             }
         }
     }

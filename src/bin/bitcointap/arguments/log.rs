@@ -13,7 +13,7 @@ pub struct LogArgs {
     pub format: LogFormat,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
     Error,
     Warn,

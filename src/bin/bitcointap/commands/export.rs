@@ -9,15 +9,16 @@ use bitcointap::{
     metrics::{self, Metrics},
     output::Outputs,
     privileges,
-    spool::{Place, Room, Spool, SpoolOutput},
+    spool::{Room, SpoolOutput},
     tap::{Options, Payloads},
     tracepoint::Tracepoints,
 };
 
 use super::files::warn_of_commands;
 use crate::{
-    address_lists::AddressLists,
-    arguments::ExportArgs,
+    address_lists,
+    arguments::{ExportArgs, NamedOutput},
+    reload::{self, Changes},
     result::Result,
     signals::{self, Hangups},
     source::Source,
@@ -27,44 +28,46 @@ use crate::{
 pub fn export(args: &ExportArgs) -> Result<()> {
     // What can fail is done before anything is attached, and before that what may claim file descriptors.
     let listeners = args.listeners()?;
-    let place = args.destination.place();
-    let json = place.map(|place| place.open(args.destination.rotation())).transpose()?;
-    warn_of_commands(&args.selection.selection);
+    let named = args.outputs();
+    let opened = |output: &NamedOutput| Ok((output.clone(), output.open()?));
+    let destinations = named.iter().map(opened).collect::<Result<Vec<_>>>()?;
+    named.iter().for_each(|output| warn_of_commands(&output.selection));
     let options = args.options();
     let source = Source::open(&args.replay, &args.node, &options, true, args.drop_capabilities())?;
     let stop = signals::stop_after(None)?;
-    let lists = AddressLists::new(&args.address_lists);
     let hangups = Hangups::new()?;
     // The threads that will read these files again have no capabilities.
-    let (gate, address_lists) = privileges::without_any(|| (args.gate(), lists.read()))?;
+    let (gate, address_lists) = privileges::without_any(|| (args.gate(), address_lists::read(&args.address_lists)))?;
     let (gate, address_lists) = (gate?, address_lists?);
-    let spool = json
-        .map(|destination| Spool::start_to(destination, args.json_style.lines(false), &args.selection.selection, None))
-        .transpose()?;
     if !source.replays() {
         privileges::check()?;
     }
 
     let streams = (args.max_streams > 0).then_some("http");
     let &ExportArgs { max_free_form_values, tx_response, utxocache_coins, .. } = args;
-    let json_sinks = place.map(Place::kind).into_iter().chain(streams).map(String::from).collect();
+    let json_sinks = named.iter().map(|output| &*output.name).chain(streams).map(String::from).collect();
     let chosen = metrics::Options { json_sinks, max_free_form_values, tx_response, utxocache_coins, address_lists };
     let mut metrics = Metrics::new(Tracepoints::default(), &chosen);
-    metrics.replace_lists_by(lists.read_at(hangups)?);
+    let (changes, (lists_read, outputs_changed)) = Changes::channels();
+    metrics.replace_lists_by(lists_read);
+    reload::at_hangups(hangups, args, changes)?;
     let live = (!args.disable_live_page).then(|| {
         let live = Live::new(options.selection.tracepoints(), args.hide_addresses);
         Arc::new(Mutex::new(if source.replays() { live.of_recording() } else { live }))
     });
     let server = http::serve(listeners, gate, site(args, &options, source.replays(), &metrics, live.clone())?)?;
 
-    let json = spool.zip(place).map(|(spool, place)| {
-        let output = SpoolOutput::new(spool, place.kind(), place.to_string());
-        // A recording, unlike a node, waits for it.
-        if source.replays() { output.waited_for(&stop, Room::Always) } else { output }
-    });
     let mut outputs = Outputs::default().with(metrics);
     outputs = live.into_iter().fold(outputs, Outputs::with);
-    outputs = json.into_iter().fold(outputs, Outputs::with).with(server);
+    for (named, destination) in destinations {
+        let mut output: SpoolOutput<'_> = named.start(destination)?;
+        if named.payloads == Payloads::Whole {
+            output = output.with_payloads(false);
+        }
+        // A recording, unlike a node, waits for it.
+        outputs = outputs.with(if source.replays() { output.waited_for(&stop, Room::Always) } else { output });
+    }
+    let mut outputs = outputs.with(server).changed_by(outputs_changed);
     let result = source.feed(&stop, &mut outputs);
     // Where no next run is followed, what the last one was can be scraped and looked at on.
     outputs.over();

@@ -1,0 +1,334 @@
+//! A configuration file in place of options. In: TOML, whose keys are names of options. Out: arguments as the command line would have
+//! them, the outputs of its own tables, and for each error its line.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fmt, fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// The table whose tables are outputs.
+const OUTPUTS: &str = "outputs";
+/// Options that make no sense in a file.
+const NOT_IN_A_FILE: [&str; 3] = ["config", "help", "version"];
+
+/// What a file says.
+#[derive(Clone, Debug)]
+pub struct Config {
+    path: PathBuf,
+    entries: Vec<Entry>,
+    pub(super) outputs: Vec<Table>,
+}
+
+/// An option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    /// Without `--`.
+    name: String,
+    /// `--name=value`, or `--name`; none of what is false.
+    argument: Option<String>,
+    line: usize,
+}
+
+/// A table of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub name: String,
+    line: usize,
+    entries: Vec<Entry>,
+}
+
+/// What is wrong with a file, in the order of its lines.
+#[derive(Debug)]
+pub struct Errors {
+    path: PathBuf,
+    errors: BTreeSet<(usize, String)>,
+}
+
+impl Errors {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), errors: BTreeSet::new() }
+    }
+
+    fn add(&mut self, line: usize, words: impl Into<String>) {
+        self.errors.insert((line, words.into()));
+    }
+
+    /// One, of a line.
+    fn one(path: &Path, line: usize, words: impl Into<String>) -> Self {
+        let mut errors = Self::new(path);
+        errors.add(line, words);
+        errors
+    }
+}
+
+/// A line for each.
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (line, words)) in self.errors.iter().enumerate() {
+            let end = if number == 0 { "" } else { "\n" };
+            write!(f, "{end}{}:{line}: {words}", self.path.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads a file, and checks each of its values. `command` has the options of the file, and `output` those of an output's table.
+    pub(super) fn read(path: &Path, command: &Command, output: &Command) -> Result<Self, String> {
+        let text =
+            fs::read_to_string(path).map_err(|error| format!("cannot read the file {}: {error}", path.display()))?;
+        Self::parse(path, &text, command, output).map_err(|errors| errors.to_string())
+    }
+
+    fn parse(path: &Path, text: &str, command: &Command, output: &Command) -> Result<Self, Errors> {
+        let mut reading = Reading { text, errors: Errors::new(path) };
+        let (table, wrong) = DeTable::parse_recoverable(text);
+        for error in wrong {
+            let at = error.span().unwrap_or_default();
+            reading.wrong(&at, error.message().lines().collect::<Vec<_>>().join(", "));
+        }
+        // What is no TOML would be found wrong twice.
+        if !reading.errors.errors.is_empty() {
+            return Err(reading.errors);
+        }
+        let (mut entries, mut outputs) = (Vec::new(), Vec::new());
+        for (key, value) in in_order(table.get_ref()) {
+            match value.get_ref() {
+                DeValue::Table(tables) if key.get_ref() == OUTPUTS => outputs = reading.outputs(tables, output),
+                _ => reading.entry(key.get_ref(), &key.span(), value, command, &mut entries),
+            }
+        }
+        let Reading { errors, .. } = reading;
+        let config = Self { path: path.to_owned(), entries, outputs };
+        if errors.errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+
+    /// The arguments of those options that the command line does not have.
+    pub(super) fn arguments<'a>(&'a self, is_given: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = OsString> + 'a {
+        let from_file = self.entries.iter().filter(move |entry| !is_given(&entry.name));
+        from_file.filter_map(|entry| entry.argument.as_ref().map(OsString::from))
+    }
+
+    /// What clap says of all together, or one of our checks does, with the line of the option that it names.
+    pub(super) fn explained(&self, words: &str) -> String {
+        self.explained_of(None, words)
+    }
+
+    /// The same of an output.
+    pub(super) fn explained_of(&self, table: Option<&Table>, words: &str) -> String {
+        let entries = table.map_or(&self.entries, |table| &table.entries);
+        let is_named = |entry: &&Entry| words.contains(&format!("--{}", entry.name));
+        let place = entries.iter().rev().find(is_named).map(|entry| entry.line).or(table.map(|table| table.line));
+        match place {
+            Some(line) => Errors::one(&self.path, line, words).to_string(),
+            None => format!("{}: {words}", self.path.display()),
+        }
+    }
+
+    /// What is wrong with a value that begins so, with its line.
+    pub fn wrong(&self, argument: &str, words: &str) -> String {
+        let begins = |entry: &&Entry| entry.argument.as_ref().is_some_and(|it| it.starts_with(argument));
+        match self.entries.iter().find(begins) {
+            Some(entry) => Errors::one(&self.path, entry.line, words).to_string(),
+            None => format!("{}: {words}", self.path.display()),
+        }
+    }
+
+    /// What changed since `before`: the names of options.
+    pub fn changes<'a>(&'a self, before: &'a Self) -> BTreeSet<&'a str> {
+        let all = self.entries.iter().chain(&before.entries).map(|entry| &*entry.name);
+        all.filter(|name| self.values(name).ne(before.values(name))).collect()
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a String> {
+        self.entries.iter().filter(move |entry| entry.name == name).filter_map(|entry| entry.argument.as_ref())
+    }
+}
+
+impl Table {
+    /// As the command line would have them.
+    pub(super) fn arguments(&self) -> Vec<&str> {
+        self.entries.iter().filter_map(|entry| entry.argument.as_deref()).collect()
+    }
+}
+
+/// Whether the command line has the option.
+pub(super) fn is_given(matches: &ArgMatches, name: &str) -> bool {
+    let Some((_, matches)) = matches.subcommand() else { return false };
+    let ids = matches.ids().map(|id| id.as_str());
+    let command = super::Cli::command();
+    let named = |id: &str| {
+        let all = command.get_subcommands().flat_map(Command::get_arguments).chain(command.get_arguments());
+        all.filter(|argument| argument.get_id() == id).any(|argument| argument.get_long() == Some(name))
+    };
+    ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).any(named)
+}
+
+/// The arguments but the name of the command.
+pub(super) fn without_command<'a>(arguments: &'a [OsString], name: &str) -> impl Iterator<Item = OsString> + use<'a> {
+    let at = arguments.iter().position(|argument| argument == name);
+    arguments.iter().enumerate().filter(move |&(place, _)| Some(place) != at).map(|(_, argument)| argument.clone())
+}
+
+/// In the order of the text; those of a table are sorted by name.
+fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+struct Reading<'a> {
+    text: &'a str,
+    errors: Errors,
+}
+
+impl Reading<'_> {
+    fn line(&self, at: &Range<usize>) -> usize {
+        let before = self.text.as_bytes().get(..at.start).unwrap_or(self.text.as_bytes());
+        1 + before.iter().filter(|&&byte| byte == b'\n').count()
+    }
+
+    fn wrong(&mut self, at: &Range<usize>, words: impl Into<String>) {
+        let line = self.line(at);
+        self.errors.add(line, words);
+    }
+
+    fn outputs(&mut self, tables: &DeTable<'_>, command: &Command) -> Vec<Table> {
+        let mut outputs = Vec::new();
+        for (key, value) in in_order(tables) {
+            let (name, line) = (key.get_ref().to_string(), self.line(&key.span()));
+            let DeValue::Table(table) = value.get_ref() else {
+                self.wrong(&key.span(), format!("an output is a table, as in [{OUTPUTS}.{name}]"));
+                continue;
+            };
+            let mut entries = Vec::new();
+            for (key, value) in in_order(table) {
+                self.entry(key.get_ref(), &key.span(), value, command, &mut entries);
+            }
+            outputs.push(Table { name, line, entries });
+        }
+        outputs
+    }
+
+    /// An option, or a table of options whose names begin alike.
+    fn entry(
+        &mut self,
+        name: &str,
+        at: &Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+        command: &Command,
+        entries: &mut Vec<Entry>,
+    ) {
+        let argument = command.get_arguments().find(|it| it.get_long() == Some(name) && !NOT_IN_A_FILE.contains(&name));
+        match (argument, value.get_ref()) {
+            (None, DeValue::Table(table)) => {
+                for (key, value) in in_order(table) {
+                    self.entry(&format!("{name}.{}", key.get_ref()), &key.span(), value, command, entries);
+                }
+            }
+            (None, _) => {
+                let hint = similar(command, name).map(|name| format!("; is it {name}?")).unwrap_or_default();
+                self.wrong(at, format!("there is no option {name}{hint}"));
+            }
+            (Some(argument), _) => match arguments(argument, name, value) {
+                Err(words) => self.wrong(at, format!("{name}: {words}")),
+                Ok(arguments) => {
+                    for (argument, at) in arguments {
+                        if let Err(words) = argument.as_ref().map_or(Ok(()), |argument| check(command, argument)) {
+                            self.wrong(&at, format!("{name}: {words}"));
+                        }
+                        entries.push(Entry { name: name.to_owned(), argument, line: self.line(&at) });
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// A value as the command line would have it, and where it stands. What is false is no argument.
+type Placed = (Option<String>, Range<usize>);
+
+fn arguments(argument: &Arg, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Placed>, String> {
+    let takes_value = argument.get_action().takes_values();
+    let is_repeated = matches!(argument.get_action(), ArgAction::Append);
+    let names = argument.get_value_names().unwrap_or_default();
+    let is_pair = names.first().is_some_and(|name| name.contains('='));
+    let of_value = |value: &Spanned<DeValue<'_>>| {
+        let argument = match value.get_ref() {
+            DeValue::String(text) => format!("--{name}={text}"),
+            DeValue::Integer(number) => format!("--{name}={number}"),
+            DeValue::Float(number) => format!("--{name}={number}"),
+            other => return Err(format!("must be a text or a number, not {}", a(other))),
+        };
+        Ok((Some(argument), value.span()))
+    };
+    match value.get_ref() {
+        DeValue::Boolean(is_on) if !takes_value => Ok(vec![(is_on.then(|| format!("--{name}")), value.span())]),
+        other if !takes_value => Err(format!("must be true or false, not {}", a(other))),
+        DeValue::Array(values) if is_repeated => values.iter().map(of_value).collect(),
+        DeValue::Array(_) => Err("takes one value, not several".into()),
+        DeValue::Table(table) if is_repeated && is_pair => {
+            let pairs = in_order(table).into_iter().map(|(key, value)| match value.get_ref() {
+                DeValue::String(text) => Ok((Some(format!("--{name}={}={text}", key.get_ref())), key.span())),
+                other => Err(format!("{} must be a text, not {}", key.get_ref(), a(other))),
+            });
+            pairs.collect()
+        }
+        _ => Ok(vec![of_value(value)?]),
+    }
+}
+
+fn a(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// Whether a value is one of the option's, whatever other options it goes with.
+fn check(command: &Command, argument: &str) -> Result<(), String> {
+    let error = match command.clone().try_get_matches_from([command.get_name(), argument]) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    if let Some(ContextValue::Strings(values)) = error.get(ContextKind::ValidValue) {
+        return Err(format!("must be one of {}", values.join(", ")));
+    }
+    match error.kind() {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            let of_parser = std::error::Error::source(&error).map(ToString::to_string);
+            let first =
+                || error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Err(of_parser.unwrap_or_else(first))
+        }
+        // All options together are checked later.
+        _ => Ok(()),
+    }
+}
+
+/// An option whose name differs by little.
+fn similar(command: &Command, name: &str) -> Option<String> {
+    // Clap knows, by an option that there is not.
+    let error = command.clone().try_get_matches_from([command.get_name(), &format!("--{name}")]).err()?;
+    match error.get(ContextKind::SuggestedArg)? {
+        ContextValue::String(suggested) => Some(suggested.trim_start_matches('-').to_owned()),
+        _ => None,
+    }
+}

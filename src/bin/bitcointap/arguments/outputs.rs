@@ -1,0 +1,114 @@
+//! Outputs that have a name: of a table `[outputs.NAME]` of a configuration file, or of the command line.
+
+use std::io;
+
+use bitcointap::{
+    selection::Selection,
+    spool::{Destination, JsonLines, Place, Rotation, Spool, SpoolOutput},
+    tap::Payloads,
+};
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use super::{
+    DestinationArgs, JsonArgs, SelectionArgs,
+    config::{Config, Table},
+};
+
+/// The longest name, in bytes.
+const LONGEST_NAME: usize = 32;
+/// What the streams of the HTTP server are called in metrics.
+const OF_SERVER: &str = "http";
+
+/// What a table says.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "output", disable_help_flag = true)]
+struct OutputArgs {
+    #[command(flatten)]
+    destination: DestinationArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
+}
+
+/// JSON lines to a destination.
+#[derive(Clone, Debug)]
+pub struct NamedOutput {
+    /// For logs and metrics.
+    pub name: String,
+    pub place: Place,
+    pub rotation: Option<Rotation>,
+    pub lines: JsonLines,
+    pub payloads: Payloads,
+    pub selection: Selection,
+}
+
+impl NamedOutput {
+    /// That of the command line, if there is one. It has the name of its kind.
+    pub(super) fn of(destination: &DestinationArgs, json: &JsonArgs, selection: &SelectionArgs) -> Option<Self> {
+        let place = destination.place()?;
+        Some(Self {
+            name: place.kind().to_owned(),
+            place: place.clone(),
+            rotation: destination.rotation(),
+            lines: json.lines(false),
+            payloads: json.payload.payloads(),
+            selection: selection.selection.clone(),
+        })
+    }
+
+    /// Opens its destination, with the capabilities of this thread, unless it is a file that is to be rotated without them.
+    pub fn open(&self) -> Result<Box<dyn Destination>, String> {
+        self.place.open(self.rotation)
+    }
+
+    /// Begins to write what is wanted.
+    pub fn start(&self, destination: Box<dyn Destination>) -> io::Result<SpoolOutput<'static>> {
+        let spool = Spool::start_to(destination, self.lines, &self.selection, None)?;
+        Ok(SpoolOutput::new(spool, &*self.name, self.place.to_string()))
+    }
+
+    /// Whether both are written alike.
+    pub fn is_as(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
+    }
+
+    /// What a table may say.
+    pub(super) fn command() -> clap::Command {
+        OutputArgs::command()
+    }
+
+    /// Those of a configuration file. Errors have their lines.
+    pub(super) fn of_config(config: &Config) -> Result<Vec<Self>, String> {
+        let (mut outputs, mut errors) = (Vec::new(), Vec::new());
+        for table in &config.outputs {
+            match Self::of_table(table) {
+                Ok(output) => outputs.push(output),
+                Err(words) => errors.push(config.explained_of(Some(table), &words)),
+            }
+        }
+        if errors.is_empty() { Ok(outputs) } else { Err(errors.join("\n")) }
+    }
+
+    fn of_table(table: &Table) -> Result<Self, String> {
+        let name = &table.name;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
+            return Err(format!("an output's name is 1 to {LONGEST_NAME} letters, digits, '_', '.' and '-'"));
+        }
+        if name == OF_SERVER {
+            return Err(format!("the output {OF_SERVER} is /events: choose another name"));
+        }
+        let first = |error: clap::Error| {
+            let text = error.to_string();
+            text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        };
+        let matches = Self::command().try_get_matches_from([&["output"][..], &table.arguments()].concat());
+        let args = matches.and_then(|matches| OutputArgs::from_arg_matches(&matches)).map_err(first)?;
+        args.destination.check()?;
+        args.selection.check()?;
+        let output = Self::of(&args.destination, &args.json, &args.selection);
+        let output = output.ok_or_else(|| format!("the output {name} lacks its destination: json = \"FILE\""))?;
+        Ok(Self { name: name.clone(), ..output })
+    }
+}

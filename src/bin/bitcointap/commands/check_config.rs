@@ -1,0 +1,42 @@
+//! `check-config`. In: a configuration file of `export`. Out: that it is right, or what is wrong with it and with the files that it
+//! names.
+
+use std::{
+    ffi::OsStr,
+    io::{self, Write},
+    path::Path,
+};
+
+use crate::{
+    arguments::{Cli, Command},
+    result::Result,
+};
+
+/// `check-config`: whether `export --config` would take the file.
+pub fn check_config(file: &Path) -> Result<()> {
+    let arguments = ["bitcointap", "export", "--config"].map(OsStr::new).into_iter().chain([file.as_os_str()]);
+    let cli = Cli::parse_arguments(arguments).map_err(|error| {
+        let text = error.to_string();
+        text.trim_start_matches("error: ").trim_end().to_owned()
+    })?;
+    let Some(Command::Export(args)) = &cli.command else { unreachable!("it was asked for") };
+    let config = args.read.as_ref().expect("it was read");
+    let mut errors = Vec::new();
+    for list in &args.address_lists {
+        if let Err(error) = list.networks() {
+            errors.push(config.wrong(&format!("--address-list={}=", list.name()), &error.to_string()));
+        }
+    }
+    if let Err(words) = args.gate() {
+        errors.push(config.wrong("--web.config.file=", &words));
+    }
+    if !errors.is_empty() {
+        return Err(errors.join("\n").into());
+    }
+    match writeln!(io::stdout(), "{} is right", file.display()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}").into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,149 @@
+//! What SIGHUP changes while `export` runs. In: SIGHUP, the configuration file, the files of address lists. Out: lists for metrics,
+//! outputs that come and go, the level of the log; and in the log, what takes a restart.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use bitcointap::{metrics::AddressList, output::Change, privileges, tap::Payloads};
+
+use crate::{
+    address_lists::AddressListFile,
+    arguments::{Cli, Command, ExportArgs, LogLevel, NamedOutput},
+    log,
+    signals::Hangups,
+};
+
+/// Where changes go.
+pub struct Changes {
+    lists: Sender<AddressList>,
+    outputs: Sender<Change>,
+}
+
+impl Changes {
+    /// And where they come from.
+    pub fn channels() -> (Self, (Receiver<AddressList>, Receiver<Change>)) {
+        let ((lists, lists_read), (outputs, outputs_changed)) = (channel(), channel());
+        (Self { lists, outputs }, (lists_read, outputs_changed))
+    }
+}
+
+/// What runs, as far as it can change.
+struct Running {
+    lists: Vec<AddressListFile>,
+    outputs: Vec<NamedOutput>,
+    config: Option<crate::arguments::Config>,
+    level: Option<LogLevel>,
+    changes: Changes,
+}
+
+/// Starts a thread, without capabilities, that reads files again at each SIGHUP.
+pub fn at_hangups(mut hangups: Hangups, args: &ExportArgs, changes: Changes) -> io::Result<()> {
+    let mut running = Running {
+        lists: args.address_lists.clone(),
+        outputs: args.outputs(),
+        config: args.read.clone(),
+        level: None,
+        changes,
+    };
+    thread::Builder::new().name("reload".into()).spawn(move || {
+        privileges::drop_all_of_thread();
+        while hangups.wait().is_ok() {
+            running.read_again();
+        }
+    })?;
+    Ok(())
+}
+
+impl Running {
+    fn read_again(&mut self) {
+        if self.config.is_some() {
+            match Cli::parse_arguments(std::env::args_os()) {
+                Ok(Cli { command: Some(Command::Export(args)), log, .. }) => self.change(&args, log.level),
+                Ok(_) => {}
+                Err(error) => {
+                    let text = error.to_string();
+                    let lines = text.lines().map(|line| line.trim_start_matches("error: "));
+                    lines.filter(|line| !line.is_empty()).for_each(|line| tracing::error!("{line}"));
+                    tracing::error!("the configuration file is wrong; all stays as it was");
+                    return;
+                }
+            }
+        } else if self.lists.is_empty() {
+            tracing::info!("SIGHUP: there is nothing to read again");
+        }
+        for file in &self.lists {
+            match file.read() {
+                // Nobody takes it at the end.
+                Ok(list) => drop(self.changes.lists.send(list)),
+                Err(error) => tracing::error!(list = file.name(), "{error}; the address list stays as it was"),
+            }
+        }
+    }
+
+    fn change(&mut self, args: &ExportArgs, level: LogLevel) {
+        let Some(config) = args.read.clone() else { return };
+        // Of those that there were: their families are there.
+        for list in &mut self.lists {
+            if let Some(file) = args.address_lists.iter().find(|file| file.name() == list.name()) {
+                *list = file.clone();
+            }
+        }
+        let names = |files: &[AddressListFile]| files.iter().map(|file| file.name().to_owned()).collect::<Vec<_>>();
+        if names(&args.address_lists) != names(&self.lists) {
+            tracing::warn!("address lists that come or go take a restart");
+        }
+        self.change_outputs(args.outputs());
+        if self.level.replace(level) != Some(level) {
+            log::set_level(level);
+        }
+        let before = self.config.replace(config);
+        let takes_restart = |name: &&str| !["address-list", "log.level"].contains(name);
+        let changed: Vec<&str> = match (&self.config, &before) {
+            (Some(now), Some(before)) => now.changes(before).into_iter().filter(takes_restart).collect(),
+            _ => Vec::new(),
+        };
+        tracing::info!(outputs = self.outputs.len(), "read the configuration file again");
+        if !changed.is_empty() {
+            tracing::warn!("what was changed of {} takes a restart", changed.join(", "));
+        }
+    }
+
+    fn change_outputs(&mut self, wanted: Vec<NamedOutput>) {
+        let mut outputs = Vec::new();
+        for old in &self.outputs {
+            if !wanted.iter().any(|new| new.name == old.name) {
+                self.send(&old.name, None);
+                tracing::info!("the output {} has ended", old.name);
+            }
+        }
+        for new in wanted {
+            let old = self.outputs.iter().find(|old| old.name == new.name);
+            if old.is_some_and(|old| old.is_as(&new)) {
+                outputs.push(new);
+                continue;
+            }
+            let started = new.open().and_then(|destination| new.start(destination).map_err(|error| error.to_string()));
+            match started {
+                Ok(output) => {
+                    let output = if new.payloads == Payloads::Whole { output.with_payloads(true) } else { output };
+                    self.send(&new.name, Some(Box::new(output)));
+                    tracing::info!("the output {} has begun, to {}", new.name, new.place);
+                    outputs.push(new);
+                }
+                Err(words) => {
+                    tracing::error!("the output {}: {words}; it stays as it was", new.name);
+                    outputs.extend(old.cloned());
+                }
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn send(&self, name: &str, output: Option<Box<dyn bitcointap::output::Output + Send>>) {
+        // Nobody takes it at the end.
+        let _ = self.changes.outputs.send(Change { name: name.to_owned(), output });
+    }
+}
