@@ -1,5 +1,5 @@
-//! The operator's lists of addresses. In: NAME=FILE, and SIGHUP. Out: the networks in the files, at the start and whenever
-//! SIGHUP asks for them again.
+//! The operator's lists of addresses. In: NAME=FILE, and SIGHUP. Out: the networks in the files, read at the start and
+//! again on each SIGHUP.
 
 use std::{
     collections::HashSet,
@@ -48,7 +48,7 @@ impl FromStr for AddressListFile {
 }
 
 impl AddressListFile {
-    /// Whether there can be all of these lists.
+    /// Checks that there are not too many lists, and that their names differ.
     pub fn check(files: &[Self]) -> Result<(), String> {
         let names: HashSet<&str> = files.iter().map(|file| &*file.name).collect();
         if names.len() < files.len() {
@@ -65,11 +65,12 @@ impl AddressListFile {
     }
 }
 
-/// The lists of an exporter. From its making on SIGHUP does not end the process.
+/// The lists of an exporter. Once this exists, SIGHUP does not end the process.
 pub struct AddressLists<'a> {
     files: &'a [AddressListFile],
     hung_up: Arc<AtomicBool>,
-    /// Asks for the files to be read again, by a thread of their own: that of the events would be late.
+    /// Asks for the files to be read again. A thread of its own reads them, because the thread of the events would be
+    /// late.
     ask: Sender<()>,
     read: Receiver<(usize, Result<Networks, networks::Error>)>,
 }
@@ -92,7 +93,7 @@ impl<'a> AddressLists<'a> {
         Ok(Self { files, hung_up, ask, read })
     }
 
-    /// All of them, or what is wrong with one.
+    /// All lists, or what is wrong with one.
     pub fn read(&self) -> Result<Vec<AddressList>, String> {
         let list = |file: &AddressListFile| {
             let networks = Networks::read(&file.path).map_err(|error| {
@@ -110,13 +111,14 @@ impl<'a> AddressLists<'a> {
         self.files.iter().map(list).collect()
     }
 
-    /// Has them read again if SIGHUP came, and takes what was read. A list whose file is wrong stays as it was.
+    /// Asks for the files to be read again if SIGHUP came, and takes over what was read. A list with a wrong file stays
+    /// as it was.
     pub fn look_after(&self, metrics: &mut Metrics) {
         if self.hung_up.swap(false, Relaxed) {
             if self.files.is_empty() {
                 tracing::info!("SIGHUP: there is nothing to read again");
             }
-            // Without lists there is no thread to be asked.
+            // Without lists no thread receives this.
             let _ = self.ask.send(());
         }
         for (place, result) in self.read.try_iter() {

@@ -1,5 +1,6 @@
-//! The command line: what can be said, checked and turned into plain values, a node that is found or sockets that are
-//! bound. Does nothing else. Each command that is told more than a node has a file, and each group of options that several have.
+//! The command line. In: arguments. Out: plain, checked values, a node that is found, or sockets that are bound. It
+//! does nothing else. Each command with options of its own has a file, and so has each group of options that several
+//! commands share.
 
 mod events;
 mod export;
@@ -35,9 +36,9 @@ pub use self::{
 
 /// Shows what a running Bitcoin Core does, through its USDT tracepoints.
 ///
-/// Attaches small eBPF programs to an unmodified bitcoind. Gives P2P messages, connections, and events of the mempool, blocks,
-/// the UTXO cache and coin selection, as JSON lines or as metrics for Prometheus. Needs Linux 6.1 or later, and Bitcoin Core v23
-/// or later with tracepoints; its release binaries for Linux have them.
+/// Attaches small eBPF programs to an unmodified bitcoind. Gives P2P messages, connections, and events of the mempool,
+/// blocks, the UTXO cache and coin selection, as JSON lines or as metrics for Prometheus. Needs Linux 6.1 or later, and
+/// Bitcoin Core v23 or later with tracepoints; its release binaries for Linux have them.
 ///
 /// Without a command, `bitcointap` is `bitcointap tap`: it prints events as JSON lines.
 #[derive(Debug, Parser)]
@@ -52,7 +53,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses; help and wrong usage are errors too, as clap has them.
+    /// Parses the arguments. Help and wrong usage are errors, as in clap.
     pub fn parse_arguments<I, T>(arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
@@ -62,7 +63,7 @@ impl Cli {
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
         let matches = command.try_get_matches_from_mut(&arguments);
         let matches = matches.map_err(|error| meant::explained(error, &mut command, &arguments))?;
-        // What belongs to `tap` must not be given to another command, and be ignored there.
+        // Options of `tap` must not be given to another command, which would ignore them.
         let given =
             |argument: &&Arg| matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
         let stray = command.get_arguments().filter(|argument| !argument.is_global_set()).find(given);
@@ -109,14 +110,14 @@ pub enum Command {
     Probes(NodeArgs),
     /// Check whether bitcointap would work here, and say what to fix (exit status 1 if not).
     ///
-    /// Attaches one tracepoint of the node for a moment.
+    /// Attaches to one tracepoint of the node for a moment.
     Doctor(DoctorArgs),
     /// Check whether `export` answers at an address (exit status 1 if not), for the health check of a container.
     ///
-    /// A server that asks for a password or for TLS is healthy. Whether it taps a node is another question: /-/ready and the
-    /// metric bitcointap_up answer that.
+    /// A server that asks for a password or for TLS is healthy. This does not check whether `export` is attached to a
+    /// node: /-/ready and the metric bitcointap_up say that.
     Healthcheck {
-        /// What `export` was given as --web.listen-address.
+        /// The address that `export` got as --web.listen-address.
         #[arg(default_value = "127.0.0.1:10833")]
         address: Address,
     },
@@ -153,7 +154,7 @@ mod tests {
         assert!(matches!(cli.command, Some(Command::Tap(TapArgs { count: Some(3), .. }))));
     }
 
-    /// What an option takes is in the error, with the least that a person needs to correct it.
+    /// The error says what an option accepts, with the least that a person needs to correct it.
     #[test]
     fn a_wrong_value_is_told_with_the_right_form() {
         for (line, words) in [

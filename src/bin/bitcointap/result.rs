@@ -1,6 +1,6 @@
-//! How what is done ends.
+//! The result of a command.
 
 use std::error::Error;
 
-/// What failed is told in one line.
+/// An error is one line that says what failed.
 pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;

@@ -1,4 +1,4 @@
-//! What `record` is told.
+//! The options of `record`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::follow::DropCapabilities;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct RecordArgs {
-    /// The recording to write, which must not exist yet; `-` is standard output.
+    /// The recording to write. It must not exist yet; `-` is standard output.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]
@@ -43,7 +43,7 @@ impl RecordArgs {
         }
     }
 
-    /// When to let go of capabilities.
+    /// When to drop capabilities.
     pub fn drop_capabilities(&self) -> DropCapabilities {
         self.privileges.or_by_default(self.follow, &self.node)
     }
