@@ -127,9 +127,7 @@ pub struct Metrics {
 impl Metrics {
     /// The families that these tracepoints feed, not attached to a node yet.
     ///
-    ///
     /// # Panics
-    ///
     ///
     /// If there are more lists than [`AddressList::MOST`], or two with one name.
     pub fn new(attached: Tracepoints, options: &Options) -> Metrics {

@@ -2,7 +2,6 @@
 //! In: messages, connections that open and close, blocks being connected. Out: each to its state in `round_trips.rs`,
 //! `requests.rs` and `relay.rs`.
 //!
-//!
 //! All of it belongs to one run of the node. What belongs to a peer ends when the peer's connection closes. Times are
 //! those of the tracepoints, from when the node processed or queued one message to when it processed or queued the
 //! other.

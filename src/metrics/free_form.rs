@@ -1,7 +1,6 @@
 //! Families with a label value that peers or the node choose. In: any text. Out: a bounded number of series, by texts
 //! of bounded length. It is the only label of its family.
 //!
-//!
 //! Reasons are Bitcoin Core's own texts. Peers choose only the numbers in them, so no peer can fill their places.
 
 use std::collections::HashMap;
@@ -60,7 +59,6 @@ impl Texts {
 
 /// Counts by reason. Shape: the label, and how many reasons to keep. Later reasons count in `other`, those without a
 /// text in `none`.
-///
 ///
 /// A number that stands alone becomes `N`, so that each amount does not make a reason of its own.
 pub(super) struct Reasons {

@@ -1,7 +1,6 @@
 //! From how many parts of the Internet inbound peers come. In: their addresses as they come and go. Out: gauges by
 //! network.
 //!
-//!
 //! Bitcoin Core keeps its outbound peers in different groups, and evicts inbound peers from the largest group: many
 //! connections from one group may belong to one person.
 

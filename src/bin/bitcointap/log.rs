@@ -58,7 +58,6 @@ pub struct Writing(());
 impl Writing {
     /// Call it once this process is confined, so that the thread is, too.
     ///
-    ///
     /// # Errors
     ///
     /// If the system has no thread left.

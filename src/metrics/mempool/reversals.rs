@@ -1,7 +1,6 @@
 //! Rejections that were reversed. In: transactions that are rejected and added. Out: the reason of the rejection of a
 //! transaction that is added a moment later.
 //!
-//!
 //! Since v28 Bitcoin Core tries a parent that pays too little alone again as a package with its child.
 
 use std::time::Duration;
