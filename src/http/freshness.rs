@@ -1,7 +1,7 @@
-//! Lets those who are about to be answered have what the node has fired by then. In: questions, by the thread that answers. Out: to
-//! the thread that drains the tap, that somebody waits; and back, that it has drained and counted what there was.
+//! Makes answers include what the node has fired by then. In: questions, from the thread that answers. Out: a message
+//! to the thread that drains the tap that somebody waits; and back, that it has drained and counted the events.
 //!
-//! So the tap is drained seldom while nobody looks, and yet no answer is older for it.
+//! So bitcointap drains the tap seldom while nobody looks, and still no answer is older for it.
 
 use std::{
     io,
@@ -16,10 +16,11 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::{sync::watch, time::timeout};
 
-/// The longest that an answer waits. More takes a machine that is overloaded, where an old answer is better than none.
+/// The longest time that an answer waits. Only an overloaded machine takes longer; there an old answer is better than
+/// none.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What both threads share. Its clones are one.
+/// What both threads share. Clones are one.
 #[derive(Clone, Debug)]
 pub struct Freshness(Arc<Shared>);
 
@@ -40,31 +41,31 @@ struct State {
 }
 
 impl Freshness {
-    /// While there is no tap, all that is known is fresh.
+    /// Without a tap, everything known is fresh.
     ///
     /// # Errors
-    /// Where the system has no file descriptor left.
+    /// If the system has no file descriptor left.
     pub fn new() -> io::Result<Self> {
         let wakes = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self(Arc::new(Shared { wakes, asked: AtomicU64::new(0), state: watch::Sender::default() })))
     }
 
-    /// A tap is drained from now on, until what this gives is dropped.
+    /// A tap is drained from now on, until the returned value is dropped.
     #[must_use = "nobody waits for a tap that is not drained"]
     pub fn tapped(&self) -> Tapped {
         self.0.state.send_modify(|state| state.is_tapped = true);
         Tapped(self.clone())
     }
 
-    /// Ends the waiting of the thread that drains, which then looks anew at how long it may wait.
+    /// Ends the wait of the thread that drains. It then decides again how long to wait.
     pub(super) fn wake(&self) -> u64 {
         let number = self.0.asked.fetch_add(1, SeqCst) + 1;
-        // It fails only where the thread has not come to drain for 2^64 times, and will drain.
+        // Fails only if the thread has not drained for 2^64 questions; it will drain.
         let _ = rustix::io::write(&self.0.wakes, &1u64.to_ne_bytes());
         number
     }
 
-    /// Waits until what has fired by now is counted.
+    /// Waits until bitcointap has counted everything that has fired by now.
     pub(super) async fn now(&self) {
         let mut state = self.0.state.subscribe();
         if !state.borrow().is_tapped {
@@ -84,20 +85,20 @@ impl AsFd for Freshness {
     }
 }
 
-/// That of the thread that drains.
+/// The side of the thread that drains.
 #[derive(Debug)]
 pub struct Tapped(Freshness);
 
 impl Tapped {
-    /// How many questions there were by now: to be asked before a drain begins.
+    /// How many questions there have been. Call it before a drain begins.
     pub fn asked(&self) -> u64 {
         let Shared { wakes, asked, .. } = &*self.0.0;
-        // In this order a question may be taken twice, and none is missed.
+        // In this order a question may be counted twice, and none is missed.
         let _ = rustix::io::read(wakes, &mut [0; 8]);
         asked.load(SeqCst)
     }
 
-    /// So many are followed by a drain, and what that gave is counted.
+    /// This many questions are followed by a drain, and its events are counted.
     pub fn met(&self, asked: u64) {
         self.0.0.state.send_if_modified(|state| {
             let is_new = state.met < asked;
