@@ -1,22 +1,22 @@
-//! Where the chain is. In: each block that Bitcoin Core connects, of which it does not say to which chain. Out: the tip, and
-//! how many blocks a reorganisation connected anew.
+//! Where the chain is. In: each block that Bitcoin Core connects; Bitcoin Core does not say to which chain. Out: the
+//! tip, and how many blocks a reorganisation connected anew.
 //!
-//! Blocks below the tip are connected not only in reorganisations: background validation (after loadtxoutset) goes through the
-//! old ones for days, and verifychain at level 4 through the last ones. So a lower branch becomes the chain only when it is as
-//! high as the chain, which background validation never gets, with another block than the one known, which verifychain never
-//! has; or when the chain stands still for long, as after invalidateblock.
+//! Not only reorganisations connect blocks below the tip: background validation (after loadtxoutset) goes through the
+//! old ones for days, and verifychain at level 4 through the last ones. So a lower branch becomes the chain in two
+//! cases only. First, it is as high as the chain, which background validation never is, and has another block than the
+//! known one, which verifychain never has. Second, the chain stands still for long, as after invalidateblock.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::event::{Moment, Time};
 
-/// A chain that has had no block for so long may have been given up for a lower one.
+/// A chain without a block for this long may have been given up for a lower one.
 const STANDS_STILL: Duration = Duration::from_secs(60 * 60);
 
-/// How many blocks of a branch are known by their hash. The deepest reorganisation of mainnet had 53.
+/// How many blocks of a branch to know by their hash. The deepest reorganisation of mainnet had 53.
 const KNOWN: usize = 288;
 
-/// A block that was connected.
+/// A connected block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block {
     pub(crate) height: i64,
@@ -29,13 +29,13 @@ pub(crate) struct Block {
 /// What a block turns out to be.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Connected {
-    /// It is above the tip that was before it.
+    /// It is above the previous tip.
     pub(crate) is_ahead: bool,
-    /// Blocks, it and those before it, that are found to have taken the place of others.
+    /// How many blocks, this one and earlier ones, have replaced others, as is now known.
     pub(crate) reorganised: u64,
 }
 
-/// Of one run of the node.
+/// The chain in one run of the node.
 #[derive(Debug, Default)]
 pub(crate) struct BestChain {
     best: Option<Branch>,
@@ -46,18 +46,18 @@ pub(crate) struct BestChain {
 #[derive(Debug)]
 struct Lower {
     branch: Branch,
-    /// Blocks came on top of the chain meanwhile, so this is not what the node follows.
+    /// Blocks came on top of the chain in the meantime, so the node does not follow this branch.
     is_background: bool,
-    /// The chain stands still, and this is taken for the node's.
+    /// The chain stands still, and this branch counts as the node's.
     is_taken: bool,
 }
 
-/// Blocks, each on top of the one before.
+/// Blocks, each on top of the previous one.
 #[derive(Debug)]
 struct Branch {
     first: i64,
     tip: Block,
-    /// Of the last blocks, the tip's included.
+    /// The last blocks, including the tip.
     hashes: VecDeque<[u8; 32]>,
 }
 
@@ -114,12 +114,12 @@ impl Branch {
         Self { first: block.height, tip: block, hashes: [block.hash].into() }
     }
 
-    /// Whether the block is on top of this one's, or in the place of one of them.
+    /// Whether the block is on top of this branch, or replaces one of its blocks.
     fn takes(&self, block: &Block) -> bool {
         (self.first..=self.tip.height.saturating_add(1)).contains(&block.height)
     }
 
-    /// If it does not take the block, others were not seen, and it begins anew.
+    /// If it does not fit, others were not seen, and the branch begins anew.
     fn push(&mut self, block: Block) {
         if !self.takes(&block) {
             *self = Self::start(block);
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::metrics::testing::{SECOND, moment};
 
-    /// A chain that is told one block a second.
+    /// A chain that receives one block a second.
     #[derive(Default)]
     struct Told {
         chain: BestChain,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     impl Told {
-        /// Blocks of these heights; those of one branch have the same hash at one height.
+        /// Blocks of these heights. Those of one branch have the same hash at one height.
         fn tell(&mut self, branch: char, heights: impl IntoIterator<Item = i64>) -> &mut Self {
             for height in heights {
                 self.second += 1;
@@ -179,7 +179,7 @@ mod tests {
             self
         }
 
-        /// The height, the second at which that was connected, and all reorganised blocks.
+        /// The height, the second at which it was connected, and all reorganised blocks.
         #[track_caller]
         fn assert(&mut self, height: i64, second: u64, reorganised: u64) -> &mut Self {
             let tip = self.chain.tip().unwrap();
@@ -201,12 +201,12 @@ mod tests {
     fn background_validation_is_not_where_the_chain_is() {
         let mut told = Told::default();
         told.tell('a', [399]).tell('a', 229..=298).assert(399, 1, 0);
-        // For days, with blocks of the chain between.
+        // For days, with blocks of the chain in between.
         told.tell('a', [400]).tell('a', [299]).assert(400, 72, 0);
         told.after(2 * HOUR).tell('a', 300..=350).assert(400, 72, 0);
         let second = told.second + 1;
         told.tell('a', [401]).tell('a', 351..=390).assert(401, second, 0);
-        // A reorganisation meanwhile.
+        // A reorganisation in between.
         let second = told.second + 2;
         told.tell('b', [401, 402]).assert(402, second, 1).tell('a', 391..=395).assert(402, second, 1);
     }
@@ -237,14 +237,14 @@ mod tests {
         told.tell('a', [110, 111]).tell('b', [111, 112]).assert(112, 4, 1);
         told.tell('c', 108..=111).assert(112, 4, 1).tell('c', [112]).assert(112, 9, 6);
         told.tell('b', [111, 112, 113]).assert(113, 12, 8);
-        // To the one before, whose blocks are known.
+        // Back to the previous one, with known blocks.
         Told::default().tell('a', [110, 111]).tell('b', [111, 112]).tell('a', 111..=113).assert(113, 7, 3);
     }
 
     #[test]
     fn a_chain_that_stands_still_can_be_given_up_for_a_lower_one() {
         let mut told = Told::default();
-        // The node is told to leave a branch: until then it is not known that it did.
+        // The node gets the command to leave a branch, which does not show until it connects blocks.
         told.tell('a', 390..=399).tell('b', 395..=396).assert(399, 10, 0);
         told.after(HOUR).tell('b', [397]).assert(397, 12 + HOUR + 1, 0);
         told.tell('b', [398]).assert(398, 12 + HOUR + 2, 0);

@@ -1,8 +1,9 @@
-//! Who is connected, by rules that all who follow it share. In: of one run of the node who messages and connection events tell
-//! of, each from a moment on. Out: what is kept of a peer while it is connected, and what falls out, to be counted.
+//! Which peers are connected, by rules that metrics and the live state share. In: which peers messages and connection
+//! events of one run of the node name, each at a moment. Out: what is kept of a peer while it is connected; and what
+//! falls out, to be counted.
 //!
-//! A message may come before the opening of its connection or after its closing, and either may be lost: so peers are told apart
-//! by the node's number, which is never used twice in a run.
+//! A message may come before the opening of its connection or after its closing, and either may be lost. So the node's
+//! number identifies a peer; the node never uses one twice in a run.
 
 use std::{collections::BTreeMap, mem, time::Duration};
 
@@ -12,27 +13,27 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// Peers that are kept; the node's own default is 125. When one more comes the one with the lowest number falls out: its
-/// closing was likely lost, and if not, its next message brings it back.
+/// How many peers to keep; the node's own default is 125. When one more comes, the one with the lowest number falls
+/// out. Its closing was likely lost; if not, its next message brings it back.
 pub(crate) const MOST: usize = 4096;
 
-/// Closed peers that are kept.
+/// How many closed peers to keep.
 pub(crate) const MOST_CLOSED: usize = 4096;
 
-/// How long a closed peer is remembered, so that its last messages do not bring it back.
+/// How long to remember a closed peer, so that its last messages do not bring it back.
 pub(crate) const CLOSED_FOR: Duration = Duration::from_secs(60);
 
-/// A peer that was silent for so long is gone and its closing lost: Bitcoin Core pings every 2 minutes and closes a
-/// connection that is silent for 20.
+/// A peer that is silent for this long is gone, and its closing was lost: Bitcoin Core pings every 2 minutes and closes
+/// a connection that is silent for 20.
 const SILENT_FOR: Duration = Duration::from_secs(30 * 60);
 
-/// How often the silent are looked for.
+/// How often to look for silent peers.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// A `T` of each peer that is connected, and a `C` of each whose connection was closed a moment ago. None is both.
+/// A `T` for each connected peer, and a `C` for each peer with a connection that closed a moment ago. No peer has both.
 #[derive(Debug)]
 pub(crate) struct Connected<T, C> {
-    /// With when something told of them last.
+    /// With the moment of the last event of the peer.
     open: BTreeMap<i64, (Moment, T)>,
     closed: Table<i64, C>,
     /// Whether messages of both directions come, so that silence means something.
@@ -44,9 +45,9 @@ pub(crate) struct Connected<T, C> {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Found<'a, T, C> {
     Open(&'a mut T),
-    /// Its connection was closed a moment ago. What comes of it still does not bring it back.
+    /// Its connection closed a moment ago. Further events of it do not bring it back.
     Closed(&'a C),
-    /// Nothing: it was there before us, or what told of it is yet to come, or lost.
+    /// Nothing: it was connected before the attachment, or its opening is yet to come, or was lost.
     New,
 }
 
@@ -63,12 +64,12 @@ impl<T, C> Default for Connected<T, C> {
 
 impl<T, C> Connected<T, C> {
     pub(crate) fn attach(&mut self, attached: Tracepoints) {
-        // With a selection of messages not every message of a peer is seen.
+        // With a selection of messages, not every message of a peer is seen.
         let messages = [Tracepoint::NetInboundMessage, Tracepoint::NetOutboundMessage];
         self.hears_messages = messages.into_iter().all(|it| attached.contains(it));
     }
 
-    /// A message or a connection event tells of a peer.
+    /// A message or a connection event names a peer.
     pub(crate) fn heard_of(&mut self, now: Moment, peer_id: i64) -> Found<'_, T, C> {
         if let Some((last_heard, peer)) = self.open.get_mut(&peer_id) {
             *last_heard = now;
@@ -78,15 +79,15 @@ impl<T, C> Connected<T, C> {
         self.closed.get(&peer_id).map_or(Found::New, Found::Closed)
     }
 
-    /// Enters one that is [`Found::New`]. Gives what had to go for it, which may be the peer itself.
+    /// Enters a peer that is [`Found::New`]. Returns what had to go for it, which may be the peer itself.
     pub(crate) fn enter(&mut self, now: Moment, peer_id: i64, peer: T) -> Option<T> {
         self.open.insert(peer_id, (now, peer));
         let falls_out = if self.open.len() > MOST { self.open.pop_first() } else { None };
         falls_out.map(|(_, (_, peer))| peer)
     }
 
-    /// A closing. What of the peer is remembered it may say. Gives it, if it was connected, and of which closed one the memory
-    /// had to go.
+    /// A closing. The callback says what to remember of the peer. Returns the peer, if it was connected, and the closed
+    /// peer that had to go.
     pub(crate) fn close(
         &mut self,
         now: Moment,
@@ -99,7 +100,7 @@ impl<T, C> Connected<T, C> {
         (peer, forgotten.map(|(_, closed)| closed))
     }
 
-    /// Lets those go that were silent for too long; looks for them now and then.
+    /// Removes peers that were silent for too long; looks for them now and then.
     pub(crate) fn drop_silent(&mut self, now: Moment, mut goes: impl FnMut(&T)) {
         if !self.hears_messages || self.looked_for_silent.is_some_and(|looked| now.since(looked) < LOOK_EVERY) {
             return;
@@ -114,20 +115,20 @@ impl<T, C> Connected<T, C> {
         });
     }
 
-    /// The node has ended, and its numbers with it. Gives who was connected.
+    /// The node has ended, and its numbers with it. Returns the connected peers.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T, C> {
         self.closed.clear();
         self.looked_for_silent = None;
         mem::take(&mut self.open).into_values().map(|(_, peer)| peer)
     }
 
-    /// A peer that is connected, whatever was heard of it.
+    /// A connected peer, without an event of it.
     #[cfg(any(feature = "http", test))]
     pub(crate) fn get_mut(&mut self, peer_id: i64) -> Option<&mut T> {
         self.open.get_mut(&peer_id).map(|(_, peer)| peer)
     }
 
-    /// Who is connected, by number.
+    /// The connected peers, by number.
     #[cfg(any(feature = "http", test))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, &T)> {
         self.open.iter().map(|(&peer_id, (_, peer))| (peer_id, peer))
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
     use crate::metrics::testing::moment;
 
-    /// Peers of whom a letter is kept, and of closed ones the letter that they had.
+    /// Peers with a letter, and closed ones with the letter that they had.
     fn connected(peers: &[(i64, char)]) -> Connected<char, Option<char>> {
         let mut connected = Connected::default();
         for &(peer_id, peer) in peers {

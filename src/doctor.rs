@@ -1,5 +1,5 @@
-//! Whether `tap` and `export` would work here, and what to do if not. In: a node, or why none was found. Out: a [`Report`]
-//! of checks, each with its words. What is gathered and what follows from it are apart: the checks are pure.
+//! Whether `tap` and `export` would work here, and what to do if not. In: a node, or why none was found. Out: a
+//! [`Report`] of checks, each with its words. Gathering facts and judging them are apart: the checks are pure.
 
 mod facts;
 mod machine;
@@ -14,26 +14,26 @@ use serde::Serialize;
 use crate::{error::Error, process::Node};
 use facts::{Machine, Target};
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Fine.
     Ok,
-    /// It works, but something is to be known or done.
+    /// It works, but there is something to know or to do.
     Warning,
     /// It does not work.
     Failed,
-    /// It could not be looked at.
+    /// It could not be checked.
     Unknown,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Which: always the same ones, in the same order.
+    /// Its name. The checks and their order are always the same.
     pub name: &'static str,
-    /// What came of it.
+    /// Its result.
     pub status: Status,
     /// What was found.
     pub detail: String,
@@ -63,7 +63,7 @@ impl Check {
         Self::new(name, Status::Failed, detail)
     }
 
-    /// An error says itself what to do.
+    /// An error itself says what to do.
     fn error(name: &'static str, error: &Error) -> Self {
         Self::failed(name, error.to_string())
     }
@@ -73,7 +73,7 @@ impl Check {
     }
 }
 
-/// All checks. Its text is for people, a line for each, its JSON for machines.
+/// All checks. Its text is for people, a line for each check; its JSON is for machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     verdict: Status,
@@ -91,7 +91,7 @@ impl Report {
         Self { verdict, checks }
     }
 
-    /// [`Status::Failed`] if anything failed, else [`Status::Warning`] if there is any, else [`Status::Ok`].
+    /// [`Status::Failed`] if any check failed, else [`Status::Warning`] if there is any, else [`Status::Ok`].
     pub fn verdict(&self) -> Status {
         self.verdict
     }
@@ -130,7 +130,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at the machine, at `node`, and tries. A node that was not found leaves its `program` to look at, if that was named.
+/// Checks the machine and `node`, and tries to attach. If no node was found, checks the named `program`, if any.
 pub fn examine(node: Result<Node, Error>, program: Option<&Path>) -> Report {
     let machine = Machine::gather();
     let target = Target::gather(node, program, machine.may_load());

@@ -23,24 +23,24 @@ pub enum Error {
     /// No process was started from that file.
     #[error("no process runs {path}: start it, or name the process by --pid", path = .0.display())]
     NotRunning(PathBuf),
-    /// It takes a choice.
+    /// The options must choose one.
     #[error("{} nodes run, choose one by {}: {}", .0.len(), choice(.0), list(.0))]
     SeveralNodes(Vec<Node>),
-    /// Nodes run, but none that meets the conditions on data directory and chain.
+    /// Nodes run, but none meets the conditions on data directory and chain.
     #[error("no node with {wanted} runs: start it, or choose one that runs: {}", list(.others))]
     OtherNodes {
         /// The conditions.
         wanted: Conditions,
-        /// Those that run.
+        /// The nodes that run.
         others: Vec<Node>,
     },
-    /// A process that may become the node has started just now.
+    /// A process that may become the node has just started.
     #[error("pid {0} is starting: it does not hold the lock of its data directory yet")]
     NodeStarts(i32),
     /// There is no such process, or it has ended.
     #[error("no process has the pid {0}: it has ended, or lives in another pid namespace")]
     PidGone(i32),
-    /// The number is a thread's.
+    /// The number is the id of a thread.
     #[error("{thread} is the id of a thread: name its process by --pid {process}")]
     Thread {
         /// The thread.
@@ -59,7 +59,7 @@ pub enum Error {
     /// A file or a directory of /proc cannot be read.
     #[error("cannot read {path}: {error}{hint}", path = .path.display())]
     Unreadable {
-        /// What was to be read.
+        /// What could not be read.
         path: PathBuf,
         /// Why not.
         error: io::Error,
@@ -80,7 +80,7 @@ pub enum Error {
         path = .0.display()
     )]
     NoTracepoints(PathBuf),
-    /// The kernel knows the dynamic loader as the process' program, which has no tracepoints.
+    /// The kernel takes the dynamic loader for the process' program. The loader has no tracepoints.
     #[error(
         "{} by the dynamic loader {loader}, which has no tracepoints and which the kernel takes for the program: \
          start the program itself",
@@ -89,13 +89,13 @@ pub enum Error {
     StartedByLoader {
         /// The loader.
         loader: PathBuf,
-        /// What it has loaded, as far as the process' command line tells.
+        /// The program that it has loaded, as far as the process' command line shows.
         program: Option<PathBuf>,
     },
     /// A tracepoint must not or cannot be attached to.
     #[error("{tracepoint} cannot be tapped: {refusal}")]
     Refused {
-        /// Which.
+        /// The tracepoint.
         tracepoint: Tracepoint,
         /// Why.
         refusal: Refusal,
@@ -107,15 +107,16 @@ pub enum Error {
         path = .0.display()
     )]
     CopiedUp(PathBuf),
-    /// The kernel took the attachment, but the node's memory does not show it.
+    /// The kernel accepted the attachment, but the node's memory does not show it.
     #[error(
-        "the kernel attached to {0}, but the node's memory does not show it, so that no event of it can be seen: restart the node"
+        "the kernel attached to {0}, but the node's memory does not show it, and no event of it would be seen: \
+         restart the node"
     )]
     NotArmed(Tracepoint),
-    /// What is in the node's memory is not known.
+    /// bitcointap could not read the node's memory.
     #[error("the node's memory cannot be read: {0}")]
     Memory(io::Error),
-    /// The binary has tracepoints, but none that was asked for.
+    /// The binary has tracepoints, but none of the chosen ones.
     #[error("{path} has none of the chosen tracepoints ({}): see `bitcointap probes`, and choose others by --events", .1, path = .0.display())]
     NoneChosen(PathBuf, Tracepoints),
     /// Capabilities are missing.
@@ -123,11 +124,11 @@ pub enum Error {
         "too few privileges: {0} missing; run as root, for example with sudo, or give them to the program as `bitcointap doctor` says"
     )]
     Privileges(String),
-    /// The kernel lacks what is needed.
+    /// The kernel lacks something that bitcointap needs.
     #[error("the kernel {0} is too old: bitcointap needs Linux 6.1 or later")]
     KernelTooOld(String),
     /// The ring buffer cannot have this size.
-    #[error("a ring buffer of {0} bytes is not possible: it takes a power of two from 8MiB to 1GiB")]
+    #[error("a ring buffer of {0} bytes is not possible: the size must be a power of two from 8MiB to 1GiB")]
     RingBufferSize(u32),
     /// libbpf or the kernel refused.
     #[error("cannot {action}: {error:#}{}", in_brackets(.warning.as_deref()))]
@@ -149,7 +150,7 @@ pub enum Error {
     },
 }
 
-/// The options that tell nodes apart; those that still do so after a restart come before --pid.
+/// The options that tell nodes apart. Those that still do so after a restart come before --pid.
 fn choice(nodes: &[Node]) -> String {
     let differ = |same: fn(&Node, &Node) -> bool| {
         nodes.iter().enumerate().all(|(index, node)| !nodes[..index].iter().any(|before| same(before, node)))

@@ -1,5 +1,5 @@
-//! What the fuzz targets in `fuzz/` drive, much of which is not public, and the tests below from what these have found. In: any bytes.
-//! Out: nothing, unless something panics or a line is no JSON.
+//! What the fuzz targets in `fuzz/` drive, much of which is not public. The tests below drive it with what the targets
+//! have found. In: any bytes. Out: nothing, unless something panics or a line is no JSON.
 
 use std::{cell::RefCell, io, iter, path::Path};
 
@@ -33,13 +33,14 @@ pub fn payload(data: &[u8]) {
     }
 }
 
-/// Records, whose lines must be JSON in each style: the same value but for byte strings, and no name twice in an object.
+/// Records. Their lines must be JSON in each style, with the same value except for byte strings, and no name twice in
+/// an object.
 pub fn json(data: &[u8]) {
     batch(data).each(|event| {
         let compact = line(&event, Style::default());
         let value = parsed(&compact);
         assert_eq!(value.to_string().len() + 1, compact.len());
-        // Each of these takes as long as all else.
+        // Each of these takes as long as everything else.
         if data.len().is_multiple_of(8) {
             assert_eq!(value, parsed(&line(&event, Style { pretty: true, ..Style::default() })));
             return;
@@ -58,7 +59,7 @@ pub fn state(data: &[u8]) {
     });
 }
 
-/// What comes after the header of a recording, after a byte that says whether it is framed as a block.
+/// What follows the header of a recording, after a byte that says whether it is framed as a block.
 pub fn recorded(data: &[u8]) {
     let Some((&framed, data)) = data.split_first() else { return };
     let bytes = recording::fuzzing::after_header(data, framed & 1 == 1);
@@ -68,7 +69,7 @@ pub fn recorded(data: &[u8]) {
             match entry {
                 Ok(Entry::Run(run)) => {
                     states.live.attached(&run);
-                    // Here `tapped` would be called in truth, which takes longer than all else.
+                    // `tapped` belongs here, but takes longer than everything else.
                     states.metrics.attached(run.start_time);
                 }
                 Ok(Entry::Batch(batch)) => states.take(&batch),
@@ -84,7 +85,7 @@ pub fn recorded(data: &[u8]) {
     });
 }
 
-/// What holds what events left behind.
+/// What holds the effects of events.
 struct States {
     metrics: Metrics,
     live: Live,
@@ -100,7 +101,7 @@ impl States {
         });
     }
 
-    /// At one input of eight, as that takes longer than all else.
+    /// For one input in eight, since it takes longer than everything else.
     fn look_at(&self, data: &[u8]) {
         if data.len().is_multiple_of(8) {
             serde_json::to_writer(io::sink(), &self.live.snapshot()).expect("a sink takes all");
@@ -108,7 +109,7 @@ impl States {
     }
 }
 
-/// Nothing of one input is left for the next, but for what metrics have counted: these take long to make.
+/// Nothing of one input is left for the next, except what metrics have counted: these take long to make.
 fn with_states(then: impl FnOnce(&mut States)) {
     thread_local! {
         static STATES: RefCell<States> = RefCell::new(States {
@@ -167,8 +168,8 @@ mod tests {
 
     use super::*;
 
-    /// Each input that is kept of a target, and many that have come of these by what goes wrong on the way: flipped bits, cuts, parts
-    /// missing, twice or out of another.
+    /// Each kept input of a target, and many made from these by what goes wrong on the way: flipped bits, cuts,
+    /// missing, repeated or foreign parts.
     fn withstands(target: &str, hook: fn(&[u8]), inputs: usize) {
         let corpus = tempfile::tempdir().unwrap();
         let packed = format!("{}/fuzz/corpora/{target}.tar.gz", env!("CARGO_MANIFEST_DIR"));

@@ -1,6 +1,6 @@
-//! Serves metrics and events over HTTP, from a thread of its own. In: bound sockets, what to serve and to whom. Out: the text
-//! formats that Prometheus scrapes, streams of events, and a page for people. However slow or hostile clients are, all that they
-//! can hold up is each other, and that not for long.
+//! Serves metrics and events over HTTP, from a thread of its own. In: bound sockets, what to serve and to whom. Out:
+//! the text formats that Prometheus scrapes, streams of events, and a page for people. However slow or hostile clients
+//! are, they can delay only each other, and not for long.
 
 mod config;
 mod connections;
@@ -74,27 +74,28 @@ pub use self::{
 };
 use crate::privileges;
 
-/// What bounds clients.
+/// The limits for clients.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// Connections at once; for a further one another is closed.
+    /// Connections at once. For a further one another is closed.
     connections: usize,
-    /// For the head of a request to come, from when the connection waits for it; and before that for TLS to be agreed on.
+    /// Time for the head of a request, from when the connection waits for it; before that, time for the TLS handshake.
     head: Duration,
     /// Bytes of such a head.
     head_bytes: usize,
-    /// For a connection to be used; after it the answer in hand is the last.
+    /// How long a connection may be used. After this time the current answer is the last.
     connection: Duration,
-    /// For that last answer, but for a stream, which has as long as it likes.
+    /// Time for that last answer. A stream has as long as it likes.
     last_answer: Duration,
-    /// How often it is made sure that who reads a stream would be let in by the same rules still.
+    /// How often to check that the reader of a stream would still be let in.
     review: Duration,
-    /// From one line of the log to the next that tells of the same cause for which handshakes of TLS fail.
+    /// Time between two lines of the log about failed TLS handshakes with the same cause.
     told: Duration,
 }
 
-/// How many connections there are at most at once. For a further one that is closed which has gone without a request for the
-/// longest time; or, when most have one, that which has been answered for the longest. So who only holds them keeps nobody out.
+/// The largest number of connections at once. For a further one the server closes the one that has gone without a
+/// request for the longest time. If most have a request, it closes the one that it has been answering for the longest
+/// time. So a client that only holds connections keeps nobody out.
 pub const MAX_CONNECTIONS: usize = 64;
 /// How many of them can be streams of events, so that there is room for scrapes.
 pub const MAX_STREAMS: usize = MAX_CONNECTIONS / 2;
@@ -109,21 +110,22 @@ const LIMITS: Limits = Limits {
     told: Duration::from_secs(60),
 };
 
-/// After the system refused a connection, as when there are no file descriptors left.
+/// After the system refused a connection, as when no file descriptors are left.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 
-/// After this the kernel asks a silent client whether it is there still, then as often again, in this interval, before it gives
-/// it up: a reader that was cut off while no events came would be served for ever.
+/// After this time, and then at this interval, the kernel asks a silent client whether it is still there, a few times
+/// before it gives the client up. Without this, a reader that was cut off while no events came would be served for
+/// ever.
 const PROBED_AFTER: Duration = Duration::from_secs(30);
 const PROBES: u32 = 3;
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Bytes that wait in the kernel for a client to read them, which takes up to twice as much for them; by itself it would take
-/// 4 MiB for each. Enough for some scrapes, and for 2 MB of events a second to the other side of the Earth.
+/// Bytes that wait in the kernel for a client to read them; the kernel takes up to twice as much memory. Without a
+/// limit it would take 4 MiB for each client. Enough for some scrapes, and for 2 MB of events a second to the other
+/// side of the Earth.
 const SEND_BUFFER: usize = 512 << 10;
 
-/// The thread that answers, until the process ends. As an [`Output`](crate::output::Output) it feeds the streams, and tells whether the
-/// node is attached to. Dropped, it removes the files of its sockets.
+/// The thread that answers, until the process ends. Dropping it removes the files of its sockets.
 #[derive(Debug)]
 pub struct Server {
     readiness: Readiness,
@@ -132,10 +134,11 @@ pub struct Server {
     _files: Vec<SocketFile>,
 }
 
-/// Starts the thread that answers on all of `listeners` whom `gate` lets in, and logs where. It has no capabilities.
+/// Starts the thread that answers on all `listeners` the clients that `gate` lets in, and logs the addresses. The
+/// thread has no capabilities.
 ///
 /// # Errors
-/// Those of the system, when the thread cannot be started.
+/// Errors of the system, if the thread cannot start.
 pub fn serve(listeners: Vec<Listener>, gate: Gate, site: Site) -> io::Result<Server> {
     let url = |listener: &Listener| listener.url(gate.has_tls(), site.telemetry_path());
     let places: Vec<String> = listeners.iter().map(url).collect();
@@ -159,14 +162,14 @@ fn start(listeners: Vec<Listener>, gate: Gate, site: Site, limits: Limits) -> io
     let house = Arc::new(House { gate, site, limits, failures: Failures::default() });
     thread::Builder::new().name("http".into()).spawn(move || {
         crate::tap::keep_little_memory();
-        // Nor has the thread for passwords any, which it starts.
+        // The thread for passwords, which this one starts, then has none, either.
         privileges::drop_all_of_thread();
         runtime.block_on(accept(&doors, &house));
     })?;
     Ok(Server { readiness, streams, freshness, _files: files })
 }
 
-/// A socket that connections come in by.
+/// A listening socket.
 enum Door {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -177,12 +180,12 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// A connection whose first byte can be looked at, and is still read after that.
+/// A connection that lets its first byte be looked at without consuming it.
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {
     /// `None` at the end.
     fn first_byte(&self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
 
-    /// That of the client, if it has one.
+    /// The client's IP address, if it has one.
     fn ip(&self) -> Option<IpAddr>;
 }
 
@@ -246,7 +249,7 @@ async fn accept(doors: &[Door], house: &Arc<House>) {
     let mut connections = Connections::default();
     let mut first = 0;
     loop {
-        // Each door is the first in its turn, lest a busy one keep the others shut.
+        // Each door comes first in its turn, so that a busy one does not starve the others.
         first = (first + 1) % doors.len().max(1);
         let (after, before) = (&doors[first..], &doors[..first]);
         let next = poll_fn(|context| {
@@ -275,7 +278,8 @@ async fn accept(doors: &[Door], house: &Arc<House>) {
     }
 }
 
-/// Lets the kernel find out when the client has gone without a word, and hold not too much that it does not read.
+/// Lets the kernel find out when the client has gone silently, and limits what it holds for a client that does not
+/// read.
 fn prepare(stream: &TcpStream) -> rustix::io::Result<()> {
     set_socket_send_buffer_size(stream, SEND_BUFFER)?;
     set_tcp_keepidle(stream, PROBED_AFTER)?;
@@ -284,7 +288,7 @@ fn prepare(stream: &TcpStream) -> rustix::io::Result<()> {
     set_socket_keepalive(stream, true)
 }
 
-/// Speaks TLS first, if it is spoken here.
+/// Speaks TLS first, if the server speaks TLS.
 async fn receive(house: Arc<House>, stream: impl Connection, activity: Activity) {
     let config = match house.gate.tls() {
         Ok(Some(config)) => config,
@@ -301,7 +305,7 @@ async fn receive(house: Arc<House>, stream: impl Connection, activity: Activity)
     }
 }
 
-/// What a client speaks where TLS is spoken.
+/// What a client of a TLS server speaks.
 enum Agreed<S> {
     Tls(Box<TlsStream<S>>),
     /// HTTP right away.
@@ -316,7 +320,7 @@ async fn agree<S: Connection>(stream: S, config: Arc<ServerConfig>) -> io::Resul
     TlsAcceptor::from(config).accept(stream).await.map(|stream| Agreed::Tls(Box::new(stream)))
 }
 
-/// Whether there is TLS on a connection.
+/// Whether a connection has TLS.
 enum Secured {
     NotAsked,
     Lacking,
@@ -327,13 +331,13 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
     let (House { gate, site, limits, .. }, secured) = (house, &secured);
     let streaming = &OnceLock::<(Place, Version)>::new();
     let service = service_fn(|request: Request<Incoming>| async move {
-        // Who sends many requests at once lets others go first after each.
+        // A client that sends many requests at once lets others go first after each.
         yield_now().await;
         let answering = activity.answer();
         let version = (request.uri().path() == EVENTS_PATH).then(|| gate.version());
         let (admission, fields) = match secured {
             Secured::Lacking => (Err(Refusal::PlainText), Vec::new()),
-            // Who was let in by other files is not by that. Clients ask again, by another connection.
+            // Other files let this client in. Clients ask again on another connection.
             Secured::By(config) if !gate.is_in_force(config) => return Err("the files of TLS have changed"),
             Secured::By(_) | Secured::NotAsked => gate.admit(request.headers()).await,
         };
@@ -343,7 +347,7 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
         let mut response = site.respond(&request, admission);
         add(response.headers_mut(), fields);
         if let Some(beginning) = response.extensions_mut().remove::<Beginning>() {
-            // From the answer on no event is missed.
+            // From the answer on the stream misses no event.
             beginning.wait().await;
         }
         if let Some(place) = response.extensions_mut().remove() {
@@ -378,7 +382,7 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
     }
 }
 
-/// Those of the web configuration stand in for ours, but for a policy: browsers then keep to both.
+/// Headers of the web configuration replace ours, except the policy: browsers then apply both.
 fn add(headers: &mut HeaderMap, fields: Vec<(HeaderName, HeaderValue)>) {
     for (name, value) in fields {
         if name == CONTENT_SECURITY_POLICY {

@@ -1,8 +1,8 @@
 //! Writes values as JSON, one to a line.
 //!
 //! In: anything that is [`Serialize`], with byte strings as [`Bytes`] and hashes as [`struct@Hash`], and a [`Style`].
-//! Out: a line on a writer. Byte strings go into it as they are read, in small chunks: a block of 4 MB becomes
-//! 14 MB of text, which never exist in one piece.
+//! Out: a line on a writer. Byte strings are written in small chunks, as they are read: a block of 4 MB becomes 14 MB of
+//! text, which is never whole in memory.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,7 +12,7 @@ use data_encoding::HEXLOWER;
 use serde::{Serialize, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
-/// How byte strings and hashes are written.
+/// How to write byte strings and hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum BytesStyle {
@@ -23,7 +23,7 @@ pub enum BytesStyle {
     Hex,
 }
 
-/// What is written of the payloads of messages.
+/// What to write of the payloads of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum PayloadStyle {
@@ -36,10 +36,10 @@ pub enum PayloadStyle {
     Raw,
 }
 
-/// How a line is written.
+/// How to write a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
-    /// How byte strings and hashes are written.
+    /// How to write byte strings and hashes.
     pub bytes: BytesStyle,
     /// Whether to indent. Only byte strings then stay on one line.
     pub pretty: bool,
@@ -49,8 +49,8 @@ pub struct Style {
 
 /// Writes `value` and a newline.
 ///
-/// `out` should be buffered: it is given many short pieces. Its errors come back as they are, so that a broken pipe
-/// can be told from a full disk.
+/// `out` should have a buffer: it gets many short pieces. Its errors are returned as they are, so that callers can tell a
+/// broken pipe from a full disk.
 ///
 /// ```
 /// use bitcointap::json::{Bytes, BytesStyle, Style, write_line};
@@ -119,7 +119,7 @@ impl fmt::Display for Hash {
 
 impl Serialize for Bytes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // As the style says, by `FlatBytes`.
+        // In the style, by `FlatBytes`.
         serializer.serialize_bytes(self.0)
     }
 }
@@ -134,17 +134,18 @@ impl Serialize for Hex<'_> {
     }
 }
 
-/// Whether what is being written wants payloads as they were sent, too.
+/// Whether the current style wants payloads as they were sent, too.
 pub(crate) fn writes_raw() -> bool {
     STYLE.get().raw
 }
 
 thread_local! {
-    /// What [`struct@Hash`], [`Bytes`] and messages look up, since serde hands no context down to them. Only [`write_line`] sets it.
+    /// What [`struct@Hash`], [`Bytes`] and messages look up, since serde passes no context down to them. Only
+    /// [`write_line`] sets it.
     static STYLE: Cell<Style> = const { Cell::new(Style { bytes: BytesStyle::Array, pretty: false, raw: false }) };
 }
 
-/// Sets the style for as long as it lives, through errors and panics too.
+/// Sets the style while it lives, also through errors and panics.
 struct StyleScope {
     outer: Style,
 }
@@ -161,13 +162,13 @@ impl Drop for StyleScope {
     }
 }
 
-/// Writes byte strings in their style, fast and on one line, and leaves everything else to the formatter within.
+/// Writes byte strings in their style, fast and on one line, and leaves everything else to the inner formatter.
 struct FlatBytes<F>(F);
 
 impl<F: Formatter> Formatter for FlatBytes<F> {
     fn write_byte_array<W: Write + ?Sized>(&mut self, out: &mut W, bytes: &[u8]) -> io::Result<()> {
         match STYLE.get().bytes {
-            // Most are hashes, and clearing much memory for each takes longer than writing it.
+            // Most are hashes. Clearing much memory for each takes longer than writing it.
             BytesStyle::Array if bytes.len() <= 32 => write_integers::<SHORT_CHUNK, W>(out, bytes),
             BytesStyle::Array => write_integers::<CHUNK, W>(out, bytes),
             BytesStyle::Hex if bytes.len() <= 32 => write_hex::<SHORT_CHUNK, W>(out, bytes),
@@ -229,7 +230,7 @@ fn write_integers<const CHUNK: usize, W: Write + ?Sized>(out: &mut W, bytes: &[u
         chunk[end] = b']';
         end += 1;
     } else {
-        // In place of the comma after the last item.
+        // Replaces the comma after the last item.
         chunk[end - 1] = b']';
     }
     out.write_all(&chunk[..end])
@@ -246,7 +247,7 @@ fn write_hex<const CHUNK: usize, W: Write + ?Sized>(out: &mut W, bytes: &[u8]) -
     out.write_all(b"\"")
 }
 
-/// Bytes of text gathered on the stack before they go to the writer.
+/// Bytes of text to gather on the stack before they go to the writer.
 const CHUNK: usize = 1024;
 
 /// The same for at most 32 bytes.
@@ -258,7 +259,7 @@ const LONGEST_ITEM: usize = 4;
 /// A byte's decimal text with a comma after it.
 #[derive(Clone, Copy)]
 struct Item {
-    /// The text, then zeros: a fixed width is copied faster than an exact one.
+    /// The text, then zeros: copying a fixed width is faster than copying an exact one.
     text: [u8; LONGEST_ITEM],
     length: usize,
 }

@@ -3,18 +3,19 @@
 //! An event goes one way:
 //!
 //! ```text
-//! bitcoind       bpf/               tap               event, p2p      sinks
-//! tracepoint ─►  one program for ─► attach, drain, ─► typed Event, ─► metrics and http,
-//! (uprobe)       each tracepoint    account losses    decoded         json and output
+//! bitcoind       bpf/               tap               event, p2p      output
+//! tracepoint ─►  one program for ─► attach, drain, ─► typed Event, ─► metrics, http, live,
+//! (uprobe)       each tracepoint    account losses    decoded         spool, recording
 //! ```
 //!
-//! [`tap`] is the only module that knows libbpf; decoding is pure; a sink sees only events, and none makes the node or
-//! another sink wait. [`capture`] is what flows: batches, runs, counters. [`process`] and [`probes`] find the node and what it can tell.
+//! [`tap`] is the only module that knows libbpf. Decoding is pure. An output sees only events, and never makes the node
+//! or another output wait. [`capture`] has what flows: batches, runs and counters. [`process`] and [`probes`] find the
+//! node and its tracepoints.
 //!
 //! # Events
 //!
-//! [`Tap::builder`](tap::Tap::builder) attaches; [`Tap::events`](tap::Tap::events) is a blocking iterator over what happens
-//! then, [`Tap::stream`](tap::Tap::stream) an asynchronous stream that needs no certain executor. Dropped, they detach.
+//! [`Tap::builder`](tap::Tap::builder) attaches. [`Tap::events`](tap::Tap::events) is a blocking iterator over the events,
+//! and [`Tap::stream`](tap::Tap::stream) an asynchronous stream that works with any executor. Dropping them detaches.
 //!
 //! ```no_run
 //! use bitcointap::{
@@ -23,7 +24,7 @@
 //!     tap::Tap,
 //! };
 //!
-//! // Nothing else is copied out of the node.
+//! // The kernel side copies nothing else out of the node.
 //! let announcements = Selection::default().only(Condition::Command("inv".into()));
 //! for captured in Tap::builder().selection(announcements).attach()?.events() {
 //!     let captured = captured?;
@@ -38,22 +39,23 @@
 //! # Ok::<(), bitcointap::Error>(())
 //! ```
 //!
-//! Where many events a second matter, [`Tap::wait`](tap::Tap::wait) and [`Tap::drain`](tap::Tap::drain) give them in batches,
-//! which borrow instead of allocating.
+//! For many events a second, [`Tap::wait`](tap::Tap::wait) and [`Tap::drain`](tap::Tap::drain) give them in batches, which
+//! borrow instead of allocating. [`follow`] taps one run of a node after another, and gives what it drains to any number of
+//! [outputs](output), yours too.
 //!
-//! # What it takes
+//! # Requirements
 //!
-//! Linux 6.1; `CAP_BPF` and `CAP_PERFMON` to attach, and `CAP_SYS_PTRACE` for a node of another user. Once attached none of
-//! them is needed: [`privileges`] drops them. Reading a [`recording`], decoding ([`p2p`]) and all else take none. An [`Error`]
-//! says in one line what failed, and what to do.
+//! Linux 6.1; `CAP_BPF` and `CAP_PERFMON` to attach, and `CAP_SYS_PTRACE` for a node of another user. After attaching none
+//! of them is needed: [`privileges`] drops them. Reading a [`recording`], decoding ([`p2p`]) and everything else need none.
+//! An [`Error`] says in one line what failed, and what to do.
 //!
 //! # Features
 //!
-//! `cli`, the default, is for the program. A library needs none; `metrics` adds the Prometheus families, `http` the server
-//! for them, which brings tokio.
+//! `cli`, the default, is for the program. Users of the library need no feature. `metrics` adds the Prometheus families,
+//! and `http` the server for them, which brings tokio.
 //!
-//! What Bitcoin Core may add to, such as tracepoints, messages and connection types, is `#[non_exhaustive]`. Types of
-//! [`bitcoin`] appear in messages.
+//! Types that Bitcoin Core may extend, such as tracepoints, messages and connection types, are `#[non_exhaustive]`. Messages
+//! contain types of [`bitcoin`].
 
 #![warn(missing_docs)]
 

@@ -1,6 +1,6 @@
-//! What stands in a node's memory where its probes are: whether somebody is attached to them shows there and nowhere else. In: a
-//! node, and probes of its program. Out: what was seen of each. It takes the right to trace the process, reads some bytes in one
-//! system call, and keeps nothing open.
+//! A node's memory at the places of its probes. Only there does it show whether a tracer is attached to them. In: a
+//! node, and probes of its program. Out: what was found of each. This needs the right to trace the process, reads a few
+//! bytes in one system call, and keeps nothing open.
 
 use std::{io, io::IoSliceMut, thread, time::Duration};
 
@@ -17,18 +17,18 @@ use crate::{
     process::Node,
 };
 
-/// What the kernel puts in the place of an instruction that a uprobe is on: `int3`, and `brk` with its own number.
+/// What the kernel puts in place of an instruction that has a uprobe: `int3`, and `brk` with a number of its own.
 const BREAKPOINT: &[u8] = if cfg!(target_arch = "aarch64") { &[0xa0, 0x00, 0x20, 0xd4] } else { &[0xcc] };
 /// How many pieces of memory one system call reads.
 const MAX_PIECES: usize = 1024;
-/// A node that was found while its program was still being loaded gets so long for that, in steps.
+/// How long, in steps, to wait for a node while its program is still being loaded.
 const LOADING: (u32, Duration) = (50, Duration::from_millis(2));
 
-/// What was seen of a probe.
+/// What was found of a probe.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     places: Vec<Code>,
-    /// Its semaphore, if it has one and that could be read.
+    /// Its semaphore, if it has one and it could be read.
     semaphore: Option<Option<u16>>,
 }
 
@@ -43,7 +43,7 @@ enum Code {
 }
 
 impl Seen {
-    /// Whether all hits go to whoever is attached; `None` if that does not show.
+    /// Whether all hits reach the attached tracers; `None` if that does not show.
     pub(crate) fn is_armed(&self) -> Option<bool> {
         let places = self.places.iter().map(|code| match code {
             Code::Breakpoint => Some(true),
@@ -55,7 +55,7 @@ impl Seen {
         if all.contains(&Some(false)) { Some(false) } else { all.into_iter().collect::<Option<Vec<_>>>().map(|_| true) }
     }
 
-    /// Whether somebody listens. By the semaphore, which whoever listens makes larger; a probe without has other code then.
+    /// Whether a tracer is attached. A tracer raises the semaphore; at a probe without a semaphore it changes the code.
     pub(crate) fn is_listened_to(&self) -> bool {
         match self.semaphore {
             Some(value) => value.is_some_and(|value| value > 0),
@@ -93,8 +93,8 @@ fn code_of(place: &Place, now: Option<&[u8]>) -> Code {
     }
 }
 
-/// What is added to an address of the program's file for that in memory. Not by the auxiliary vector: that of another user's
-/// process takes CAP_DAC_READ_SEARCH.
+/// The difference between addresses in memory and in the program's file. The auxiliary vector is no source: for another
+/// user's process it needs CAP_DAC_READ_SEARCH.
 fn moved_by(node: &Node) -> Result<u64, Error> {
     let in_file = probes::start_of_code(&node.executable())?;
     let (attempts, step) = LOADING;
@@ -103,7 +103,7 @@ fn moved_by(node: &Node) -> Result<u64, Error> {
         match stat.startcode {
             0 if node.still_runs() => thread::sleep(step),
             0 => break,
-            // What the kernel says to those who may not know.
+            // The kernel's answer to processes that may not look.
             1 => return Err(refused(node, Errno::EPERM)),
             in_memory => return Ok(in_memory.wrapping_sub(in_file)),
         }
@@ -119,7 +119,7 @@ fn refused(node: &Node, error: Errno) -> Error {
     }
 }
 
-/// The bytes of each piece of memory, by its address and size; `None` for those that are not there.
+/// The bytes of each piece of memory, given by address and size; `None` for pieces that do not exist.
 fn read(pid: i32, pieces: &[(u64, usize)]) -> nix::Result<Vec<Option<Vec<u8>>>> {
     let mut found = Vec::with_capacity(pieces.len());
     while found.len() < pieces.len() {
@@ -134,7 +134,7 @@ fn read(pid: i32, pieces: &[(u64, usize)]) -> nix::Result<Vec<Option<Vec<u8>>>> 
         let mut bytes = &bytes[..length];
         for &(_, size) in part {
             let Some((piece, others)) = bytes.split_at_checked(size) else {
-                // It has read up to one that is not there.
+                // The call has read up to a piece that does not exist.
                 found.push(None);
                 break;
             };

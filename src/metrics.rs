@@ -1,10 +1,11 @@
-//! Events as Prometheus metrics. In: each event, and what the event loop knows of the tap. Out: a registry that can be
-//! gathered by any thread at any time.
+//! Events as Prometheus metrics. In: each event, and what the event loop knows of the tap. Out: a registry that any
+//! thread can gather at any time.
 //!
-//! A family is one definition, in the file of its group, and one line in that group's `observe`; `family.rs` says how it is
-//! written. A group is a file and a line in the list below; `group.rs` says what it is told. What several events say together
-//! is state in a file of its own, as in `peers.rs`; it belongs to one run of the node and ends in [`Metrics::node_gone`]. Label values
-//! are closed sets (`labels.rs`) or stand alone (`free_form.rs`).
+//! A family is one definition, in the file of its group, and one line in that group's `observe`; `family.rs` says how
+//! to write it. A group is a file and a line in the list below; `group.rs` says what a group receives. State that
+//! combines several events has a file of its own, as in `peers.rs`. It belongs to one run of the node and ends in
+//! [`Metrics::node_gone`]. Label values are closed sets (`labels.rs`), or are the only label of their family
+//! (`free_form.rs`).
 
 mod chosen;
 mod clock;
@@ -75,26 +76,27 @@ groups! {
     exporter: Exporter,
 }
 
-/// What can be chosen about metrics.
+/// Options of the metrics.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many values a label can have that the world chooses, such as a peer's user agent; others are one, `other`. User agents of
-    /// Bitcoin Core's releases come on top, and reasons of rejections have twice as many.
+    /// How many values to keep of a label with texts that peers or the node choose, such as a peer's user agent. All
+    /// other values count as `other`. User agents of Bitcoin Core's releases come on top, and reasons of rejections
+    /// have twice as many.
     pub max_free_form_values: usize,
-    /// Follow transactions from getdata to tx, for which each transaction is hashed.
+    /// Follow transactions from getdata to tx. This hashes each transaction.
     pub tx_response: bool,
     /// The names of the outputs whose lines are counted from the start. Those that come later are counted from then on.
     pub json_sinks: Vec<String>,
-    /// Whether there are families of single coins, where their tracepoints are attached.
+    /// Whether to have families of single coins, where their tracepoints are attached.
     pub utxocache_coins: bool,
-    /// Whose peers count apart: at most [`AddressList::MOST`] lists, each with a name of its own.
+    /// Lists of addresses to count apart: at most [`AddressList::MOST`], each with a name of its own.
     pub address_lists: Vec<AddressList>,
 }
 
-/// How much of payloads metrics look at, for [`Payloads::Limited`](crate::tap::Payloads::Limited): of blocks their header, of
-/// `blocktxn` the hash of the block, of transactions nothing unless they are followed ([`Options::tx_response`]). Payloads of
-/// commands that carry much which nobody counts, or that Bitcoin Core has never had, are not looked into: whether they can be
-/// decoded is then not known.
+/// How much of payloads metrics read, for [`Payloads::Limited`](crate::tap::Payloads::Limited): the header of blocks,
+/// the block's hash of `blocktxn`, and nothing of transactions unless they are followed ([`Options::tx_response`]).
+/// Metrics do not read payloads of commands that carry much that nobody counts, nor of commands that Bitcoin Core has
+/// never had. bitcointap then does not know whether these would decode.
 pub fn payloads(tx_response: bool) -> &'static [(&'static str, u32)] {
     static READ: LazyLock<[Vec<(&str, u32)>; 2]> = LazyLock::new(|| {
         [false, true]
@@ -115,7 +117,7 @@ impl Default for Options {
     }
 }
 
-/// All families. Owned by the thread that observes.
+/// All families. The thread that observes events owns them.
 pub struct Metrics {
     registry: Registry,
     registered: Registered,
@@ -126,11 +128,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Those that these tracepoints feed, not attached to a node yet.
+    /// The families that these tracepoints feed, not attached to a node yet.
     ///
     /// # Panics
     ///
-    /// If there are more lists than can be, or two of one name.
+    /// If there are more lists than [`AddressList::MOST`], or two with one name.
     pub fn new(attached: Tracepoints, options: &Options) -> Metrics {
         let registry = Registry::new();
         let process = registry.register(Box::new(ProcessCollector::for_self()));
@@ -158,12 +160,12 @@ impl Metrics {
         self.groups.attach(attached, &mut self.registered);
     }
 
-    /// The tap is attached to a node that runs since then, UNIX time.
+    /// The tap is attached to a node that started at this UNIX time.
     pub(crate) fn attached(&mut self, node_start_time_seconds: f64) {
         self.groups.exporter.attached(node_start_time_seconds);
     }
 
-    /// The node has ended; all that belongs to its run is forgotten.
+    /// The node has ended; forget everything that belongs to its run.
     pub(crate) fn node_gone(&mut self) {
         self.shared.node_gone();
         self.groups.node_gone();
@@ -187,7 +189,7 @@ impl Metrics {
         }
     }
 
-    /// Counts an event. But for a series seen for the first time it takes no lock and allocates nothing.
+    /// Counts an event. It takes no lock and allocates nothing, except when it sees a series for the first time.
     pub fn observe(&mut self, event: &Event<'_>) {
         self.shared.observe(event);
         self.groups.observe(event, &self.shared);
@@ -219,7 +221,7 @@ impl Metrics {
         self.groups.exporter.http_streams(open);
     }
 
-    /// Where the HTTP server counts its requests, by path and code.
+    /// The counter of the HTTP server's requests, by path and code.
     pub fn http_requests(&self) -> IntCounterVec {
         self.groups.exporter.families.http_requests_total.vec()
     }

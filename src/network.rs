@@ -1,12 +1,12 @@
-//! Through which network a node is reached. In: of a peer Bitcoin Core's number, or where only that is known the address as
-//! the node writes it; of another node the address in a message. Out: a label value.
+//! The network of a peer or a node. In: for a peer Bitcoin Core's number, or where only that is known the address as
+//! the node writes it; for another node the address in a message. Out: a label value.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{event::net::ConnectionType, p2p::Address};
 
-/// The host and the port in a peer's address as the node writes it: `host:port`, in which an IPv6 address is in brackets, or what
-/// the operator added the peer by, perhaps without a port.
+/// The host and the port in a peer's address as the node writes it: `host:port`, with brackets around an IPv6 address.
+/// A peer that the operator added has the operator's text, which may have no port.
 pub(crate) fn split(address: &str) -> (&str, Option<u16>) {
     match address.rsplit_once(':') {
         // An IPv6 address without brackets has no port.
@@ -23,8 +23,8 @@ pub(crate) fn host_of(address: &str) -> &str {
     split(address).0
 }
 
-/// The IP address that a host is, in brackets or not. Its scope (`fe80::1%2`, `fe80::1%eth0`), by which a node tells its links
-/// apart, is left out.
+/// The IP address of a host, in brackets or not. Its scope (`fe80::1%2`, `fe80::1%eth0`), by which a node tells its
+/// links apart, is ignored.
 pub(crate) fn parse_ip(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match bare.split_once('%') {
@@ -39,13 +39,13 @@ pub(crate) fn ip_of(address: &str) -> Option<IpAddr> {
     parse_ip(host_of(address)).map(|ip| ip.to_canonical())
 }
 
-/// Network in Bitcoin Core's netaddress.h, each at its number.
+/// The networks in Bitcoin Core's netaddress.h, each at its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Network {
-    /// An address that nobody can be reached by from elsewhere, such as 127.0.0.1.
+    /// An address that nobody can reach from elsewhere, such as 127.0.0.1.
     Unroutable,
-    /// IPv4, that within IPv6 too.
+    /// IPv4, also within IPv6.
     Ipv4,
     /// IPv6.
     Ipv6,
@@ -55,9 +55,9 @@ pub enum Network {
     I2p,
     /// CJDNS.
     Cjdns,
-    /// A placeholder of the node's own.
+    /// A placeholder of the node itself.
     Internal,
-    /// Not one of Core's: we cannot tell.
+    /// None of Core's networks: not known.
     Unknown,
 }
 
@@ -74,7 +74,7 @@ impl Network {
         Network::Unknown,
     ];
 
-    /// Bitcoin Core's name (GetNetworkName), `unroutable` and `unknown` apart.
+    /// Bitcoin Core's name (GetNetworkName), except for `unroutable` and `unknown`.
     pub fn name(self) -> &'static str {
         match self {
             Network::Unroutable => "unroutable",
@@ -94,8 +94,8 @@ impl Network {
         known.copied().unwrap_or(Network::Unknown)
     }
 
-    /// From `address:port` of a message. An inbound peer from an address that is not routable may have come by the
-    /// operator's Tor, which only connection events tell; a peer added by host name has one of that kind.
+    /// From `address:port` of a message. An inbound peer from an unroutable address may have come through the
+    /// operator's Tor; only connection events show that. A peer added by host name may be in any network.
     pub fn from_address(address: &str, connection_type: ConnectionType) -> Self {
         match (Self::from_host(host_of(address)), connection_type) {
             (Network::Unroutable, ConnectionType::Inbound | ConnectionType::Unknown) => Network::Unknown,
@@ -103,7 +103,7 @@ impl Network {
         }
     }
 
-    /// Of an address in a message, whatever its form.
+    /// The network of an address in a message, whatever its form.
     pub fn of(address: &Address<'_>) -> Self {
         match *address {
             Address::Ipv4(address) if is_routable(address) => Network::Ipv4,
@@ -132,7 +132,7 @@ impl Network {
         }
     }
 
-    /// As CNetAddr::GetNetClass, with fc00::/8 taken for CJDNS, as it is where -cjdnsreachable is set.
+    /// As CNetAddr::GetNetClass, with fc00::/8 as CJDNS, as if -cjdnsreachable were set.
     fn from_ipv6(address: Ipv6Addr) -> Self {
         if let Some(address) = address.to_ipv4_mapped() {
             return if is_routable(address) { Network::Ipv4 } else { Network::Unroutable };

@@ -13,7 +13,7 @@ use crate::network::parse_ip;
 /// IP networks, looked up in logarithmic time.
 #[derive(Clone, Debug, Default)]
 pub struct Networks {
-    /// In order, none within another.
+    /// In order; no network is within another.
     ipv4: Vec<Ipv4Net>,
     ipv6: Vec<Ipv6Net>,
     given: usize,
@@ -31,7 +31,7 @@ pub enum Error {
         /// Why not.
         error: io::Error,
     },
-    /// It is a pipe, a directory or a device: it could not be read again.
+    /// It is a pipe, a directory or a device, and could not be read again.
     #[error("{path} is not a regular file", path = .0.display())]
     NotAFile(PathBuf),
     /// A line says something else.
@@ -49,13 +49,13 @@ pub enum Error {
     },
 }
 
-/// How much of a wrong line is shown, in characters.
+/// How many characters of a wrong line to show.
 const SHOWN: usize = 64;
 
 impl Networks {
-    /// Reads a file with an IP address or a network in CIDR notation on each line. What follows a `#` is a comment, and lines
-    /// without anything else are passed over. Bits beyond the prefix's length do not matter: 192.0.2.7/24 is 192.0.2.0/24.
-    /// IPv4 within IPv6 (::ffff:192.0.2.0/120) is IPv4. The scope of an address (fe80::1%eth0) is left out, as are brackets.
+    /// Reads a file with an IP address or a network in CIDR notation on each line. `#` starts a comment, and empty
+    /// lines are skipped. Bits beyond the prefix are ignored: 192.0.2.7/24 is 192.0.2.0/24. IPv4 within IPv6
+    /// (::ffff:192.0.2.0/120) is IPv4. Scopes of addresses (fe80::1%eth0) and brackets are ignored.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let unreadable = |error| Error::Unreadable { path: path.to_owned(), error };
         if !fs::metadata(path).map_err(unreadable)?.is_file() {
@@ -82,7 +82,7 @@ impl Networks {
         Ok(Self { ipv4: Ipv4Net::aggregate(&ipv4), ipv6: Ipv6Net::aggregate(&ipv6), given })
     }
 
-    /// Adds one. So that thousands can be added after another, they are not joined.
+    /// Adds one network. Neighbours are not joined, so that adding thousands is fast.
     pub(crate) fn add(&mut self, network: IpNet) {
         match network.trunc() {
             IpNet::V4(network) => insert(&mut self.ipv4, network, |outer, inner| outer.contains(inner)),
@@ -93,7 +93,7 @@ impl Networks {
 
     /// Whether an address is in one of them. IPv4 within IPv6 is IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
-        // The only one that can have it is the last that starts at or below it.
+        // Only the last network that starts at or below the address can contain it.
         match address.to_canonical() {
             IpAddr::V4(address) => {
                 let above = self.ipv4.partition_point(|network| network.network() <= address);
@@ -106,21 +106,21 @@ impl Networks {
         }
     }
 
-    /// How many were given, those within others too.
+    /// How many networks were given, including those within others.
     pub fn len(&self) -> usize {
         self.given
     }
 
-    /// Whether none was given.
+    /// Whether no network was given.
     pub fn is_empty(&self) -> bool {
         self.given == 0
     }
 }
 
-/// Keeps `networks` in order, and none within another. Two of them overlap only if one is within the other.
+/// Keeps `networks` in order, with none within another. Two networks overlap only if one is within the other.
 fn insert<N: Ord>(networks: &mut Vec<N>, network: N, contains: fn(&N, &N) -> bool) {
     let at = networks.partition_point(|other| *other < network);
-    // The larger of two that start at the same address stands first.
+    // Of two that start at the same address the larger one comes first.
     if networks[..at].last().is_some_and(|before| contains(before, &network)) {
         return;
     }
@@ -128,7 +128,7 @@ fn insert<N: Ord>(networks: &mut Vec<N>, network: N, contains: fn(&N, &N) -> boo
     networks.splice(at..at + within, [network]);
 }
 
-/// An IP address, or a network in CIDR notation. IPv4 within IPv6 is IPv4; brackets and scopes do not matter.
+/// An IP address, or a network in CIDR notation. IPv4 within IPv6 is IPv4; brackets and scopes are ignored.
 pub(crate) fn network(text: &str) -> Option<IpNet> {
     let network = match text.split_once('/') {
         Some((_, prefix)) if !prefix.bytes().all(|byte| byte.is_ascii_digit()) => return None,

@@ -1,11 +1,11 @@
 //! Messages of the peer-to-peer protocol.
 //!
-//! In: a command and the payload that came with it, as the tracepoints give them. Out: a [`Message`], which borrows from
-//! the payload what is long in it, and which serde turns into the `msg` of a JSON event.
+//! In: a command and its payload, as the tracepoints give them. Out: a [`Message`], which borrows its long parts from the
+//! payload, and which serde turns into the `msg` of a JSON event.
 //!
-//! What a release of Bitcoin Core accepts is decoded, into rust-bitcoin's types, but not by its decoders: tests compare both, and
-//! have the list of where they differ. A peer chooses these bytes: none of them make [`decode`] panic, or allocate more than a
-//! small multiple of their own size.
+//! It decodes what a release of Bitcoin Core accepts, into rust-bitcoin's types, but not with rust-bitcoin's decoders. Tests
+//! compare both, and list the differences. A peer chooses these bytes: no bytes make [`decode`] panic, or allocate more than
+//! a small multiple of their own size.
 
 mod address;
 mod commands;
@@ -37,7 +37,7 @@ use crate::json::Bytes;
 
 /// Decodes the payload of a message. Bytes after the message are ignored, as Bitcoin Core ignores them.
 ///
-/// Total: a command that is not known gives [`Message::Unknown`], a payload that is not what its command says gives
+/// Total: an unknown command gives [`Message::Unknown`], a payload that is not what its command says gives
 /// [`Message::Undecodable`].
 ///
 /// ```
@@ -54,7 +54,7 @@ pub fn decode<'a>(command: &'a str, payload: &'a [u8]) -> Message<'a> {
     })
 }
 
-/// Decodes what a payload begins with, where that alone is something.
+/// Decodes the beginning of a payload, if that alone means something.
 pub(crate) fn decode_beginning<'a>(command: &'a str, beginning: &[u8]) -> Option<Message<'a>> {
     let reader = &mut Reader::new(beginning);
     match command {
@@ -157,8 +157,8 @@ fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> 
     })
 }
 
-/// Like Bitcoin Core, takes a message that ends after any of its older parts, and gives the rest Core's defaults. The relay
-/// flag came last (BIP 37).
+/// Accepts, like Bitcoin Core, a message that ends after any of its older parts, and gives the rest Core's defaults.
+/// The relay flag came last (BIP 37).
 fn version<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>> {
     let version = reader.decode()?;
     let services = reader.decode()?;
@@ -178,14 +178,14 @@ fn hashes<H: bitcoin::hashes::Hash<Bytes = [u8; 32]>>(reader: &mut Reader<'_>) -
     reader.list(32, |reader| reader.array().map(H::from_byte_array))
 }
 
-/// A header in `headers`, where a number of transactions follows it, which should be 0 and which Bitcoin Core ignores.
+/// A header in `headers`. A number of transactions follows it, which should be 0 and which Bitcoin Core ignores.
 fn header(reader: &mut Reader<'_>) -> Result<block::Header> {
     let header = reader.decode()?;
     reader.compact_size()?;
     Ok(header)
 }
 
-/// Indexes of transactions in their block. On the wire each is the distance from the one before (BIP 152).
+/// Indexes of transactions in their block. On the wire each is the distance from the previous one (BIP 152).
 fn tx_indexes(reader: &mut Reader<'_>) -> Result<Vec<u64>> {
     let mut next = Some(0u64);
     reader.list(1, |reader| {
@@ -196,8 +196,8 @@ fn tx_indexes(reader: &mut Reader<'_>) -> Result<Vec<u64>> {
     })
 }
 
-/// BIP 152 wants a 1 or a 0. Each release of Bitcoin Core up to v31 takes all but 0 for 1; its master calls that an offence since
-/// June 2026. What was sent is told in either case.
+/// BIP 152 wants a 1 or a 0. Each release of Bitcoin Core up to v31 takes everything but 0 for 1; its master has called
+/// that an offence since June 2026. The message keeps what was sent.
 fn sendcmpct<'a>(reader: &mut Reader<'_>) -> Result<Message<'a>> {
     let byte: u8 = reader.decode()?;
     Ok(Message::Sendcompact {
@@ -207,7 +207,8 @@ fn sendcmpct<'a>(reader: &mut Reader<'_>) -> Result<Message<'a>> {
     })
 }
 
-/// BIP 434, with the lengths that Bitcoin Core's master of June 2026 takes. It is the one message after which nothing may come.
+/// BIP 434, with the lengths that Bitcoin Core's master of June 2026 accepts. It is the only message that nothing may
+/// follow.
 fn feature<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>> {
     let within = |what, bytes: &'a [u8], least: usize, most: usize| match bytes.len() {
         length if (least..=most).contains(&length) => Ok(bytes),

@@ -1,20 +1,20 @@
 //! P2P messages as packets, in a pcapng file that Wireshark's dissector of Bitcoin reads. In: [`Event`]s, in their order.
 //! Out: the file's bytes, to a stream.
 //!
-//! What tracepoints tell is what the node has said and heard, not how that travelled. The packets are made up for it: each
-//! peer has a TCP conversation, and each message is in it as in the old transport (v1), with the main network's magic,
-//! which Wireshark knows whatever the node's network is. Their times are the events'. The payload, and the peer's
-//! address and port, are as the tracepoint tells them; of what it does not tell there is
+//! Tracepoints show what the node sends and receives, not how it travels. So the packets are synthesised. Each peer has a TCP
+//! conversation. Each message in it is framed as in the old transport (v1), with the main network's magic, which Wireshark
+//! knows, whatever the node's network is. Times are those of the events. The payload, and the peer's address and port, are
+//! those of the tracepoint. Values that it does not provide are synthesised:
 //!
-//! - the node's address: 192.0.2.1 or 2001:db8::1, with port 8333 to those who connect to it;
+//! - the node's address: 192.0.2.1 or 2001:db8::1, with port 8333 for peers that connect to it;
 //! - an address for each name (onion, I2P, a host's): hashed from it, under the prefixes of OnionCat (fd87:d87e:eb43::/48),
-//!   of GarliCat (fd60:db4d:ddb5::/48), and of Bitcoin Core's internal addresses (fd6b:88c0:8724::/48). The file tells the
+//!   of GarliCat (fd60:db4d:ddb5::/48), and of Bitcoin Core's internal addresses (fd6b:88c0:8724::/48). The file gives the
 //!   names to Wireshark;
-//! - a port from 49152 for who connects from an unknown one, by the peer's number.
+//! - a port from 49152 on, from the peer's number, for a peer that connects from an unknown port.
 //!
-//! A message whose payload was not copied is a packet cut short, whose comment says why; events that were lost are
-//! told in a comment of the next packet. A peer's port may be one that Wireshark has another protocol for: its preference
-//! `tcp.try_heuristic_first` makes it look first.
+//! A message with a payload that was not copied is a packet cut short, with the reason in its comment. A comment of the next
+//! packet reports lost events. Wireshark may have another protocol for a peer's port: its preference
+//! `tcp.try_heuristic_first` makes it look at the content first.
 
 mod blocks;
 mod conversation;
@@ -44,8 +44,8 @@ use crate::{
     tracepoint::{About, LossReason, Tracepoint, Tracepoints},
 };
 
-/// Writes packets for events, of one node after another. After an error of the stream the file is broken off, and nothing
-/// can be added to it.
+/// Writes packets for events, of one node after another. After an error of the stream the file is broken off, and
+/// nothing can be added to it.
 #[derive(Debug, Default)]
 pub struct Writer {
     conversations: Conversations,
@@ -78,7 +78,7 @@ impl Format for Writer {
 }
 
 impl Writer {
-    /// Of what it makes packets.
+    /// The tracepoints that it makes packets of.
     pub fn tracepoints() -> Tracepoints {
         use About::*;
         let is_one = |tracepoint: &Tracepoint| match tracepoint.about() {
@@ -88,7 +88,7 @@ impl Writer {
         Tracepoint::all().filter(is_one).collect()
     }
 
-    /// Writes what a file begins with.
+    /// Writes the beginning of a file.
     pub fn start(out: &mut (impl Write + ?Sized)) -> io::Result<Self> {
         blocks::write_header(out)?;
         for address in [NODE_IPV4.into(), NODE_IPV6.into()] {
@@ -97,8 +97,8 @@ impl Writer {
         Ok(Self::default())
     }
 
-    /// Writes what an event says, in a few writes for each packet: `out` should have a buffer. Gives whether there was
-    /// anything to write.
+    /// Writes an event, in a few writes for each packet: `out` should have a buffer. Returns whether there was anything
+    /// to write.
     pub fn event(&mut self, out: &mut (impl Write + ?Sized), event: &Event<'_>) -> io::Result<bool> {
         match &event.kind {
             Kind::Msg(message) => self.message(out, event.time, message)?,
@@ -106,7 +106,7 @@ impl Writer {
                 return self.opened(out, event.time, conn);
             }
             Kind::Conn { event: Connection::InboundEvicted { conn, .. } } => {
-                // Told at its end, which comes when the node gets to it.
+                // The conversation ends when the node closes the connection, which comes later.
                 if let Some(conversation) = self.conversations.get(conn.peer_id) {
                     conversation.is_evicted = true;
                 }
@@ -128,12 +128,12 @@ impl Writer {
         Ok(true)
     }
 
-    /// The node's run has ended: the next counts its peers from 0 again.
+    /// The node's run has ended: the next run counts its peers from 0 again.
     pub fn node_gone(&mut self) {
         self.conversations.clear();
     }
 
-    /// Writes what no packet will tell: events that were lost after the last.
+    /// Writes what no packet will report: events that were lost after the last packet.
     pub fn finish(mut self, out: &mut (impl Write + ?Sized), time: Time) -> io::Result<()> {
         match self.take_gaps() {
             gaps if gaps.is_empty() => Ok(()),
@@ -166,7 +166,7 @@ impl Writer {
 
     fn opened(&mut self, out: &mut (impl Write + ?Sized), time: Time, conn: &Conn<'_>) -> io::Result<bool> {
         let place = Place::of(&conn.addr);
-        // The node may say something before its tracepoint tells of the connection.
+        // The node may send something before its tracepoint reports the connection.
         if self.conversations.get(conn.peer_id).is_some_and(|conversation| conversation.is_with(place)) {
             return Ok(false);
         }

@@ -1,5 +1,5 @@
-//! What the kernel and our capabilities allow, checked before trying, since the kernel's refusals name nothing; and letting go of
-//! what is not needed any more.
+//! What the kernel and our capabilities allow. This is checked before trying, since the kernel's refusals name nothing.
+//! Also drops what is not needed any more.
 
 mod confinement;
 mod dropping;
@@ -12,9 +12,9 @@ pub use self::{
 };
 use crate::error::Error;
 
-/// The first release with all that the kernel side uses (`bpf_ktime_get_tai_ns`).
+/// The first release with everything that the kernel side uses (`bpf_ktime_get_tai_ns`).
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
-/// Since then libbpf attaches without perf events.
+/// From this release on libbpf attaches without perf events.
 const UPROBE_MULTI: (u32, u32) = (6, 6);
 
 /// Bits of linux/capability.h.
@@ -28,22 +28,22 @@ const CAP_BPF: u32 = 39;
 pub(crate) struct Capabilities(pub u64);
 
 impl Capabilities {
-    /// Those that count now; `None` without /proc, when the kernel itself will say no.
+    /// The capabilities in force; `None` without /proc, in which case the kernel itself refuses.
     pub(crate) fn effective() -> Option<Self> {
         Process::myself().and_then(|process| process.status()).ok().map(|status| Self(status.capeff))
     }
 
-    /// Whether it has what stands for all that tracing takes.
+    /// Whether it has the capability that includes all rights for tracing.
     pub(crate) fn has_sys_admin(self) -> bool {
         self.has(CAP_SYS_ADMIN)
     }
 
-    /// Whether it reaches into processes of other users, which `/proc/<pid>/exe` takes.
+    /// Whether it may reach into processes of other users, which `/proc/<pid>/exe` needs.
     pub(crate) fn has_sys_ptrace(self) -> bool {
         self.has(CAP_SYS_PTRACE)
     }
 
-    /// Of those that are needed, the names of those that it lacks.
+    /// The names of the needed capabilities that it lacks.
     pub(crate) fn missing(self, other_users_node: bool) -> Vec<&'static str> {
         let has = |bit| self.has(bit) || bit != CAP_SYS_PTRACE && self.has_sys_admin();
         needed(other_users_node).filter(|&(_, bit)| !has(bit)).map(|(name, _)| name).collect()
@@ -70,7 +70,7 @@ fn needed(other_users_node: bool) -> impl Iterator<Item = (&'static str, u32)> {
 /// [`Error::KernelTooOld`] and [`Error::Privileges`].
 pub fn check() -> Result<(), Error> {
     check_kernel(&kernel_release())?;
-    // Whose process it is shows when its program is opened.
+    // Only opening the program shows which user the process belongs to.
     match Capabilities::effective().map(|capabilities| capabilities.missing(false)).as_deref() {
         None | Some([]) => Ok(()),
         Some(names) => Err(Error::Privileges(are(names))),
@@ -81,7 +81,7 @@ pub(crate) fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Whether a kernel of this release is new enough. One that says it in another way is taken for new.
+/// Whether a kernel of this release is new enough. A release in an unknown form counts as new.
 pub(crate) fn check_kernel(release: &str) -> Result<(), Error> {
     match kernel_version(release) {
         Some(version) if version < OLDEST_KERNEL => Err(Error::KernelTooOld(release.to_owned())),
@@ -94,13 +94,13 @@ pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Whether attaching may take CAP_SYS_ADMIN beside CAP_PERFMON: perf events on uprobes do since the fix of CVE-2025-38466, which
-/// stable kernels have too, whatever perf_event_paranoid says.
+/// Whether attaching may need CAP_SYS_ADMIN besides CAP_PERFMON. Perf events on uprobes need it since the fix of
+/// CVE-2025-38466, which stable kernels have, too, whatever perf_event_paranoid says.
 pub(crate) fn perf_events_may_take_sys_admin(release: &str) -> bool {
     kernel_version(release).is_some_and(|version| version < UPROBE_MULTI)
 }
 
-/// The names as a sentence begins with them.
+/// The names as the beginning of a sentence.
 pub(crate) fn are(names: &[&str]) -> String {
     let verb = if names.len() == 1 { "is" } else { "are" };
     format!("{} {verb}", list(names))

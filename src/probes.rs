@@ -1,5 +1,5 @@
-//! The USDT probes that a binary has, read from its `.note.stapsdt` section (the format is SystemTap's; binutils'
-//! `readelf -n` prints it). In: a file. Out: providers, names and where each argument stands.
+//! The USDT probes of a binary, read from its `.note.stapsdt` section (the format is SystemTap's; binutils' `readelf
+//! -n` prints it). In: a file. Out: providers, names and the place of each argument.
 
 mod loader;
 mod refusal;
@@ -21,7 +21,7 @@ use crate::{error::Error, process, tracepoint::Tracepoint};
 /// The owner and the type of the notes that describe probes.
 const OWNER: &[u8] = b"stapsdt";
 const TYPE: NoteType = NoteType(3);
-/// As many bytes of code as show what a tracer would do to them.
+/// How many bytes of code show what a tracer would do to them.
 const CODE: u64 = 6;
 /// Address of the probe, of the section `.stapsdt.base` and of the semaphore, before the texts.
 const ADDRESSES: usize = 3 * size_of::<u64>();
@@ -31,10 +31,10 @@ const ADDRESSES: usize = 3 * size_of::<u64>();
 pub struct Probe {
     /// Provider and name, joined by a colon.
     pub name: String,
-    /// Where it stands.
+    /// Its places in the code.
     pub places: Vec<Place>,
-    /// The address of a counter that is not zero while somebody listens, without which the program does not fire it
-    /// (Bitcoin Core v29 and later).
+    /// The address of a counter that is above zero while a tracer is attached. Otherwise the program does not fire the
+    /// probe (Bitcoin Core v29 and later).
     pub semaphore: Option<u64>,
 }
 
@@ -43,14 +43,14 @@ pub struct Probe {
 pub struct Place {
     /// Its address, as the file has it.
     pub address: u64,
-    /// Where each argument stands, in the assembler's notation (`-8@%rax`: eight bytes with a sign, in rax).
+    /// Where each argument is, in the assembler's notation (`-8@%rax`: eight bytes with a sign, in rax).
     pub arguments: Vec<String>,
-    /// The code that stands there in the file: its first six bytes, or as many as there are.
+    /// The code at this address in the file: its first six bytes, or as many as there are.
     pub code: Vec<u8>,
 }
 
 impl Probe {
-    /// The tracepoint that it is, if Bitcoin Core documents it.
+    /// Its tracepoint, if Bitcoin Core documents it.
     pub fn tracepoint(&self) -> Option<Tracepoint> {
         Tracepoint::all().find(|tracepoint| tracepoint.name() == self.name)
     }
@@ -83,13 +83,13 @@ fn open<T>(path: &Path, read: impl FnOnce(&File) -> object::read::Result<T>) -> 
     read(&file).map_err(|error| Error::NotElf { path: path.to_owned(), problem: problem(&file, &error) })
 }
 
-/// What is there instead, as far as its first bytes tell.
+/// What the file is instead, as far as its first bytes show.
 fn problem(file: &File, error: &object::read::Error) -> String {
     if file.metadata().is_ok_and(|it| it.is_dir()) {
         return "it is a directory: name the program in it".into();
     }
     let mut start = [0; 5];
-    // A shorter file begins as nothing that is known.
+    // A shorter file is nothing known.
     let _ = file.read_exact_at(&mut start, 0);
     match start {
         [b'#', b'!', ..] => "it is a script: name the program that it starts".into(),
@@ -141,7 +141,7 @@ fn describe(description: &[u8], endian: Endianness) -> Option<(String, Place, Op
     Some((name, Place { address: number(address), arguments, code: Vec::new() }, semaphore))
 }
 
-/// They have spaces between them; and, in ARM's notation, within brackets: `-8@x23 8@[sp, 152]`.
+/// Spaces separate them. In ARM's notation there are spaces within brackets, too: `-8@x23 8@[sp, 152]`.
 fn arguments(text: &str) -> Vec<String> {
     let mut is_within = false;
     let is_between = |character: char| {
@@ -151,7 +151,7 @@ fn arguments(text: &str) -> Vec<String> {
     text.split(is_between).filter(|argument| !argument.is_empty()).map(str::to_owned).collect()
 }
 
-/// An argument that can be read on this processor.
+/// An argument that this processor can read.
 #[cfg(test)]
 pub(crate) const READABLE: &str = if cfg!(target_arch = "aarch64") { "8@x0" } else { "8@%rax" };
 

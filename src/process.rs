@@ -1,5 +1,5 @@
-//! Finding the node among the processes, by reading /proc. Runs no other program. In: how the node is named. Out: its process,
-//! its data directory and chain.
+//! Finds the node among the processes, by reading /proc. Runs no other program. In: which node. Out: its process, its
+//! data directory and chain.
 
 mod data_directory;
 mod settled;
@@ -20,7 +20,7 @@ pub(crate) use self::data_directory::DataDirectory;
 use self::settled::Settled;
 use crate::{error::Error, files};
 
-/// The programs that are taken for a node if none is named.
+/// The programs that count as a node if none is named.
 const PROGRAMS: [&str; 3] = ["bitcoind", "bitcoin-qt", "bitcoin-node"];
 
 const PTRACE_HINT: &str = "; the process of another user takes root or CAP_SYS_PTRACE";
@@ -30,18 +30,18 @@ const READ_HINT: &str = "; a program that others may not read takes its owner, r
 const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How a node is named.
+/// Which node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The one that runs and meets these conditions.
+    /// The running one that meets these conditions.
     Running(Conditions),
-    /// That with this process id, whatever its program is called.
+    /// The process with this id, whatever its program is called.
     Pid(i32),
-    /// That whose process id is in a file, as `bitcoind -pid=FILE` writes it.
+    /// The process with its id in this file, as `bitcoind -pid=FILE` writes it.
     PidFile(PathBuf),
 }
 
-/// What a node must meet that is looked for; what is `None` does not matter.
+/// Conditions that the node must meet; `None` means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// The file of its program. By default one that is called `bitcoind`, `bitcoin-qt` or `bitcoin-node`.
@@ -59,10 +59,10 @@ impl Default for Which {
 }
 
 impl Which {
-    /// Looks for it among the processes that run now; waits some seconds for one that is starting.
+    /// Looks for the node among the processes that run now. Waits some seconds for one that is starting.
     ///
     /// # Errors
-    /// Those of finding a node: none or several, a pid or a file that does not say which.
+    /// Errors of finding a node: none or several, or a pid or a file that does not say which.
     pub fn find(&self) -> Result<Node, Error> {
         let begun = Instant::now();
         loop {
@@ -73,8 +73,8 @@ impl Which {
         }
     }
 
-    /// [`Which::find`] without waiting. After a run that this named, for the next run of that node: no other data directory or
-    /// chain will do.
+    /// [`Which::find`] without waiting. With the node of a previous run it looks for the next run of that node: no
+    /// other data directory or chain will do.
     ///
     /// # Errors
     /// Those of `find`, and [`Error::NodeStarts`].
@@ -92,47 +92,49 @@ impl Which {
 pub struct Node {
     /// Its process.
     pub pid: i32,
-    /// Where its program was started from; in a container that is a path inside.
+    /// The path from which its program was started. For a node in a container it is a path inside.
     pub program: PathBuf,
-    /// When it was started, UNIX time in seconds.
+    /// When it started, UNIX time in seconds.
     pub start_time: f64,
-    /// Clock ticks from the machine's start to its own, which with its pid tell it from every other process.
+    /// Clock ticks from the machine's start to its own. Together with the pid they identify the process.
     pub(crate) started: u64,
     pub(crate) data: DataDirectory,
     pub(crate) image: Image,
-    /// Its program's file, by device and inode; unknown where it cannot be read.
+    /// Its program's file, by device and inode; `None` if that cannot be read.
     pub(crate) file: Option<(u64, u64)>,
 }
 
 impl Node {
-    /// Its data directory, as far as its descriptors, its command line and its environment tell; in a container a path inside.
+    /// Its data directory, as far as its descriptors, its command line and its environment show it. For a node in a
+    /// container it is a path inside.
     pub fn data_directory(&self) -> Option<&PathBuf> {
         self.data.directory.as_ref()
     }
 
-    /// The chain that it is on, as far as the same tell.
+    /// Its chain, as far as the same show it.
     pub fn chain(&self) -> Option<Chain> {
         self.data.chain
     }
 
-    /// The path by which the program is reached, also from another mount namespace and after its file was replaced.
+    /// A path that reaches the program, also from another mount namespace and after its file was replaced.
     pub fn executable(&self) -> PathBuf {
         executable(self.pid)
     }
 
-    /// Whether the process is still there and still runs the same program: its pid may have gone to another one, and it may
+    /// Whether the process still exists and runs the same program. Another process may have got its pid, and it may
     /// have become another program.
     pub fn still_runs(&self) -> bool {
         let Ok(process) = Process::new(self.pid) else { return false };
         let Ok(stat) = process.stat() else { return false };
-        // A file that is changed on an overlay file system may then have another number.
+        // On an overlay file system a changed file may have another inode.
         let same_image = || Image::of(&stat) == self.image;
         stat.starttime == self.started
             && process.is_alive()
             && (self.still_has_file(file_id(&self.executable())) || same_image())
     }
 
-    /// Whether it is this one, or the folder of its chain in this one, by a path of ours or one of its own, as in a container.
+    /// Whether this is its data directory, or the folder of its chain in that. The path may be ours or, as in a
+    /// container, its own.
     fn has_data_directory(&self, wanted: &Path) -> bool {
         let Some(whole) = self.data_directory() else { return false };
         let folder = self.chain().and_then(Chain::folder).map(|folder| whole.join(folder));
@@ -149,13 +151,13 @@ impl Node {
     fn still_has_file(&self, now: io::Result<(u64, u64)>) -> bool {
         match now {
             Ok(now) => Some(now) == self.file,
-            // Once capabilities are dropped, that of another user is out of reach.
+            // Once capabilities are dropped, another user's directory is out of reach.
             Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
         }
     }
 }
 
-/// What becomes another when a process becomes another program: where its code begins, which is chosen at random then, and its name.
+/// What changes when a process becomes another program: where its code begins, which is random, and its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Image(u64, String);
 
@@ -181,7 +183,7 @@ fn by_pid(pid: i32) -> Result<Node, Error> {
 fn by_pid_file(path: &Path) -> Result<Node, Error> {
     let problem = |problem: String| Error::PidFile { path: path.to_owned(), problem };
     let mut text = String::new();
-    // No more than a number takes: the path may be of anything.
+    // Only as much as a number needs: the path may be any file.
     files::open(path)
         .and_then(|file| file.take(64).read_to_string(&mut text))
         .map_err(|error| problem(format!("cannot be read: {error}; bitcoind writes it where -pid says")))?;
@@ -217,14 +219,14 @@ fn running(conditions: &Conditions, before: Option<&Node>) -> Result<Node, Error
 }
 
 impl Conditions {
-    /// With what is not said taken from a node.
+    /// The conditions, completed by those of a node.
     fn or_of(&self, node: Option<&Node>) -> Self {
         let Self { program, data_directory, chain } = self.clone();
         let data_directory = data_directory.or_else(|| node?.data_directory().cloned());
         Self { program, data_directory, chain: chain.or_else(|| node?.chain()) }
     }
 
-    /// But for the program.
+    /// Except for the program.
     fn are_met_by(&self, node: &Node) -> bool {
         let has_chain = self.chain.is_none_or(|chain| node.chain() == Some(chain));
         has_chain && self.data_directory.as_deref().is_none_or(|wanted| node.has_data_directory(wanted))
@@ -264,7 +266,7 @@ fn processes() -> Result<impl Iterator<Item = Process>, Error> {
         error: io::Error::other(error),
         hint: "",
     })?;
-    // One that ends meanwhile is none.
+    // A process that ends in the meantime is not among them.
     Ok(all.filter_map(Result::ok).filter(Process::is_alive))
 }
 
@@ -276,7 +278,7 @@ fn is_node(process: &Process) -> bool {
 fn runs_any(process: &Process, programs: &[&str]) -> bool {
     let name = match process.exe() {
         Ok(path) => file_name(&path),
-        // Another user's: its name is all that can be read.
+        // Another user's process: only its name can be read.
         Err(_) => process.stat().ok().map(|stat| stat.comm),
     };
     name.is_some_and(|name| programs.contains(&name.as_str()))
@@ -289,7 +291,7 @@ pub(crate) fn other_bitcointaps() -> Vec<i32> {
     all.map(|process| process.pid()).filter(|&pid| pid != own).collect()
 }
 
-/// The name of a program; the kernel marks a file that was replaced.
+/// The name of a program. The kernel marks a file that was replaced.
 fn file_name(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_str()?.trim_end_matches(" (deleted)").to_owned())
 }
@@ -305,18 +307,18 @@ fn describe(process: &Process) -> procfs::ProcResult<Node> {
     Ok(Node { pid, program, start_time, started, data, image, file })
 }
 
-/// The seconds of a start time in clock ticks. In a time namespace that counts from after the start they are below zero, which
-/// the kernel takes for nanoseconds near 2⁶⁴.
+/// The seconds of a start time in clock ticks. In a time namespace that counts from a later moment, these are below
+/// zero, and the kernel writes them as nanoseconds near 2⁶⁴.
 fn seconds_of(ticks: u64) -> f64 {
     const ALL: f64 = u64::MAX as f64 / 1e9;
     let seconds = ticks as f64 / procfs::ticks_per_second() as f64;
     if seconds > ALL / 2.0 { seconds - ALL } else { seconds }
 }
 
-/// What reading a process' program failed for, in words.
+/// Why a process' program could not be read, in words.
 pub(crate) fn unreadable(path: &Path, error: io::Error) -> Error {
     let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-    // The link of another user's process cannot even be read.
+    // Even the link of another user's process cannot be read.
     let out_of_reach = path.starts_with("/proc") && fs::read_link(path).is_err_and(|error| is_denied(&error));
     let hint = match is_denied(&error) {
         true if out_of_reach => PTRACE_HINT,
@@ -366,7 +368,7 @@ mod tests {
         let words = Which::PidFile(file.clone()).find().unwrap_err().to_string();
         assert!(words.contains("does not hold a process id, but \"no number\""), "{words}");
         fs::remove_file(&file).unwrap();
-        // One that nobody writes to holds nothing up.
+        // A pipe that nobody writes to blocks nothing.
         mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
         assert!(Which::PidFile(file.clone()).find().unwrap_err().to_string().contains("does not hold a process id"));
         fs::remove_file(&file).unwrap();
@@ -383,7 +385,7 @@ mod tests {
     fn what_started_before_its_time_namespace_counts_has_started_too() {
         assert_eq!(seconds_of(0), 0.0);
         assert_eq!(seconds_of(100_022 * procfs::ticks_per_second()), 100_022.0);
-        // As Linux tells it of a start at 0.22 s, at 300 s before the machine's.
+        // As Linux reports a start at 0.22 s, 300 s before the machine's.
         let wrapped =
             (0_u64.wrapping_sub(299_780_000_000) as u128 * procfs::ticks_per_second() as u128 / 1_000_000_000) as u64;
         assert!((seconds_of(wrapped) + 299.78).abs() < 0.02, "{}", seconds_of(wrapped));

@@ -1,5 +1,5 @@
-//! Which events are wanted. In: conditions, or the words for them on a command line or in a URL's query. Out: what to attach,
-//! what the kernel side is to leave out, and of each record whether it is wanted, without decoding what it carries.
+//! Which events are wanted. In: conditions, or the words for them on a command line or in a URL's query. Out: what to
+//! attach to, what the kernel side leaves out, and whether a record is wanted, without decoding its payload.
 
 mod addresses;
 #[cfg(test)]
@@ -20,13 +20,13 @@ use crate::{
     tracepoint::{About, Tracepoint, Tracepoints},
 };
 
-/// How many commands are told to be unknown.
+/// How many unknown commands to name.
 const COMMANDS_TOLD: usize = 5;
 
-/// Which events are wanted: those of some tracepoints that meet all conditions.
+/// Which events are wanted: events of some tracepoints that meet all conditions.
 ///
-/// Conditions of one kind are alternatives: with two commands, messages of either are wanted. An event without what a condition
-/// is about, such as a mempool's, which has no command, does not meet it, but meets its negation.
+/// Conditions of one kind are alternatives: with two commands, messages of either are wanted. An event that lacks the
+/// tested attribute, as one of the mempool lacks a command, fails the condition and passes its negation.
 ///
 /// ```
 /// use bitcointap::selection::{Condition, Selection};
@@ -39,7 +39,7 @@ const COMMANDS_TOLD: usize = 5;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// The default ones, if not given.
+    /// `None` means the default ones.
     events: Option<Tracepoints>,
     not_events: Tracepoints,
     commands: Choice<String>,
@@ -53,22 +53,23 @@ pub struct Selection {
     max_size: Option<u64>,
 }
 
-/// What an event can be selected by.
+/// A condition on an event.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Condition {
     /// A P2P message's command.
     Command(String),
-    /// Which way a message went, or who opened a connection.
+    /// The direction of a message, or who opened a connection.
     Direction(Direction),
-    /// What the connection is for, of messages and connections.
+    /// The type of a connection, for messages and connections.
     ConnectionType(ConnectionType),
-    /// How the peer is reached, of messages and connections. That an inbound peer came by the operator's own Tor, and where one
-    /// is that was added by a host's name, is known only if its opening was seen; else both are [`Network::Unknown`].
+    /// The network of a peer, for messages and connections. For inbound peers that came through the operator's own Tor,
+    /// and for peers added by a host's name, it is known only if the opening was seen; otherwise it is
+    /// [`Network::Unknown`].
     Network(Network),
-    /// The node's number of the peer, of messages, connections and misbehaviour.
+    /// The node's number of the peer, for messages, connections and misbehaviour.
     Peer(i64),
-    /// The peer's address, of messages and connections.
+    /// The peer's address, for messages and connections.
     Address(Address),
 }
 
@@ -106,21 +107,21 @@ impl Selection {
         self
     }
 
-    /// Only messages with at least so many bytes of payload.
+    /// Only messages with at least this many bytes of payload.
     #[must_use]
     pub fn min_size(mut self, bytes: u64) -> Self {
         self.min_size = Some(bytes);
         self
     }
 
-    /// Only messages with at most so many bytes of payload.
+    /// Only messages with at most this many bytes of payload.
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = Some(bytes);
         self
     }
 
-    /// Only events of these tracepoints, of those that were chosen.
+    /// Only events of these tracepoints, among the chosen ones.
     #[must_use]
     pub fn within(mut self, tracepoints: Tracepoints) -> Self {
         self.events = Some(self.chosen_tracepoints().iter().filter(|&it| tracepoints.contains(it)).collect());
@@ -140,19 +141,19 @@ impl Selection {
         events.iter().filter(|&tracepoint| !self.not_events.contains(tracepoint)).collect()
     }
 
-    /// Those whose events can meet all conditions; no others need to be attached.
+    /// The tracepoints with events that can meet all conditions. No others need to be attached.
     pub fn tracepoints(&self) -> Tracepoints {
         self.chosen_tracepoints().iter().filter(|&tracepoint| self.can_be_met_by(tracepoint)).collect()
     }
 
-    /// Those, and what tells of peers what their messages do not.
+    /// The same, and those that show of peers what their messages do not.
     pub(crate) fn to_attach(&self) -> Tracepoints {
         use Tracepoint::*;
         let wanted = self.tracepoints();
         if self.networks.is_empty() || !wanted.contains_any(&[NetInboundMessage, NetOutboundMessage]) {
             return wanted;
         }
-        // Inbound peers may come by the operator's own Tor, others may be added by the names of hosts.
+        // Inbound peers may come through the operator's own Tor; others may be added by the names of hosts.
         let admits = |direction| {
             let mut opened = ConnectionType::ALL.iter().filter(|it| it.opened_by() == Some(direction));
             opened.any(|it| self.connection_types.admits(Some(it)))
@@ -163,7 +164,7 @@ impl Selection {
         wanted.iter().chain(inbound).chain(outbound).chain(closed).collect()
     }
 
-    /// Whether there are conditions beside the choice of tracepoints.
+    /// Whether there are conditions besides the choice of tracepoints.
     pub fn has_conditions(&self) -> bool {
         let Self {
             events: _,
@@ -189,14 +190,14 @@ impl Selection {
             || max_size.is_some()
     }
 
-    /// The commands that conditions are about, in order.
+    /// The commands in conditions, in order.
     pub fn commands(&self) -> impl Iterator<Item = &str> {
         let commands: BTreeSet<_> = self.commands.only.iter().flatten().chain(&self.commands.not).collect();
         commands.into_iter().map(String::as_str)
     }
 
-    /// Lines about what may not be meant so: commands that Bitcoin Core does not have. They are taken all the same, as newer nodes
-    /// and other peers have their own. Of any bytes, they are ASCII without control characters.
+    /// Warnings about what may be a mistake: commands that Bitcoin Core does not have. They are accepted all the same,
+    /// since newer nodes and other peers have commands of their own. The lines are ASCII without control characters.
     pub fn doubts(&self) -> impl Iterator<Item = String> {
         let unknown = self.commands().filter(|command| p2p::command_index(command).is_none());
         unknown.take(COMMANDS_TOLD).map(|command| {
@@ -209,7 +210,7 @@ impl Selection {
         Filter { tracepoints: self.tracepoints(), conditions: self.has_conditions().then(|| self.clone()) }
     }
 
-    /// What the kernel side can decide.
+    /// What the kernel side can evaluate.
     pub(crate) fn in_kernel(&self) -> InKernel<'_> {
         let admitted = |connection_type: &&ConnectionType| self.connection_types.admits(Some(*connection_type));
         InKernel {
@@ -221,7 +222,7 @@ impl Selection {
         }
     }
 
-    /// Whether some event of this tracepoint may be wanted, as far as it can be told beforehand.
+    /// Whether some event of this tracepoint may be wanted, as far as that is known beforehand.
     fn can_be_met_by(&self, tracepoint: Tracepoint) -> bool {
         if self.is_contradictory() {
             return false;
@@ -234,7 +235,7 @@ impl Selection {
             About::MessageToPeer => (Some(Direction::Outbound), &is_any),
             About::InboundConnection => (Some(Direction::Inbound), &is_inbound),
             About::OutboundConnection => (Some(Direction::Outbound), &is_outbound),
-            // Of that of its type.
+            // Only the condition on the connection type.
             About::AnyConnection => (None, &is_any),
             About::Peer => {
                 return self.commands.only.is_none()
@@ -255,7 +256,7 @@ impl Selection {
         (is_message || !is_of_messages) && ConnectionType::ALL.iter().any(|it| has_type(it) && admits(it))
     }
 
-    /// Whether what is asked for is what is left out.
+    /// Whether a condition selects only what another leaves out.
     fn is_contradictory(&self) -> bool {
         let Self { commands, directions, connection_types, networks, peers, min_size, max_size, .. } = self;
         commands.admits_nothing()
@@ -296,7 +297,7 @@ impl Selection {
     }
 }
 
-/// A [`Selection`] as it is asked of each record.
+/// A [`Selection`], prepared for many records.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
     tracepoints: Tracepoints,
@@ -309,12 +310,12 @@ impl Filter {
         Self { tracepoints: Tracepoint::all().collect(), conditions: None }
     }
 
-    /// Whether some of its events may be wanted, and so what is missing of them.
+    /// Whether some of its events may be wanted, so that lost ones matter.
     pub(crate) fn wants(&self, tracepoint: Tracepoint) -> bool {
         self.tracepoints.contains(tracepoint)
     }
 
-    /// Whether more than its tracepoint decides on a record.
+    /// Whether more than the tracepoint decides on a record.
     pub(crate) fn has_conditions(&self) -> bool {
         self.conditions.is_some()
     }
@@ -322,19 +323,19 @@ impl Filter {
     /// Whether a record of this tracepoint is wanted.
     pub(crate) fn admits(&self, tracepoint: Tracepoint, record: &[u8]) -> bool {
         let meets = |conditions: &Selection| {
-            // One that cannot be read is not left out in silence: its decoding tells.
+            // A record that cannot be read is not left out in silence: decoding it reports the problem.
             Traits::of(tracepoint, record).is_none_or(|traits| conditions.is_met_by(&traits))
         };
         self.wants(tracepoint) && self.conditions.as_ref().is_none_or(meets)
     }
 }
 
-/// What the kernel side decides of a [`Selection`].
+/// What the kernel side evaluates of a [`Selection`].
 #[derive(Debug)]
 pub(crate) struct InKernel<'a> {
     pub peers: Listed<'a, i64>,
     pub commands: Listed<'a, String>,
-    /// A bit for each that is wanted, at its number.
+    /// One bit for each wanted type, at its number.
     pub connection_types: u32,
     pub min_size: u64,
     pub max_size: u64,
@@ -374,7 +375,7 @@ impl<T: Ord> Choice<T> {
         self.only.is_none() && self.not.is_empty()
     }
 
-    /// Whether what has this value, or none, is wanted.
+    /// Whether something with this value, or without one, is wanted.
     fn admits<V: Ord + ?Sized>(&self, value: Option<&V>) -> bool
     where
         T: Borrow<V>,
@@ -383,7 +384,7 @@ impl<T: Ord> Choice<T> {
         self.only.as_ref().is_none_or(|only| only.contains(value)) && !self.not.contains(value)
     }
 
-    /// Whether all values that are asked for are left out, too.
+    /// Whether all selected values are left out, too.
     fn admits_nothing(&self) -> bool {
         self.only.as_ref().is_some_and(|only| only.is_subset(&self.not))
     }

@@ -1,5 +1,5 @@
-//! What is remembered across events, for a while and not without bound. In: values by key, each from a moment on. Out: the
-//! value while it lasts; what falls out, to be counted.
+//! What is remembered across events, for a while and with a bound. In: values by key, each from a moment on. Out: the
+//! value while it lasts; and what falls out, to be counted.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,11 +9,11 @@ use std::{
 
 use crate::event::Moment;
 
-/// Values by key, at most so many and none for longer than it lasts.
+/// Values by key: at most a number of them, and none for longer than it lasts.
 #[derive(Debug)]
 pub(crate) struct Table<K, V> {
     entries: BTreeMap<K, (Moment, V)>,
-    /// The keys by when they were entered, and some that are no longer there.
+    /// The keys by when they were entered, including some that are no longer there.
     ages: VecDeque<(Moment, K)>,
     most: usize,
     lasts: Duration,
@@ -32,11 +32,11 @@ impl<K: Copy + Ord, V> Table<K, V> {
         self.entries.len()
     }
 
-    /// Enters a value, in the place of the one that the key had. Gives what had to go for it.
+    /// Enters a value in place of the key's previous one. Returns what had to go for it.
     pub(crate) fn insert(&mut self, now: Moment, key: K, value: V) -> Option<(K, V)> {
         self.entries.insert(key, (now, value));
         self.ages.push_back((now, key));
-        // Each entry has one true age; so the queue is swept seldom, and stays in proportion.
+        // Each entry has one valid age. So the queue is swept seldom, and stays in proportion.
         if self.ages.len() > 2 * self.entries.len() + 16 {
             let entries = &self.entries;
             self.ages.retain(|(entered, key)| is_entered(entries, *entered, key));
@@ -52,12 +52,12 @@ impl<K: Copy + Ord, V> Table<K, V> {
         self.entries.get_mut(key).map(|(_, value)| value)
     }
 
-    /// Takes it out, with the moment at which it was entered.
+    /// Removes an entry, and returns it with the moment when it was entered.
     pub(crate) fn remove(&mut self, key: &K) -> Option<(Moment, V)> {
         self.entries.remove(key)
     }
 
-    /// Takes out those of some keys; gives how many.
+    /// Removes the entries of some keys, and returns how many.
     pub(crate) fn remove_all(&mut self, keys: impl RangeBounds<K>) -> usize {
         let found: Vec<K> = self.entries.range(keys).map(|(&key, _)| key).collect();
         found.iter().for_each(|key| {
@@ -66,13 +66,13 @@ impl<K: Copy + Ord, V> Table<K, V> {
         found.len()
     }
 
-    /// Takes out the oldest, if it is too old.
+    /// Removes the oldest entry, if it is too old.
     pub(crate) fn pop_old(&mut self, now: Moment) -> Option<(K, V)> {
         let lasts = self.lasts;
         self.oldest(|entered| now.since(entered) >= lasts)
     }
 
-    /// Takes out the one entered first, if its moment is as wanted.
+    /// Removes the entry that was entered first, if its moment is as wanted.
     fn oldest(&mut self, wanted: impl Fn(Moment) -> bool) -> Option<(K, V)> {
         while let Some(&(entered, key)) = self.ages.front() {
             let is_there = is_entered(&self.entries, entered, &key);
@@ -87,7 +87,7 @@ impl<K: Copy + Ord, V> Table<K, V> {
         None
     }
 
-    /// All of them, and none is left.
+    /// Removes and returns all of them.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.ages.clear();
@@ -98,7 +98,7 @@ impl<K: Copy + Ord, V> Table<K, V> {
     }
 }
 
-/// Whether the key has the entry of that moment still, and not a later one.
+/// Whether the key still has the entry of that moment, and not a later one.
 fn is_entered<K: Ord, V>(entries: &BTreeMap<K, (Moment, V)>, entered: Moment, key: &K) -> bool {
     entries.get(key).is_some_and(|(moment, _)| *moment == entered)
 }

@@ -4,20 +4,20 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-/// What an event is about, which decides what it can be selected by.
+/// What an event is about. This decides which conditions can select it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum About {
     /// A P2P message that the node received.
     MessageToNode,
-    /// One that it sends.
+    /// A P2P message that the node sends.
     MessageToPeer,
     /// A connection that the peer opened.
     InboundConnection,
     /// One that the node opened.
     OutboundConnection,
-    /// One of either.
+    /// A connection that either opened.
     AnyConnection,
-    /// A peer, of whose connection nothing else is told.
+    /// A peer; the event says nothing else of its connection.
     Peer,
     /// A coin: it fires thousands of times for a block.
     Coin,
@@ -25,7 +25,7 @@ pub(crate) enum About {
     NoPeer,
 }
 
-/// What is known of each.
+/// What is known of each tracepoint.
 struct Info {
     tracepoint: Tracepoint,
     name: &'static str,
@@ -54,7 +54,7 @@ macro_rules! tracepoints {
         }, )*];
 
         impl Tracepoint {
-            /// How many there are.
+            /// How many tracepoints there are.
             pub const COUNT: usize = [$($name),*].len();
         }
     };
@@ -63,17 +63,17 @@ macro_rules! tracepoints {
 include!("tracepoint/table.rs");
 
 impl Tracepoint {
-    /// All of them, by context.
+    /// All tracepoints, by context.
     pub fn all() -> impl Iterator<Item = Tracepoint> {
         INFO.iter().map(|info| info.tracepoint)
     }
 
-    /// The one that the kernel side numbers `id`.
+    /// The tracepoint with this number on the kernel side.
     pub fn from_id(id: u8) -> Option<Tracepoint> {
         INFO.get(usize::from(id)).map(|info| info.tracepoint)
     }
 
-    /// The place in [`Tracepoint::all`], which is also the kernel side's number.
+    /// Its place in [`Tracepoint::all`], which is also its number on the kernel side.
     pub fn index(self) -> usize {
         self as usize
     }
@@ -98,7 +98,7 @@ impl Tracepoint {
         INFO[self.index()].since
     }
 
-    /// Whether this many arguments are a layout that we know.
+    /// Whether this many arguments are a known layout.
     pub fn supports(self, arguments: usize) -> bool {
         INFO[self.index()].arguments.contains(&arguments)
     }
@@ -135,12 +135,12 @@ impl Tracepoints {
         Tracepoint::all().filter(|tracepoint| tracepoint.about() != About::Coin).collect()
     }
 
-    /// `utxocache:add`, `spent` and `uncache`: each hit is of one coin.
+    /// `utxocache:add`, `spent` and `uncache`: each hit is one coin.
     pub fn coins() -> Self {
         Tracepoint::all().filter(|tracepoint| tracepoint.about() == About::Coin).collect()
     }
 
-    /// The groups that there are: each context once.
+    /// The names of the groups: each context once.
     pub(crate) fn contexts() -> impl Iterator<Item = &'static str> {
         let mut last = "";
         Tracepoint::all()
@@ -148,37 +148,37 @@ impl Tracepoints {
             .filter(move |&context| std::mem::replace(&mut last, context) != context)
     }
 
-    /// A bit for each, at its [`Tracepoint::index`].
+    /// One bit for each, at its [`Tracepoint::index`].
     pub(crate) fn bits(self) -> u32 {
         self.0
     }
 
-    /// Bits that stand for none are passed over.
+    /// Ignores bits that stand for no tracepoint.
     pub(crate) fn from_bits(bits: u32) -> Self {
         Tracepoint::all().filter(|tracepoint| bits >> tracepoint.index() & 1 == 1).collect()
     }
 
-    /// Whether `tracepoint` is in it.
+    /// Whether the set contains `tracepoint`.
     pub fn contains(self, tracepoint: Tracepoint) -> bool {
         self.0 & (1 << tracepoint.index()) != 0
     }
 
-    /// Whether any of `tracepoints` is in it.
+    /// Whether the set contains any of `tracepoints`.
     pub fn contains_any(self, tracepoints: &[Tracepoint]) -> bool {
         tracepoints.iter().any(|&tracepoint| self.contains(tracepoint))
     }
 
-    /// Whether none is in it.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// How many are in it.
+    /// How many the set contains.
     pub fn len(self) -> usize {
         self.0.count_ones() as usize
     }
 
-    /// Those in it, by context.
+    /// The tracepoints in the set, by context.
     pub fn iter(self) -> impl Iterator<Item = Tracepoint> {
         Tracepoint::all().filter(move |&tracepoint| self.contains(tracepoint))
     }
@@ -232,13 +232,13 @@ impl FromStr for Tracepoints {
 pub enum LossReason {
     /// The ring buffer between kernel and reader had no room.
     RingFull,
-    /// The node's memory that the tracepoint points to could not be read.
+    /// The kernel side could not read the memory that the tracepoint points to.
     Unreadable,
-    /// The queue to a sink was full.
+    /// The queue to an output was full.
     QueueFull,
-    /// Writing them to a sink failed.
+    /// Writing to an output failed.
     WriteFailed,
-    /// The end came before they were read.
+    /// bitcointap ended before it read the events.
     Stopped,
 }
 
@@ -246,7 +246,7 @@ impl LossReason {
     /// Those that the kernel side counts, in the order of `enum loss_reason` in bpf/event.h.
     pub const KERNEL: [LossReason; 2] = [LossReason::RingFull, LossReason::Unreadable];
 
-    /// The name as label and in JSON.
+    /// The name in labels and JSON.
     pub fn name(self) -> &'static str {
         match self {
             LossReason::RingFull => "ring_full",

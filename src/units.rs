@@ -1,9 +1,9 @@
-//! Times and sizes as people write them. In: words of a command line, a query or a file, such as `1h30m` and `16MiB`. Out: a
-//! [`Duration`], or bytes; or a line that names the accepted forms.
+//! Times and sizes as people write them. In: words of a command line, a query or a file, such as `1h30m` and `16MiB`.
+//! Out: a [`Duration`], or bytes; or a line that names the accepted forms.
 
 use std::time::Duration;
 
-/// Seconds of each unit. That of Go, which web configurations are written in, has no days.
+/// Seconds of each unit. Go's format, which web configurations use, has no days.
 const TIMES: [(&str, f64); 9] = [
     ("d", 86_400.0),
     ("h", 3_600.0),
@@ -37,7 +37,8 @@ const SIZES: [(&str, u32); 11] = [
 /// A line that names these forms.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().or_else(|| with_units(text));
-    // None that is infinite or negative is one; the longest that there can be are centuries, which nobody waits for.
+    // Infinite and negative numbers are no durations. The longest possible duration is centuries, which nobody waits
+    // for.
     let duration = seconds.and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok());
     duration.ok_or_else(|| format!("'{text}' is no time, such as 90 (seconds), 90s, 10m, 1h30m or 1d"))
 }
@@ -54,8 +55,8 @@ fn with_units(text: &str) -> Option<f64> {
     (!text.is_empty()).then_some(seconds)
 }
 
-/// A number of bytes (`4096`), or a whole number with a unit, which is a power of 1,024 (`64KiB`, `16MiB`, `1GiB`; `16M` and `16Mi`
-/// are the same).
+/// A number of bytes (`4096`), or a whole number with a unit, which is a power of 1,024 (`64KiB`, `16MiB`, `1GiB`;
+/// `16M` and `16Mi` are the same).
 ///
 /// # Errors
 /// A line that names these forms.

@@ -186,7 +186,7 @@ fn without_the_right_to_look_it_is_attached_and_said_to_be_not_verified() {
         let report = output(&format!("doctor --format json --pid {pid}"));
         assert_eq!(report.status.code(), Some(0));
         let attached = "coin_selection:attempting_aps_create_tx was attached for a moment";
-        let detail = format!("{attached}; whether it was armed was not verified: {refused}");
+        let detail = format!("{attached}; bitcointap could not verify that it was armed: {refused}");
         assert_eq!(Report::of(&report).told("attach"), ("warning".into(), detail));
         assert_eq!(Report::of(&report).told("other_taps"), ("unknown".into(), refused.into()));
 

@@ -86,12 +86,12 @@ fn a_node_that_can_be_tapped() {
     let simnode = program("simnode-v31").canonicalize().unwrap();
     let found = report.check("node")["detail"].as_str().unwrap();
     assert!(found.starts_with(&format!("pid {} {}", node.pid(), simnode.display())), "{found}");
-    report.says("capabilities", "ok", "none of those needed is missing: CAP_BPF and CAP_PERFMON");
-    report.says("load", "ok", "the kernel takes all BPF programs");
+    report.says("capabilities", "ok", "all needed ones are there: CAP_BPF and CAP_PERFMON");
+    report.says("load", "ok", "the kernel accepts all BPF programs");
     report.says("program", "ok", &format!("{} can be read", simnode.display()));
     let all = Tracepoint::COUNT;
     report.says("tracepoints", "ok", &format!("{all} of {all}"));
-    report.says("other_taps", "ok", "nobody else listens to the node's tracepoints");
+    report.says("other_taps", "ok", "no other tracer is attached to the node's tracepoints");
     report.says("attach", "ok", "coin_selection:attempting_aps_create_tx was attached for a moment");
 }
 
@@ -100,7 +100,7 @@ fn it_leaves_nothing_behind_and_the_node_fires_as_before() {
     let mut node = Simnode::start("v31", "--count 1000");
     for _ in 0..2 {
         let report = Report::run(&format!("--pid {}", node.pid()));
-        report.says("other_taps", "ok", "nobody else listens to the node's tracepoints");
+        report.says("other_taps", "ok", "no other tracer is attached to the node's tracepoints");
     }
     node.fire();
     assert_eq!(node.tally().tracepoints().values().sum::<u64>(), 1000);
@@ -133,7 +133,7 @@ fn other_taps_are_seen_with_semaphores_and_without() {
         let exporter = Exporter::start(&format!("--pid {} --events mempool,utxocache:flush", node.pid()));
         let report = Report::run(&format!("--pid {}", node.pid()));
         assert_eq!(report.0["verdict"], "warning", "{layout}");
-        report.says("other_taps", "warning", "somebody else listens to 5 tracepoints: mempool, utxocache:flush");
+        report.says("other_taps", "warning", "another tracer is attached to 5 tracepoints: mempool, utxocache:flush");
         let advice = report.check("other_taps")["advice"].as_str().unwrap();
         let (_, pids) = advice.split_once("\nbitcointap runs as pid ").expect("there is one");
         assert!(pids.split(", ").any(|pid| pid == exporter.process.pid().to_string()), "{advice}");
@@ -173,7 +173,7 @@ fn a_program_that_does_not_run() {
             since("v29")
         ),
     );
-    report.says("load", "ok", "the kernel takes all BPF programs");
+    report.says("load", "ok", "the kernel accepts all BPF programs");
     report.says("attach", "unknown", "not tried without a node that has tracepoints");
 
     let text = String::from_utf8(output(&format!("doctor --bitcoind {path}")).stdout).unwrap();
@@ -217,7 +217,7 @@ fn no_node_in_a_container() {
     report.says(
         "processes",
         "warning",
-        "only those of its own pid namespace (a container) are seen, and the node is not among them",
+        "bitcointap sees only its own pid namespace (a container), and the node is not in it",
     );
     let words = report.check("node")["detail"].as_str().unwrap();
     assert!(words.starts_with("no running bitcoind, bitcoin-qt or bitcoin-node found"), "{words}");
@@ -242,19 +242,19 @@ fn too_few_capabilities() {
         nobody.tool().display()
     );
     assert_eq!(report.check("capabilities")["advice"], advice);
-    report.says("load", "unknown", "not tried, for want of capabilities");
+    report.says("load", "unknown", "not tried, since capabilities are missing");
 
     let report = run("-all,+bpf,+perfmon");
     assert_eq!(report.failed(), ["capabilities", "program"]);
     report.says("capabilities", "failed", "CAP_SYS_PTRACE is missing; the node is another user's");
-    report.says("load", "ok", "the kernel takes all BPF programs");
+    report.says("load", "ok", "the kernel accepts all BPF programs");
     let words = report.check("program")["detail"].as_str().unwrap();
     assert!(words.ends_with("the process of another user takes root or CAP_SYS_PTRACE"), "{words}");
 
     let report = run("-all,+bpf,+perfmon,+sys_ptrace");
     assert_eq!(report.failed(), [""; 0]);
     report.says("attach", "ok", "coin_selection:attempting_aps_create_tx was attached for a moment");
-    report.says("other_taps", "ok", "nobody else listens to the node's tracepoints");
+    report.says("other_taps", "ok", "no other tracer is attached to the node's tracepoints");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How blocks come, what is in them, what connecting them takes; and the UTXO cache.
+//! How blocks come, what is in them, how long the node takes to connect them; and the UTXO cache.
 
 use crate::{
     dashboard::Dashboard,
@@ -11,7 +11,7 @@ const RESULTS: &[(&str, &str)] =
 fn height() -> Panel {
     stat(
         "Block height",
-        "Of the chain, as far as blocks were connected since attaching; none before the first.",
+        "Height of the chain, from blocks connected since attaching. Empty before the first one.",
         "none",
     )
     .query("{{instance}}", "bitcointap_validation_block_height")
@@ -20,7 +20,7 @@ fn height() -> Panel {
 fn last_block() -> Panel {
     stat(
         "Time since the last block",
-        "Time since it was connected. Every hundredth block takes more than 46 minutes.",
+        "Time since the node connected the last block. One block in a hundred takes more than 46 minutes.",
         "dtdurations",
     )
     .query("{{instance}}", "time() - bitcointap_validation_last_block_connected_timestamp_seconds")
@@ -31,8 +31,7 @@ pub fn dashboard() -> Dashboard {
     Dashboard {
         uid: "bitcointap-blocks",
         title: "Blocks and relay",
-        about: "From the announcement of a block to its being connected: compact blocks, requests, validation, \
-        UTXO cache.",
+        about: "How blocks go from announcement to connection: compact blocks, requests, validation, UTXO cache.",
         range: "24h",
         refresh: "1m",
         rows: vec![
@@ -41,23 +40,28 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     height().size(6, 4),
                     last_block().size(6, 4),
-                    stat("Blocks connected in the time range", "Blocks in the time range.", "short")
+                    stat("Blocks connected in the time range", "Blocks connected in the time range.", "short")
                         .query("blocks", "sum(increase(bitcointap_validation_blocks_connected_total[$__range]))")
                         .size(6, 4),
                     stat(
                         "Blocks reorganised in the time range",
-                        "Blocks that took the place of others, in the time range.",
+                        "Blocks that replaced others, in the time range.",
                         "short",
                     )
                     .query("blocks", "sum(increase(bitcointap_validation_reorganised_blocks_total[$__range]))")
                     .warns_from(1.0, "orange")
                     .size(6, 4),
-                    graph("Block height over time", "Of the chain. A flat line is a node that falls behind.", "none")
-                        .query("{{instance}}", "bitcointap_validation_block_height")
-                        .not_from_zero(),
+                    graph(
+                        "Block height over time",
+                        "Height of the chain. A flat line means that the node falls behind.",
+                        "none",
+                    )
+                    .query("{{instance}}", "bitcointap_validation_block_height")
+                    .not_from_zero(),
                     graph(
                         "Blocks connected per hour",
-                        "By hour, and before; the network's mean is six. Many more is a node that catches up.",
+                        "Blocks connected each hour, now and before. The network's mean is six. Many more mean \
+                         that the node catches up.",
                         "suffix: /h",
                     )
                     .hourly("", "bitcointap_validation_blocks_connected_total")
@@ -73,13 +77,14 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     heatmap(
                         "Block announcement to connection",
-                        "How long new blocks took from their first announcement to being connected.",
+                        "Time from a new block's first announcement until the node connected it.",
                         "s",
                         "bitcointap_p2p_block_announcement_to_connected_seconds",
                     ),
                     graph(
                         "Share of blocks connected within a second",
-                        "Share of new blocks, of their first announcement; and before.",
+                        "Share of new blocks that were connected within a second of their first announcement, now \
+                         and before.",
                         "percentunit",
                     )
                     .query(
@@ -92,7 +97,8 @@ pub fn dashboard() -> Dashboard {
                     .beside_before(),
                     graph(
                         "Compact blocks by reconstruction",
-                        "By what it took to make them whole: the mempool, a getblocktxn, or the whole block.",
+                        "Compact blocks by what the node needed to reconstruct them: the mempool, a getblocktxn, \
+                         or the whole block.",
                         "suffix: /h",
                     )
                     .hourly("result", "bitcointap_p2p_compact_block_reconstructions_total")
@@ -101,14 +107,14 @@ pub fn dashboard() -> Dashboard {
                     .size(8, 9),
                     bars(
                         "Compact blocks in the time range",
-                        "In the time range by what it took to make them whole.",
+                        "Compact blocks in the time range by what the node needed to reconstruct them.",
                         "short",
                     )
                     .total("result", "bitcointap_p2p_compact_block_reconstructions_total")
                     .colours(RESULTS),
                     graph(
                         "Share of prefilled transactions",
-                        "Share of the transactions in cmpctblock messages that are sent along, by direction.",
+                        "Share of the transactions in cmpctblock messages that were sent along, by direction.",
                         "percentunit",
                     )
                     .query(
@@ -122,14 +128,15 @@ pub fn dashboard() -> Dashboard {
                     .size(8, 9),
                     graph(
                         "Transactions requested by getblocktxn",
-                        "In getblocktxn messages: outbound is what the mempool of the node lacked.",
+                        "Transactions requested in getblocktxn messages. Outbound ones were missing in the node's \
+                         mempool.",
                         "suffix: tx/h",
                     )
                     .hourly("direction", "bitcointap_p2p_block_transactions_requested_total")
                     .size(8, 9),
                     graph(
                         "Response time for blocks",
-                        "From a getdata for a block to the block, nine of ten are faster; by who responds.",
+                        "Time from a getdata for a block to the block, by who responds. Nine of ten are faster.",
                         "s",
                     )
                     .query(
@@ -157,53 +164,62 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     heatmap(
                         "Block connection time",
-                        "Neither its transfer nor the time that it waited.",
+                        "Time that the node took to connect a block, without its transfer and the time that it \
+                         waited.",
                         "s",
                         "bitcointap_validation_block_connection_seconds",
                     )
                     .size(8, 8),
-                    graph("Block connection time quantiles", "Quantiles, and before.", "s")
-                        .query(
-                            "median",
-                            "histogram_quantile(0.5, sum by (le) \
+                    graph(
+                        "Block connection time quantiles",
+                        "Quantiles of the time that the node took to connect a block, now and before.",
+                        "s",
+                    )
+                    .query(
+                        "median",
+                        "histogram_quantile(0.5, sum by (le) \
                              (rate(bitcointap_validation_block_connection_seconds_bucket[$__rate_interval])))",
-                        )
-                        .query(
-                            "90 %",
-                            "histogram_quantile(0.9, sum by (le) \
+                    )
+                    .query(
+                        "90 %",
+                        "histogram_quantile(0.9, sum by (le) \
                              (rate(bitcointap_validation_block_connection_seconds_bucket[$__rate_interval])))",
-                        )
-                        .beside_before()
-                        .size(8, 8),
+                    )
+                    .beside_before()
+                    .size(8, 8),
                     heatmap(
                         "Transactions per block",
-                        "The coinbase included.",
+                        "Transactions of connected blocks, the coinbase included.",
                         "short",
                         "bitcointap_validation_block_transactions",
                     )
                     .size(8, 8),
                     heatmap(
                         "Inputs per block",
-                        "The coinbase's one included.",
+                        "Inputs of connected blocks, the coinbase's input included.",
                         "short",
                         "bitcointap_validation_block_inputs",
                     )
                     .size(8, 8),
                     heatmap(
                         "Signature operations per block",
-                        "As Bitcoin Core weighs them (BIP 141's cost), of at most 80,000.",
+                        "Signature operations as Bitcoin Core weighs them (BIP 141's cost). The limit is 80,000.",
                         "short",
                         "bitcointap_validation_block_sigops",
                     )
                     .size(8, 8),
-                    graph("Connection time per input", "What connecting blocks took, for each of their inputs.", "s")
-                        .query(
-                            "mean",
-                            "sum(rate(bitcointap_validation_block_connection_seconds_sum[$__rate_interval])) / \
+                    graph(
+                        "Connection time per input",
+                        "Time that the node took to connect blocks, divided by their inputs, now and before.",
+                        "s",
+                    )
+                    .query(
+                        "mean",
+                        "sum(rate(bitcointap_validation_block_connection_seconds_sum[$__rate_interval])) / \
                              sum(rate(bitcointap_validation_block_inputs_sum[$__rate_interval]))",
-                        )
-                        .beside_before()
-                        .size(8, 8),
+                    )
+                    .beside_before()
+                    .size(8, 8),
                 ],
             ),
             (
@@ -211,39 +227,44 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     heatmap(
                         "UTXO cache write time",
-                        "Whatever the mode was; the node validates nothing meanwhile.",
+                        "Time that the node took to write the UTXO cache, in all modes. Meanwhile it validates \
+                         nothing.",
                         "s",
                         "bitcointap_utxocache_flush_seconds",
                     )
                     .size(8, 8),
                     graph(
                         "UTXO cache writes by mode",
-                        "By Bitcoin Core's mode, and whether pruning was the cause.",
+                        "Writes of the UTXO cache by Bitcoin Core's mode, and whether pruning was the cause.",
                         "suffix: /h",
                     )
                     .hourly("mode, for_prune", "bitcointap_utxocache_flush_seconds_count")
                     .size(8, 8),
                     heatmap(
                         "UTXO cache memory before a write",
-                        "That the cache took.",
+                        "Memory of the UTXO cache before a write.",
                         "bytes",
                         "bitcointap_utxocache_flushed_bytes",
                     )
                     .size(8, 8),
                     heatmap(
                         "UTXO cache coins before a write",
-                        "In the cache; only those that changed are written.",
+                        "Coins in the UTXO cache before a write. The node writes only those that changed.",
                         "short",
                         "bitcointap_utxocache_flushed_coins",
                     )
                     .size(8, 8),
-                    graph("UTXO cache coins by action", "Added, spent and dropped on purpose, of any cache.", "cps")
-                        .rate("action", "bitcointap_utxocache_coins_total")
-                        .option("--utxocache-coins")
-                        .size(8, 8),
+                    graph(
+                        "UTXO cache coins by action",
+                        "Operations on coins in any UTXO cache: added, spent, dropped on purpose (uncache).",
+                        "cps",
+                    )
+                    .rate("action", "bitcointap_utxocache_coins_total")
+                    .option("--utxocache-coins")
+                    .size(8, 8),
                     graph(
                         "UTXO cache value by action",
-                        "Added, spent and dropped on purpose, of any cache.",
+                        "Operations on coins in any UTXO cache: added, spent, dropped on purpose (uncache).",
                         "suffix: BTC/s",
                     )
                     .query(

@@ -1,27 +1,27 @@
 //! A dashboard: rows of panels, and what all dashboards have in common. In: its panels. Out: the JSON that Grafana
-//! reads, with panels laid out from left to right.
+//! reads, with the panels laid out from left to right.
 
 use serde_json::{Value, json};
 
 use crate::panel::{Panel, data_source, of_chosen_nodes};
 
-/// Every dashboard has it, and links lead to those that do.
+/// Every dashboard has this tag, and links lead to all dashboards with it.
 pub const TAG: &str = "bitcointap";
 
-/// The version of the format that Grafana 11 writes; later ones read it, too.
+/// The version of the format that Grafana 11 writes. Later ones read it, too.
 const SCHEMA_VERSION: u32 = 39;
 
 const COLUMNS: u32 = 24;
 
-/// As many rows of the grid has the first screen. A row of panels of which the first do not fit on it is collapsed.
+/// How many rows of the grid fit on the first screen. A row of panels is collapsed if its first panels do not fit.
 pub const SCREEN: u32 = 24;
 
 pub struct Dashboard {
-    /// What links and files are named by: never changes.
+    /// The name in links and of the file: it never changes.
     pub uid: &'static str,
     pub title: &'static str,
     pub about: &'static str,
-    /// Shows so much up to now, and how often anew.
+    /// The time range up to now, and how often to refresh.
     pub range: &'static str,
     pub refresh: &'static str,
     pub rows: Vec<(&'static str, Vec<Panel>)>,
@@ -83,7 +83,7 @@ impl Dashboard {
                 x += columns;
                 height = height.max(rows);
             }
-            // Grafana keeps the panels of a row that is collapsed within it.
+            // Grafana keeps the panels of a collapsed row within the row.
             if is_collapsed {
                 header["panels"] = of_row.into();
                 panels.push(header);
@@ -98,7 +98,7 @@ impl Dashboard {
     }
 }
 
-/// What the reader chooses: where from, which nodes, and what to compare with if anything is.
+/// What the reader chooses: the data source, the nodes, and the time to compare with if any panel compares.
 fn variables(panels: &[Value]) -> Vec<Value> {
     let of_label = |name: &str, label: &str, text: &str| {
         json!({
@@ -154,7 +154,7 @@ fn variables(panels: &[Value]) -> Vec<Value> {
     variables
 }
 
-/// What explains a change wherever one looks.
+/// Marks on all panels that explain changes.
 fn annotations() -> Value {
     let annotation = |name: &str, colour: &str, promql: &str, text: &str, value_is_time: bool| {
         let expr = of_chosen_nodes(promql);
@@ -201,7 +201,7 @@ fn annotations() -> Value {
             "Events lost",
             "red",
             "sum by (instance, tracepoint, reason) (increase(bitcointap_events_lost_total[$__rate_interval])) > 0",
-            "{{instance}} lost events of {{tracepoint}} ({{reason}}): what is counted of them is too low",
+            "{{instance}} lost events of {{tracepoint}} ({{reason}}): their counters are too low",
             false,
         ),
     ])

@@ -26,7 +26,7 @@ pub fn dashboards() -> Vec<Dashboard> {
     ]
 }
 
-/// The file of each, and what is to be in it.
+/// The file of each dashboard, and its contents.
 pub fn files() -> Vec<(PathBuf, String)> {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards"));
     let file = |dashboard: Dashboard| {

@@ -1,4 +1,4 @@
-//! Writes the dashboards to where they are kept.
+//! Writes the dashboards to their files.
 
 use std::{fs, io};
 

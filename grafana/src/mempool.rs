@@ -1,4 +1,4 @@
-//! What the mempool takes, gives away and rejects, and why; and the wallets' choices of coins.
+//! What the mempool accepts, removes and rejects, and why; and the wallets' choices of coins.
 
 use crate::{
     dashboard::Dashboard,
@@ -30,7 +30,7 @@ pub fn dashboard() -> Dashboard {
                         .size(6, 4),
                     stat(
                         "Mempool growth in virtual bytes",
-                        "Added minus removed, each hour. A block takes up to 1,000,000.",
+                        "Virtual bytes added minus removed, each hour. A block takes up to 1,000,000.",
                         "suffix: vB/h",
                     )
                     .query(
@@ -42,7 +42,7 @@ pub fn dashboard() -> Dashboard {
                     .size(6, 4),
                     stat(
                         "Mean feerate of added transactions",
-                        "Fees of added transactions for each of their virtual bytes, all together.",
+                        "Fees of all added transactions, divided by their virtual bytes.",
                         "suffix: sat/vB",
                     )
                     .query(
@@ -54,7 +54,7 @@ pub fn dashboard() -> Dashboard {
                     .size(6, 4),
                     stat(
                         "Share of transactions rejected",
-                        "Share of transactions that were not let in, orphans included.",
+                        "Share of transactions that the node rejected, orphans included.",
                         "percentunit",
                     )
                     .query(
@@ -67,28 +67,32 @@ pub fn dashboard() -> Dashboard {
                     .size(6, 4),
                     graph(
                         "Mempool transactions by action",
-                        "By what became of them. Actions overlap: they are not to be summed.",
+                        "Transactions by what became of them. Do not sum the actions: they overlap.",
                         "suffix: tx/s",
                     )
                     .rate("action", "bitcointap_mempool_transactions_total")
                     .colours(ACTIONS)
                     .since("v25")
                     .size(8, 9),
-                    graph("Transactions added", "Transactions, and before.", "suffix: tx/s")
+                    graph("Transactions added", "Transactions added, now and before.", "suffix: tx/s")
                         .rate("", "bitcointap_mempool_transactions_total{action='added'}")
                         .named("added")
                         .beside_before()
                         .colours(ACTIONS)
                         .since("v25")
                         .size(8, 9),
-                    bars("Mempool transactions in the time range", "In the time range by what became of them.", "short")
-                        .total("action", "bitcointap_mempool_transactions_total")
-                        .since("v25"),
-                    graph("Virtual bytes by action", "Of transactions by what became of them.", "suffix: vB/s")
+                    bars(
+                        "Mempool transactions in the time range",
+                        "Transactions in the time range by what became of them.",
+                        "short",
+                    )
+                    .total("action", "bitcointap_mempool_transactions_total")
+                    .since("v25"),
+                    graph("Virtual bytes by action", "Sum over transactions by what became of them.", "suffix: vB/s")
                         .rate("action", "bitcointap_mempool_vbytes_total")
                         .colours(ACTIONS)
                         .since("v25"),
-                    graph("Fees by action", "Of transactions by what became of them.", "suffix: sat/s")
+                    graph("Fees by action", "Sum over transactions by what became of them.", "suffix: sat/s")
                         .rate("action", "bitcointap_mempool_fees_satoshis_total")
                         .colours(ACTIONS)
                         .since("v25"),
@@ -99,32 +103,36 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     graph(
                         "Rejections by reason",
-                        "Transactions that were not let in, by Bitcoin Core's reason. The first of a reason is in \
-                         the total only.",
+                        "Transactions that the node rejected, by Bitcoin Core's reason. Only the total includes \
+                         the first one of a reason.",
                         "suffix: tx/s",
                     )
                     .rate("reason", "bitcointap_mempool_rejections_total")
                     .since("v25"),
                     bars(
                         "Rejections in the time range",
-                        "In the time range by reason; those of missing inputs are orphans.",
+                        "Rejections in the time range, by reason. Those with missing inputs are orphans.",
                         "short",
                     )
                     .total_with_new("reason", "bitcointap_mempool_rejections_total")
                     .since("v25")
                     .size(12, 8),
-                    graph("Removals by reason", "Transactions that left the mempool, by Bitcoin Core's reason.", "suffix: tx/s")
-                        .rate("reason", "bitcointap_mempool_removals_total")
-                        .since("v25")
-                        .size(8, 8),
-                    bars("Removals in the time range", "In the time range by reason.", "short")
+                    graph(
+                        "Removals by reason",
+                        "Transactions that left the mempool, by Bitcoin Core's reason.",
+                        "suffix: tx/s",
+                    )
+                    .rate("reason", "bitcointap_mempool_removals_total")
+                    .since("v25")
+                    .size(8, 8),
+                    bars("Removals in the time range", "In the time range, by reason.", "short")
                         .total("reason", "bitcointap_mempool_removals_total")
                         .since("v25")
                         .size(8, 8),
                     graph(
                         "Rejections reversed",
-                        "Transactions that were added within a second of their rejection, by its reason: such as parents \
-                         that come in a package with their child.",
+                        "Transactions that were added within a second of their rejection, by its reason. An \
+                         example is a parent that comes in a package with its child.",
                         "suffix: tx/h",
                     )
                     .hourly("reason", "bitcointap_mempool_rejections_reversed_total")
@@ -137,14 +145,14 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     heatmap(
                         "Feerates of added transactions",
-                        "Of single transactions added, in satoshis for each virtual byte.",
+                        "Feerates of single added transactions, in satoshis for each virtual byte.",
                         "suffix: sat/vB",
                         "bitcointap_mempool_feerate_satoshis_per_vbyte{action='added'}",
                     )
                     .since("v25"),
                     graph(
                         "Feerate quantiles of added transactions",
-                        "In satoshis for each virtual byte, and the median before.",
+                        "Feerates of added transactions in satoshis for each virtual byte, and the median before.",
                         "suffix: sat/vB",
                     )
                     .quantiles("bitcointap_mempool_feerate_satoshis_per_vbyte{action='added'}")
@@ -157,44 +165,52 @@ pub fn dashboard() -> Dashboard {
                     .since("v25"),
                     heatmap(
                         "Sizes of added transactions",
-                        "Virtual bytes of single transactions added.",
+                        "Virtual bytes of single added transactions.",
                         "suffix: vB",
                         "bitcointap_mempool_transaction_size_vbytes{action='added'}",
                     )
                     .since("v25"),
                     heatmap(
                         "Time in the mempool until mined",
-                        "How long transactions were in the mempool that a block took.",
+                        "How long mined transactions had been in the mempool.",
                         "s",
                         "bitcointap_mempool_residence_seconds{reason='block'}",
                     )
                     .since("v25"),
                     heatmap(
                         "Fee increase of replacements",
-                        "Than all together that they replaced, in satoshis.",
+                        "How much more a replacement pays than all the transactions that it replaced, in satoshis.",
                         "suffix: sat",
                         "bitcointap_mempool_replacement_fee_increase_satoshis",
                     )
                     .since("v25"),
-                    graph("Median time in the mempool by removal reason", "Medians by reason of removal.", "s")
-                        .query(
-                            "{{reason}}",
-                            "histogram_quantile(0.5, sum by (reason, le) \
+                    graph(
+                        "Median time in the mempool by removal reason",
+                        "Median time in the mempool, by reason of removal.",
+                        "s",
+                    )
+                    .query(
+                        "{{reason}}",
+                        "histogram_quantile(0.5, sum by (reason, le) \
                              (rate(bitcointap_mempool_residence_seconds_bucket[$__rate_interval])))",
-                        )
-                        .since("v25"),
+                    )
+                    .since("v25"),
                 ],
             ),
             (
                 "Wallets",
                 vec![
-                    graph("Coin selections by algorithm", "Choices of coins by the node's wallets, by algorithm.", "suffix: /h")
-                        .hourly("algorithm", "bitcointap_coin_selection_total")
-                        .stacked()
-                        .since("v24"),
+                    graph(
+                        "Coin selections by algorithm",
+                        "Choices of coins by the node's wallets, by algorithm.",
+                        "suffix: /h",
+                    )
+                    .hourly("algorithm", "bitcointap_coin_selection_total")
+                    .stacked()
+                    .since("v24"),
                     graph(
                         "Wallet transactions by attempt and result",
-                        "Attempts of the node's wallets, by attempt and result.",
+                        "Attempts of the node's wallets to create a transaction, by attempt and result.",
                         "suffix: /h",
                     )
                     .hourly("attempt, result", "bitcointap_coin_selection_transactions_total")

@@ -1,4 +1,4 @@
-//! P2P messages: how many, how big, what is in them, and what nobody understands.
+//! P2P messages: how many, how big, what is in them, and which do not decode.
 
 use crate::{
     dashboard::Dashboard,
@@ -18,16 +18,24 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     graph(
                         "Messages from peers by command",
-                        "From peers by command, when the node takes them up.",
+                        "Messages from peers by command, when the node processes them.",
                         "mps",
                     )
                     .rate("command", "bitcointap_p2p_messages_total{direction='inbound'}")
                     .size(8, 9),
-                    graph("Messages to peers by command", "To peers by command, when the node queues them.", "mps")
-                        .rate("command", "bitcointap_p2p_messages_total{direction='outbound'}")
-                        .size(8, 9),
-                    bars("Messages in the time range", "In the time range, by direction and command.", "short")
-                        .total("direction, command", "bitcointap_p2p_messages_total"),
+                    graph(
+                        "Messages to peers by command",
+                        "Messages to peers by command, when the node queues them.",
+                        "mps",
+                    )
+                    .rate("command", "bitcointap_p2p_messages_total{direction='outbound'}")
+                    .size(8, 9),
+                    bars(
+                        "Messages in the time range",
+                        "Messages in the time range, by direction and command.",
+                        "short",
+                    )
+                    .total("direction, command", "bitcointap_p2p_messages_total"),
                     graph(
                         "Payload from peers by command",
                         "Payload from peers by command, without the transport's headers.",
@@ -44,7 +52,7 @@ pub fn dashboard() -> Dashboard {
                     .size(8, 9),
                     bars("Payload in the time range", "Payload in the time range, by direction and command.", "bytes")
                         .total("direction, command", "bitcointap_p2p_message_bytes_total"),
-                    graph("Messages by connection type", "In both directions, and all together before.", "mps")
+                    graph("Messages by connection type", "Messages in both directions, and all of them before.", "mps")
                         .rate("connection_type", "bitcointap_p2p_messages_total")
                         .query(
                             "all ($before before)",
@@ -53,8 +61,8 @@ pub fn dashboard() -> Dashboard {
                         .stacked(),
                     graph(
                         "Messages by command relative to before",
-                        "Messages by command, each to what it was before: 1 is no change. Of those with a tenth \
-                         of a message a second, then.",
+                        "Rate of messages of each command, divided by its rate before: 1 is no change. Only \
+                         commands that then had more than 0.1 messages a second.",
                         "none",
                     )
                     .query(
@@ -70,37 +78,40 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     heatmap(
                         "Sizes of messages from peers",
-                        "Payloads of single messages from peers, of commands whose size varies.",
+                        "Payload sizes of single messages from peers, for commands with varying sizes.",
                         "bytes",
                         "bitcointap_p2p_message_size_bytes{direction='inbound'}",
                     ),
                     heatmap(
                         "Items per inv message from peers",
-                        "Transactions and blocks that peers announce in a message. Bitcoin Core accepts 50000.",
+                        "Transactions and blocks that peers announce in one message. Bitcoin Core accepts 50000.",
                         "short",
                         "bitcointap_p2p_inventory_message_items{direction='inbound', message='inv'}",
                     ),
                     graph(
                         "Inventory items from peers",
-                        "Items that peers announce, ask for and do not have, by message and type.",
+                        "Items that peers announce (inv), request (getdata) and do not have (notfound), by \
+                         message and type.",
                         "cps",
                     )
                     .rate("message, item", "bitcointap_p2p_inventory_items_total{direction='inbound'}"),
                     graph(
                         "Inventory items to peers",
-                        "Items that the node announces, asks for and does not have, by message and type.",
+                        "Items that the node announces (inv), requests (getdata) and does not have (notfound), by \
+                         message and type.",
                         "cps",
                     )
                     .rate("message, item", "bitcointap_p2p_inventory_items_total{direction='outbound'}"),
                     graph(
                         "inv messages by mix of items",
-                        "Messages inv by how their items mix, in both directions. Empty ones tell other software.",
+                        "Messages inv by the mix of their items, in both directions. Bitcoin Core sends no empty \
+                         ones.",
                         "mps",
                     )
                     .rate("direction, mix", "bitcointap_p2p_inv_messages_total"),
                     graph(
                         "Headers by direction",
-                        "In headers messages, once for each peer that they come from or go to.",
+                        "Headers in headers messages. A header counts for each peer that sends or receives it.",
                         "cps",
                     )
                     .rate("direction", "bitcointap_p2p_headers_total"),
@@ -112,7 +123,7 @@ pub fn dashboard() -> Dashboard {
                     .quantiles("bitcointap_p2p_feefilter_satoshis_per_kvbyte{direction='inbound'}"),
                     graph(
                         "Pings of peers by width of nonce",
-                        "Pings of peers by the bits of their nonce: other than u64 tells other software.",
+                        "Pings of peers by the bits of their nonce. Bitcoin Core sends u64.",
                         "mps",
                     )
                     .rate("width", "bitcointap_p2p_ping_nonces_total"),
@@ -123,15 +134,15 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     graph(
                         "Addresses by direction and network",
-                        "In addr and addrv2 messages, by direction and network.",
+                        "Addresses in addr and addrv2 messages, by direction and network.",
                         "cps",
                     )
                     .rate("direction, network", "bitcointap_p2p_addresses_total")
                     .size(8, 9),
                     graph(
                         "Addresses by nearness",
-                        "What peers tell: their own address (self), one in their subnet, or another. A flood of \
-                         others is worth a look.",
+                        "Addresses that peers announce: their own (self), one in their subnet, or another. Look \
+                         closer at a flood of others.",
                         "cps",
                     )
                     .rate("kind", "bitcointap_p2p_address_announcements_total")
@@ -139,7 +150,7 @@ pub fn dashboard() -> Dashboard {
                     .size(8, 9),
                     bars(
                         "Services of relayed addresses",
-                        "Of the nodes whose addresses peers tell, in the time range.",
+                        "Services of the nodes in addresses that peers announced, in the time range.",
                         "short",
                     )
                     .total("service", "bitcointap_p2p_address_services_total{direction='inbound'}"),
@@ -151,7 +162,7 @@ pub fn dashboard() -> Dashboard {
                     ),
                     heatmap(
                         "Age of relayed addresses",
-                        "How long ago nodes were last seen whose addresses peers tell, as they say.",
+                        "How long ago the nodes in announced addresses were last seen, as peers say.",
                         "s",
                         "bitcointap_p2p_address_age_seconds{direction='inbound'}",
                     ),
@@ -162,7 +173,7 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     graph(
                         "Response time by request",
-                        "From a request to its response, nine of ten are faster; by request and who responds.",
+                        "Time from a request to its response, by request and who responds. Nine of ten are faster.",
                         "s",
                     )
                     .query(
@@ -172,20 +183,20 @@ pub fn dashboard() -> Dashboard {
                     ),
                     graph(
                         "Response time for transactions",
-                        "From a getdata for a transaction to the transaction, of the node's requests to peers.",
+                        "Time from the node's getdata for a transaction until a peer sends the transaction.",
                         "s",
                     )
                     .quantiles("bitcointap_p2p_response_seconds{request='getdata_tx', responder='peer'}")
                     .option("--tx-response"),
                     graph(
                         "Requests without response",
-                        "By request, who should have responded, and what ended the waiting.",
+                        "Requests by kind, who should have responded, and what ended the wait.",
                         "suffix: /h",
                     )
                     .hourly("request, responder, cause", "bitcointap_p2p_requests_unanswered_total"),
                     graph(
                         "Undecodable messages",
-                        "Payloads that are not what their command says, by command.",
+                        "Messages with payloads that are not what their command says, by direction and command.",
                         "suffix: /h",
                     )
                     .query(
@@ -202,7 +213,7 @@ pub fn dashboard() -> Dashboard {
                     .size(12, 8),
                     bars(
                         "Messages with listed peers",
-                        "Peers in the operator's lists of addresses, in the time range.",
+                        "Messages with peers in the operator's lists of addresses, in the time range.",
                         "short",
                     )
                     .total("list, direction, command", "bitcointap_p2p_listed_messages_total")

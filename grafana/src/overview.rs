@@ -1,4 +1,5 @@
-//! Which alerts fire, how each node does, is it attached, what does it cost, what is lost, and what does the node do: at one glance.
+//! At one glance: which alerts fire, how each node does, whether bitcointap is attached, what it costs, what is lost,
+//! and what the node does.
 
 use crate::{
     dashboard::Dashboard,
@@ -6,10 +7,10 @@ use crate::{
 };
 const RULES: &str = include_str!("../../prometheus/bitcointap.rules.yml");
 
-/// What an event costs the node, in seconds, as README.md has measured it.
-const SECONDS_PER_EVENT: &str = "2.1e-6";
+/// What an event costs the node, in seconds, as measured for README.md.
+const SECONDS_PER_EVENT: &str = "1.5e-6";
 
-/// Those of prometheus/bitcointap.rules.yml, of the chosen nodes, and BitcointapDown, which may name none.
+/// The alerts of prometheus/bitcointap.rules.yml for the chosen nodes, and BitcointapDown, which may name no node.
 fn firing() -> Panel {
     let mut names: Vec<&str> = RULES.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     names.sort_unstable();
@@ -18,7 +19,8 @@ fn firing() -> Panel {
     let firing = format!("ALERTS{{alertstate='firing', alertname=~'{names}', job=~'$job|', instance=~'$instance|'}}");
     table(
         "Firing alerts",
-        "Of prometheus/bitcointap.rules.yml; docs/alerts.md says of each what to do. Empty is good, if Prometheus has these rules.",
+        "The alerts of prometheus/bitcointap.rules.yml; docs/alerts.md says what to do for each. Empty is good, \
+         if Prometheus has these rules.",
     )
     .query("alerts", &format!("max by (alertname, severity, instance) ({firing})"))
     .label("Alertname")
@@ -30,8 +32,8 @@ fn firing() -> Panel {
 fn nodes() -> Panel {
     table(
         "State of each node",
-        "Each by itself: blocks behind are those to the highest of the chosen nodes, losses are of the time range. Open connections \
-         take Bitcoin Core v29 or later.",
+        "One row for each node. Blocks behind: compared with the highest of the chosen nodes. Events lost: in the \
+         time range. Open connections need Bitcoin Core v29 or later.",
     )
     .label("Instance")
     .column("Attached", "none", "max by (instance) (bitcointap_up)")
@@ -61,7 +63,8 @@ pub fn dashboard() -> Dashboard {
     Dashboard {
         uid: "bitcointap-overview",
         title: "Overview",
-        about: "Whether nodes are tapped, which alerts fire, what that costs, what is lost, and what the node does.",
+        about: "Which nodes bitcointap is attached to, which alerts fire, what it costs, what is lost, and what the \
+         nodes do.",
         range: "6h",
         refresh: "30s",
         rows: vec![
@@ -71,19 +74,19 @@ pub fn dashboard() -> Dashboard {
                 vec![
                     stat(
                         "User agent of the node",
-                        "User agents of the nodes, as their version messages say; none before the first.",
+                        "User agents of the nodes, from their version messages. Empty before the first one.",
                         "none",
                     )
                     .query("{{user_agent}}", "count by (user_agent) (bitcointap_node_info)")
                     .shows_name()
                     .size(3, 4),
-                    stat("Events per second", "Hits of all tracepoints that are attached.", "eps")
+                    stat("Events per second", "Hits of all attached tracepoints.", "eps")
                         .rate("", "bitcointap_events_total")
                         .named("events")
                         .size(3, 4),
                     stat(
                         "Events lost in the time range",
-                        "Events in the time range that could not be delivered: every other family misses them.",
+                        "Events in the time range that could not be delivered. All other panels miss them.",
                         "short",
                     )
                     .query("lost", "sum(increase(bitcointap_events_lost_total[$__range]))")
@@ -92,8 +95,8 @@ pub fn dashboard() -> Dashboard {
                     .size(3, 4),
                     stat(
                         "CPU cost for the node",
-                        "Share of one core that tracepoints take from the node: an estimate, events times the \
-                         2.1 µs that were measured.",
+                        "Share of one core that tracepoints take from the node. This is an estimate: events times \
+                         the measured 1.5 µs.",
                         "percentunit",
                     )
                     .query(
@@ -105,7 +108,7 @@ pub fn dashboard() -> Dashboard {
                     )
                     .warns_from(0.05, "orange")
                     .size(3, 4),
-                    stat("Open connections", "Open now, inbound and outbound.", "short")
+                    stat("Open connections", "Connections open now, inbound and outbound.", "short")
                         .query("connections", "sum(bitcointap_p2p_connections)")
                         .since("v29")
                         .leads_to("bitcointap-peers", "Peers and churn")
@@ -117,7 +120,8 @@ pub fn dashboard() -> Dashboard {
                         .size(3, 4),
                     stat(
                         "Mempool growth",
-                        "Transactions added minus removed, each hour. The mempool's size itself no tracepoint tells.",
+                        "Transactions added minus removed, each hour. No tracepoint reports the mempool's size \
+                         itself.",
                         "suffix: tx/h",
                     )
                     .query(
@@ -128,7 +132,7 @@ pub fn dashboard() -> Dashboard {
                     .since("v25")
                     .leads_to("bitcointap-mempool", "Mempool")
                     .size(3, 4),
-                    stat("Misbehaviour of peers", "Misbehaviour of peers in the time range.", "short")
+                    stat("Misbehaviour of peers", "Offences of peers in the time range.", "short")
                         .query("offences", &increase_with_new("", "bitcointap_p2p_misbehaving_total"))
                         .warns_from(1.0, "orange")
                         .since("v29")
@@ -146,14 +150,14 @@ pub fn dashboard() -> Dashboard {
             (
                 "Over time",
                 vec![
-                    graph("Events of all tracepoints", "Hits of tracepoints, and before.", "eps")
+                    graph("Events of all tracepoints", "Hits of tracepoints, now and before.", "eps")
                         .rate("", "bitcointap_events_total")
                         .named("events")
                         .beside_before(),
                     graph(
                         "Events lost by tracepoint and reason",
-                        "By tracepoint and reason: the ring buffer was full, or the node's memory could not be \
-                         read. Empty is good.",
+                        "Lost events by tracepoint and reason: the ring buffer was full, or the node's memory \
+                         could not be read. Empty is good.",
                         "eps",
                     )
                     .query(
@@ -162,7 +166,7 @@ pub fn dashboard() -> Dashboard {
                     ),
                     graph(
                         "P2P messages by direction",
-                        "P2P messages by direction, and before. Outbound is below the axis.",
+                        "P2P messages by direction, now and before. Outbound is below the axis.",
                         "mps",
                     )
                     .rate("direction", "bitcointap_p2p_messages_total")
@@ -171,22 +175,22 @@ pub fn dashboard() -> Dashboard {
                     .leads_to("bitcointap-messages", "P2P messages"),
                     graph(
                         "Payload by direction",
-                        "Payload of P2P messages by direction, and before. Outbound is below the axis.",
+                        "Payload of P2P messages by direction, now and before. Outbound is below the axis.",
                         "Bps",
                     )
                     .rate("direction", "bitcointap_p2p_message_bytes_total")
                     .beside_before()
                     .below("/^outbound/")
                     .leads_to("bitcointap-messages", "P2P messages"),
-                    graph("Open connections by type", "Open now, by type.", "short")
+                    graph("Open connections by type", "Connections open now, by type.", "short")
                         .query("{{connection_type}}", "sum by (connection_type) (bitcointap_p2p_connections) > 0")
                         .stacked()
                         .since("v29")
                         .leads_to("bitcointap-peers", "Peers and churn"),
                     graph(
                         "Connections opened, closed and evicted",
-                        "Connections opened, closed, and evicted to make room for others; evicted ones are \
-                         closed, too.",
+                        "Connections opened, closed, and evicted to make room for others. Evicted ones also count \
+                         as closed.",
                         "suffix: /h",
                     )
                     .hourly("", "bitcointap_p2p_connections_opened_total")
@@ -200,7 +204,7 @@ pub fn dashboard() -> Dashboard {
                     .leads_to("bitcointap-peers", "Peers and churn"),
                     graph(
                         "Mempool transactions by action",
-                        "Transactions by what became of them. Actions overlap: they are not to be summed.",
+                        "Transactions by what became of them. Do not sum the actions: they overlap.",
                         "suffix: tx/s",
                     )
                     .rate("action", "bitcointap_mempool_transactions_total")
@@ -209,17 +213,17 @@ pub fn dashboard() -> Dashboard {
                     .leads_to("bitcointap-mempool", "Mempool"),
                     heatmap(
                         "Block announcement to connection",
-                        "How long new blocks took from their first announcement to being connected.",
+                        "Time from a new block's first announcement until the node connected it.",
                         "s",
                         "bitcointap_p2p_block_announcement_to_connected_seconds",
                     )
                     .leads_to("bitcointap-blocks", "Blocks and relay"),
-                    graph("Ping round trip quantiles", "From the node's pings to the peers' pongs.", "s")
+                    graph("Ping round trip quantiles", "Time from the node's pings to the peers' pongs.", "s")
                         .quantiles("bitcointap_p2p_ping_round_trip_seconds")
                         .leads_to("bitcointap-peers", "Peers and churn"),
                     graph(
                         "CPU of bitcointap and of tracepoints",
-                        "Shares of one core: what bitcointap itself takes, and the estimate of what tracepoints \
+                        "Shares of one core: what bitcointap itself takes, and an estimate of what tracepoints \
                          take from the node.",
                         "percentunit",
                     )

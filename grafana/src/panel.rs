@@ -1,10 +1,10 @@
 //! A panel of a dashboard. In: what it shows, a line or two. Out: the JSON that Grafana reads.
 //!
-//! Queries are PromQL with `'` for `"` and without the choice of nodes: [`of_chosen_nodes`] adds that to each family.
+//! Queries are PromQL with `'` for `"`. They do not choose nodes: [`of_chosen_nodes`] adds that to each family.
 
 use serde_json::{Map, Value, json};
 
-/// Grafana's visualisations, as far as they are used here.
+/// The visualisations of Grafana in use here.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Stat,
@@ -27,7 +27,7 @@ impl Kind {
         }
     }
 
-    /// Of 24 columns, and in rows.
+    /// Columns, of 24, and rows.
     fn size(self) -> (u32, u32) {
         match self {
             Self::Stat => (4, 4),
@@ -38,7 +38,7 @@ impl Kind {
         }
     }
 
-    /// One number for each series, not a course.
+    /// Shows one number for each series instead of its course.
     fn is_instant(self) -> bool {
         match self {
             Self::Bars | Self::Table => true,
@@ -62,21 +62,21 @@ pub struct Panel {
     size: (u32, u32),
     is_stacked: bool,
     is_from_zero: bool,
-    /// For stats: the value at which, and the colour in which a warning begins.
+    /// For stats: the value and the colour at which a warning begins.
     warning: Option<(f64, &'static str)>,
     states: Option<[&'static str; 2]>,
     shows_name: bool,
     colours: Vec<(&'static str, &'static str)>,
-    /// A pattern of legends that are drawn below the axis.
+    /// A pattern: matching legends are drawn below the axis.
     below: Option<&'static str>,
     leads_to: Option<(&'static str, &'static str)>,
     columns: Vec<Column>,
 }
 
-/// Of a table: a query's value, or a label.
+/// A column of a table: a query's value, or a label.
 struct Column {
     name: &'static str,
-    /// `None` of a label.
+    /// `None` for a label.
     unit: Option<&'static str>,
     warning: Option<(f64, &'static str)>,
     states: Option<[&'static str; 2]>,
@@ -112,7 +112,7 @@ pub fn graph(title: &'static str, about: &str, unit: &'static str) -> Panel {
     panel(Kind::Graph, title, about, unit)
 }
 
-/// Totals of the whole time range, longest first: what stands beside rates.
+/// Totals of the whole time range, longest first, to go with rates.
 pub fn bars(title: &'static str, about: &str, unit: &'static str) -> Panel {
     panel(Kind::Bars, title, about, unit)
 }
@@ -124,7 +124,7 @@ pub fn heatmap(title: &'static str, about: &str, unit: &'static str, family: &st
     panel(Kind::Heatmap, title, about, unit).query("{{le}}", &promql)
 }
 
-/// When something was so, and when not: 0 and 1 have these names.
+/// When something was so, and when not: names for 0 and 1.
 pub fn states(title: &'static str, about: &str, names: [&'static str; 2]) -> Panel {
     Panel { states: Some(names), ..panel(Kind::States, title, about, "none") }
 }
@@ -135,7 +135,7 @@ pub fn table(title: &'static str, about: &str) -> Panel {
 }
 
 impl Panel {
-    /// A table's column with the value of a query, whose labels other than those of the rows must be gone.
+    /// A table's column with the value of a query. The query must sum away labels other than those of the rows.
     pub fn column(mut self, name: &'static str, unit: &'static str, promql: &str) -> Self {
         self.columns.push(Column { name, unit: Some(unit), warning: None, states: None });
         self.query(name, promql)
@@ -183,8 +183,8 @@ impl Panel {
         self.query(&legend(by), &promql)
     }
 
-    /// The same of a counter whose series come to be with their first event, which no increase sees: theirs is what
-    /// they count now.
+    /// The same for a counter with series that appear with their first event. No increase includes that event, so these
+    /// count with their current value.
     pub fn total_with_new(self, by: &str, counter: &str) -> Self {
         let promql = format!("sort_desc(topk(25, {} > 0))", increase_with_new(by, counter));
         self.query(&legend(by), &promql)
@@ -201,13 +201,13 @@ impl Panel {
         self
     }
 
-    /// Names the last query, which has no labels in its legend.
+    /// Names the last query, if its legend has no labels.
     pub fn named(mut self, legend: &str) -> Self {
         self.queries.last_mut().expect("there is a query").legend = legend.to_owned();
         self
     }
 
-    /// Draws each query so far again, a day or a week earlier as the reader chooses.
+    /// Draws each query so far again, a day or a week earlier, as the reader chooses.
     pub fn beside_before(mut self) -> Self {
         for index in 0..self.queries.len() {
             let Query { legend, promql } = &self.queries[index];
@@ -217,7 +217,7 @@ impl Panel {
         self
     }
 
-    /// Of 24 columns, and in rows.
+    /// Columns, of 24, and rows.
     pub fn size(mut self, columns: u32, rows: u32) -> Self {
         self.size = (columns, rows);
         self
@@ -228,19 +228,19 @@ impl Panel {
         self
     }
 
-    /// A graph whose axis begins where its values do.
+    /// A graph with an axis that begins where its values do.
     pub fn not_from_zero(mut self) -> Self {
         self.is_from_zero = false;
         self
     }
 
-    /// A stat is green up to here, from here on in this colour.
+    /// A stat is green below this value, and has this colour from it on.
     pub fn warns_from(mut self, value: f64, colour: &'static str) -> Self {
         self.warning = Some((value, colour));
         self
     }
 
-    /// A stat that is 0 or 1.
+    /// A stat with names for its values 0 and 1.
     pub fn with_states(mut self, names: [&'static str; 2]) -> Self {
         self.states = Some(names);
         self
@@ -258,7 +258,7 @@ impl Panel {
         self
     }
 
-    /// Legends that match are drawn below the axis.
+    /// Draws matching legends below the axis.
     pub fn below(mut self, pattern: &'static str) -> Self {
         self.below = Some(pattern);
         self
@@ -276,7 +276,7 @@ impl Panel {
         self
     }
 
-    /// Where to read on: uid and title of another dashboard.
+    /// A link to another dashboard: its uid and title.
     pub fn leads_to(mut self, uid: &'static str, title: &'static str) -> Self {
         self.leads_to = Some((uid, title));
         self
@@ -329,12 +329,12 @@ impl Panel {
         self.queries.iter().zip('A'..='Z').map(target).collect()
     }
 
-    /// Of a table: one row for the values of all queries that have the same labels; columns in their order.
+    /// For a table: one row for the values of all queries with the same labels, columns in their order.
     fn transformations(&self) -> Value {
         let mut ref_ids = 'A'..='Z';
         let (mut names, mut places) = (Map::new(), Map::new());
         for (place, Column { name, unit, .. }) in self.columns.iter().enumerate() {
-            // Grafana's names of a label, and of the value of one of several queries.
+            // Grafana's names for a label, and for the value of one of several queries.
             let field = match unit {
                 None => name.to_lowercase(),
                 Some(_) => format!("Value #{}", ref_ids.next().expect("there are fewer queries")),
@@ -506,7 +506,7 @@ fn mappings([no, yes]: [&str; 2]) -> Value {
     } }])
 }
 
-/// The one that the reader chose.
+/// The data source that the reader chose.
 pub fn data_source() -> Value {
     json!({ "type": "prometheus", "uid": "${datasource}" })
 }
@@ -515,7 +515,7 @@ fn sum(by: &str) -> String {
     if by.is_empty() { "sum".to_owned() } else { format!("sum by ({by}) ") }
 }
 
-/// What a counter of reasons or names increased by in the time range, with those that are new in it.
+/// The increase of a counter of reasons or names in the time range, with those that are new in it.
 pub fn increase_with_new(by: &str, counter: &str) -> String {
     format!(
         "{}(increase({counter}[$__range]) and {counter} offset $__range or last_over_time({counter}[$__range]))",
@@ -531,7 +531,7 @@ fn legend(by: &str) -> String {
         .join(" ")
 }
 
-/// With each family chosen by `$job` and `$instance`.
+/// The query with each family restricted by `$job` and `$instance`.
 pub fn of_chosen_nodes(promql: &str) -> String {
     let mut chosen = String::new();
     for_each_family(promql, |text, family, labels, range| {
@@ -544,7 +544,7 @@ pub fn of_chosen_nodes(promql: &str) -> String {
     chosen.replace('\'', "\"")
 }
 
-/// The same as it was before.
+/// The same query for an earlier time.
 fn before(promql: &str) -> String {
     let mut earlier = String::new();
     for_each_family(promql, |text, family, labels, range| {
@@ -556,7 +556,8 @@ fn before(promql: &str) -> String {
     earlier
 }
 
-/// Gives what is before a family, its name, what is in its braces, and its range; at the end the rest alone.
+/// Calls `each` with the text before a family, its name, its braces' contents, and its range; at the end with the rest
+/// alone.
 fn for_each_family(promql: &str, mut each: impl FnMut(&str, &str, &str, &str)) {
     let mut rest = promql;
     while let Some(start) = ["bitcointap_", "process_"].iter().filter_map(|prefix| rest.find(prefix)).min() {
@@ -569,7 +570,7 @@ fn for_each_family(promql: &str, mut each: impl FnMut(&str, &str, &str, &str)) {
         }
         let range = if after.starts_with('[') { after.find(']').map_or(0, |end| end + 1) } else { 0 };
         each(text, family, labels, &after[..range]);
-        // An offset goes with what it is an offset of.
+        // An offset belongs to its family.
         rest = &after[range..];
     }
     each(rest, "", "", "");

@@ -1,4 +1,5 @@
-//! What the checks go by: of the machine and this process, and of the node. In: /proc, /sys and a try. Judges nothing.
+//! The facts behind the checks: about the machine and this process, and about the node. In: /proc, /sys and an attempt.
+//! It judges nothing.
 
 use std::{
     collections::BTreeSet,
@@ -31,35 +32,35 @@ use crate::{
 const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Of the machine and this process. What cannot be read is `None`.
+/// Facts about the machine and this process. A fact that cannot be read is `None`.
 pub(super) struct Machine {
-    /// As `uname -r` has it.
+    /// As `uname -r` prints it.
     pub release: String,
-    /// As `uname -m` has it.
+    /// As `uname -m` prints it.
     pub architecture: String,
-    /// The options of the kernel's configuration that are on.
+    /// The options that are on in the kernel's configuration.
     pub options: Option<BTreeSet<String>>,
     /// Whether the kernel offers uprobes.
     pub uprobes: Option<bool>,
-    /// Whether the kernel has its types in /sys.
+    /// Whether the kernel provides its types in /sys.
     pub btf: bool,
-    /// The modes of lockdown, the one in force in brackets.
+    /// The modes of lockdown, with the active one in brackets.
     pub lockdown: Option<String>,
     pub perf_event_paranoid: Option<i32>,
     pub capabilities: Option<Capabilities>,
-    /// Whether programs that it starts get no privileges by their files.
+    /// Whether programs that it starts get no privileges from their files.
     pub no_new_privileges: bool,
-    /// Whether system calls are filtered.
+    /// Whether a filter of system calls is active.
     pub seccomp_filter: bool,
     pub initial_user_namespace: Option<bool>,
     pub initial_pid_namespace: Option<bool>,
     /// The option of /proc that hides processes of others, if set.
     pub hidepid: Option<String>,
-    /// How many file descriptors this process may have; `None` is any number.
+    /// How many file descriptors this process may open; `None` means any number.
     pub open_files: Option<u64>,
     /// Where this program is.
     pub tool: PathBuf,
-    /// Whether the kernel takes maps and programs; `None` if that was not tried for want of capabilities.
+    /// Whether the kernel accepts maps and programs; `None` if capabilities to try that are missing.
     pub loaded: Option<Result<(), Error>>,
 }
 
@@ -94,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// Whether the capabilities are there without which nothing is tried.
+    /// Whether the capabilities are there that every attempt needs.
     pub(super) fn may_load(&self) -> bool {
         may_load(self.capabilities)
     }
@@ -104,24 +105,24 @@ fn may_load(capabilities: Option<Capabilities>) -> bool {
     capabilities.is_none_or(|capabilities| capabilities.missing(false).is_empty())
 }
 
-/// Of the node.
+/// Facts about the node.
 pub(super) struct Target {
     pub node: Result<Node, Error>,
-    /// Whether its process is another user's, or one that the kernel guards as such.
+    /// Whether its process belongs to another user, or the kernel protects it as if it did.
     pub other_users: bool,
-    /// Its program, or the one that was named.
+    /// Its program, or the named one.
     pub program: Option<Program>,
-    /// The tracepoints that somebody listens to; of a node that has some that can be tapped.
+    /// The tracepoints that a tracer is attached to, for a node with tracepoints that can be tapped.
     pub listened_to: Option<Result<Tracepoints, Error>>,
     /// `kernel.yama.ptrace_scope`, where the kernel has it.
     pub ptrace_scope: Option<u8>,
-    /// Processes of bitcointap, of this node or another.
+    /// Processes of bitcointap, for this node or another.
     pub other_bitcointaps: Vec<i32>,
-    /// What came of attaching for a moment, and to what; `None` if that was not tried.
+    /// The result of attaching for a moment, and to which tracepoint; `None` if that was not tried.
     pub attached: Option<(Tracepoint, Result<Attached, Error>)>,
 }
 
-/// Whether it was seen in the node's memory that it is armed, or why nobody has looked.
+/// Whether bitcointap found it armed in the node's memory, or why it could not look.
 #[derive(Debug)]
 pub(super) enum Attached {
     Verified,
@@ -156,7 +157,7 @@ impl Target {
         };
         let probes = program.as_ref().and_then(|program| program.probes.as_ref().ok());
         let found = node.as_ref().ok().zip(probes).and_then(|(node, probes)| Some((node, probes, rarest(probes)?)));
-        // Before attaching, which would show.
+        // Before attaching, which would show up here.
         let listened_to = found.map(|(node, probes, _)| listened_to(node, probes));
         let attached = found.filter(|_| may_attach).map(|(node, _, tracepoint)| {
             let selection = Selection::of([tracepoint].into_iter().collect());
@@ -179,7 +180,7 @@ impl Target {
     }
 }
 
-/// The tracepoints of `probes` that somebody listens to.
+/// The tracepoints of `probes` that a tracer is attached to.
 fn listened_to(node: &Node, probes: &[Probe]) -> Result<Tracepoints, Error> {
     let of_core = || probes.iter().filter(|probe| probe.tracepoint().is_some());
     let seen = memory::look(node, of_core())?;
@@ -187,11 +188,11 @@ fn listened_to(node: &Node, probes: &[Probe]) -> Result<Tracepoints, Error> {
     Ok(listened.filter_map(|(probe, _)| probe.tracepoint()).collect())
 }
 
-/// The tracepoint that costs the node least while it is attached to, since it hardly ever fires.
+/// The tracepoint that costs the node least while attached, since it hardly ever fires.
 fn rarest(probes: &[Probe]) -> Option<Tracepoint> {
     let supported: Tracepoints =
         probes.iter().filter(|probe| probe.supported()).filter_map(Probe::tracepoint).collect();
-    // By a wallet that avoids partial spends; once an hour; once for a block.
+    // Fired by a wallet that avoids partial spends; once an hour; once for a block.
     let rare = [
         Tracepoint::CoinSelectionAttemptingApsCreateTx,
         Tracepoint::UtxocacheFlush,
@@ -217,13 +218,13 @@ fn lockdown() -> Option<String> {
     let modes = fs::read_to_string("/sys/kernel/security/lockdown");
     match modes {
         Ok(modes) => Some(modes.trim().to_owned()),
-        // Where the other files of its kind are, it is missing in a kernel that has no lockdown.
+        // A kernel that has the other files of its kind, but not this one, has no lockdown.
         Err(_) => (exists_beside("/sys/kernel/security/lsm", ".") == Some(true)).then(|| "[none]".to_owned()),
     }
 }
 
 fn hidepid(mounts: &[MountInfo]) -> Option<String> {
-    // The last one mounted is the one seen.
+    // The one mounted last is the visible one.
     let proc = mounts.iter().rfind(|mount| mount.mount_point == Path::new("/proc"))?;
     let value = proc.super_options.get("hidepid")?.clone()?;
     (!matches!(value.as_str(), "0" | "off")).then_some(value)

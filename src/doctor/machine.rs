@@ -1,4 +1,4 @@
-//! Of the machine and this process: facts in, checks out. Pure.
+//! Checks of the machine and this process. In: facts. Out: checks. Pure.
 
 use super::{
     Check,
@@ -7,10 +7,10 @@ use super::{
 use crate::error::Error;
 use crate::privileges::{self, are, kernel_version, list, perf_events_may_take_sys_admin};
 
-/// What attaching BPF programs to uprobes takes.
+/// Options that attaching BPF programs to uprobes needs.
 const OPTIONS: [&str; 5] =
     ["CONFIG_BPF_SYSCALL", "CONFIG_PERF_EVENTS", "CONFIG_UPROBES", "CONFIG_UPROBE_EVENTS", "CONFIG_BPF_EVENTS"];
-/// With all tracepoints attached it has about 200 open.
+/// With all tracepoints attached, bitcointap has about 200 open.
 const ENOUGH_OPEN_FILES: u64 = 256;
 
 pub(super) fn checks(machine: &Machine, target: &Target) -> [Check; 11] {
@@ -77,7 +77,7 @@ fn lockdown(machine: &Machine) -> Check {
     const NAME: &str = "lockdown";
     let Some(modes) = &machine.lockdown else {
         if matches!(machine.loaded, Some(Ok(()))) {
-            return Check::ok(NAME, "it cannot be read, but the kernel takes programs that it may forbid");
+            return Check::ok(NAME, "it cannot be read, but the kernel accepts programs that it could forbid");
         }
         return Check::unknown(NAME, "/sys/kernel/security/lockdown cannot be read: is securityfs mounted?");
     };
@@ -109,14 +109,14 @@ fn capabilities(machine: &Machine, target: &Target) -> Check {
     if machine.initial_user_namespace == Some(false) {
         return Check::warning(
             NAME,
-            "those of a user namespace (a rootless container), which do not count for tracing",
+            "they are those of a user namespace (a rootless container), which do not count for tracing",
         )
         .advise("run bitcointap outside, as root or with its capabilities, or in a container that is not rootless");
     }
-    Check::ok(NAME, format!("none of those needed is missing: {}{why}", list(&needed)))
+    Check::ok(NAME, format!("all needed ones are there: {}{why}", list(&needed)))
 }
 
-/// All ways, since the tool cannot know how it is to run.
+/// All ways, since the tool cannot know how it will be run.
 fn how_to_give(needed: &[&str], machine: &Machine) -> String {
     let mut lines = vec!["run it as root, for example with sudo, or give it what it needs:".to_owned()];
     let lower = needed.join(",").to_lowercase();
@@ -141,8 +141,8 @@ fn perf_event_paranoid(machine: &Machine, target: &Target) -> Check {
     let attached = matches!(target.attached, Some((_, Ok(_))));
     let all = machine.capabilities.is_none_or(|capabilities| capabilities.has_sys_admin());
     if perf_events_may_take_sys_admin(&machine.release) && !all && !attached {
-        return Check::warning(NAME, format!("{value}; whatever it is, Linux before 6.6 may ask for CAP_SYS_ADMIN"))
-            .advise("if attaching fails: add CAP_SYS_ADMIN, or run as root, or take Linux 6.6 or later");
+        return Check::warning(NAME, format!("{value}; Linux before 6.6 may need CAP_SYS_ADMIN, whatever the value"))
+            .advise("if attaching fails: add CAP_SYS_ADMIN, or run as root, or use Linux 6.6 or later");
     }
     Check::ok(NAME, format!("{value}, which does not matter with CAP_PERFMON"))
 }
@@ -154,17 +154,18 @@ fn processes(machine: &Machine, target: &Target) -> Check {
     let hidden = machine.hidepid.as_ref().filter(|_| !reaches_all);
     match (hidden, machine.initial_pid_namespace) {
         (Some(value), _) if !found => {
-            Check::warning(NAME, format!("/proc is mounted with hidepid={value}, which hides those of other users"))
+            Check::warning(NAME, format!("/proc is mounted with hidepid={value}, which hides processes of other users"))
                 .advise("run as root or with CAP_SYS_PTRACE, or in the group that the mount option gid= names")
         }
-        (_, Some(false)) if !found => Check::warning(
-            NAME,
-            "only those of its own pid namespace (a container) are seen, and the node is not among them",
-        )
-        .advise("start the container in the node's pid namespace: docker run --pid=container:NODE, or --pid=host"),
-        (Some(value), _) => Check::ok(NAME, format!("the node is seen, though /proc has hidepid={value}")),
-        (None, Some(false)) => Check::ok(NAME, "the node is seen from a pid namespace of its own (a container)"),
-        (None, Some(true)) => Check::ok(NAME, "all of the machine are seen"),
+        (_, Some(false)) if !found => {
+            Check::warning(NAME, "bitcointap sees only its own pid namespace (a container), and the node is not in it")
+                .advise(
+                    "start the container in the node's pid namespace: docker run --pid=container:NODE, or --pid=host",
+                )
+        }
+        (Some(value), _) => Check::ok(NAME, format!("bitcointap sees the node, although /proc has hidepid={value}")),
+        (None, Some(false)) => Check::ok(NAME, "bitcointap sees the node from its own pid namespace (a container)"),
+        (None, Some(true)) => Check::ok(NAME, "bitcointap sees all processes of the machine"),
         (None, None) => Check::unknown(NAME, "/proc/self/ns cannot be read: is /proc mounted?"),
     }
 }
@@ -172,13 +173,15 @@ fn processes(machine: &Machine, target: &Target) -> Check {
 fn seccomp(machine: &Machine) -> Check {
     const NAME: &str = "seccomp";
     match (&machine.loaded, machine.seccomp_filter) {
-        (_, false) => Check::ok(NAME, "no system calls are filtered"),
-        (Some(Ok(())), true) => Check::ok(NAME, "system calls are filtered, but those that are needed pass"),
-        (None | Some(Err(_)), true) => Check::warning(NAME, "system calls are filtered, maybe those that are needed")
-            .advise(
-                "a service: SystemCallFilter=bpf perf_event_open process_vm_readv beside the others\n\
-                 a container: a recent docker lets them through with the capabilities; if not, --security-opt seccomp=PROFILE",
-            ),
+        (_, false) => Check::ok(NAME, "no filter of system calls is active"),
+        (Some(Ok(())), true) => Check::ok(NAME, "a filter of system calls is active, and allows the needed ones"),
+        (None | Some(Err(_)), true) => {
+            Check::warning(NAME, "a filter of system calls is active, and may refuse needed ones").advise(
+                "a service: SystemCallFilter=bpf perf_event_open process_vm_readv besides the others\n\
+                 a container: a recent docker allows them together with the capabilities; otherwise --security-opt \
+                 seccomp=PROFILE",
+            )
+        }
     }
 }
 
@@ -197,11 +200,11 @@ fn open_files(machine: &Machine) -> Check {
 fn load(machine: &Machine) -> Check {
     const NAME: &str = "load";
     match &machine.loaded {
-        Some(Ok(())) => Check::ok(NAME, "the kernel takes all BPF programs"),
+        Some(Ok(())) => Check::ok(NAME, "the kernel accepts all BPF programs"),
         Some(Err(error @ Error::KernelTooOld(_))) => Check::error(NAME, error),
         Some(Err(error)) => Check::error(NAME, error).advise(
-            "if none of the checks above tells why, a security module may forbid it (SELinux, AppArmor): see the kernel's log",
+            "if no check above says why, a security module may forbid it (SELinux, AppArmor): see the kernel's log",
         ),
-        None => Check::unknown(NAME, "not tried, for want of capabilities"),
+        None => Check::unknown(NAME, "not tried, since capabilities are missing"),
     }
 }

@@ -1,4 +1,4 @@
-//! Of the node and its program: facts in, checks out. Pure.
+//! Checks of the node and its program. In: facts. Out: checks. Pure.
 
 use super::{
     Check,
@@ -56,19 +56,23 @@ fn tracepoints(target: &Target) -> Check {
     let lacks = |context: &str| absent.iter().any(|tracepoint| tracepoint.context() == context);
     if lacks("mempool") {
         advice.push(
-            "transactions in the mempool are not seen, nor why they are rejected: that takes Bitcoin Core v25 or later",
+            "bitcointap does not see the mempool, nor why transactions are rejected: that needs Bitcoin Core v25 \
+             or later",
         );
     }
     if lacks("net") {
         advice.push(
-            "connections that come, go and are evicted (churn) are not seen, and alerts on them cannot fire: that takes \
-             Bitcoin Core v29 or later",
+            "bitcointap does not see connections that open, close and are evicted (churn), and alerts on them \
+             cannot fire: that needs Bitcoin Core v29 or later",
         );
     }
     let unknown = of(&|probe| matches!(probe.refusal(), Some(Refusal::ArgumentCount(_))));
     if !unknown.is_empty() {
-        detail += &format!("; with other arguments than known: {}", in_groups(unknown));
-        advice.push("these are not attached: look for a release of bitcointap that knows this release of Bitcoin Core");
+        detail += &format!("; with unknown arguments: {}", in_groups(unknown));
+        advice.push(
+            "bitcointap does not attach to these: look for a release of bitcointap that knows this release of Bitcoin \
+         Core",
+        );
     }
     for probe in probes {
         match probe.refusal() {
@@ -76,12 +80,16 @@ fn tracepoints(target: &Target) -> Check {
             Some(refusal @ Refusal::ArgumentForm { .. }) => {
                 detail += &format!("; {}: {refusal}", probe.name);
                 advice.push(
-                    "what cannot be read is not attached: build the node with another compiler, or other options of it",
+                    "bitcointap does not attach to tracepoints that it cannot read: build the node with another \
+                     compiler, or other compiler options",
                 );
             }
             Some(refusal @ Refusal::FiveByteNop) => {
                 detail += &format!("; {}: {refusal}", probe.name);
-                advice.push("what could hurt the node is not attached: build it with single nops, as systemtap's sys/sdt.h has them");
+                advice.push(
+                    "bitcointap does not attach where that could harm the node: build the node with single nops, as \
+                 systemtap's sys/sdt.h has them",
+                );
             }
         }
     }
@@ -94,7 +102,7 @@ fn tracepoints(target: &Target) -> Check {
     check.advise(advice.join("\n"))
 }
 
-/// Each with the release that brought it.
+/// Each with the first release that has it.
 fn with_releases(absent: Tracepoints) -> String {
     let mut releases: Vec<&str> = absent.iter().map(Tracepoint::since).collect();
     releases.sort();
@@ -104,7 +112,7 @@ fn with_releases(absent: Tracepoints) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// Names as `--events` takes them: of a group that is whole, the group's.
+/// Names as `--events` accepts them: the group's name for a whole group.
 fn in_groups(tracepoints: Tracepoints) -> String {
     let mut names: Vec<&str> = Vec::new();
     for tracepoint in tracepoints.iter() {
@@ -124,32 +132,38 @@ fn other_taps(machine: &Machine, target: &Target) -> Check {
         Some(Ok(listened_to)) => *listened_to,
     };
     if listened_to.is_empty() {
-        return Check::ok(NAME, "nobody else listens to the node's tracepoints");
+        return Check::ok(NAME, "no other tracer is attached to the node's tracepoints");
     }
-    let mut advice = "each tracepoint that is listened to costs the node, and so does each listener: \
-                      stop those that nobody needs"
-        .to_owned();
+    let mut advice =
+        "each attached tracepoint costs the node, and so does each tracer: stop those that nobody needs".to_owned();
     if !target.other_bitcointaps.is_empty() {
         let pids: Vec<_> = target.other_bitcointaps.iter().map(ToString::to_string).collect();
         advice += &format!("\nbitcointap runs as pid {}", pids.join(", "));
     }
     let count = listened_to.len();
     let plural = if count == 1 { "" } else { "s" };
-    Check::warning(NAME, format!("somebody else listens to {count} tracepoint{plural}: {}", in_groups(listened_to)))
-        .advise(advice)
+    Check::warning(
+        NAME,
+        format!("another tracer is attached to {count} tracepoint{plural}: {}", in_groups(listened_to)),
+    )
+    .advise(advice)
 }
 
-/// What looking into the node's memory takes.
+/// What reading the node's memory needs.
 fn how_to_look(machine: &Machine, target: &Target) -> String {
     let may_trace = machine.capabilities.is_none_or(|capabilities| capabilities.has_sys_ptrace());
     match target.ptrace_scope {
-        Some(3..) => "kernel.yama.ptrace_scope is 3: nobody may look into the node's memory until the machine starts anew without".into(),
-        Some(scope @ (1 | 2)) if !may_trace => {
-            format!("kernel.yama.ptrace_scope is {scope}: to look into the node's memory takes CAP_SYS_PTRACE")
+        Some(3..) => {
+            "kernel.yama.ptrace_scope is 3: nobody may read the node's memory until the machine reboots without that \
+         setting"
+                .into()
         }
-        _ if !may_trace => "to look into the node's memory takes CAP_SYS_PTRACE".into(),
-        _ => "a filter of system calls forbids to look into the node's memory, or a security module (SELinux, AppArmor)\n\
-              a service: SystemCallFilter=process_vm_readv beside the others"
+        Some(scope @ (1 | 2)) if !may_trace => {
+            format!("kernel.yama.ptrace_scope is {scope}: reading the node's memory needs CAP_SYS_PTRACE")
+        }
+        _ if !may_trace => "reading the node's memory needs CAP_SYS_PTRACE".into(),
+        _ => "a filter of system calls, or a security module (SELinux, AppArmor), forbids reading the node's memory\n\
+         a service: SystemCallFilter=process_vm_readv besides the others"
             .into(),
     }
 }
@@ -162,12 +176,12 @@ fn attach(machine: &Machine, target: &Target) -> Check {
         }
         Some((tracepoint, Ok(Attached::Unverified(error)))) => Check::warning(
             NAME,
-            format!("{tracepoint} was attached for a moment; whether it was armed was not verified: {error}"),
+            format!("{tracepoint} was attached for a moment; bitcointap could not verify that it was armed: {error}"),
         )
         .advise(how_to_look(machine, target)),
         Some((_, Err(error))) => Check::error(NAME, error),
-        // Then there is something to attach to.
-        None if target.listened_to.is_some() => Check::unknown(NAME, "not tried, for want of capabilities"),
+        // In this case there is something to attach to.
+        None if target.listened_to.is_some() => Check::unknown(NAME, "not tried, since capabilities are missing"),
         None => Check::unknown(NAME, "not tried without a node that has tracepoints"),
     }
 }

@@ -1,4 +1,4 @@
-//! Each bad machine and node, made up, and what is said of it.
+//! Made-up bad machines and nodes, and what the doctor says of each.
 
 use std::{collections::BTreeSet, io};
 
@@ -48,7 +48,7 @@ fn probe(tracepoint: Tracepoint, arguments: usize) -> Probe {
     Probe { name: tracepoint.name().into(), places: vec![place], semaphore: Some(0x2000) }
 }
 
-/// Those of a release that has these tracepoints.
+/// Probes of a release that has these tracepoints.
 fn probes(words: &str) -> Vec<Probe> {
     let arguments = |tracepoint: Tracepoint| (0..9).find(|&number| tracepoint.supports(number)).unwrap();
     set(words).iter().map(|tracepoint| probe(tracepoint, arguments(tracepoint))).collect()
@@ -125,16 +125,16 @@ ok    architecture         x86_64
 ok    kernel_config        the kernel is built with uprobes and BPF
 ok    btf                  the kernel has /sys/kernel/btf/vmlinux, which is not needed
 ok    lockdown             none, which permits tracing
-ok    capabilities         none of those needed is missing: CAP_BPF and CAP_PERFMON
+ok    capabilities         all needed ones are there: CAP_BPF and CAP_PERFMON
 ok    perf_event_paranoid  2, which does not matter with CAP_PERFMON
-ok    processes            all of the machine are seen
-ok    seccomp              no system calls are filtered
+ok    processes            bitcointap sees all processes of the machine
+ok    seccomp              no filter of system calls is active
 ok    open_files           up to 1024
-ok    load                 the kernel takes all BPF programs
+ok    load                 the kernel accepts all BPF programs
 ok    node                 pid 7 /bin/bitcoind (data directory /data)
 ok    program              /bin/bitcoind can be read
 ok    tracepoints          {all} of {all}
-ok    other_taps           nobody else listens to the node's tracepoints
+ok    other_taps           no other tracer is attached to the node's tracepoints
 ok    attach               utxocache:flush was attached for a moment
 bitcointap works here",
             all = Tracepoint::COUNT
@@ -272,7 +272,7 @@ fn a_kernel_that_is_locked_down() {
     machine_says("lockdown", machine("none [secrecy]"), Status::Unknown, detail, "");
 
     let unreadable = || Machine { lockdown: None, ..good_machine() };
-    let detail = "it cannot be read, but the kernel takes programs that it may forbid";
+    let detail = "it cannot be read, but the kernel accepts programs that it could forbid";
     machine_says("lockdown", unreadable(), Status::Ok, detail, "");
     machine_says(
         "lockdown",
@@ -295,9 +295,9 @@ fn too_few_capabilities() {
          a service:  AmbientCapabilities=CAP_BPF CAP_PERFMON\n\
          a container:  docker run --cap-add BPF --cap-add PERFMON",
     );
-    machine_says("load", without_caps(ALL), Status::Unknown, "not tried, for want of capabilities", "");
+    machine_says("load", without_caps(ALL), Status::Unknown, "not tried, since capabilities are missing", "");
     let attach = check("attach", &without_caps(ALL), &Target { attached: None, ..good_target() });
-    says(attach, Status::Unknown, "not tried, for want of capabilities", "");
+    says(attach, Status::Unknown, "not tried, since capabilities are missing", "");
 
     let confined = Machine { no_new_privileges: true, ..without_caps(CAP_PERFMON | CAP_SYS_ADMIN) };
     let check = check("capabilities", &confined, &good_target());
@@ -305,7 +305,7 @@ fn too_few_capabilities() {
     let last = "sudo and setcap have no effect here, since no_new_privs is set (NoNewPrivileges= of systemd)";
     assert_eq!(check.advice.unwrap().lines().last(), Some(last));
 
-    let enough = "none of those needed is missing: CAP_BPF and CAP_PERFMON";
+    let enough = "all needed ones are there: CAP_BPF and CAP_PERFMON";
     machine_says("capabilities", without_caps(!(CAP_BPF | CAP_PERFMON)), Status::Ok, enough, "");
     machine_says("capabilities", without_caps(!CAP_SYS_ADMIN), Status::Ok, enough, "");
     let detail = "/proc/self/status cannot be read: is /proc mounted?";
@@ -328,11 +328,10 @@ fn another_users_node_takes_cap_sys_ptrace() {
     says(
         check("capabilities", &good_machine(), &target),
         Status::Ok,
-        "none of those needed is missing: CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; the node is another \
-         user's",
+        "all needed ones are there: CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; the node is another user's",
         "",
     );
-    machine_says("capabilities", machine, Status::Ok, "none of those needed is missing: CAP_BPF and CAP_PERFMON", "");
+    machine_says("capabilities", machine, Status::Ok, "all needed ones are there: CAP_BPF and CAP_PERFMON", "");
 }
 
 #[test]
@@ -341,7 +340,7 @@ fn a_rootless_container() {
         "capabilities",
         Machine { initial_user_namespace: Some(false), ..good_machine() },
         Status::Warning,
-        "those of a user namespace (a rootless container), which do not count for tracing",
+        "they are those of a user namespace (a rootless container), which do not count for tracing",
         "run bitcointap outside, as root or with its capabilities, or in a container that is not rootless",
     );
 }
@@ -360,15 +359,15 @@ fn perf_events_for_administrators_only() {
     says(
         words(machine("6.1.0-37-amd64", 3, enough), &untried),
         Status::Warning,
-        "3; whatever it is, Linux before 6.6 may ask for CAP_SYS_ADMIN",
-        "if attaching fails: add CAP_SYS_ADMIN, or run as root, or take Linux 6.6 or later",
+        "3; Linux before 6.6 may need CAP_SYS_ADMIN, whatever the value",
+        "if attaching fails: add CAP_SYS_ADMIN, or run as root, or use Linux 6.6 or later",
     );
     let fine = "4, which does not matter with CAP_PERFMON";
     says(words(machine("6.1.0-37-amd64", 4, enough), &good_target()), Status::Ok, fine, "");
     says(words(machine("6.6.0", 4, enough), &untried), Status::Ok, fine, "");
     says(words(machine("6.1.0-37-amd64", 4, ALL), &untried), Status::Ok, fine, "");
     let lowest = words(machine("6.1.0-37-amd64", -1, enough), &untried);
-    assert_eq!(lowest.detail, "-1; whatever it is, Linux before 6.6 may ask for CAP_SYS_ADMIN");
+    assert_eq!(lowest.detail, "-1; Linux before 6.6 may need CAP_SYS_ADMIN, whatever the value");
     let detail = "/proc/sys/kernel/perf_event_paranoid cannot be read";
     let unreadable = Machine { perf_event_paranoid: None, ..good_machine() };
     machine_says("perf_event_paranoid", unreadable, Status::Unknown, detail, "");
@@ -380,23 +379,23 @@ fn processes_that_cannot_be_seen() {
     says(
         check("processes", &contained, &no_node()),
         Status::Warning,
-        "only those of its own pid namespace (a container) are seen, and the node is not among them",
+        "bitcointap sees only its own pid namespace (a container), and the node is not in it",
         "start the container in the node's pid namespace: docker run --pid=container:NODE, or --pid=host",
     );
-    let detail = "the node is seen from a pid namespace of its own (a container)";
+    let detail = "bitcointap sees the node from its own pid namespace (a container)";
     machine_says("processes", contained, Status::Ok, detail, "");
 
     let hidden = || Machine { hidepid: Some("invisible".into()), ..without_caps(CAP_SYS_PTRACE) };
     says(
         check("processes", &hidden(), &no_node()),
         Status::Warning,
-        "/proc is mounted with hidepid=invisible, which hides those of other users",
+        "/proc is mounted with hidepid=invisible, which hides processes of other users",
         "run as root or with CAP_SYS_PTRACE, or in the group that the mount option gid= names",
     );
-    let detail = "the node is seen, though /proc has hidepid=invisible";
+    let detail = "bitcointap sees the node, although /proc has hidepid=invisible";
     machine_says("processes", hidden(), Status::Ok, detail, "");
     let reaching = Machine { capabilities: Some(Capabilities(ALL)), ..hidden() };
-    says(check("processes", &reaching, &no_node()), Status::Ok, "all of the machine are seen", "");
+    says(check("processes", &reaching, &no_node()), Status::Ok, "bitcointap sees all processes of the machine", "");
     let unknown = Machine { initial_pid_namespace: None, ..good_machine() };
     machine_says("processes", unknown, Status::Unknown, "/proc/self/ns cannot be read: is /proc mounted?", "");
 }
@@ -408,16 +407,16 @@ fn refused() -> Error {
 #[test]
 fn a_filter_of_system_calls() {
     let filtered = |loaded| Machine { seccomp_filter: true, loaded, ..good_machine() };
-    let detail = "system calls are filtered, but those that are needed pass";
+    let detail = "a filter of system calls is active, and allows the needed ones";
     machine_says("seccomp", filtered(Some(Ok(()))), Status::Ok, detail, "");
     for loaded in [Some(Err(refused())), None] {
         machine_says(
             "seccomp",
             filtered(loaded),
             Status::Warning,
-            "system calls are filtered, maybe those that are needed",
-            "a service: SystemCallFilter=bpf perf_event_open process_vm_readv beside the others\n\
-             a container: a recent docker lets them through with the capabilities; if not, --security-opt seccomp=PROFILE",
+            "a filter of system calls is active, and may refuse needed ones",
+            "a service: SystemCallFilter=bpf perf_event_open process_vm_readv besides the others\n\
+             a container: a recent docker allows them together with the capabilities; otherwise --security-opt seccomp=PROFILE",
         );
     }
 }
@@ -443,7 +442,7 @@ fn a_kernel_that_refuses() {
         Machine { loaded: Some(Err(refused())), ..good_machine() },
         Status::Failed,
         "cannot create the BPF maps: permission denied",
-        "if none of the checks above tells why, a security module may forbid it (SELinux, AppArmor): see the kernel's log",
+        "if no check above says why, a security module may forbid it (SELinux, AppArmor): see the kernel's log",
     );
     let old = Error::KernelTooOld("5.15.0".into());
     let detail = "the kernel 5.15.0 is too old: bitcointap needs Linux 6.1 or later";
@@ -512,10 +511,10 @@ fn a_program_without_tracepoints() {
 
 #[test]
 fn an_older_release_has_fewer_tracepoints() {
-    let mempool =
-        "transactions in the mempool are not seen, nor why they are rejected: that takes Bitcoin Core v25 or later";
-    let churn = "connections that come, go and are evicted (churn) are not seen, and alerts on them cannot fire: that takes \
-                 Bitcoin Core v29 or later";
+    let mempool = "bitcointap does not see the mempool, nor why transactions are rejected: that needs Bitcoin Core v25 or \
+         later";
+    let churn = "bitcointap does not see connections that open, close and are evicted (churn), and alerts on them cannot \
+     fire: that needs Bitcoin Core v29 or later";
     let v23 = probes("net:inbound_message,net:outbound_message,validation,utxocache");
     target_says(
         "tracepoints",
@@ -539,14 +538,15 @@ fn an_older_release_has_fewer_tracepoints() {
 
 #[test]
 fn tracepoints_with_unknown_arguments() {
-    let advice = "these are not attached: look for a release of bitcointap that knows this release of Bitcoin Core";
+    let advice =
+        "bitcointap does not attach to these: look for a release of bitcointap that knows this release of Bitcoin Core";
     let mut newer = probes("all");
     newer[Tracepoint::MempoolReplaced.index()] = probe(Tracepoint::MempoolReplaced, 9);
-    let detail = "19 of 20; with other arguments than known: mempool:replaced";
+    let detail = "19 of 20; with unknown arguments: mempool:replaced";
     target_says("tracepoints", with_probes(Ok(newer)), Status::Warning, detail, advice);
 
     let all = Tracepoint::all().map(|tracepoint| probe(tracepoint, 12)).collect();
-    let detail = "0 of 20; with other arguments than known: net, mempool, validation, utxocache, coin_selection";
+    let detail = "0 of 20; with unknown arguments: net, mempool, validation, utxocache, coin_selection";
     target_says("tracepoints", with_probes(Ok(all)), Status::Failed, detail, advice);
 }
 
@@ -566,7 +566,8 @@ fn tracepoints_that_cannot_be_read() {
     let mut odd = probes("all");
     odd[Tracepoint::MempoolAdded.index()].places[0].arguments[2] = "8@%ah".into();
     let detail = "19 of 20; mempool:added: argument 3 has a form that bitcointap cannot read: 8@%ah";
-    let advice = "what cannot be read is not attached: build the node with another compiler, or other options of it";
+    let advice = "bitcointap does not attach to tracepoints that it cannot read: build the node with another compiler, or \
+     other compiler options";
     target_says("tracepoints", with_probes(Ok(odd)), Status::Warning, detail, advice);
 }
 
@@ -577,22 +578,22 @@ fn somebody_else_listens() {
         other_bitcointaps,
         ..good_target()
     };
-    let advice = "each tracepoint that is listened to costs the node, and so does each listener: stop those that nobody \
-                  needs";
-    let detail = "somebody else listens to 1 tracepoint: net:inbound_message";
+    let advice = "each attached tracepoint costs the node, and so does each tracer: stop those that nobody needs";
+    let detail = "another tracer is attached to 1 tracepoint: net:inbound_message";
     target_says("other_taps", target("net:inbound_message", vec![]), Status::Warning, detail, advice);
     target_says(
         "other_taps",
         target("default", vec![8, 9]),
         Status::Warning,
         &format!(
-            "somebody else listens to {} tracepoints: net, mempool, validation, utxocache:flush, coin_selection",
+            "another tracer is attached to {} tracepoints: net, mempool, validation, utxocache:flush, \
+             coin_selection",
             set("default").len()
         ),
         &format!("{advice}\nbitcointap runs as pid 8, 9"),
     );
     let idle = Target { other_bitcointaps: vec![8], ..good_target() };
-    target_says("other_taps", idle, Status::Ok, "nobody else listens to the node's tracepoints", "");
+    target_says("other_taps", idle, Status::Ok, "no other tracer is attached to the node's tracepoints", "");
 }
 
 #[test]
@@ -604,11 +605,11 @@ fn memory_that_cannot_be_read() {
         ptrace_scope,
         ..good_target()
     };
-    let takes = "to look into the node's memory takes CAP_SYS_PTRACE";
-    let filtered = "a filter of system calls forbids to look into the node's memory, or a security module (SELinux, AppArmor)\n\
-                    a service: SystemCallFilter=process_vm_readv beside the others";
-    let never =
-        "kernel.yama.ptrace_scope is 3: nobody may look into the node's memory until the machine starts anew without";
+    let takes = "reading the node's memory needs CAP_SYS_PTRACE";
+    let filtered = "a filter of system calls, or a security module (SELinux, AppArmor), forbids reading the node's memory\n\
+     a service: SystemCallFilter=process_vm_readv besides the others";
+    let never = "kernel.yama.ptrace_scope is 3: nobody may read the node's memory until the machine reboots without that \
+         setting";
     for (may_trace, scope, advice) in [
         (true, None, filtered.to_owned()),
         (true, Some(2), filtered.to_owned()),
@@ -622,8 +623,8 @@ fn memory_that_cannot_be_read() {
         let machine = if may_trace { good_machine() } else { without_caps(CAP_SYS_PTRACE) };
         let detail = "the node's memory cannot be read: permission denied";
         says(check("other_taps", &machine, &target(scope)), Status::Unknown, detail, &advice);
-        let detail = "utxocache:flush was attached for a moment; whether it was armed was not verified: \
-                      the node's memory cannot be read: permission denied";
+        let detail = "utxocache:flush was attached for a moment; bitcointap could not verify that it was armed: the node's \
+         memory cannot be read: permission denied";
         says(check("attach", &machine, &target(scope)), Status::Warning, detail, &advice);
     }
 }
@@ -635,8 +636,8 @@ fn an_attachment_to_what_nobody_runs() {
                   the node had started, and the kernel attaches to the changed copy instead of the file that runs: restart the \
                   node";
     target_says("attach", target(Error::CopiedUp("/bin/bitcoind".into())), Status::Failed, detail, "");
-    let detail = "the kernel attached to utxocache:flush, but the node's memory does not show it, so that no event of it can be \
-                  seen: restart the node";
+    let detail = "the kernel attached to utxocache:flush, but the node's memory does not show it, and no event of it would be \
+     seen: restart the node";
     target_says("attach", target(Error::NotArmed(Tracepoint::UtxocacheFlush)), Status::Failed, detail, "");
 }
 

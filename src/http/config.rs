@@ -1,6 +1,6 @@
 //! The web configuration file, in the format of Prometheus' exporter-toolkit (its docs/web-configuration.md). In: the
-//! file's text. Out: what it asks for, checked, or what is wrong with it. Where the toolkit would take what leaves a door
-//! open that looks shut (TLS without a certificate, names of clients that nobody verifies), it is an error.
+//! file's text. Out: what it asks for, checked, or what is wrong with it. The toolkit accepts some files that leave a
+//! door open that looks shut (TLS without a certificate, names of clients that nobody verifies). Here these are errors.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,15 +29,15 @@ use crate::units;
 /// What a file asks for.
 pub(super) struct Config {
     pub(super) tls: Option<Tls>,
-    /// Added to each response.
+    /// Headers to add to each response.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Hashes of passwords by user; without any, everybody is let in.
+    /// Hashes of passwords by user. Without users everybody is let in.
     pub(super) users: BTreeMap<String, String>,
     pub(super) rate_limit: Option<RateLimit>,
 }
 
 impl Config {
-    /// What keeps clients out, by the names of their keys.
+    /// The settings that keep clients out, by the names of their keys.
     pub(super) fn guards(&self) -> BTreeSet<&'static str> {
         let (tls, users) = (self.tls.as_ref(), ("basic_auth_users", !self.users.is_empty()));
         let asks = ("client_auth_type", tls.is_some_and(|tls| tls.client_auth.requires()));
@@ -47,7 +47,7 @@ impl Config {
     }
 }
 
-/// How TLS is spoken.
+/// How to speak TLS.
 pub(super) struct Tls {
     pub(super) certificates: Source,
     pub(super) key: Source,
@@ -67,7 +67,7 @@ pub(super) enum Source {
     Inline { key: &'static str, text: String },
 }
 
-/// What is asked of clients' certificates, by the names of Go's `tls.ClientAuthType`.
+/// What clients' certificates must meet, by the names of Go's `tls.ClientAuthType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientAuth {
     NoClientCert,
@@ -82,7 +82,7 @@ impl ClientAuth {
         Some(match name {
             "" | "NoClientCert" => Self::NoClientCert,
             "RequestClientCert" => Self::RequestClientCert,
-            // The latter is the toolkit's name of old.
+            // The second is the toolkit's old name.
             "RequireAnyClientCert" | "RequireClientCert" => Self::RequireAnyClientCert,
             "VerifyClientCertIfGiven" => Self::VerifyClientCertIfGiven,
             "RequireAndVerifyClientCert" => Self::RequireAndVerifyClientCert,
@@ -90,7 +90,7 @@ impl ClientAuth {
         })
     }
 
-    /// Whether one that is given must be signed by one of the authorities.
+    /// Whether a given certificate must be signed by one of the authorities.
     pub(super) fn verifies(self) -> bool {
         match self {
             Self::NoClientCert | Self::RequestClientCert | Self::RequireAnyClientCert => false,
@@ -98,7 +98,7 @@ impl ClientAuth {
         }
     }
 
-    /// Whether there must be one.
+    /// Whether a client must have a certificate.
     pub(super) fn requires(self) -> bool {
         match self {
             Self::NoClientCert | Self::RequestClientCert | Self::VerifyClientCertIfGiven => false,
@@ -107,14 +107,14 @@ impl ClientAuth {
     }
 }
 
-/// How many requests are answered: one for each interval, and a burst of so many after a pause.
+/// How many requests to answer: one for each interval, and a burst after a pause.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RateLimit {
     pub(super) interval: Duration,
     pub(super) burst: u32,
 }
 
-/// The file as it is written. A key without a value is as one that is not there.
+/// The file as written. A key without a value counts as absent.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
@@ -145,7 +145,7 @@ struct TlsSection {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct HttpSection {
-    /// Taken, as files of other exporters have it; what is spoken is HTTP/1.1 in any case.
+    /// Accepted, because files of other exporters have it. The server speaks HTTP/1.1 in any case.
     #[serde(rename = "http2")]
     _http2: Option<bool>,
     headers: Option<BTreeMap<String, String>>,
@@ -158,10 +158,10 @@ struct RateLimitSection {
     burst: Option<u32>,
 }
 
-/// Reads a file's text. Its relative paths start at `directory`.
+/// Parses a file's text. Its relative paths start at `directory`.
 ///
 /// # Errors
-/// What is wrong, without the secrets that the text may hold.
+/// What is wrong, without the secrets that the text may contain.
 pub(super) fn parse(text: &str, directory: &Path) -> Result<Config, String> {
     // A snippet of the text would be in the log.
     let options = serde_saphyr::options! { with_snippet: false };
@@ -215,7 +215,7 @@ fn tls(section: TlsSection, directory: &Path) -> Result<Tls, String> {
             ));
         }
     }
-    // Go would take all authorities that the system trusts: nearly everybody.
+    // Go would accept all authorities that the system trusts: nearly everybody.
     if client_auth.verifies() && client_authorities.is_none() {
         return Err(format!("client_auth_type: {name} needs client_ca or client_ca_file to verify against"));
     }
@@ -232,7 +232,7 @@ fn tls(section: TlsSection, directory: &Path) -> Result<Tls, String> {
     })
 }
 
-/// TLS 1.2 is the oldest: a lower minimum is met by it, a lower maximum cannot be.
+/// TLS 1.2 is the oldest version. It meets a lower minimum; it cannot meet a lower maximum.
 fn versions(min: Option<&str>, max: Option<&str>) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
     let number = |key: &str, name: &str| match name {
         "TLS10" => Ok(10),
@@ -252,7 +252,7 @@ fn versions(min: Option<&str>, max: Option<&str>) -> Result<Vec<&'static Support
     Ok(all.into_iter().filter(|(number, _)| (min..=max).contains(number)).map(|(_, version)| version).collect())
 }
 
-/// As in Go, those of TLS 1.3 are not chosen, all are there.
+/// As in Go, those of TLS 1.3 cannot be chosen: all are there.
 fn cipher_suites(names: &[String]) -> Result<Vec<SupportedCipherSuite>, String> {
     if names.is_empty() {
         return Ok(ALL_CIPHER_SUITES.to_vec());
@@ -271,7 +271,7 @@ fn cipher_suites(names: &[String]) -> Result<Vec<SupportedCipherSuite>, String> 
     Ok(suites)
 }
 
-/// That of the standard, which Go uses too.
+/// The name in the standard, which Go uses, too.
 fn cipher_suite_name(suite: &SupportedCipherSuite) -> String {
     suite.suite().as_str().unwrap_or_default().replacen("TLS13_", "TLS_", 1)
 }
@@ -289,7 +289,7 @@ fn key_exchanges(names: &[String]) -> Result<Vec<&'static dyn SupportedKxGroup>,
     names.iter().map(named).collect()
 }
 
-/// One of the headers that the toolkit lets be set; `None` if it is blank.
+/// One of the headers that the toolkit allows; `None` if it is blank.
 fn header(name: &str, value: &str) -> Result<Option<(HeaderName, HeaderValue)>, String> {
     let (header, values): (_, &[&str]) = match name {
         "Strict-Transport-Security" => (STRICT_TRANSPORT_SECURITY, &[]),

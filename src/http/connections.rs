@@ -1,5 +1,5 @@
-//! Who makes room when all places are taken. In: connections, and what each of them is at. Out: the one that is closed for a new
-//! one, lest a client keeps the others out by holding as many as there can be.
+//! Which connection makes room when there are too many. In: connections, and the state of each. Out: the one to close
+//! for a new one, so that a client cannot keep others out by holding all connections.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,18 +9,18 @@ use std::{
 use hyper::body::Bytes;
 use tokio::task::{JoinHandle, yield_now};
 
-/// What a connection is at, in the order in which they make room.
+/// The state of a connection, in the order in which connections make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum At {
-    /// It has no request in hand, since then: a half one, or one half of the words by which TLS is agreed on, is none.
+    /// It has had no request since then. Half a request, or half a TLS handshake, is none.
     Waiting(Instant),
-    /// It has had one in hand since then.
+    /// It has been answering a request since then.
     Answering(Instant),
-    /// It has got a stream of events, of which there are fewer than connections.
+    /// It has a stream of events. There are fewer of these than connections.
     Streaming,
 }
 
-/// That of one connection. Its clones are one.
+/// The state of one connection. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Mutex<At>>);
 
@@ -38,7 +38,7 @@ impl Activity {
         Answering { activity: self.clone(), since }
     }
 
-    /// What it is at to its end.
+    /// Makes it a stream until its end.
     pub(super) fn stream(&self) {
         *self.at() = At::Streaming;
     }
@@ -48,7 +48,7 @@ impl Activity {
     }
 }
 
-/// A request that is in hand until this is dropped.
+/// A request that is being answered until this is dropped.
 #[derive(Debug)]
 pub(super) struct Answering {
     activity: Activity,
@@ -56,7 +56,7 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    /// Until the kernel has taken the last of these bytes.
+    /// Answers until the kernel has taken the last of these bytes.
     pub(super) fn with(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Answer { bytes, _answering: self })
     }
@@ -65,7 +65,7 @@ impl Answering {
 impl Drop for Answering {
     fn drop(&mut self) {
         let mut at = self.activity.at();
-        // The next request may have come with this one.
+        // The next request may have come together with this one.
         if *at == At::Answering(self.since) {
             *at = At::Waiting(Instant::now());
         }
@@ -98,14 +98,14 @@ impl Connections {
         if self.0.len() < most {
             return;
         }
-        // What those that came just now have sent is looked at first.
+        // First looks at what new connections have sent.
         yield_now().await;
         self.forget_ended();
         let all: Vec<At> = self.0.iter().map(|(_, activity)| *activity.at()).collect();
         if let Some(place) = makes_room(&all, most) {
             let (task, _) = self.0.swap_remove(place);
             task.abort();
-            // Its end is all that there is to know.
+            // Only its end matters.
             let _ = task.await;
         }
     }
@@ -115,8 +115,8 @@ impl Connections {
     }
 }
 
-/// The place of the one that is closed, if there are so many. A quarter of the places is left to those who wait: if it were their
-/// turn always, who has come just now would be closed while all others do not read their answers.
+/// The connection to close, if there are `most`. A quarter of the places is for connections without a request. If these
+/// always made room, a new connection would be closed while all others do not read their answers.
 fn makes_room(all: &[At], most: usize) -> Option<usize> {
     if all.len() < most {
         return None;

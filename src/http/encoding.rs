@@ -1,5 +1,5 @@
-//! Which form of an answer a client wants. In: the Accept and Accept-Encoding fields of a request (RFC 9110, 12.5). Out: which
-//! text format, and whether to compress by gzip; and the compressed bytes.
+//! Which form of an answer a client wants. In: the Accept and Accept-Encoding fields of a request (RFC 9110, 12.5).
+//! Out: the text format, and whether to compress with gzip; and the compressed bytes.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use hyper::{
     header::{ACCEPT, ACCEPT_ENCODING, HeaderName},
 };
 
-/// Whether gzip is accepted, and not less than no encoding at all.
+/// Whether the client accepts gzip, and prefers it or likes it as much as no encoding.
 pub(super) fn wants_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for element in elements(headers, ACCEPT_ENCODING) {
@@ -26,10 +26,10 @@ pub(super) fn wants_gzip(headers: &HeaderMap) -> bool {
     gzip > 0.0 && gzip >= identity.unwrap_or(0.0)
 }
 
-/// Whether the text format of OpenMetrics 1.0 is named, and not wanted less than the classic one.
+/// Whether the client names the text format of OpenMetrics 1.0, and does not prefer the classic one.
 pub(super) fn wants_openmetrics(headers: &HeaderMap) -> bool {
     let mut openmetrics: f32 = 0.0;
-    // That of the most exact name for it counts.
+    // The weight of its most exact name counts.
     let mut classic = [None, None, None];
     for element in elements(headers, ACCEPT) {
         let (range, parameters) = element.split_once(';').unwrap_or((element, ""));
@@ -59,9 +59,9 @@ pub(super) fn wants_openmetrics(headers: &HeaderMap) -> bool {
     openmetrics > 0.0 && openmetrics >= classic
 }
 
-/// Whether server-sent events are wanted rather than lines of JSON: more, or as much if they are named.
+/// Whether the client wants server-sent events rather than lines of JSON: more, or as much if it names them.
 pub(super) fn wants_server_sent_events(headers: &HeaderMap) -> bool {
-    // By name, by the type alone, by any: the most exact counts.
+    // By name, by type, by any: the most exact counts.
     let (mut events, mut lines) = ([None, None, None], [None, None, None]);
     for element in elements(headers, ACCEPT) {
         let (range, parameters) = element.split_once(';').unwrap_or((element, ""));
@@ -87,12 +87,12 @@ pub(super) fn wants_server_sent_events(headers: &HeaderMap) -> bool {
     events > lines || is_named && events > 0.0 && events == lines
 }
 
-/// Those of all fields of a name.
+/// The elements of all fields with this name.
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers.get_all(name).iter().filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','))
 }
 
-/// That of a parameter `q`; one that cannot be read is as if the thing were not wanted.
+/// The weight of a parameter `q`. One that cannot be read counts as not wanted.
 fn weight(parameter: &str) -> f32 {
     let value = match parameter.split_once('=') {
         Some((name, value)) if name.trim().eq_ignore_ascii_case("q") => value.trim().parse().ok(),
@@ -101,12 +101,12 @@ fn weight(parameter: &str) -> f32 {
     value.filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0)
 }
 
-/// The text compressed, if that is wanted.
+/// The text compressed, if the client wants that.
 pub(super) fn gzip_if_wanted(headers: &HeaderMap, text: &[u8]) -> Option<Vec<u8>> {
     wants_gzip(headers).then(|| gzip(text)).and_then(Result::ok)
 }
 
-/// Compresses fast: the text of metrics shrinks well at any level, and a scrape is waited for.
+/// Compresses fast: the text of metrics shrinks well at any level, and Prometheus waits for it.
 pub(super) fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
     encoder.write_all(text)?;

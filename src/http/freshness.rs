@@ -1,7 +1,7 @@
-//! Lets those who are about to be answered have what the node has fired by then. In: questions, by the thread that answers. Out: to
-//! the thread that drains the tap, that somebody waits; and back, that it has drained and counted what there was.
+//! Makes answers include what the node has fired by then. In: questions, from the thread that answers. Out: a message
+//! to the thread that drains the tap that somebody waits; and back, that it has drained and counted the events.
 //!
-//! So the tap is drained seldom while nobody looks, and yet no answer is older for it.
+//! So bitcointap drains the tap seldom while nobody looks, and still no answer is older for it.
 
 use std::{
     io,
@@ -18,10 +18,11 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::output::Askers;
 
-/// The longest that an answer waits. More takes a machine that is overloaded, where an old answer is better than none.
+/// The longest time that an answer waits. Only an overloaded machine takes longer; there an old answer is better than
+/// none.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What both threads share. Its clones are one.
+/// What both threads share. Clones are one.
 #[derive(Clone, Debug)]
 pub struct Freshness(Arc<Shared>);
 
@@ -42,24 +43,24 @@ struct State {
 }
 
 impl Freshness {
-    /// While there is no tap, all that is known is fresh.
+    /// Without a tap, everything known is fresh.
     ///
     /// # Errors
-    /// Where the system has no file descriptor left.
+    /// If the system has no file descriptor left.
     pub fn new() -> io::Result<Self> {
         let wakes = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self(Arc::new(Shared { wakes, asked: AtomicU64::new(0), state: watch::Sender::default() })))
     }
 
-    /// Ends the waiting of the thread that drains, which then looks anew at how long it may wait.
+    /// Ends the wait of the thread that drains. It then decides again how long to wait.
     pub(super) fn wake(&self) -> u64 {
         let number = self.0.asked.fetch_add(1, SeqCst) + 1;
-        // It fails only where the thread has not come to drain for 2^64 times, and will drain.
+        // Fails only if the thread has not drained for 2^64 questions; it will drain.
         let _ = rustix::io::write(&self.0.wakes, &1u64.to_ne_bytes());
         number
     }
 
-    /// Waits until what has fired by now is counted.
+    /// Waits until bitcointap has counted everything that has fired by now.
     pub(super) async fn now(&self) {
         let mut state = self.0.state.subscribe();
         if !state.borrow().is_drained {
@@ -83,7 +84,7 @@ impl Askers for Freshness {
     }
 
     fn asked(&self) -> u64 {
-        // In this order a question may be taken twice, and none is missed.
+        // In this order a question may be counted twice, and none is missed.
         let _ = rustix::io::read(&self.0.wakes, &mut [0; 8]);
         self.0.asked.load(SeqCst)
     }

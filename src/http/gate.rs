@@ -1,7 +1,7 @@
-//! Who is let in. In: the web configuration file and the files that it names, read again for each connection and each
-//! request, as the toolkit does it. Out: how to speak TLS, and whether a request is answered. While the files are wrong,
-//! nobody is let in; and as half a file that is being written can be right too, what once kept clients out does so until
-//! the process ends, however it changes.
+//! Which clients to let in. In: the web configuration file and the files that it names, read again for each connection
+//! and each request, as the toolkit does it. Out: how to speak TLS, and whether to answer a request. While the files
+//! are wrong, nobody is let in. Half of a file that is being written can be right, too. So a setting that has kept
+//! clients out stays in force until the process ends, however the file changes.
 
 use std::{
     collections::BTreeSet,
@@ -24,18 +24,18 @@ use super::{
     passwords::{Passwords, Verdict},
 };
 
-/// The shortest time from one line of the log to the next.
+/// The shortest time between two lines of the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What stands before the pages: nothing, or what a web configuration file says.
+/// What guards the pages: nothing, or a web configuration file.
 pub struct Gate(Option<Watched>);
 
-/// Why a request is not answered with what it asks for.
+/// Why a request does not get what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It came without TLS to where TLS is spoken.
+    /// It came without TLS, and the server speaks TLS.
     PlainText,
-    /// It has no right user and password.
+    /// Its user or password is wrong.
     Unauthorized,
     /// The rate limit is reached.
     TooMany,
@@ -45,17 +45,17 @@ pub(super) enum Refusal {
     Misconfigured,
 }
 
-/// By what somebody was let in.
+/// The version of the files that let a client in.
 #[derive(Clone)]
 pub(super) struct Version {
     rules: Option<Arc<Rules>>,
     tls: Option<Arc<ServerConfig>>,
 }
 
-/// A file that must be right whenever it is looked at.
+/// A file that must be right whenever it is read.
 struct Watched {
     path: PathBuf,
-    /// Decided at the start, as with the toolkit.
+    /// Decided at the start, as in the toolkit.
     has_tls: bool,
     passwords: Passwords,
     state: Mutex<State>,
@@ -64,7 +64,7 @@ struct Watched {
 /// What was last read.
 #[derive(Default)]
 struct State {
-    /// What has kept clients out so far.
+    /// The settings that have kept clients out so far.
     guards: BTreeSet<&'static str>,
     rules: Option<(Digest, Result<Arc<Rules>, String>)>,
     tls: Option<(Digest, Result<Arc<ServerConfig>, String>)>,
@@ -94,11 +94,11 @@ impl Gate {
         Self(None)
     }
 
-    /// Lets in whom the file at `path` says, in the format of
-    /// [Prometheus' exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
+    /// Lets in the clients that the file at `path` allows, in the format of [Prometheus'
+    /// exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
     ///
     /// # Errors
-    /// When the file or one that it names cannot be read or is wrong, with what is wrong.
+    /// If the file or one that it names cannot be read or is wrong, with what is wrong.
     pub fn guarded(path: &Path) -> io::Result<Self> {
         let watched = Watched::new(path).map_err(|what| {
             io::Error::new(io::ErrorKind::InvalidData, format!("the web configuration {}: {what}", path.display()))
@@ -106,15 +106,15 @@ impl Gate {
         Ok(Self(Some(watched)))
     }
 
-    /// Whether TLS is spoken, which does not change.
+    /// Whether the server speaks TLS. This does not change.
     pub fn has_tls(&self) -> bool {
         self.0.as_ref().is_some_and(|watched| watched.has_tls)
     }
 
-    /// How to speak TLS on a new connection, or `None` for not at all.
+    /// How to speak TLS on a new connection, or `None` for no TLS.
     ///
     /// # Errors
-    /// When the connection must be closed.
+    /// If the connection must be closed.
     pub(super) fn tls(&self) -> Result<Option<Arc<ServerConfig>>, Refusal> {
         match &self.0 {
             Some(watched) if watched.has_tls => watched.tls().map(Some),
@@ -122,21 +122,21 @@ impl Gate {
         }
     }
 
-    /// Whether TLS is spoken by this configuration still.
+    /// Whether this configuration of TLS is still in force.
     pub(super) fn is_in_force(&self, config: &Arc<ServerConfig>) -> bool {
         self.tls().is_ok_and(|now| now.is_some_and(|now| Arc::ptr_eq(&now, config)))
     }
 
-    /// By what somebody is let in now.
+    /// The version of the files that lets clients in now.
     ///
     /// # Errors
-    /// When nobody is.
+    /// If nobody is let in.
     pub(super) fn version(&self) -> Result<Version, Refusal> {
         let rules = self.0.as_ref().map(Watched::rules).transpose()?;
         Ok(Version { rules, tls: self.tls()? })
     }
 
-    /// Whether who was let in by this `version` would be by the same now.
+    /// Whether the files that let a client in at `version` are still the same.
     pub(super) fn is_still(&self, version: &Version) -> bool {
         fn are_same<T>(a: &Option<Arc<T>>, b: &Option<Arc<T>>) -> bool {
             a.as_ref().map(Arc::as_ptr) == b.as_ref().map(Arc::as_ptr)
@@ -144,7 +144,7 @@ impl Gate {
         self.version().is_ok_and(|now| are_same(&now.rules, &version.rules) && are_same(&now.tls, &version.tls))
     }
 
-    /// Whether a request with these fields may be answered, and fields to add to the answer.
+    /// Whether to answer a request with these fields, and fields to add to the answer.
     pub(super) async fn admit(&self, fields: &HeaderMap) -> (Result<(), Refusal>, Vec<(HeaderName, HeaderValue)>) {
         let Some(watched) = &self.0 else { return (Ok(()), Vec::new()) };
         let rules = match watched.rules() {
@@ -255,7 +255,7 @@ impl Watched {
 }
 
 impl Rules {
-    /// Takes one of the tokens of the rate limit, if there is a limit.
+    /// Takes a token of the rate limit, if there is a limit.
     fn take_token(&self) -> bool {
         let Some(RateLimit { interval, burst }) = self.config.rate_limit else { return true };
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,7 +270,7 @@ impl Rules {
     }
 }
 
-/// What the log was told last.
+/// The last line of the log.
 #[derive(Default)]
 struct Log {
     wrong: Option<String>,
@@ -278,8 +278,8 @@ struct Log {
 }
 
 impl Log {
-    /// Tells an error that is not the last one, and the end of errors; however often it is asked, not more than a line in
-    /// each interval.
+    /// Logs an error that differs from the last one, and the end of errors. It logs at most one line in each interval,
+    /// however often it is called.
     fn tell<T>(&mut self, path: &Path, read: Result<T, String>) -> Result<T, Refusal> {
         let wrong = read.as_ref().err();
         if self.wrong.as_ref() != wrong && self.at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {

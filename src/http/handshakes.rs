@@ -1,6 +1,6 @@
-//! Handshakes of TLS that failed. In: why, as rustls says it, and from where. Out: lines of the log, in our words: of each cause at
-//! most one in a minute, with how many there were, so that neither a flood nor one cause hides another. Nothing that a client sent
-//! is in them.
+//! TLS handshakes that failed. In: the cause, from rustls, and the client's address. Out: lines of the log in our
+//! words. Each cause has at most one line a minute, with a count, so that neither a flood nor another cause hides it.
+//! The lines contain nothing that a client sent.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
 use super::tls::Unwelcome;
 
-/// Those that an operator can do something about. All others are noise, of which there is no end on an open port.
+/// Causes that an operator can do something about. All others are noise, and never end on an open port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     NoCertificate,
@@ -114,19 +114,19 @@ impl Cause {
     }
 }
 
-/// What is not told yet, of each cause that was told a short while ago. Its clones are one.
+/// Failures that were not logged yet, by cause, for causes that were logged a short while ago. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Failures(Arc<Mutex<BTreeMap<Cause, Untold>>>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Untold {
     count: u64,
-    /// Of the latest.
+    /// Of the latest failure.
     client: Option<IpAddr>,
 }
 
 impl Failures {
-    /// Tells of a handshake that failed, now or when `interval` is over. To be called on a runtime.
+    /// Logs a failed handshake, now or when `interval` is over. Call it on a runtime.
     pub(super) fn tell(&self, error: &io::Error, client: Option<IpAddr>, interval: Duration) {
         let Some(cause) = error.get_ref().and_then(|error| error.downcast_ref()).and_then(Cause::of) else {
             tracing::debug!(%error, "no TLS on an HTTP connection");
@@ -145,7 +145,7 @@ impl Failures {
         }
     }
 
-    /// Whether it is to be told at once; else it is counted.
+    /// Whether to log it at once; otherwise it is counted.
     fn is_first(&self, cause: Cause, client: Option<IpAddr>) -> bool {
         let mut causes = self.causes();
         match causes.get_mut(&cause) {
@@ -160,7 +160,7 @@ impl Failures {
         }
     }
 
-    /// What is to be told now; `None` if nothing more came, and the next is the first again.
+    /// What to log now; `None` if nothing more came, and the next is the first again.
     fn take(&self, cause: Cause) -> Option<Untold> {
         let mut causes = self.causes();
         let untold = causes.remove(&cause).filter(|untold| untold.count > 0)?;

@@ -1,5 +1,5 @@
-//! Where the HTTP server listens. In: addresses as they are written on the command line, or what systemd passes. Out: bound
-//! sockets. A socket file goes away with the guard that belongs to it.
+//! Where the HTTP server listens. In: addresses as on the command line, or what systemd passes. Out: bound sockets. A
+//! socket file goes away with its guard.
 
 use std::{
     env, fmt, fs, io,
@@ -67,11 +67,11 @@ impl fmt::Display for Address {
     }
 }
 
-/// A socket that listens. Dropped unused, it takes its socket file along.
+/// A listening socket. Dropping it unused removes its socket file.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: Socket,
-    /// The file that is removed at the end; not one of systemd's.
+    /// The file to remove at the end; systemd's files stay.
     pub(super) file: Option<SocketFile>,
 }
 
@@ -82,11 +82,11 @@ pub(super) enum Socket {
 }
 
 impl Listener {
-    /// Binds, so that a wrong or used address is told before anything is attached. A socket file that nobody listens on
-    /// any more is replaced.
+    /// Binds, so that a wrong or used address is reported before anything is attached. Replaces a socket file that
+    /// nobody listens on any more.
     ///
     /// # Errors
-    /// Those of the system, with the address in their text.
+    /// Errors of the system, with the address in their text.
     pub fn bind(address: &Address) -> io::Result<Self> {
         let bound = match address {
             Address::Tcp(address) => TcpListener::bind(address.as_str()).map(Self::from),
@@ -100,13 +100,13 @@ impl Listener {
     }
 
     /// The sockets that systemd passes to a service with a `.socket` unit, as
-    /// [sd_listen_fds(3)](https://www.freedesktop.org/software/systemd/man/sd_listen_fds.html) says. To be called once,
+    /// [sd_listen_fds(3)](https://www.freedesktop.org/software/systemd/man/sd_listen_fds.html) says. Call it once,
     /// before any other file is opened or thread is started.
     ///
     /// # Errors
-    /// When there are none, or ones of another kind.
+    /// If there are none, or sockets of another kind.
     pub fn from_systemd() -> io::Result<Vec<Self>> {
-        // The crate would do without this one, and take what was passed to another process.
+        // The crate does not check this variable, and would take what was passed to another process.
         let is_for_us = env::var_os("LISTEN_PID").is_some();
         let mut passed = ListenFd::from_env();
         if !is_for_us || passed.len() == 0 {
@@ -115,7 +115,7 @@ impl Listener {
         (0..passed.len()).map(|place| take(&mut passed, place)).collect()
     }
 
-    /// Where a page is to be found, as `http://127.0.0.1:10833/metrics`, or `unix:PATH` for a socket file.
+    /// The address of a page, such as `http://127.0.0.1:10833/metrics`, or `unix:PATH` for a socket file.
     pub fn url(&self, has_tls: bool, page: &str) -> String {
         let scheme = if has_tls { "https" } else { "http" };
         match &self.socket {
@@ -146,7 +146,7 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// With the cause, where the system's words do not tell it.
+/// Adds the cause, where the system's words lack it.
 fn words(address: &Address, error: &io::Error) -> String {
     let hint = match (address, error.kind()) {
         // The system's words name a constant.
@@ -161,7 +161,8 @@ fn words(address: &Address, error: &io::Error) -> String {
     format!("{error}{hint}")
 }
 
-/// One socket for both families, whatever the system's `net.ipv6.bindv6only` says; on a machine without IPv6, for IPv4.
+/// One socket for both families, whatever the system's `net.ipv6.bindv6only` says. On a machine without IPv6 it is for
+/// IPv4.
 fn bind_everywhere(port: u16) -> io::Result<TcpListener> {
     let socket = match socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None) {
         Ok(socket) => socket,
@@ -196,7 +197,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is not a socket"));
     }
-    // Without waiting, as a process whose queue is full is one that listens.
+    // Without waiting: a process with a full queue listens, too.
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match connect(&probe, &SocketAddrUnix::new(path)?) {
@@ -242,7 +243,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if inode(&self.path).is_ok_and(|now| now == self.inode) {
-            // One that stays is replaced at the next start.
+            // The next start replaces a file that stays.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,8 +1,8 @@
-//! The live page. In: what a node does just now, in a state that is shared with who feeds it. Out: a page for browsers, its
-//! script and style, and the state as JSON, which the page asks for each second.
+//! The live page. In: what a node does now, in a state that it shares with the thread that feeds it. Out: a page for
+//! browsers, its script and style, and the state as JSON, which the page requests each second.
 //!
-//! Peers choose much of what it shows. So it is of no use to a peer to send markup or scripts: the page makes text of all, and
-//! its content security policy lets nothing run that is not a file of its own.
+//! Peers choose much of what it shows. Markup or scripts from a peer do nothing: the page shows everything as text, and
+//! its content security policy runs only its own files.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,7 +14,7 @@ use hyper::body::Bytes;
 use super::encoding;
 use crate::live::Live;
 
-/// What the page shows, as JSON: whatever this version's page takes, and no contract with others.
+/// What the page shows, as JSON. Its form follows this version's page, and is no contract with others.
 pub const LIVE_PATH: &str = "/api/live";
 
 /// Nothing from elsewhere, nothing inline, no frames around it.
@@ -22,7 +22,7 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
                                                   connect-src 'self'; img-src 'self'; base-uri 'none'; \
                                                   form-action 'none'; frame-ancestors 'none'";
 
-/// The state is put into words at most so often, however many look at it.
+/// The server renders the state at most this often for all viewers.
 const MADE_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) const HTML: &str = include_str!("live_page/page.html");
@@ -31,7 +31,7 @@ const LINKS: &str = "<!-- links -->";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// What the page takes besides: path, type, text.
+/// Further files of the page: path, type, text.
 pub(super) const FILES: [(&str, &str, &str); 12] = [
     ("/live/style.css", "text/css; charset=utf-8", include_str!("live_page/style.css")),
     ("/live/icon.svg", "image/svg+xml", include_str!("live_page/icon.svg")),
@@ -47,7 +47,7 @@ pub(super) const FILES: [(&str, &str, &str); 12] = [
     ("/live/logs.js", SCRIPT, include_str!("live_page/logs.js")),
 ];
 
-/// Whether a page of these is at this path, if there is a live page.
+/// Whether this path belongs to the live page, if there is one.
 pub fn is_path_of_live_page(path: &str) -> bool {
     path == LIVE_PATH || file(path).is_some()
 }
@@ -62,19 +62,19 @@ pub(super) fn html(links: &str) -> String {
     HTML.replace(LINKS, links)
 }
 
-/// What it shows, made anew when that is due.
+/// The rendered state, renewed when that is due.
 #[derive(Debug)]
 pub(super) struct Shown {
     live: Arc<Mutex<Live>>,
     made: Mutex<Option<Made>>,
 }
 
-/// What was made last, which all who ask share.
+/// The last rendering, which all viewers share.
 #[derive(Debug)]
 struct Made {
     at: Instant,
     json: Bytes,
-    /// As soon as somebody wanted it so.
+    /// Made once somebody wants it.
     zipped: Option<Bytes>,
 }
 
@@ -86,7 +86,7 @@ impl Shown {
     /// The state, no older than [`MADE_EVERY`], and whether it is compressed.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// If it cannot be written as JSON.
     pub(super) fn json(&self, now: Instant, wants_gzip: bool) -> serde_json::Result<(Bytes, bool)> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let made = match &mut *made {
@@ -103,7 +103,7 @@ impl Shown {
     }
 
     fn make(&self, at: Instant) -> serde_json::Result<Made> {
-        // Who feeds it waits for no more than a copy.
+        // The thread that feeds the state waits only for a copy.
         let snapshot = self.live.lock().unwrap_or_else(PoisonError::into_inner).snapshot();
         Ok(Made { at, json: serde_json::to_vec(&snapshot)?.into(), zipped: None })
     }

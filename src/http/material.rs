@@ -1,5 +1,5 @@
-//! What the files of TLS hold, in words. In: their bytes, and certificates and keys that rustls does not take, or that clients may
-//! not take. Out: what they are, and what to do. Of what is in a file of keys, no more is told than its kind.
+//! What TLS files contain, in words. In: their bytes, and certificates and keys that rustls refuses, or that clients
+//! may refuse. Out: what they are, and what to do. Of a file of keys, only the kind of the key is said.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -20,9 +20,9 @@ use x509_cert::{
     ext::pkix::{BasicConstraints, SubjectAltName},
 };
 
-/// What rustls signs with, by ring.
+/// The keys that rustls signs with, by ring.
 const SIGNS: &str = "ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits";
-/// What it verifies.
+/// The keys that it verifies.
 const VERIFIES: &str = "ECDSA on P-256 or P-384, Ed25519, and RSA of 2048 to 8192 bits";
 
 /// Why a file of certificates has none. `place` names it, with its path if it is a file.
@@ -78,7 +78,7 @@ pub(super) fn no_key(place: &str, path: Option<&Path>, bytes: &[u8]) -> String {
     format!("{place} {what}")
 }
 
-/// What a file is that is no PEM at all, or hides it.
+/// What a file is if it is not PEM, or hides it.
 fn instead(bytes: &[u8], labels: &[String], from_der: &str, file: &str) -> Option<String> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     Some(if bytes.trim_ascii().is_empty() {
@@ -96,12 +96,12 @@ fn instead(bytes: &[u8], labels: &[String], from_der: &str, file: &str) -> Optio
     })
 }
 
-/// RFC 7292, section 4: a sequence whose first item is the version 3.
+/// RFC 7292, section 4: a sequence that begins with the version 3.
 fn is_pkcs12(bytes: &[u8]) -> bool {
     items(bytes).and_then(|mut items| u8::decode(&mut items).ok()) == Some(3)
 }
 
-/// The kinds of PEM in a file, as it has them. None is longer than the longest that there is.
+/// The kinds of PEM in a file, in its order. None is longer than the longest that exists.
 fn labels(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let is_label = |text: &&str| {
@@ -138,7 +138,8 @@ pub(super) fn unsupported_key(place: &str, key: &PrivateKeyDer<'_>) -> String {
     }
 }
 
-/// Why rustls does not serve a certificate, the first of a chain, by a key. `is_of_key` tells whether another is of that key.
+/// Why rustls does not serve a certificate, the first of a chain, with a key. `is_of_key` says whether another belongs
+/// to that key.
 pub(super) fn unusable_certificate(
     [certificates, key]: [&str; 2],
     chain: &[CertificateDer<'_>],
@@ -172,7 +173,7 @@ pub(super) fn unusable_certificate(
     }
 }
 
-/// Why clients may refuse a server's certificate, or nothing. `now` is UNIX time.
+/// Why clients may refuse a server's certificate, if they may. `now` is UNIX time.
 pub(super) fn doubts_of_server(place: &str, certificate: &CertificateDer<'_>, now: Duration) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let certificate = certificate.tbs_certificate();
@@ -190,7 +191,7 @@ pub(super) fn doubts_of_server(place: &str, certificate: &CertificateDer<'_>, no
     Some(format!("the certificate in {place} {what}: clients such as Prometheus will refuse it"))
 }
 
-/// Why nobody can be let in by an authority's certificate, or nothing.
+/// Why an authority's certificate can let nobody in, if so.
 pub(super) fn doubts_of_authority(place: &str, certificate: &CertificateDer<'_>) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let kind = Kind::of_certificate(&certificate)?;
@@ -202,9 +203,9 @@ pub(super) fn doubts_of_authority(place: &str, certificate: &CertificateDer<'_>)
     })
 }
 
-/// What a certificate is that a client may not show.
+/// Why a client may not present a certificate.
 pub(super) enum Unfit {
-    /// Of X.509 version 1 or 2.
+    /// It is of X.509 version 1 or 2.
     Old,
     /// It is an authority's own.
     Authority,
@@ -227,7 +228,7 @@ impl Unfit {
 enum Kind {
     /// Bits of the modulus.
     Rsa(usize),
-    /// On a curve, if it has a name.
+    /// On a curve, if the curve has a name.
     Ecdsa(Option<ObjectIdentifier>),
     Other(ObjectIdentifier),
 }
@@ -237,7 +238,7 @@ const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-/// Others that people have.
+/// Other kinds that people have.
 const NAMES: [(ObjectIdentifier, &str); 7] = [
     (P256, "P-256"),
     (P384, "P-384"),
@@ -255,7 +256,7 @@ impl Kind {
         Self::of(key.algorithm.oid, curve, || Self::of_rsa(items(key.subject_public_key.raw_bytes())?, 0))
     }
 
-    /// RFC 5208, section 5: a version, the algorithm with its parameters, and the key as its algorithm has it.
+    /// RFC 5208, section 5: a version, the algorithm with its parameters, and the key in the algorithm's form.
     fn of_pkcs8(der: &[u8]) -> Option<Self> {
         let mut key = items(der)?;
         let (_, algorithm, inner) =
@@ -306,7 +307,7 @@ impl Kind {
 
     fn is_within(&self, most_bits: usize) -> bool {
         match self {
-            // ring counts one bit less as so many, which old keys may have.
+            // ring counts keys with one bit less as this size; old keys may have one less.
             Self::Rsa(bits) => (2047..=most_bits).contains(bits),
             Self::Ecdsa(curve) => matches!(*curve, Some(P256 | P384)),
             Self::Other(algorithm) => *algorithm == ED25519,
@@ -332,7 +333,7 @@ impl Display for Kind {
     }
 }
 
-/// What is in a sequence.
+/// The items of a sequence.
 fn items(der: &[u8]) -> Option<SliceReader<'_>> {
     let sequence = AnyRef::from_der(der).ok().filter(|it| it.tag() == Tag::Sequence)?;
     SliceReader::new(sequence.value()).ok()

@@ -7,10 +7,11 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What our families are in. A family that is in one of them ends with its name, as the format demands, before `_total`.
+/// The units of our families. A family with one of these units ends with its name, as the format demands, before
+/// `_total`.
 const UNITS: [&str; 6] = ["seconds", "bytes", "vbytes", "satoshis", "satoshis_per_vbyte", "satoshis_per_kvbyte"];
 
-/// What the text of a node in its steady state takes.
+/// The size of the text for a node in its steady state.
 const BYTES: usize = 384 << 10;
 
 pub(super) fn encode(families: &[MetricFamily]) -> String {
@@ -35,7 +36,7 @@ impl Out {
         let name = name.unwrap_or(family.name());
         self.line(format_args!("# TYPE {name} {}", kind.name()));
         let is_in = |unit: &&&str| name.strip_suffix(**unit).is_some_and(|rest| rest.ends_with('_'));
-        // An info is in none.
+        // An info has no unit.
         if kind != Kind::Info
             && let Some(unit) = UNITS.iter().filter(is_in).max_by_key(|unit| unit.len())
         {
@@ -68,7 +69,7 @@ impl Out {
             self.sample(name, "_bucket", labels, Some(bound), bucket.cumulative_count() as f64);
         }
         self.sample(name, "_bucket", labels, Some(("le", float(f64::INFINITY))), count);
-        // A sum that can fall is not allowed, and neither is a count without a sum.
+        // The format does not allow a sum that can fall, nor a count without a sum.
         if !has_negative {
             self.sample(name, "_count", labels, None, count);
             self.sample(name, "_sum", labels, None, histogram.get_sample_sum());
@@ -82,7 +83,7 @@ impl Out {
         let pairs = labels.iter().map(|label| (label.name(), label.value()));
         let pairs = pairs.chain(last.as_ref().map(|(name, value)| (*name, value.as_str())));
         let mut separator = '{';
-        // Thousands of them: formatting each would take half of the time.
+        // There are thousands: formatting each would take half of the time.
         for (name, value) in pairs {
             out.push(separator);
             out.push_str(name);
@@ -109,13 +110,13 @@ impl Out {
 enum Kind {
     Counter,
     Gauge,
-    /// Labels that say something, on a gauge that is 1.
+    /// Labels with information, on a gauge that is 1.
     Info,
     Histogram,
 }
 
 impl Kind {
-    /// `None` for what the crate has no metrics of.
+    /// `None` for kinds that the crate has no metrics of.
     fn of(family: &MetricFamily) -> Option<Self> {
         let is_one = |metric: &Metric| metric.get_gauge().get_value() == 1.0;
         let is_info = family.name().ends_with("_info") && family.get_metric().iter().all(is_one);
@@ -145,7 +146,7 @@ fn escaped(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A value: as the other text format has it, but for infinity.
+/// A value: as in the other text format, except for infinity.
 fn number(value: f64) -> String {
     match value {
         f64::INFINITY => "+Inf".into(),
@@ -154,7 +155,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The same, sooner for what most are: whole numbers, up to which each is exact.
+/// The same, faster for most values: whole numbers up to this size are exact.
 fn push_number(out: &mut String, value: f64) {
     const EXACT: f64 = (1u64 << 53) as f64;
     if !(0.0..EXACT).contains(&value) || value.fract() != 0.0 || value.is_sign_negative() {
@@ -165,7 +166,7 @@ fn push_number(out: &mut String, value: f64) {
     let _ = write!(out, "{}", value as u64);
 }
 
-/// A number that is a label, of which each has one form: that of Go, with `.0` if nothing else shows that it is a float.
+/// A number in a label, which must have one form: that of Go, with `.0` if nothing else shows that it is a float.
 fn float(value: f64) -> String {
     if !value.is_finite() {
         return number(value);

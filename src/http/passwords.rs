@@ -1,6 +1,6 @@
-//! Basic authentication (RFC 7617) against hashes of bcrypt. In: the Authorization field of a request. Out: whether it is
-//! right. bcrypt is slow on purpose, so it runs on a thread of its own, one at a time, for a short queue, and what it said is
-//! remembered: who has a right password that is known passes by however many wrong ones wait.
+//! Basic authentication (RFC 7617) with hashes of bcrypt. In: the Authorization field of a request. Out: whether it is
+//! right. bcrypt is slow on purpose. So it runs on a thread of its own, one password at a time, for a short queue, and
+//! its results are remembered. A client with a known right password passes however many wrong ones wait.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,9 +12,9 @@ use hyper::header::HeaderValue;
 use ring::{digest::SHA256_OUTPUT_LEN, hmac, rand::SystemRandom};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-/// How many passwords wait for bcrypt; further ones are turned away. Fewer than connections, of which some stay free.
+/// How many passwords wait for bcrypt; further ones are refused. Fewer than connections, so that some stay free.
 pub(super) const MAX_WAITING: usize = 16;
-/// How many right ones, and how many wrong ones, are remembered.
+/// How many right passwords, and how many wrong ones, to remember.
 const MAX_KNOWN: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +26,15 @@ pub(super) enum Verdict {
 }
 
 pub(super) struct Passwords {
-    /// Of this process only.
+    /// Random, for this process only.
     key: hmac::Key,
     known: Arc<Mutex<Known>>,
     waiting: Semaphore,
     turn: Arc<Semaphore>,
 }
 
-/// Codes of user, hash and password, as none of these is kept. Wrong ones, which anybody can send, push out no right ones.
+/// Codes of user, hash and password; none of these is stored itself. Wrong ones, which anybody can send, remove no
+/// right ones.
 #[derive(Default)]
 struct Known {
     right: VecDeque<Code>,
@@ -44,7 +45,7 @@ type Code = [u8; SHA256_OUTPUT_LEN];
 
 impl Passwords {
     /// # Errors
-    /// When the system gives no random numbers.
+    /// If the system gives no random numbers.
     pub(super) fn new() -> Result<Self, String> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| "the system gives no random numbers".to_owned())?;
@@ -58,7 +59,7 @@ impl Passwords {
         let own = std::str::from_utf8(&user).ok().and_then(|user| users.get(user));
         // An unknown user takes as long as a known one.
         let Some(hash) = own.or_else(|| users.values().next()) else { return Verdict::Wrong };
-        // A user may go, and leave the hash to another.
+        // A user may be removed, and the hash may go to another user.
         let is_user = own.is_some();
         let code = self.code(&[&[is_user.into()], &user, hash.as_bytes(), &password]);
         if let Some(verdict) = lock(&self.known).verdict(&code) {
@@ -66,13 +67,13 @@ impl Passwords {
         }
         let Ok(_place) = self.waiting.try_acquire() else { return Verdict::Busy };
         let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return Verdict::Busy };
-        // Another connection may have come with the same meanwhile.
+        // Another connection may have checked the same one in the meantime.
         if let Some(verdict) = lock(&self.known).verdict(&code) {
             return verdict;
         }
         let (known, hash) = (Arc::clone(&self.known), hash.clone());
         let compared = spawn_blocking(move || {
-            // Done and remembered even if the client has gone, who may come back for it.
+            // Checked and remembered even if the client has gone; it may come back for it.
             let _turn = turn;
             let is_right = bcrypt::verify(password, &hash).unwrap_or(false) && is_user;
             lock(&known).remember(code, is_right);
@@ -119,7 +120,8 @@ fn credentials(field: &HeaderValue) -> Option<(Vec<u8>, Vec<u8>)> {
         return None;
     }
     let mut user = BASE64.decode(encoded.trim().as_bytes()).ok()?;
-    // The RFC has no control characters; and bcrypt, which repeats a password after a zero, takes `a\0a` for `a`.
+    // The RFC allows no control characters. And bcrypt, which repeats a password after a zero byte, takes `a\0a` for
+    // `a`.
     if user.iter().any(u8::is_ascii_control) {
         return None;
     }
@@ -224,7 +226,7 @@ mod tests {
             let fields: Vec<_> = (0..MAX_WAITING + 3).map(|n| field("mallory", &n.to_string())).collect();
             let mut waiting: Vec<_> =
                 fields.iter().map(|field| Box::pin(passwords.check(&users, Some(field)))).collect();
-            // Polled once, so that none has had the time for bcrypt.
+            // Polled once, so that bcrypt has not run for any of them.
             let verdicts = poll_fn(|context| {
                 Poll::Ready(waiting.iter_mut().map(|check| check.as_mut().poll(context)).collect::<Vec<_>>())
             })
@@ -234,7 +236,7 @@ mod tests {
             let mut known = pin!(passwords.check(&users, Some(&right)));
             let verdict = poll_fn(|context| Poll::Ready(known.as_mut().poll(context))).await;
             assert_eq!(verdict, Poll::Ready(Verdict::Right));
-            // Who leaves makes room.
+            // A client that leaves makes room.
             drop(waiting);
             assert_eq!(passwords.check(&users, Some(&field("mallory", "again"))).await, Verdict::Wrong);
         });

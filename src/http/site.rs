@@ -1,5 +1,5 @@
-//! What the HTTP server answers. In: requests, whether they are let in, a registry, streams of events, what the node does just
-//! now, and whether it is attached to. Out: responses, counted by path and code.
+//! What the HTTP server answers. In: requests, whether they are let in, a registry, streams of events, what the node
+//! does now, and whether bitcointap is attached. Out: responses, counted by path and code.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -31,7 +31,7 @@ use crate::{live::Live, metrics::HTTP_PATHS};
 pub const EVENTS_PATH: &str = "/events";
 /// Says that the server answers.
 pub const HEALTHY_PATH: &str = "/-/healthy";
-/// Says whether the node is attached to.
+/// Says whether bitcointap is attached to the node.
 pub const READY_PATH: &str = "/-/ready";
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -41,17 +41,17 @@ const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// Tells the reader of a stream what may not be meant so. The `Warning` of HTTP was given up by RFC 9111.
+/// Warns the reader of a stream of what may be a mistake. RFC 9111 dropped HTTP's own `Warning`.
 const WARNING: HeaderName = HeaderName::from_static("bitcointap-warning");
 
 /// The body of an answer.
 pub(super) enum Page {
     Whole(Bytes),
-    /// Goes on.
+    /// Does not end by itself.
     Events(Events),
 }
 
-/// Whether the node is attached to, as told at [`READY_PATH`]. Its clones are one.
+/// Whether bitcointap is attached to the node, for [`READY_PATH`]. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Mutex<Result<(), String>>>);
 
@@ -62,12 +62,12 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// The node is attached to.
+    /// bitcointap is attached.
     pub fn attached(&self) {
         self.set(Ok(()));
     }
 
-    /// It is not, for a reason in a line of text.
+    /// bitcointap is not attached, for a reason in a line of text.
     pub fn not_attached(&self, why: &str) {
         self.set(Err(why.to_owned()));
     }
@@ -81,7 +81,7 @@ impl Readiness {
     }
 }
 
-/// What is served.
+/// What the server serves.
 #[derive(Debug)]
 pub struct Site {
     telemetry_path: String,
@@ -96,8 +96,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// Serves `registry` at `telemetry_path`, to at most `max_scrapes` requests at once; 0 is no limit; and `streams` at
-    /// [`EVENTS_PATH`]. `requests` counts by path and code.
+    /// Serves `registry` at `telemetry_path`, to at most `max_scrapes` requests at once (0 is no limit), and `streams`
+    /// at [`EVENTS_PATH`]. `requests` counts by path and code.
     pub fn new(
         telemetry_path: String,
         registry: Registry,
@@ -112,12 +112,12 @@ impl Site {
         Self { telemetry_path, registry, requests, readiness, streams, live, freshness, scrapes, max_scrapes }
     }
 
-    /// Has a live page at `/` too, which shows this state; who feeds it holds the lock for short.
+    /// Adds a live page at `/`, which shows this state. The thread that feeds it holds the lock only briefly.
     pub fn with_live_page(self, live: Arc<Mutex<Live>>) -> Self {
         Self { live: Some(Shown::new(live)), ..self }
     }
 
-    /// Has the tap drained before it answers with what comes of that.
+    /// Drains the tap before answers that contain its events.
     pub fn with_freshness(self, freshness: Freshness) -> Self {
         Self { freshness: Some(freshness), ..self }
     }
@@ -127,7 +127,7 @@ impl Site {
         (self.readiness.clone(), self.streams.clone(), self.freshness.clone())
     }
 
-    /// Waits until what has fired by now is in what such a request asks for.
+    /// Waits until the answer to this request contains everything that has fired by now.
     pub(super) async fn freshen(&self, request: &Request<impl Body>) {
         let path = request.uri().path();
         let shows_events = path == self.telemetry_path || [EVENTS_PATH, LIVE_PATH].contains(&path);
@@ -212,9 +212,9 @@ impl Site {
         }
         let response = with_header(response, VARY, "Accept");
         let response = with_header(response, CACHE_CONTROL, "no-store");
-        // For nginx, which would keep lines back until it has many.
+        // For nginx, which would hold lines back until it has many.
         let response = with_header(response, HeaderName::from_static("x-accel-buffering"), "no");
-        // When it ends, the process does.
+        // The process ends when the stream does.
         with_header(response, CONNECTION, "close")
     }
 
@@ -259,7 +259,7 @@ impl Site {
         with_header(of_live_page(JSON, json, is_zipped), CACHE_CONTROL, "no-store")
     }
 
-    /// What is at `/`, or a file that belongs to it.
+    /// The page at `/`, or a file of it.
     fn landing(&self, request: &Request<impl Body>) -> Response<Page> {
         if self.live.is_none() {
             return response(StatusCode::OK, HTML, self.landing_page());
@@ -274,7 +274,8 @@ impl Site {
         with_header(of_live_page(content_type, zipped.map_or(text, Bytes::from), is_zipped), CACHE_CONTROL, "no-cache")
     }
 
-    /// From the live page to the others. They are relative, since a proxy may have put all of them below a path of its own.
+    /// Links from the live page to the others. They are relative, since a proxy may put all of them below a path of its
+    /// own.
     fn links(&self) -> String {
         let events = if self.streams.are_on() { EVENTS_PATH } else { "" };
         let links =
@@ -303,7 +304,7 @@ fn escaped(path: &str) -> String {
     path.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
-/// Nothing in it is taken for anything else than it is, and nobody is told of it.
+/// No browser may take it for another type, and no other site learns of it.
 fn of_live_page(content_type: &'static str, body: Bytes, is_zipped: bool) -> Response<Page> {
     let response = response(StatusCode::OK, content_type, body);
     let response = with_header(response, CONTENT_SECURITY_POLICY, live_page::CONTENT_SECURITY_POLICY);
@@ -313,7 +314,7 @@ fn of_live_page(content_type: &'static str, body: Bytes, is_zipped: bool) -> Res
     if is_zipped { with_header(response, CONTENT_ENCODING, "gzip") } else { response }
 }
 
-/// The body of a scrape, which is one of those at once until the kernel has taken the last byte of it.
+/// The body of a scrape. It counts as one of the scrapes at once until the kernel has taken its last byte.
 struct Scrape {
     body: Vec<u8>,
     _permit: OwnedSemaphorePermit,

@@ -1,10 +1,10 @@
-//! Streams of events to many readers. In: [`Batch`]es, from the thread that drains, and what each reader asks for. Out: bodies
-//! of answers, which go on until the reader leaves.
+//! Streams of events to many readers. In: [`Batch`]es, from the thread that drains, and what each reader asks for. Out:
+//! bodies of answers, which go on until the reader leaves.
 //!
-//! Each reader has a [`Spool`] of its own, and so a slow one loses its own oldest events, which it is told, and holds up nobody.
-//! What waits for readers is shared by them: 8 MiB of batches, however many there are. A reader that has stopped holds the batch
-//! besides that was being written for it, of up to 2 MiB, or 5 MB with a message of the largest size, what the message was decoded
-//! to, 13 MB at most, and 350 KiB of text.
+//! Each reader has a [`Spool`] of its own. So a slow reader loses its own oldest events, is told so, and delays
+//! nobody. All readers share the waiting batches: 8 MiB of them, however many readers there are. A reader that has
+//! stopped also holds the batch that was being written for it: up to 2 MiB, or 5 MB with a message of the largest size,
+//! the decoded message (13 MB at most), and 350 KiB of text.
 
 mod body;
 mod query;
@@ -31,21 +31,21 @@ use crate::{
     tracepoint::{LossReason, Tracepoints},
 };
 
-/// How long nothing comes before a reader of server-sent events is told that the stream is alive.
+/// After this time without events a comment tells a reader of server-sent events that the stream is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What the last lines are given to get into the hands of the kernel.
+/// How long the last lines may take to reach the kernel.
 const LAST_CHUNKS_PATIENCE: Duration = Duration::from_millis(100);
 
-/// All streams. Its clones are one.
+/// All streams. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Streams(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Those whose events can come.
+    /// The tracepoints that can give events.
     tapped: Tracepoints,
     most: usize,
-    /// Why nobody gets one, if there are none: a line.
+    /// Why there are no streams, if there are none: a line.
     why_off: &'static str,
     /// One for each connection with a stream.
     places: Arc<Semaphore>,
@@ -59,7 +59,7 @@ struct Readers {
     /// By number, in the order in which they came.
     streams: BTreeMap<u64, Stream>,
     next: u64,
-    /// Of those who have left.
+    /// The lines of readers that have left.
     lines: u64,
     lost: u64,
     ended: bool,
@@ -76,7 +76,7 @@ impl Readers {
     }
 }
 
-/// That of one reader.
+/// The stream of one reader.
 #[derive(Debug)]
 struct Stream {
     output: Spool,
@@ -88,13 +88,13 @@ struct Stream {
 impl Stream {
     fn begin(&mut self) {
         if let Some(begins) = self.begins.take() {
-            // Nobody may wait for it any more.
+            // Perhaps nobody waits for it any more.
             let _ = begins.send(true);
         }
     }
 }
 
-/// True from the beginning of a stream on.
+/// True once a stream has begun.
 #[derive(Clone, Debug)]
 pub(super) struct Beginning(watch::Receiver<bool>);
 
@@ -105,18 +105,18 @@ impl Beginning {
     }
 }
 
-/// What [`Streams`] tell of themselves.
+/// What [`Streams`] report of themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// Readers that are there.
+    /// Connected readers.
     pub open: usize,
-    /// Lines written to all of them so far, also to those who have left.
+    /// Lines written to all readers so far, including those that have left.
     pub lines: u64,
-    /// Events that they missed, since they were too slow.
+    /// Events that readers missed because they were too slow.
     pub lost: u64,
 }
 
-/// How events are framed.
+/// How to frame events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// [NDJSON](https://github.com/ndjson/ndjson-spec).
@@ -128,11 +128,11 @@ pub(super) enum Framing {
 /// Why there is no stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// There are none, for a reason in a line.
+    /// There are no streams, for a reason in a line.
     Off(&'static str),
-    /// What is asked for is wrong, as a line says.
+    /// The request is wrong, for a reason in a line.
     Wrong(String),
-    /// There are so many.
+    /// There are this many streams already.
     Full(usize),
     /// The process ends.
     Ending,
@@ -140,20 +140,20 @@ pub(super) enum Refusal {
     Failed,
 }
 
-/// That of a stream, until its connection has ended. Then its last bytes are out of our hands.
+/// The place of a stream, until its connection has ended and its last bytes are sent.
 #[derive(Clone, Debug)]
 pub(super) struct Place(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
 
 impl Streams {
-    /// To at most `most` readers at once; 0 turns them off. `tapped` are the tracepoints whose events are handed over.
+    /// Serves at most `most` readers at once; 0 turns streams off. `tapped` are the tracepoints of the events to come.
     ///
     /// # Panics
-    /// If there are to be more than [`MAX_STREAMS`](super::MAX_STREAMS).
+    /// If `most` is above [`MAX_STREAMS`](super::MAX_STREAMS).
     pub fn new(tapped: Tracepoints, most: usize) -> Self {
         Self::with_keep_alive(tapped, most, KEEP_ALIVE)
     }
 
-    /// To nobody, as they would tell the addresses of peers.
+    /// Serves nobody, since streams would show the addresses of peers.
     pub fn hiding_addresses() -> Self {
         Self::with(
             Tracepoints::default(),
@@ -174,7 +174,8 @@ impl Streams {
         Self(Arc::new(Shared { tapped, most, why_off, places, keep_alive, has_limited_payloads, readers }))
     }
 
-    /// From now on a stream with payloads begins at [`Streams::begin`]: until somebody wants payloads, they are not copied.
+    /// From now on a stream with payloads begins at [`Streams::begin`]: until somebody wants payloads, the kernel side
+    /// does not copy them.
     #[must_use]
     pub fn with_limited_payloads(self) -> Self {
         self.0.has_limited_payloads.store(true, Relaxed);
@@ -191,12 +192,12 @@ impl Streams {
         !self.0.readers().streams.is_empty()
     }
 
-    /// Payloads are whole by now: who waits for that gets the next events.
+    /// Payloads are whole from now on: readers that waited for that get the next events.
     pub fn begin(&self) {
         self.0.readers().streams.values_mut().for_each(Stream::begin);
     }
 
-    /// Hands a batch over to each reader.
+    /// Gives a batch to each reader.
     pub fn push(&self, batch: &Arc<Batch>) {
         self.0.readers().begun().for_each(|output| output.push(batch));
     }
@@ -206,12 +207,12 @@ impl Streams {
         self.0.readers().begun().for_each(|output| output.lose(batch, reason));
     }
 
-    /// A run of the node has ended, and the kernel side has lost these at its end.
+    /// A run of the node has ended, and the kernel side lost these events at its end.
     pub fn run_ended(&self, gaps: &[Lost]) {
         self.0.readers().begun().for_each(|output| output.run_ended(gaps));
     }
 
-    /// How they go.
+    /// Their counts.
     pub fn told(&self) -> Told {
         let readers = self.0.readers();
         let told = Told { open: readers.streams.len(), lines: readers.lines, lost: readers.lost };
@@ -222,13 +223,13 @@ impl Streams {
         })
     }
 
-    /// Ends them: with what is queued, as far as readers take it until `hurry`.
+    /// Ends them. Readers get what is queued, if they read it before `hurry`.
     pub fn finish(&self, hurry: impl Fn() -> bool) {
         let done = || self.0.readers().outputs().all(Spool::is_done);
         {
             let mut readers = self.0.readers();
             readers.ended = true;
-            // Who still waits for the beginning gets an answer that is empty.
+            // A reader that still waits for the beginning gets an empty answer.
             readers.streams.values_mut().for_each(Stream::begin);
             readers.outputs().for_each(Spool::close);
         }
@@ -240,12 +241,12 @@ impl Streams {
         wait_at_most(LAST_CHUNKS_PATIENCE, || self.0.places.available_permits() == self.0.most);
     }
 
-    /// Whether anybody gets one.
+    /// Whether there are streams.
     pub(super) fn are_on(&self) -> bool {
         self.0.most > 0
     }
 
-    /// What a reader gets who asks for this, and is to be told of it in lines.
+    /// The stream for this request, and the lines with warnings.
     pub(super) fn open(
         &self,
         query: &str,
@@ -279,7 +280,7 @@ impl Streams {
         Ok((Events::new(reader, received, keep_alive), Place(Arc::new(place)), Beginning(beginning), doubts))
     }
 
-    /// Whether there would be a stream for who asks for this, and what would be told of it.
+    /// Whether there would be a stream for this request, and its warnings.
     pub(super) fn check(&self, query: &str) -> Result<Vec<String>, Refusal> {
         let doubts = self.wanted(query)?.selection.doubts().collect();
         if self.0.places.available_permits() == 0 { Err(Refusal::Full(self.0.most)) } else { Ok(doubts) }
@@ -313,7 +314,7 @@ struct Wanted {
     lines: JsonLines,
 }
 
-/// A reader that is there, until it is dropped.
+/// A connected reader, until it is dropped.
 #[derive(Debug)]
 struct Reader {
     shared: Arc<Shared>,
@@ -334,7 +335,7 @@ impl Reader {
 }
 
 impl Drop for Reader {
-    /// What was not written yet when it left is not lost: nobody wanted it any more.
+    /// Lines that were not written when the reader left are not lost: nobody wanted them any more.
     fn drop(&mut self) {
         let mut readers = self.shared.readers();
         let Some(Stream { output, .. }) = readers.streams.remove(&self.number) else { return };
@@ -343,10 +344,10 @@ impl Drop for Reader {
     }
 }
 
-/// An event of the stream for each line, of no type but the default one: so a browser gives all to `onmessage`.
+/// Each line is an event of the stream, of the default type: so a browser gives all to `onmessage`.
 struct ServerSentEvents {
     lines: JsonLines,
-    /// Told in comments, which readers skip.
+    /// Written as comments, which readers skip.
     doubts: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! A server that is asked over real sockets.
+//! Asks a server over real sockets.
 
 mod certificates;
 mod hostile;
@@ -49,7 +49,7 @@ fn server_at(addresses: &[Address], gate: Gate, limits: Limits, max_scrapes: u32
     Running { address, registry, readiness, streams, server }
 }
 
-/// Long enough for a machine that is busy; what takes it has failed.
+/// Long enough for a busy machine; what takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -62,7 +62,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 #[track_caller]
 fn assert_closed(mut stream: impl Read) {
     let read = stream.read(&mut [0]);
-    // Not for patience that has ended.
+    // A timeout is no end.
     let is_end =
         |error: &io::Error| [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof].contains(&error.kind());
     assert!(read.as_ref().map_or_else(is_end, |&length| length == 0), "{read:?}");
@@ -87,7 +87,7 @@ fn try_exchange(mut stream: impl Read + Write, request: &str, fields: &str) -> i
     Ok((String::from_utf8(answer).unwrap().to_ascii_lowercase(), body))
 }
 
-/// That of an answer on a connection that stays.
+/// The head of an answer on a connection that stays.
 fn read_head(mut stream: impl Read) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -106,13 +106,13 @@ fn assert_status(address: SocketAddr, request: &str, status: u16) -> String {
     body
 }
 
-/// So much text that no socket's buffers hold it.
+/// More text than the buffers of any socket hold.
 fn fill(registry: &Registry) {
     let big = IntGauge::new("big", "x".repeat(20 << 20)).unwrap();
     registry.register(Box::new(big)).unwrap();
 }
 
-/// A client that has got the first byte of a scrape.
+/// A client that has read the first byte of a scrape.
 fn begin_to_read<S: Read + Write>(mut stream: S, version: &str) -> S {
     write!(stream, "GET /metrics HTTP/{version}\r\nHost: x\r\n\r\n").unwrap();
     stream.read_exact(&mut [0]).unwrap();
@@ -181,7 +181,7 @@ fn gzip_is_the_same_text() {
     assert!(zipped.len() * 4 < plain.len(), "{} of {}", zipped.len(), plain.len());
     let mut text = String::new();
     GzDecoder::new(&zipped[..]).read_to_string(&mut text).unwrap();
-    // What changes between two scrapes without a node.
+    // Removes what changes between two scrapes without a node.
     let lines = |text: &str| -> Vec<String> {
         let changes = |line: &&str| line.starts_with("process_") || line.starts_with("bitcointap_http_requests_total{");
         text.lines().filter(|line| !changes(line)).map(str::to_owned).collect()
@@ -204,7 +204,7 @@ fn openmetrics_is_the_same_samples() {
     );
     let text = String::from_utf8(body).unwrap();
     assert!(text.ends_with("\n# EOF\n"));
-    // Except for what changes between two scrapes, and for what the format has otherwise.
+    // Removes what changes between two scrapes, and what the format writes in another way.
     let samples = |text: &str| -> std::collections::BTreeSet<String> {
         let differs = |line: &&str| {
             line.starts_with(['#'])
@@ -280,7 +280,7 @@ fn huge_requests_are_cut_off() {
     let _ = huge.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
 
-    // A body is not waited for.
+    // The server does not wait for a body.
     let (head, _) = exchange(connect(address), "GET /metrics", "Content-Length: 1000000000000\r\n");
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_status(address, "GET /metrics", 200);
@@ -305,7 +305,7 @@ fn who_sends_many_requests_at_once_lets_others_go_first() {
     let many = "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     let one = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // Whichever is looked at first, one that sends many is.
+    // Whichever comes first, one of them sends many.
     let [_first, mut other, _last] = [&many, one, &many].map(|requests| {
         let (mut client, stream) = UnixStream::pair().unwrap();
         client.write_all(requests.as_bytes()).unwrap();
@@ -340,7 +340,7 @@ fn who_sends_no_request_is_closed_in_its_time() {
         assert_closed(silent);
     }
     assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
-    // One that is answered has as long for the next; itself it may be too late, where this thread has no processor.
+    // The answered one has as long for the next request. It may be too late itself if this thread had no processor.
     eventually("an answer, and the end", || {
         let mut answer = Vec::new();
         let _ = send("GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").read_to_end(&mut answer);
@@ -388,7 +388,7 @@ fn a_client_that_does_not_read_loses_its_place() {
     let running = server_at(&["127.0.0.1:0".parse().unwrap()], Gate::open(), limits, 1);
     fill(&running.registry);
     let _deaf = begin_to_read(connect(running.address), "1.1");
-    // That of the only scrape at once is free again.
+    // The place for the only scrape at once is free again.
     eventually("its end", || ask(running.address, "HEAD /metrics").0.starts_with("http/1.1 200"));
 }
 
@@ -397,7 +397,7 @@ fn a_slow_client_reads_to_the_end() {
     let Running { address, registry, .. } = server(Limits { head: Duration::from_secs(1), ..LIMITS });
     fill(&registry);
     let mut slow = begin_to_read(connect(address), "1.1");
-    // The next request is not waited for meanwhile.
+    // Meanwhile the server does not wait for the next request.
     thread::sleep(Duration::from_millis(1500));
     let mut answer = Vec::new();
     slow.read_to_end(&mut answer).unwrap();

@@ -1,5 +1,5 @@
-//! TLS of the HTTP server. In: what the web configuration asks for, and the files that it names. Out: a configuration of
-//! rustls, which says whom to let in.
+//! TLS of the HTTP server. In: what the web configuration asks for, and the files that it names. Out: a configuration
+//! of rustls, which says which clients to let in.
 
 use std::{net::IpAddr, path::Path, sync::Arc, time::SystemTime};
 
@@ -27,10 +27,10 @@ use super::{
     material::{self, Unfit},
 };
 
-/// How many lines the log has of certificates that may be of no use; a file of authorities can have hundreds.
+/// How many lines the log has about useless certificates; a file of authorities can have hundreds.
 const DOUBTS_TOLD: usize = 5;
 
-/// The bytes of what a configuration names.
+/// The bytes of the files in a configuration.
 pub(super) struct Material {
     pub(super) certificates: Vec<u8>,
     pub(super) key: Vec<u8>,
@@ -54,7 +54,7 @@ impl Source {
         }
     }
 
-    /// For an error: the key, and the file if there is one.
+    /// For an error: the key in the configuration, and the file if there is one.
     fn place(&self) -> String {
         match self {
             Self::File { key, path } => format!("{key}: {}", path.display()),
@@ -64,7 +64,7 @@ impl Source {
 }
 
 impl Tls {
-    /// Reads what it names, as it is now.
+    /// Reads the files as they are now.
     pub(super) fn read(&self) -> Result<Material, String> {
         Ok(Material {
             certificates: self.certificates.read()?,
@@ -75,7 +75,7 @@ impl Tls {
 
     pub(super) fn server_config(&self, material: &Material) -> Result<Arc<ServerConfig>, String> {
         let certificates = certificates(&self.certificates, &material.certificates)?;
-        // Without what the parser says, as that may quote the key.
+        // Without what the parser says, since that may quote the key.
         let key = PrivateKeyDer::from_pem_slice(&material.key)
             .map_err(|_| material::no_key(&self.key.place(), self.key.path(), &material.key))?;
         let mut provider = ring::default_provider();
@@ -93,7 +93,7 @@ impl Tls {
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = self.prefers_own_suites;
-        // No session outlives its connection, so that each one is judged by what the files say then.
+        // No session outlives its connection, so that each connection is judged by the files at that time.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
@@ -121,7 +121,7 @@ impl Tls {
         }
     }
 
-    /// Tells in the log of certificates that are served or trusted, but may be of no use.
+    /// Logs warnings of certificates that are served or trusted, but may be useless.
     pub(super) fn warn(&self, material: &Material) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (own, authorities) = (&self.certificates, self.client_authorities.as_ref());
@@ -159,7 +159,7 @@ impl Tls {
         }
         Ok(Some(Arc::new(Clients {
             chains,
-            // Who is to be named must show a certificate.
+            // A client with a required name must present a certificate.
             required: self.client_auth.requires() || self.allowed_names.is_some(),
             allowed_names: self.allowed_names.clone(),
             provider,
@@ -173,10 +173,10 @@ fn certificates(source: &Source, pem: &[u8]) -> Result<Vec<CertificateDer<'stati
     if found.is_empty() { Err(wrong()) } else { Ok(found) }
 }
 
-/// Which clients' certificates are taken. That a client holds the key of its certificate is always verified.
+/// Which client certificates to accept. That a client holds the key of its certificate is always verified.
 #[derive(Debug)]
 struct Clients {
-    /// Verifies by whom they are signed, if that matters.
+    /// Verifies who signed them, if that matters.
     chains: Option<Arc<dyn ClientCertVerifier>>,
     required: bool,
     allowed_names: Option<Vec<String>>,

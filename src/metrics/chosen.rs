@@ -1,5 +1,5 @@
-//! Texts that peers choose, such as user agents. In: the text, and where the peer is. Out: a bounded number of series, of which no
-//! peer and no group of neighbours can take the places.
+//! Texts that peers choose, such as user agents. In: the text, and where the peer is. Out: a bounded number of series;
+//! no peer and no group of neighbours can fill the places.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::RandomState},
@@ -20,27 +20,27 @@ use crate::{
     table::Table,
 };
 
-/// Counts by such a text. Shape: the label, which texts have places of their own, and how many others are kept. The peers of
-/// those that are not kept count in `other`, those with an empty one in `none`.
+/// Counts by such a text. Shape: the label, the texts that have places of their own, and how many others to keep. A
+/// text that is not kept counts in `other`, an empty one in `none`.
 pub(super) struct Chosen {
     texts: Texts,
     own: Own,
-    /// How many are kept that have no place of their own.
+    /// How many texts without a place of their own are kept.
     others: usize,
     most: usize,
     named: Named,
 }
 
-/// Texts that have places of their own.
+/// Texts that always have a place.
 #[derive(Clone, Copy)]
 pub(super) struct Own {
     pub(super) is: fn(&str) -> bool,
-    /// How many there are.
+    /// How many they are.
     #[cfg_attr(not(test), expect(dead_code, reason = "a test works out how many series there can be"))]
     pub(super) count: usize,
 }
 
-/// None has.
+/// No text always has a place.
 pub(super) const NOTHING_OWN: Own = Own { is: |_| false, count: 0 };
 
 impl Chosen {
@@ -75,18 +75,19 @@ impl Family for Chosen {
     }
 }
 
-/// Peers of so many groups must have named a text before it has a place.
+/// A text gets a place once peers of this many groups have named it.
 const ENOUGH: u16 = 3;
 
-/// Texts that are remembered of a group: more than its honest peers have between them, so that one that makes them up
-/// drives out those of its own group alone.
+/// How many texts to remember for a group: more than its honest peers have together. A peer that makes up texts removes
+/// only those of its own group.
 const MOST_OF_GROUP: usize = 16;
 
-/// Groups that are remembered. The one that named something least lately falls out.
+/// How many groups to remember. The one that named something least recently falls out.
 const MOST_GROUPS: usize = 4096;
 
-/// Whose word counts once: a [`Netgroup`], or `None` for all peers whose address costs nothing or says nothing: by Tor, I2P and
-/// CJDNS, of the operator's own network, added by a name.
+/// The group in which a peer's word counts once: a [`Netgroup`], or `None` for all peers with an address that costs
+/// nothing or says nothing. These are peers of Tor, I2P and CJDNS, of the operator's own network, and those added by
+/// name.
 fn neighbourhood(meta: &Meta<'_>) -> Option<Netgroup> {
     match meta.network {
         Network::Ipv4 | Network::Ipv6 => ip_of(&meta.addr).map(Netgroup::of),
@@ -99,11 +100,11 @@ fn neighbourhood(meta: &Meta<'_>) -> Option<Netgroup> {
 /// Which groups have named which texts that are not kept.
 #[derive(Debug)]
 struct Named {
-    /// With keys of its own, so that no peer can look for texts that collide.
+    /// The keys are random, so that no peer can look for texts that collide.
     hasher: RandomState,
-    /// Hashes of texts by group, the one named first in front.
+    /// Hashes of texts by group, oldest first.
     groups: Table<Option<Netgroup>, VecDeque<u64>>,
-    /// By how many of the groups each was named.
+    /// How many groups named each text.
     counts: HashMap<u64, u16>,
 }
 
@@ -115,7 +116,7 @@ impl Default for Named {
 }
 
 impl Named {
-    /// A peer of this group names it. By how many groups it was named then, as far as they are remembered.
+    /// A peer of this group names a text. Returns how many groups have named it, as far as they are remembered.
     fn by(&mut self, now: Moment, group: Option<Netgroup>, text: &str) -> u16 {
         let hash = self.hasher.hash_one(text);
         let mut named = self.groups.remove(&group).map_or_else(VecDeque::new, |(_, named)| named);
@@ -151,7 +152,7 @@ mod tests {
         metrics::testing::{lines_of, moment},
     };
 
-    /// Texts that are told one after another.
+    /// Metrics that are told texts one after another.
     struct Told {
         chosen: Chosen,
         second: u64,
@@ -169,7 +170,7 @@ mod tests {
             self
         }
 
-        /// By inbound peers at addresses of this group and the two after it.
+        /// Three inbound peers name it, at addresses of this group and the next two.
         fn tell_three(&mut self, group: u16, user_agent: &str) -> &mut Self {
             for number in group..group + 3 {
                 let [a, b] = number.to_be_bytes();
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn another_has_a_place_once_three_groups_have_named_it() {
         let mut told = Told::new(2);
-        // Any number of peers of two groups; of Tor, I2P, CJDNS and the operator's network together as one.
+        // Any number of peers of two groups. Tor, I2P, CJDNS and the operator's network together are one group.
         for port in 1..1_000 {
             told.tell(Inbound, &format!("8.8.{}.8:{port}", port % 256), "/a/")
                 .tell(OutboundFullRelay, &format!("[2a01:4f8:{port}::1]:8333"), "/a/")

@@ -1,17 +1,17 @@
-//! How long ago was a time of the wall clock, which may have been set since. In: each event, by both clocks. Out: durations
-//! from UNIX times that the node gives, such as when a connection was established.
+//! Durations since times of the wall clock, which may have been set in between. In: each event, by both clocks. Out:
+//! durations from UNIX times that the node gives, such as when a connection was established.
 
 use std::time::Duration;
 
 use crate::event::{Moment, Time};
 
-/// What differs by less is the wall clock being led slowly, not set.
+/// A smaller difference means that the wall clock is being adjusted slowly, not set.
 const STEP: u64 = 1_000_000_000;
 
-/// Settings that are remembered; a machine that sets its clock more often has other troubles.
+/// How many settings of the clock to remember. A machine that sets its clock more often has other troubles.
 const MOST_STEPS: usize = 16;
 
-/// The wall clock by the clock that is never set: from which moment on it was ahead by how much, in nanoseconds.
+/// The wall clock in terms of the clock that is never set: from which moment on it was ahead by how many nanoseconds.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     ahead: Vec<(Moment, i64)>,
@@ -31,15 +31,15 @@ impl Clock {
         }
     }
 
-    /// From a UNIX time in seconds to the last event. A time that the clock showed twice, before and after it was set back,
-    /// is taken for the later one; one of the future gives none.
+    /// The time from a UNIX time in seconds to the last event. If the clock showed a time twice, before and after it
+    /// was set back, the later one counts. A time in the future gives zero.
     pub(super) fn since(&self, unix_seconds: u64) -> Duration {
         let unix = i64::try_from(unix_seconds.saturating_mul(1_000_000_000)).unwrap_or(i64::MAX);
         let (mut until, mut is_before_later) = (self.now, false);
         for (place, &(from, ahead)) in self.ahead.iter().enumerate().rev() {
             let then = unix.saturating_sub(ahead);
             if then > until.0 as i64 {
-                // Between two settings it was never shown: the clock was set forwards past it.
+                // The clock never showed this time: it was set forwards past it.
                 if is_before_later {
                     return self.now.since(until);
                 }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::metrics::testing::{SECOND, moment};
 
-    /// At these seconds since the start the wall clock shows these.
+    /// A clock that showed these seconds of wall-clock time at these seconds since the start.
     fn clock(ticks: &[(u64, u64)]) -> Clock {
         let mut clock = Clock::default();
         for &(now, shown) in ticks {
@@ -91,7 +91,7 @@ mod tests {
         assert_since(&clock, 13_850, 50);
         assert_since(&clock, 10_150, 150);
         assert_since(&clock, 10_050, 250);
-        // Never shown: when it was set.
+        // A time that the clock never showed counts as the moment when it was set.
         assert_since(&clock, 12_000, 99);
     }
 

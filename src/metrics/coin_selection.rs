@@ -1,4 +1,4 @@
-//! How the node's own wallets fund transactions. In: coin selection's events. Out: families of algorithms and results.
+//! How the node's own wallets fund transactions. In: events of coin selection. Out: families of algorithms and results.
 
 use super::{
     Options,
@@ -13,19 +13,21 @@ use crate::{
 
 const SELECTIONS: &[Tracepoint] = &[Tracepoint::CoinSelectionSelectedCoins];
 
-/// What gives transactions, in the order of [`attempt`].
+/// The tracepoints of attempts, in the order of [`attempt`].
 const ATTEMPTS: [Tracepoint; 2] =
     [Tracepoint::CoinSelectionNormalCreateTxInternal, Tracepoint::CoinSelectionApsCreateTxInternal];
 
 families! {
     struct Families with _options {
         /// Choices of coins by the node's wallets, by Bitcoin Core's algorithm, from the tracepoint
-        /// coin_selection:selected_coins. Not transactions: of two attempts each chooses, and what was chosen may go unused.
+        /// coin_selection:selected_coins. These are not transactions: each of two attempts chooses coins, and a choice
+        /// may stay unused.
         coin_selection_total: Counters<1> = [algorithm()], from SELECTIONS;
 
-        /// Attempts of the node's wallets to create a transaction by their result, from the tracepoints
-        /// coin_selection:normal_create_tx_internal and aps_create_tx_internal: the first (normal), and after its success
-        /// perhaps one that avoids partial spends (aps). At most one of the two is used, and not all that is created is sent.
+        /// Attempts of the node's wallets to create a transaction, by result, from the tracepoints
+        /// coin_selection:normal_create_tx_internal and aps_create_tx_internal. The first attempt is normal; after its
+        /// success another may avoid partial spends (aps). The wallet uses at most one of the two, and does not send
+        /// every transaction that it creates.
         coin_selection_transactions_total: Counters<2> = [attempt(), Label::new("result", ["success", "failure"])], from &ATTEMPTS;
     }
 }

@@ -1,5 +1,5 @@
-//! Coins in UTXO caches. In: what the kernel side has counted and summed up of them, events or not. Out: families that
-//! are there only if they were asked for, since the tracepoints fire thousands of times for a block.
+//! Coins in UTXO caches. In: what the kernel side has counted and summed up, whether it sent events or not. Out:
+//! families that exist only on request, since the tracepoints fire thousands of times for a block.
 
 use super::{
     Options,
@@ -22,12 +22,12 @@ const COINS: &[Tracepoint] = &[UtxocacheAdd, UtxocacheSpent, UtxocacheUncache];
 families! {
     struct Families with _options {
         /// Coins added to a UTXO cache, spent from one, or dropped from one on purpose (uncache), from the tracepoints
-        /// utxocache:add, utxocache:spent and utxocache:uncache. Operations on any cache, temporary ones too: not changes of
-        /// the UTXO set. Counted in the kernel, so that none is missing, also where events are lost.
+        /// utxocache:add, utxocache:spent and utxocache:uncache. Counts operations on any cache, temporary ones
+        /// included, not changes of the UTXO set. The kernel counts them, so none is missing, even if events are lost.
         utxocache_coins_total: Counters<1> = [action()], from COINS;
 
-        /// What the coins in bitcointap_utxocache_coins_total are worth together, in satoshis. Operations on any cache,
-        /// temporary ones too: not changes of the supply.
+        /// The total value of the coins in bitcointap_utxocache_coins_total, in satoshis. Sums operations on any cache,
+        /// temporary ones included, not changes of the supply.
         utxocache_value_satoshis_total: Counters<1> = [action()], from COINS;
     }
 }
@@ -36,7 +36,7 @@ fn action() -> Label {
     Label::fed("action", [("add", UtxocacheAdd), ("spent", UtxocacheSpent), ("uncache", UtxocacheUncache)])
 }
 
-/// None unless they were asked for.
+/// `None` unless requested.
 pub(super) struct Coins(Option<Families>);
 
 impl Group for Coins {
@@ -48,15 +48,15 @@ impl Group for Coins {
         self.0.iter_mut().for_each(|families| families.attach(attached, registered));
     }
 
-    /// An event of a coin is one that the kernel side has counted.
+    /// The kernel side has already counted the coin of this event.
     fn observe(&mut self, _: &Event<'_>, _: &Shared) {}
 
     fn counted(&mut self, added: &[KernelCounters; Tracepoint::COUNT]) {
         let Some(families) = &self.0 else { return };
         for (place, tracepoint) in COINS.iter().enumerate() {
             let KernelCounters { fired, value, filtered: _, lost: _ } = added[tracepoint.index()];
-            // A series of what is not attached would be blind. A hit is counted before its value, so that one may be read
-            // without the other.
+            // A series of a tracepoint that is not attached would say nothing. The kernel side counts a hit before its
+            // value, so one may be read without the other.
             if (fired, value) != (0, 0) {
                 families.utxocache_coins_total.at([place]).inc_by(fired);
                 families.utxocache_value_satoshis_total.at([place]).inc_by(value);

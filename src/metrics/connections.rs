@@ -1,5 +1,6 @@
-//! Connections coming and going. In: connection events, and of messages who they are with. Out: counters of openings,
-//! closings, evictions and offences, the node's own count, and the families of `peers.rs`, `returns.rs` and `listed.rs`.
+//! Connections that open and close. In: connection events, and the peer of each message. Out: counters of openings,
+//! closings, evictions and offences, the node's own count, and the families of `peers.rs`, `returns.rs` and
+//! `listed.rs`.
 
 mod listed;
 mod peers;
@@ -38,43 +39,44 @@ const DURATIONS: &[f64] =
 families! {
     struct Families with options {
         /// Connections opened, by type and network, from the tracepoints net:inbound_connection and
-        /// net:outbound_connection. Not the attempts that failed, and not inbound connections that the node refuses at
-        /// once, of which no tracepoint tells: from banned addresses, from discouraged ones when it is nearly full, and when
-        /// it is full and can evict nobody.
+        /// net:outbound_connection. Does not count failed attempts. Does not count inbound connections that the node
+        /// refuses at once, since no tracepoint reports them: from banned addresses, from discouraged ones when it is
+        /// nearly full, and when it is full and can evict nobody.
         p2p_connections_opened_total: Counters<2> = [opened_connection_type(), network()], from OPENINGS;
 
-        /// Connections closed by either side, by type and network, from the tracepoint net:closed_connection. Those that
-        /// the node evicted are among them.
+        /// Connections closed by either side, by type and network, from the tracepoint net:closed_connection. Includes
+        /// those that the node evicted.
         p2p_connections_closed_total: Counters<2> = [connection_type(), network()], from CLOSINGS;
 
         /// Inbound connections that the node chose to close to make room for another, by network, from the tracepoint
-        /// net:evicted_inbound_connection. Their closings count in bitcointap_p2p_connections_closed_total too.
+        /// net:evicted_inbound_connection. They also count in bitcointap_p2p_connections_closed_total.
         p2p_connections_evicted_total: Counters<1> = [network()], from EVICTIONS;
 
-        /// How long connections lasted that were closed, by type, from the tracepoint net:closed_connection, to the
-        /// second. Not of those that are still open.
+        /// How long closed connections had lasted, by type, from the tracepoint net:closed_connection, to the second.
+        /// Does not include open ones.
         p2p_connection_duration_seconds: Histograms<1> = ([connection_type()], DURATIONS), from CLOSINGS;
 
-        /// The node's own count of its connections, by who opened them: as of the last opening, that one included, from the
-        /// tracepoints net:inbound_connection and net:outbound_connection. Closings since then are not in it, and neither is
-        /// that of a connection that was evicted for the last one: a full node counts one more than it has places.
+        /// The node's own count of its connections when it last opened one, by who opened them, from the tracepoints
+        /// net:inbound_connection and net:outbound_connection. It includes that connection, and does not change when
+        /// connections close. It also includes a connection that was evicted for the last one: a full node counts one
+        /// more than it has places.
         p2p_node_connections: Gauges<1> = [opened_direction()], from OPENINGS;
 
-        /// Offences of peers by reason, from the tracepoint net:misbehaving_connection. Offences, not peers: a peer that
-        /// may not be dropped can offend again and again. Bitcoin Core gives no reason for the gravest, a block that breaks
-        /// consensus (until v29 also a transaction): it counts as none. A number that stands alone in a reason is N; reasons
-        /// too many to keep count as other.
+        /// Offences of peers, by reason, from the tracepoint net:misbehaving_connection. Counts offences, not peers: a
+        /// peer that the node may not drop can offend again and again. Bitcoin Core gives no reason for the gravest
+        /// offence, a block that breaks consensus (until v29 also a transaction): it counts as none. A number that
+        /// stands alone in a reason becomes N. Reasons too many to keep count as other.
         p2p_misbehaving_total: Reasons = ("reason", options.max_free_form_values), from OFFENCES;
     }
 }
 
-/// The families, and what they need to know of peers. Other state by connection goes beside it, in a file of its own.
+/// The families, and what they need to know of peers. Other state by connection has a file of its own.
 pub(super) struct Connections {
     families: Families,
     peers: Peers,
     returns: Returns,
     listed: Option<Listed>,
-    /// Without closings there is no telling who is connected.
+    /// Without closings nobody can say which peers are connected.
     sees_closings: bool,
 }
 
@@ -105,7 +107,7 @@ impl Group for Connections {
             Kind::Conn { event: connection } => {
                 self.connection(event.moment, connection, &shared.clock, &shared.state);
             }
-            // A gap before the next event.
+            // Messages are missing before the next event.
             Kind::Lost(lost) if lost.tracepoint == Tracepoint::NetInboundMessage => {
                 self.peers.lost_messages(event.moment);
             }
@@ -177,7 +179,7 @@ impl Connections {
     }
 }
 
-/// By type and network.
+/// Its type and network.
 fn place(conn: &Conn<'_>) -> [usize; 2] {
     [conn.conn_type as usize, Network::from_number(conn.network) as usize]
 }
@@ -254,7 +256,7 @@ mod tests {
             .tell(closing(conn(5, ConnectionType::Inbound, 1)))
             .tell(opening(conn(6, ConnectionType::Feeler, 1)))
             .assert("p2p_node_connections", &["{direction=\"inbound\"} 6", "{direction=\"outbound\"} 9"]);
-        // A direction goes with its tracepoint, all with the node.
+        // A direction disappears with its tracepoint, all of them with the node.
         told.metrics.tapped("net:inbound_connection".parse().unwrap());
         told.assert("p2p_node_connections", &["{direction=\"inbound\"} 6"]);
         told.metrics.node_gone();
@@ -273,7 +275,7 @@ mod tests {
         assert_eq!(told.family("p2p_inbound_netgroups"), None);
         assert_eq!(told.family("p2p_inbound_largest_netgroup_connections"), None);
         told.tell(opening(conn_at(5, Inbound, ipv4, "8.8.1.1:1")))
-            // Learnt by a message, then by its opening; and from before the attachment.
+            // Known from a message, then from its opening; and from before the attachment.
             .tell(ping(true, 6, Inbound, "8.8.2.2:1"))
             .tell(opening(conn_at(6, Inbound, ipv4, "8.8.2.2:1")))
             .tell(ping(true, 7, Inbound, "9.9.9.9:1"))
@@ -281,13 +283,13 @@ mod tests {
             .tell(opening(conn_at(9, Inbound, ipv6, "[2a01:4f8:1::1]:1")))
             .assert("p2p_inbound_netgroups", &["{network=\"ipv4\"} 2", "{network=\"ipv6\"} 1"])
             .assert("p2p_inbound_largest_netgroup_connections", &["{network=\"ipv4\"} 2", "{network=\"ipv6\"} 2"]);
-        // Of peer 10 the opening was lost.
+        // The opening of peer 10 was lost.
         told.tell(closing(conn_at(5, Inbound, ipv4, "8.8.1.1:1")))
             .tell(closing(conn_at(7, Inbound, ipv4, "9.9.9.9:1")))
             .tell(closing(conn_at(10, Inbound, ipv4, "8.8.3.3:1")))
             .assert("p2p_inbound_netgroups", &["{network=\"ipv4\"} 1", "{network=\"ipv6\"} 1"])
             .assert("p2p_inbound_largest_netgroup_connections", &["{network=\"ipv4\"} 1", "{network=\"ipv6\"} 2"]);
-        // Silence takes them away, too: all but the one that is heard.
+        // Silence removes them, too: all but the one that spoke.
         let half_an_hour = told.second + 30 * 60;
         told.tell_at(half_an_hour, ping(true, 8, Inbound, "[2a01:4f8::1]:1"))
             .tell_at(half_an_hour + 60, ping(true, 8, Inbound, "[2a01:4f8::1]:1"))

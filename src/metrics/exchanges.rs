@@ -1,9 +1,10 @@
-//! What messages say together: a ping and its pong, a request and its response, an announcement and its block. In: messages,
-//! connections that open and close, blocks being connected. Out: each to the state that it concerns, in `round_trips.rs`,
+//! What several messages say together: a ping and its pong, a request and its response, an announcement and its block.
+//! In: messages, connections that open and close, blocks being connected. Out: each to its state in `round_trips.rs`,
 //! `requests.rs` and `relay.rs`.
 //!
-//! All of it belongs to one run of the node, and what of it belongs to a peer goes when that closes. Times are those of the
-//! tracepoints: from the node's taking up or queueing of one message to that of the other.
+//! All of it belongs to one run of the node. What belongs to a peer ends when the peer's connection closes. Times are
+//! those of the tracepoints, from when the node processed or queued one message to when it processed or queued the
+//! other.
 
 mod relay;
 mod requests;
@@ -32,7 +33,7 @@ use crate::{
     tracepoint::Tracepoints,
 };
 
-/// How often what is too old is looked for.
+/// How often to look for entries that are too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bytes of a block's header, and of the hash that `blocktxn` begins with.
@@ -62,7 +63,7 @@ impl Group for Exchanges {
         ];
         let mut reads = whole.map(|command| (command, WHOLE)).to_vec();
         reads.extend([("block", HEADER), ("merkleblock", HEADER), ("blocktxn", HASH)]);
-        // To be told by its hash it takes all of it.
+        // The whole transaction, to compute its hash.
         reads.extend(options.tx_response.then_some(("tx", WHOLE)));
         reads
     }
@@ -109,7 +110,7 @@ impl Exchanges {
         if meta.inbound { self.heard(now, meta, msg, state) } else { self.said(now, meta, msg, state) }
     }
 
-    /// The node took up a message: a peer's requests begin, and the node's are answered.
+    /// The node processed a message: a request of a peer begins, or one of the node's requests is answered.
     fn heard(&mut self, now: Moment, meta: &Meta<'_>, msg: &p2p::Message<'_>, state: &State) {
         use p2p::Message::*;
         let peer = meta.peer_id;
@@ -136,7 +137,7 @@ impl Exchanges {
         }
     }
 
-    /// The node queued a message: its requests begin, and a peer's are answered.
+    /// The node queued a message: a request of the node begins, or one of a peer's requests is answered.
     fn said(&mut self, now: Moment, meta: &Meta<'_>, msg: &p2p::Message<'_>, state: &State) {
         use p2p::Message::*;
         let peer = meta.peer_id;
@@ -159,7 +160,7 @@ impl Exchanges {
         }
     }
 
-    /// What is a request or a response whichever side says it.
+    /// Messages that are a request or a response whichever side sends them.
     fn either_way(&mut self, now: Moment, meta: &Meta<'_>, msg: &p2p::Message<'_>) {
         use p2p::Message::*;
         let peer = meta.peer_id;
@@ -183,7 +184,7 @@ impl Exchanges {
             Blocktxn { block_hash, transactions: _ } | BlockHashOnly { command: _, block_hash } => {
                 self.requests.answered(now, Request::Getblocktxn, answers, peer, *block_hash);
             }
-            // Said above, or in no exchange that is followed.
+            // Handled above, or part of no exchange that is followed.
             Ping { .. }
             | Pong { .. }
             | Verack(_)

@@ -1,5 +1,5 @@
-//! What the exporter says of itself. In: what the event loop does, and counters of the kernel side. Out: families that are
-//! always there, those by tracepoint with a series for each that is attached.
+//! What the exporter says of itself. In: what the event loop does, and counters of the kernel side. Out: families that
+//! are always present; those by tracepoint have a series for each attached tracepoint.
 
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec};
 
@@ -24,7 +24,7 @@ use crate::{
 const DELAYS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// What a build knows of itself; build.rs sets the latter two.
+/// What a build knows of itself; build.rs sets the last two.
 const BUILD: [(&str, &str); 3] = [
     ("version", env!("CARGO_PKG_VERSION")),
     ("revision", or_unknown(option_env!("BITCOINTAP_REVISION"))),
@@ -38,9 +38,9 @@ const fn or_unknown(text: Option<&'static str>) -> &'static str {
     }
 }
 
-/// What HTTP requests ask for: places in the label `path`.
+/// The paths of HTTP requests: places in the label `path`.
 pub(crate) const HTTP_PATHS: [&str; 7] = ["metrics", "events", "landing", "live", "healthy", "ready", "other"];
-/// What HTTP requests are answered with.
+/// The status codes of answers to HTTP requests.
 const HTTP_CODES: [&str; 8] = ["200", "400", "401", "404", "405", "429", "500", "503"];
 
 families! {
@@ -48,14 +48,14 @@ families! {
         /// 1, with the version of bitcointap, the revision of its sources and the compiler in labels.
         build_info: Gauges<3> = BUILD.map(|(name, value)| Label::new(name, [value])), from ALWAYS;
 
-        /// 1 while attached to a running node, else 0.
+        /// 1 while bitcointap is attached to a running node, else 0.
         up: Gauge = (), from ALWAYS;
 
-        /// 1, with the node's own user agent in a label, from the version messages that it sends; not from those of
-        /// private broadcast, which hide it. Absent before the first.
+        /// 1, with the node's own user agent in a label, from the version messages that the node sends. Ignores those
+        /// of private broadcast, which hide it. Absent before the first one.
         node_info: Info = "user_agent", from OUTBOUND_MESSAGES;
 
-        /// UNIX time at which the node's process started. Absent while no node is attached to.
+        /// UNIX time at which the node's process started. Absent while no node is attached.
         node_start_time_seconds: Gauges<0> = [], from ALWAYS;
 
         /// Attachments to a node.
@@ -64,44 +64,44 @@ families! {
         /// Attachments that failed.
         attach_failures_total: IntCounter = (), from ALWAYS;
 
-        /// 1 for each tracepoint that is attached to, else 0. Attached means: seen to be armed in the node's memory; where
-        /// bitcointap may not look there, and says so in its log, that the kernel accepted it.
+        /// 1 for each attached tracepoint, else 0. Attached means that bitcointap has found it armed in the node's
+        /// memory. If bitcointap may not look there (its log says so), attached means that the kernel accepted it.
         tracepoint_attached: Gauges<1> = [any_tracepoint()], from ALWAYS;
 
         /// Hits of each attached tracepoint, counted in the kernel: delivered, filtered and lost ones together.
         events_total: Counters<1> = [tracepoint()], from ALWAYS;
 
-        /// Hits in bitcointap_events_total that no output wanted as events, so that the kernel side sent none: those that
-        /// nobody had selected, and coins, which it counts and sums up itself unless JSON wants them.
+        /// Hits in bitcointap_events_total that no output wanted as events, so that the kernel side sent none: events
+        /// that nobody had selected, and coins, which the kernel side counts and sums up itself unless JSON wants them.
         events_filtered_total: Counters<1> = [tracepoint()], from ALWAYS;
 
-        /// Hits in bitcointap_events_total that could not be delivered, by reason: the ring buffer was full (ring_full), or
-        /// the node's memory could not be read (unreadable). Every other family misses these, but bitcointap_utxocache_coins_total and
-        /// bitcointap_utxocache_value_satoshis_total.
+        /// Hits in bitcointap_events_total that could not be delivered, by reason: the ring buffer was full
+        /// (ring_full), or the kernel side could not read the node's memory (unreadable). Every other family misses
+        /// these, except bitcointap_utxocache_coins_total and bitcointap_utxocache_value_satoshis_total.
         events_lost_total: Counters<2> = [tracepoint(), loss_reason()], from ALWAYS;
 
-        /// From the firing of an event in the node to its being counted here. That waits for the next time that the ring buffer is
-        /// drained: up to 1 second while nobody scrapes, looks at the live page or reads events.
+        /// From when an event fires in the node until bitcointap counts it here. Includes the wait until bitcointap
+        /// drains the ring buffer: up to 1 second while nobody scrapes, looks at the live page or reads events.
         event_delay_seconds: Histogram = DELAYS, from ALWAYS;
 
         /// Size of the ring buffer between the kernel and bitcointap. Absent before the first attachment.
         ring_buffer_bytes: Gauges<0> = [], from ALWAYS;
 
-        /// Bytes that waited in the ring buffer when it was last looked at. Absent before the first attachment.
+        /// Bytes that waited in the ring buffer when bitcointap last looked at it. Absent before the first attachment.
         ring_buffer_used_bytes: Gauges<0> = [], from ALWAYS;
 
-        /// Lines of JSON written, by sink; those to all readers of /events together (http).
+        /// Lines of JSON written, by sink. All readers of /events together are one sink (http).
         json_lines_total: Counters<1> = [sink(options)], from ALWAYS;
 
-        /// Events that a JSON sink did not write because it was too slow or failed, by sink. Those in
-        /// bitcointap_events_lost_total, which reach no sink, are not among them; nor what the reader of a socket or a pipe
-        /// had not read when it ended.
+        /// Events that a JSON sink did not write because it was too slow or failed, by sink. Does not count those in
+        /// bitcointap_events_lost_total, which reach no sink, nor what the reader of a socket or a pipe had not read
+        /// when it ended.
         json_lines_lost_total: Counters<1> = [sink(options)], from ALWAYS;
 
-        /// Readers of /events that are there now.
+        /// Clients that read /events now.
         http_streams: Gauge = (), from ALWAYS;
 
-        /// HTTP requests answered, by what was asked for and status. Not connections that ended without a whole request.
+        /// HTTP requests answered, by path and status. Does not count connections that ended without a whole request.
         http_requests_total: Counters<2> = [Label::new("path", HTTP_PATHS), Label::new("code", HTTP_CODES)], from ALWAYS;
     }
 }
@@ -110,7 +110,7 @@ fn sink(options: &Options) -> Label {
     Label::new("sink", options.json_sinks.iter().cloned())
 }
 
-/// The families and what they were last told.
+/// The families and the last values they received.
 pub(super) struct Exporter {
     pub(super) families: Families,
     attached: Tracepoints,

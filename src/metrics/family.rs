@@ -1,5 +1,5 @@
-//! What a family of metrics is. In: definitions, written with `families!`, and label values as numbers. Out: series in a
-//! prometheus registry, there only while a tracepoint that feeds them is attached.
+//! What a family of metrics is. In: definitions, written with `families!`, and label values as numbers. Out: series in
+//! a prometheus registry, present only while a tracepoint that feeds them is attached.
 
 use std::{array, cell::OnceCell, collections::HashSet};
 #[cfg(test)]
@@ -13,18 +13,19 @@ use prometheus::{
 use super::labels::Label;
 use crate::tracepoint::{Tracepoint, Tracepoints};
 
-/// Before each family's name.
+/// The prefix of each family's name.
 const PREFIX: &str = "bitcointap";
 
-/// The sources of a family of the exporter's own, which is always there.
+/// The sources of a family about the exporter itself, which is always present.
 pub(super) const ALWAYS: &[Tracepoint] = &[];
 
-/// A family with at most so many lines in `/metrics` starts with all its series at 0; a larger one gains them on first use.
+/// A family with at most this many lines in `/metrics` starts with all its series at 0. A larger one gains them on
+/// first use.
 const LINES_FROM_START: usize = 128;
 
-/// Defines families, each once, as `name: type = shape, from tracepoints;`. Several lists of tracepoints, with commas between
-/// them, are needed together, of each any one. Its doc comment is its help text, and its name in `/metrics` is the field's,
-/// prefixed. What the shape is stands at [`Family::Shape`] of the type.
+/// Defines families, each once, as `name: type = shape, from tracepoints;`. The doc comment is the help text. The name
+/// in `/metrics` is the field's name with the prefix. [`Family::Shape`] of the type says what the shape is. Several
+/// lists of tracepoints may follow `from`, separated by commas: the family needs any one tracepoint of each list.
 macro_rules! families {
     ($(#[$about:meta])* struct $group:ident with $options:ident {
         $( $(#[doc = $help:literal])+ $name:ident: $family:ty = $shape:expr, from $($sources:expr),+; )+
@@ -39,7 +40,7 @@ macro_rules! families {
                 ), )+ }
             }
 
-            /// Lets those families be seen that these tracepoints feed.
+            /// Shows those families that these tracepoints feed.
             pub(super) fn attach(
                 &mut self,
                 attached: $crate::tracepoint::Tracepoints,
@@ -52,31 +53,31 @@ macro_rules! families {
 }
 pub(super) use families;
 
-/// A family, however it is kept.
+/// A family, whatever its representation.
 pub(super) trait Family {
-    /// What a definition says beside name and help text.
+    /// What a definition has besides name and help text.
     type Shape;
 
     fn define(name: &str, help: &str, shape: Self::Shape) -> Self;
 
-    /// Lets those series be seen that these tracepoints feed.
+    /// Shows those series that these tracepoints feed.
     fn attach(&mut self, _attached: Tracepoints) {}
 
     fn collector(&self) -> Box<dyn Collector>;
 
-    /// Its labels whose values are a closed set, with these.
+    /// Its labels with a closed set of values, with these values.
     #[cfg(test)]
     fn closed_labels(&self) -> Vec<(&'static str, Vec<&'static str>)> {
         Vec::new()
     }
 
-    /// The upper bounds of a histogram's buckets, but for the last.
+    /// The upper bounds of a histogram's buckets, except the last.
     #[cfg(test)]
     fn bounds(&self) -> Option<Vec<f64>> {
         None
     }
 
-    /// The most lines that it can have.
+    /// The largest number of lines that it can have.
     #[cfg(test)]
     fn lines(&self) -> usize;
 }
@@ -90,15 +91,15 @@ fn histogram_opts(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
     HistogramOpts::new(name, help).namespace(PREFIX).buckets(buckets.to_vec())
 }
 
-/// Why defining cannot fail: names and labels are those of the code, tested.
+/// Why defining cannot fail: names and labels come from the code, and tests define all of them.
 pub(super) const VALID: &str = "the definition of a family is valid";
 
-/// A bucket for each bound and one above all, the sum and the count.
+/// One line for each bound, one for the infinite bucket, the sum and the count.
 fn histogram_lines(buckets: &[f64]) -> usize {
     buckets.len() + 3
 }
 
-/// Which families the registry has.
+/// The families in the registry.
 pub(super) struct Registered {
     registry: Registry,
     names: HashSet<&'static str>,
@@ -107,13 +108,13 @@ pub(super) struct Registered {
     pub(super) defined: BTreeMap<&'static str, Defined>,
 }
 
-/// A family as texts that name it need it.
+/// A family, for tests that compare texts with it.
 #[cfg(test)]
 pub(super) struct Defined {
     pub(super) collector: Box<dyn Collector>,
     pub(super) closed_labels: Vec<(&'static str, Vec<&'static str>)>,
     pub(super) bounds: Option<Vec<f64>>,
-    /// The most that it can have in `/metrics`.
+    /// The largest number of lines that it can have in `/metrics`.
     pub(super) lines: usize,
 }
 
@@ -139,7 +140,7 @@ impl Registered {
         }
     }
 
-    /// Adds or takes away a family, by whether one of each of its `sources` is attached.
+    /// Registers or unregisters a family. It is registered while one tracepoint of each of its `sources` is attached.
     pub(super) fn update(
         &mut self,
         name: &'static str,
@@ -160,12 +161,13 @@ impl Registered {
     }
 }
 
-/// Series by `N` labels with closed sets of values, each kept once it is there: finding one takes an index, no hash.
+/// Series by `N` labels with closed sets of values. Each is kept once it exists, so that finding one takes an index and
+/// no hash.
 pub(super) struct Grid<V: Children, const N: usize> {
     vec: V,
     labels: [Label; N],
     series: Box<[OnceCell<V::Child>]>,
-    /// All of them start at 0.
+    /// All series start at 0.
     from_start: bool,
     #[cfg(test)]
     lines: usize,
@@ -175,7 +177,7 @@ pub(super) struct Grid<V: Children, const N: usize> {
 
 /// Counters by `N` labels. Shape: the labels.
 pub(super) type Counters<const N: usize> = Grid<IntCounterVec, N>;
-/// Gauges by `N` labels, each absent until it is known. Shape: the labels.
+/// Gauges by `N` labels, each absent until it is set. Shape: the labels.
 pub(super) type Gauges<const N: usize> = Grid<GaugeVec, N>;
 /// Histograms by `N` labels. Shape: the labels, the upper bounds of the buckets.
 pub(super) type Histograms<const N: usize> = Grid<HistogramVec, N>;
@@ -198,21 +200,21 @@ impl<V: Children, const N: usize> Grid<V, N> {
         grid
     }
 
-    /// The series of these values, each given by its place among its label's.
+    /// The series of these values. Each value is a place among the values of its label.
     pub(super) fn at(&self, values: [usize; N]) -> &V::Child {
         let places = values.iter().zip(&self.labels);
         let index = places.fold(0, |index, (value, label)| index * label.values.len() + value);
         self.series[index].get_or_init(|| self.vec.child(&self.texts(index)))
     }
 
-    /// Takes a series away, as of something no longer known.
+    /// Removes a series, such as that of a value no longer known.
     pub(super) fn remove(&mut self, index: usize) {
         if self.series[index].take().is_some() {
             self.vec.remove(&self.texts(index));
         }
     }
 
-    /// For threads that have no part in the hot path.
+    /// For threads outside the hot path.
     pub(super) fn vec(&self) -> V {
         self.vec.clone()
     }
@@ -236,7 +238,7 @@ impl<V: Children, const N: usize> Grid<V, N> {
         values.filter_map(|value| value.source).all(|source| attached.contains(source))
     }
 
-    /// prometheus hashes label values without a separator: series whose values read the same in a row would be one.
+    /// prometheus hashes label values without a separator. Two series with the same concatenated values would be one.
     fn are_told_apart(&self) -> bool {
         let texts: HashSet<String> = (0..self.series.len()).map(|index| self.texts(index).concat()).collect();
         texts.len() == self.series.len()
@@ -287,7 +289,7 @@ macro_rules! grid_as_family {
 
         #[cfg(test)]
         fn closed_labels(&self) -> Vec<(&'static str, Vec<&'static str>)> {
-            // Those that the operator chose are no set of the code.
+            // Values that the operator chose are no closed set of the code.
             let closed = |text: &Cow<'static, str>| match *text {
                 Cow::Borrowed(text) => Some(text),
                 Cow::Owned(_) => None,
@@ -361,7 +363,7 @@ impl Family for IntCounter {
     }
 }
 
-/// Without labels, known from the start. Shape: nothing.
+/// Without labels, present from the start. Shape: nothing.
 impl Family for Gauge {
     type Shape = ();
 

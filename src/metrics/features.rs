@@ -1,5 +1,5 @@
-//! What peers say they can do, between version and verack. In: their `feature` and `sendtxrcncl` messages, and closings. Out:
-//! families of both, in which a connection counts once however often it says so.
+//! What peers say they can do, between version and verack. In: their `feature` and `sendtxrcncl` messages, and
+//! closings. Out: families of both. A connection counts once, however often it says so.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -20,19 +20,21 @@ use crate::{
     tracepoint::Tracepoints,
 };
 
-/// Features that count of a connection.
+/// How many features count for a connection.
 const MOST_FEATURES: usize = 16;
 
 families! {
     struct Families with options {
-        /// Features (BIP 434) that peers name in feature messages, from the tracepoint net:inbound_message. A connection counts
-        /// once for each of the first 16 that it names. A name has a place once peers of three groups have told it, as a user
-        /// agent in bitcointap_p2p_user_agents_total; before that, and if there are too many to keep, it counts as other.
+        /// Features (BIP 434) that peers name in feature messages, from the tracepoint net:inbound_message. A
+        /// connection counts once for each of the first 16 features that it names. A name gets a place once peers of
+        /// three groups of addresses have named it, as in bitcointap_p2p_user_agents_total. Before that, and if there
+        /// are too many to keep, it counts as other.
         p2p_peer_features_total: Chosen = ("feature", NOTHING_OWN, options.max_free_form_values), from INBOUND_MESSAGES;
 
         /// Versions of transaction reconciliation (BIP 330) in peers' sendtxrcncl messages, from the tracepoint
-        /// net:inbound_message: of each connection that of the first. A node that does not reconcile, as Bitcoin Core without
-        /// -txreconciliation, ignores them. Versions that no release of Bitcoin Core has count as other.
+        /// net:inbound_message. Only the first such message of a connection counts. A node that does not reconcile, as
+        /// Bitcoin Core without -txreconciliation, ignores these messages. Versions that no release of Bitcoin Core has
+        /// count as other.
         p2p_peer_txrcncl_versions_total: Counters<1> = [txrcncl_version()], from INBOUND_MESSAGES;
     }
 }
@@ -44,15 +46,15 @@ fn txrcncl_version() -> Label {
 
 pub(super) struct Features {
     families: Families,
-    /// Those who have said something of it.
+    /// Peers that have said something of it.
     connected: Connected<Told, ()>,
     hashes: RandomState,
 }
 
-/// What has counted of a connection.
+/// What of a connection has counted.
 #[derive(Debug, Default)]
 struct Told {
-    /// Of the names.
+    /// Hashes of the names.
     features: Vec<u64>,
     reconciliation: bool,
 }
@@ -112,7 +114,7 @@ impl Features {
             _ => {}
         }
         if let Some(told) = first {
-            // Where closings are not told the oldest goes: what it has said does not come again.
+            // Where closings are not reported the oldest goes: what it has said does not come again.
             self.connected.enter(now, meta.peer_id, told);
         }
     }
@@ -143,11 +145,12 @@ mod tests {
         for (peer, version) in [(1, 1), (1, 9), (2, 7)] {
             reconciles(&mut told, peer, version);
         }
-        // All are of one group of addresses.
+        // All are in one group of addresses.
         let features = |all: u32| [format!("{{feature=\"other\"}} {all}")];
         told.assert("p2p_peer_txrcncl_versions_total", &["{version=\"1\"} 1", "{version=\"other\"} 1"]);
         assert_eq!(told.family("p2p_peer_features_total").unwrap(), features(3));
-        // What still comes of a closed connection is of that; in the node's next run the number is another's.
+        // Messages that come after the closing belong to that connection. In the node's next run another peer has the
+        // number.
         told.tell(closed(1));
         feature(&mut told, 1, true, "some");
         assert_eq!(told.family("p2p_peer_features_total").unwrap(), features(3));

@@ -1,7 +1,7 @@
-//! Families whose label value the world chooses. In: any text. Out: a bounded number of series, by texts of bounded
-//! length. It is the only label of its family.
+//! Families with a label value that peers or the node choose. In: any text. Out: a bounded number of series, by texts
+//! of bounded length. It is the only label of its family.
 //!
-//! Reasons are Bitcoin Core's own texts. No peer chooses any part of them but numbers, so that no peer can take their places.
+//! Reasons are Bitcoin Core's own texts. Peers choose only the numbers in them, so no peer can fill their places.
 
 use std::collections::HashMap;
 
@@ -9,16 +9,16 @@ use prometheus::{GaugeVec, IntCounter, IntCounterVec, core::Collector};
 
 use super::family::{Family, VALID, opts};
 
-/// Bytes of UTF-8 that are kept of a value. Bitcoin Core's reasons are shorter.
+/// How many bytes of UTF-8 to keep of a value. Bitcoin Core's reasons are shorter.
 pub(super) const LENGTH: usize = 128;
 
-/// Counts what has the place of a value that is not kept.
+/// Counts values that are not kept.
 const OTHER: &str = "other";
 
-/// Counts what is empty, for which a label has no value.
+/// Counts empty values.
 const NONE: &str = "none";
 
-/// Counts by text: what has the place of a text that is not kept in `other`, what has none in `none`.
+/// Counts by text: a text that is not kept in `other`, an empty one in `none`.
 pub(super) struct Texts {
     vec: IntCounterVec,
     kept: HashMap<String, IntCounter>,
@@ -27,7 +27,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// How many series there are beside those of texts that are kept.
+    /// How many series there are besides those of kept texts.
     #[cfg(test)]
     pub(super) const BESIDE: usize = 2;
 
@@ -37,7 +37,7 @@ impl Texts {
         Self { vec, kept: HashMap::new(), other, none }
     }
 
-    /// A new text is kept if `has_place` says so, which is told how many are.
+    /// Keeps a new text if `has_place` says so. It receives the number of kept texts.
     pub(super) fn count(&mut self, text: &str, has_place: impl FnOnce(usize) -> bool) {
         if let Some(counter) = self.kept.get(text) {
             counter.inc();
@@ -57,14 +57,14 @@ impl Texts {
     }
 }
 
-/// Counts by reason. Shape: the label, and how many reasons are kept; those that come later count in `other`, those without
-/// a text in `none`.
+/// Counts by reason. Shape: the label, and how many reasons to keep. Later reasons count in `other`, those without a
+/// text in `none`.
 ///
-/// A number that stands alone becomes `N`, so that an amount makes no reason of its own.
+/// A number that stands alone becomes `N`, so that each amount does not make a reason of its own.
 pub(super) struct Reasons {
     texts: Texts,
     most: usize,
-    /// The reason in hand, to count one that is kept without allocating.
+    /// A buffer for the reason, so that counting a kept one does not allocate.
     text: String,
 }
 
@@ -92,7 +92,7 @@ impl Family for Reasons {
     }
 }
 
-/// A gauge of 1 whose label says something that there is one of. Shape: the label.
+/// A gauge of 1 with a label for something that exists once. Shape: the label.
 pub(super) struct Info {
     vec: GaugeVec,
     text: Option<String>,
@@ -108,7 +108,7 @@ impl Info {
         }
     }
 
-    /// It is not known any more.
+    /// The value is not known any more.
     pub(super) fn clear(&mut self) {
         self.vec.reset();
         self.text = None;
@@ -132,13 +132,13 @@ impl Family for Info {
     }
 }
 
-/// At most so many bytes of it, whole characters.
+/// The beginning of a text: at most this many bytes, whole characters.
 pub(crate) fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or(0)]
 }
 
-/// Puts `N` for each word that is a number. Digits within a word, as in `non-BIP68-final`, are part of a name.
+/// Replaces each word that is a number by `N`. Digits within a word, as in `non-BIP68-final`, are part of a name.
 fn without_numbers(text: &str, into: &mut String) {
     into.clear();
     for piece in text.split_inclusive(is_between_words) {

@@ -1,5 +1,5 @@
-//! What a group of families is. In: what the event loop tells [`Metrics`](super::Metrics). Out: the same to each group of the one list
-//! in metrics.rs, with what all of them may ask.
+//! What a group of families is. In: what the event loop tells [`Metrics`](super::Metrics). Out: the same for each group
+//! in the list of metrics.rs, with what all of them may use.
 
 use super::{Options, clock::Clock, family::Registered, state::State};
 use crate::{
@@ -9,34 +9,35 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// Any payload is shorter.
+/// Every payload is shorter.
 pub(super) const WHOLE: u32 = u32::MAX;
 
-/// Families of one subject, and what they have to remember of a run of the node.
+/// Families of one subject, and what they remember of a run of the node.
 pub(super) trait Group: Sized {
-    /// Into the payloads of which commands it looks, and how many bytes of them it needs. What no group names is not copied for metrics.
+    /// The commands whose payloads it reads, and how many bytes of each. If no group reads a command, the kernel side
+    /// does not copy its payload for metrics.
     fn reads(_options: &Options) -> Vec<(&'static str, u32)> {
         Vec::new()
     }
 
     fn new(options: &Options) -> Self;
 
-    /// A tap has these tracepoints: the families that they feed are there from now on, others are not.
+    /// A tap has these tracepoints: show the families that they feed, and no others.
     fn attach(&mut self, attached: Tracepoints, registered: &mut Registered);
 
-    /// But for a series seen for the first time it takes no lock and allocates nothing.
+    /// It takes no lock and allocates nothing, except when it sees a series for the first time.
     fn observe(&mut self, event: &Event<'_>, shared: &Shared);
 
-    /// What the kernel side has counted since the last time, by [`Tracepoint::index`].
+    /// What the kernel side has counted since the last call, by [`Tracepoint::index`].
     fn counted(&mut self, _added: &[Counters; Tracepoint::COUNT]) {}
 
-    /// The node has ended, and all that belongs to its run is forgotten.
+    /// The node has ended; forget everything that belongs to its run.
     fn node_gone(&mut self) {}
 }
 
-/// What all groups may ask.
+/// What all groups may use.
 pub(super) struct Shared {
-    /// What falls out of their tables.
+    /// Counts what falls out of their tables.
     pub(super) state: State,
     pub(super) clock: Clock,
     chain: BestChain,
@@ -49,7 +50,7 @@ impl Shared {
         Self { state, clock: Clock::default(), chain: BestChain::default(), block: Connected::default() }
     }
 
-    /// Comes before the groups see the event.
+    /// Runs before the groups see the event.
     pub(super) fn observe(&mut self, event: &Event<'_>) {
         self.clock.tick(event.time, event.moment);
         if let Kind::Validation { event: Validation::BlockConnected { hash, height, .. } } = &event.kind {
@@ -73,7 +74,7 @@ impl Shared {
     }
 }
 
-/// The list of groups: for each its field and its type. All are told in the order of the list.
+/// The list of groups: field and type of each. Calls go to the groups in the order of the list.
 macro_rules! groups {
     ($($name:ident: $group:ty,)+) => {
         struct Groups { $($name: $group,)+ }
@@ -83,7 +84,7 @@ macro_rules! groups {
                 Self { $($name: <$group as Group>::new(options),)+ }
             }
 
-            /// What any of them reads of payloads, each command once.
+            /// What the groups together read of payloads, each command once.
             fn reads(options: &Options) -> BTreeMap<&'static str, u32> {
                 let mut reads = BTreeMap::new();
                 for (command, bytes) in [$(<$group as Group>::reads(options),)+].concat() {

@@ -1,5 +1,5 @@
-//! The closed sets of label values. In: the numbers and names of the rest of the crate. Out: a [`Label`] for each, whose
-//! values stand in the order of those numbers.
+//! The closed sets of label values. In: the numbers and names of the rest of the crate. Out: a [`Label`] for each, with
+//! its values in the order of those numbers.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -11,16 +11,16 @@ use crate::{
     tracepoint::{LossReason, Tracepoint},
 };
 
-/// Its name and all the values it can have.
+/// A label's name and all its values.
 pub(super) struct Label {
     pub(super) name: &'static str,
     pub(super) values: Vec<Value>,
 }
 
-/// One that a label can have.
+/// One value of a label.
 pub(super) struct Value {
     pub(super) text: Cow<'static, str>,
-    /// Series with it are there only while this is attached.
+    /// Series with this value exist only while this tracepoint is attached.
     pub(super) source: Option<Tracepoint>,
 }
 
@@ -29,7 +29,7 @@ impl Label {
         Self { name, values: values.into_iter().map(|text| Value { text: text.into(), source: None }).collect() }
     }
 
-    /// Each value with what it is there for.
+    /// Each value with the tracepoint that it needs.
     pub(super) fn fed(name: &'static str, values: impl IntoIterator<Item = (&'static str, Tracepoint)>) -> Self {
         let values = values.into_iter().map(|(text, source)| Value { text: text.into(), source: Some(source) });
         Self { name, values: values.collect() }
@@ -40,28 +40,28 @@ impl Label {
 pub(super) const INBOUND: usize = 0;
 pub(super) const OUTBOUND: usize = 1;
 
-/// Which way a message went.
+/// The direction of a message.
 pub(super) fn direction() -> Label {
     let [inbound, outbound] = MESSAGES;
     Label::fed("direction", [("inbound", inbound), ("outbound", outbound)])
 }
 
-/// What gives messages, in the order of [`direction`].
+/// The tracepoints of messages, in the order of [`direction`].
 pub(super) const MESSAGES: [Tracepoint; 2] = [Tracepoint::NetInboundMessage, Tracepoint::NetOutboundMessage];
 
-/// What gives messages of peers.
+/// The tracepoints of messages from peers.
 pub(super) const INBOUND_MESSAGES: &[Tracepoint] = &[Tracepoint::NetInboundMessage];
 
-/// What gives messages of the node.
+/// The tracepoints of messages from the node.
 pub(super) const OUTBOUND_MESSAGES: &[Tracepoint] = &[Tracepoint::NetOutboundMessage];
 
-/// What tells that a connection was opened, in the order of [`opened_direction`].
+/// The tracepoints of openings, in the order of [`opened_direction`].
 pub(super) const OPENINGS: &[Tracepoint] = &[Tracepoint::NetInboundConnection, Tracepoint::NetOutboundConnection];
 
-/// What tells that one was closed.
+/// The tracepoints of closings.
 pub(super) const CLOSINGS: &[Tracepoint] = &[Tracepoint::NetClosedConnection];
 
-/// Who opened a connection: the peer or the node. Places are those of [`direction`].
+/// Who opened a connection: the peer or the node. The places are those of [`direction`].
 pub(super) fn opened_direction() -> Label {
     Label::fed(
         "direction",
@@ -69,12 +69,12 @@ pub(super) fn opened_direction() -> Label {
     )
 }
 
-/// How a node is reached.
+/// The network of a peer.
 pub(super) fn network() -> Label {
     Label::new("network", Network::ALL.map(Network::name))
 }
 
-/// The type of a message.
+/// The command of a message.
 pub(super) fn command() -> Label {
     Label::new("command", commands::names())
 }
@@ -82,8 +82,8 @@ pub(super) fn command() -> Label {
 /// Its place in [`command`].
 pub(super) use commands::place as command_place;
 
-/// Commands whose payload has no fixed size, of those that today's nodes send. Not those that are history (`alert`,
-/// `reject`, …) and not unknown ones, about whose sizes a peer could say anything.
+/// Commands that today's nodes send and that have payloads of varying size. Excludes historic commands (`alert`,
+/// `reject`, …), and unknown ones, since a peer could give these any size.
 const SIZED_COMMANDS: &[&str] = &[
     "addr",
     "addrv2",
@@ -108,12 +108,12 @@ const SIZED_COMMANDS: &[&str] = &[
     "version",
 ];
 
-/// The type of a message whose size varies.
+/// The command of a message with a varying size.
 pub(super) fn sized_command() -> Label {
     Label::new("command", SIZED_COMMANDS.iter().copied())
 }
 
-/// Its place in [`sized_command`], by its place in [`command`].
+/// Its place in [`sized_command`], from its place in [`command`].
 pub(super) fn sized_command_place(command: usize) -> Option<usize> {
     static PLACES: LazyLock<Vec<Option<usize>>> = LazyLock::new(|| {
         COMMANDS.iter().map(|command| SIZED_COMMANDS.iter().position(|sized| sized == command)).collect()
@@ -126,7 +126,7 @@ pub(super) fn connection_type() -> Label {
     Label::new("connection_type", ConnectionType::ALL.map(ConnectionType::name))
 }
 
-/// The same of connections being opened, which two tracepoints tell.
+/// The same for connections being opened, which two tracepoints report.
 pub(super) fn opened_connection_type() -> Label {
     let mut label = connection_type();
     for (value, connection_type) in label.values.iter_mut().zip(ConnectionType::ALL) {
@@ -151,7 +151,7 @@ pub(super) const SERVICES: usize = SERVICE_BITS.len() + 1;
 const SERVICE_BITS: [(u32, &str); 6] =
     [(0, "network"), (2, "bloom"), (3, "witness"), (6, "compact_filters"), (10, "network_limited"), (11, "p2p_v2")];
 
-/// What a node says that it offers.
+/// A service that a node offers.
 pub(super) fn service() -> Label {
     Label::new("service", SERVICE_BITS.into_iter().map(|(_, text)| text).chain(["other"]))
 }
@@ -171,7 +171,7 @@ pub(super) fn service_places(services: u64) -> impl Iterator<Item = usize> {
     known.map(|(place, _)| place).chain((services & !KNOWN != 0).then_some(SERVICE_BITS.len()))
 }
 
-/// What became of a transaction in the mempool: places in [`action`] and, but for the last, [`sized_action`].
+/// What became of a transaction in the mempool: places in [`action`] and, except the last, [`sized_action`].
 pub(super) const ADDED: usize = 0;
 pub(super) const REMOVED: usize = 1;
 pub(super) const REPLACED: usize = 2;
@@ -189,7 +189,7 @@ pub(super) fn action() -> Label {
     )
 }
 
-/// Those that come with size and fee.
+/// The actions that come with size and fee.
 pub(super) fn sized_action() -> Label {
     let mut label = action();
     label.values.truncate(REJECTED);

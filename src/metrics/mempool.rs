@@ -1,5 +1,5 @@
-//! What becomes of transactions in the mempool. In: mempool events. Out: families by action, and of replacements what they
-//! pay more.
+//! What becomes of transactions in the mempool. In: mempool events. Out: families by action, and how much more
+//! replacements pay.
 
 mod reversals;
 
@@ -43,75 +43,78 @@ const FEE_INCREASES: &[f64] = &[10.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2
 
 families! {
     struct Families with options {
-        /// Transactions by what became of them in the mempool, from the tracepoints mempool:added, removed, replaced and
-        /// rejected. Actions overlap and are not to be summed: a replacement is replaced and removed, a full mempool adds,
-        /// removes and rejects. The size changes by added minus removed. Rejected includes orphans, what is accepted in a
-        /// package a moment later (bitcointap_mempool_rejections_reversed_total) and testmempoolaccept of one transaction;
-        /// not testmempoolaccept of several and submitpackage, of which no tracepoint tells what they reject. Added includes
-        /// loading mempool.dat and reorganisations.
+        /// Transactions by what became of them in the mempool, from the tracepoints mempool:added, removed, replaced
+        /// and rejected. Do not sum actions, they overlap: a replacement is replaced and removed, a full mempool adds,
+        /// removes and rejects. The mempool grows by added minus removed. Rejected includes orphans, transactions that
+        /// are accepted in a package a moment later (bitcointap_mempool_rejections_reversed_total), and
+        /// testmempoolaccept of one transaction. It does not include what testmempoolaccept of several transactions and
+        /// submitpackage reject, since no tracepoint reports that. Added includes transactions from mempool.dat and
+        /// from reorganisations.
         mempool_transactions_total: Counters<1> = [action()], from ANY;
 
-        /// Virtual bytes of the transactions in bitcointap_mempool_transactions_total; rejections do not tell them.
+        /// Virtual bytes of the transactions in bitcointap_mempool_transactions_total. Rejections do not have them.
         mempool_vbytes_total: Counters<1> = [sized_action()], from SIZED;
 
-        /// Fees of the transactions in bitcointap_mempool_transactions_total; rejections do not tell them.
+        /// Fees of the transactions in bitcointap_mempool_transactions_total. Rejections do not have them.
         mempool_fees_satoshis_total: Counters<1> = [sized_action()], from SIZED;
 
-        /// Transactions that left the mempool by Bitcoin Core's reason, from the tracepoint mempool:removed. block: it is in a
-        /// block that was connected. conflict: one in a block spends the same coin as it, or as what it needs. replaced: a
-        /// transaction that pays more took its place, or that of what it needs. expiry: it, or what it needs, was there for
-        /// longer than -mempoolexpiry (two weeks). sizelimit: the mempool was full and it paid least, or a reorganisation made
-        /// a cluster of transactions too large (before v31 a chain of unconfirmed ones). reorg: it is not valid any more after
-        /// a reorganisation, or depends on one that is not.
+        /// Transactions that left the mempool, by Bitcoin Core's reason, from the tracepoint mempool:removed. block: it
+        /// is in a connected block. conflict: a transaction in a block spends the same coin as it, or as a transaction
+        /// that it needs. replaced: a transaction that pays more replaced it, or one that it needs. expiry: it, or one
+        /// that it needs, was there for longer than -mempoolexpiry (two weeks). sizelimit: the mempool was full and it
+        /// paid least, or a reorganisation made a cluster of transactions too large (before v31 a chain of unconfirmed
+        /// ones). reorg: after a reorganisation it is not valid any more, or depends on one that is not.
         mempool_removals_total: Counters<1> = [removal_reason()], from REMOVALS;
 
-        /// Transactions that were not let into the mempool by Bitcoin Core's reason, from the tracepoint mempool:rejected.
-        /// Includes orphans (bad-txns-inputs-missingorspent), the two transactions of a package from a peer (v28 and later),
-        /// which are tried alone first, and testmempoolaccept of one transaction. testmempoolaccept of several and
-        /// submitpackage are not in it, whatever they reject. No text counts as none, and a number that stands alone in one is
-        /// N. Twice as many reasons are kept as --max-free-form-values says; those too many count as other. By default all of
-        /// a release of Bitcoin Core have a place.
+        /// Transactions that the node did not let into the mempool, by Bitcoin Core's reason, from the tracepoint
+        /// mempool:rejected. Includes orphans (bad-txns-inputs-missingorspent), the two transactions of a package from
+        /// a peer (v28 and later), which the node first tries alone, and testmempoolaccept of one transaction. Does not
+        /// include what testmempoolaccept of several transactions and submitpackage reject. An empty reason counts as
+        /// none, and a number that stands alone in a reason becomes N. bitcointap keeps twice as many reasons as
+        /// --max-free-form-values says; the others count as other. By default all reasons of a release of Bitcoin Core
+        /// have a place.
         mempool_rejections_total: Reasons = ("reason", 2 * options.max_free_form_values), from REJECTIONS;
 
-        /// Rejections of transactions that were added to the mempool within a second after all, by the reason of the last one.
-        /// Such is a parent that pays too little alone and comes with its child (v28 and later). An orphan, such as that child,
-        /// mostly waits for two seconds or more, and is not in it then. Told by txid.
+        /// Rejections of transactions that were added to the mempool within a second after all, by the reason of the
+        /// last rejection. An example is a parent that pays too little alone and comes with its child (v28 and later).
+        /// An orphan, such as that child, mostly waits for two seconds or more, and then does not count. Matched by
+        /// txid.
         mempool_rejections_reversed_total: Counters<1> = [reversals::reason()], from REJECTIONS, ADDITIONS;
 
-        /// Virtual bytes of single transactions by what became of them; rejections do not tell them.
+        /// Virtual bytes of single transactions by what became of them. Rejections do not have them.
         mempool_transaction_size_vbytes: Histograms<1> = ([sized_action()], SIZES), from SIZED;
 
-        /// Fee of single transactions for each of their virtual bytes by what became of them; rejections do not tell it.
-        /// Not the feerate of the package by which a miner would choose them.
+        /// Fee of single transactions for each of their virtual bytes, by what became of them. Rejections do not have
+        /// it. This is not the feerate of the package by which a miner would choose them.
         mempool_feerate_satoshis_per_vbyte: Histograms<1> = ([sized_action()], FEERATES), from SIZED;
 
         /// How long transactions that left the mempool were in it, to the second, by reason of removal, from the
         /// tracepoint mempool:removed.
         mempool_residence_seconds: Histograms<1> = ([removal_reason()], RESIDENCES), from REMOVALS;
 
-        /// What each replacement pays more than all together that it replaced, from the tracepoint mempool:replaced, which
-        /// fires once for each replaced transaction. Counted with the next other event of the mempool; not if events of
-        /// the tracepoint were lost next to it. Those that pay less count in
-        /// bitcointap_mempool_replacement_fee_decreases_total instead.
+        /// How much more each replacement pays than all the transactions together that it replaced, from the tracepoint
+        /// mempool:replaced, which fires once for each replaced transaction. A replacement counts when the next other
+        /// event of the mempool comes. It does not count if events of the tracepoint were lost next to it. Replacements
+        /// that pay less count in bitcointap_mempool_replacement_fee_decreases_total instead.
         mempool_replacement_fee_increase_satoshis: Histogram = FEE_INCREASES, from REPLACEMENTS;
 
-        /// Replacements that pay less than all together that they replaced. Bitcoin Core lets these in only where the
-        /// operator changed what a transaction counts for (prioritisetransaction), which is not in the fees of the
-        /// tracepoint mempool:replaced.
+        /// Replacements that pay less than all the transactions together that they replaced. Bitcoin Core accepts these
+        /// only where the operator changed what a transaction counts for (prioritisetransaction). The fees of the
+        /// tracepoint mempool:replaced do not include that change.
         mempool_replacement_fee_decreases_total: IntCounter = (), from REPLACEMENTS;
     }
 }
 
-/// The families, the replacement in hand, and what was rejected a moment ago.
+/// The families, the current replacement, and recent rejections.
 pub(super) struct Mempool {
     families: Families,
     replacement: Option<Replacement>,
-    /// An event of mempool:replaced is missing since the last other event, so replacements are not known whole.
+    /// An event of mempool:replaced is missing since the last other event, so the current replacement is incomplete.
     has_gap: bool,
     rejections: Rejections,
 }
 
-/// Replaced events in a row that name the same replacement.
+/// Consecutive replaced events that name the same replacement.
 struct Replacement {
     id: Hash,
     fee: i64,
@@ -189,7 +192,7 @@ impl Mempool {
     }
 
     fn transaction(&self, action: usize, vsize: i64, fee: i64) {
-        // Neither is ever below 0; what a sum is made of must not be.
+        // Neither is ever below 0, and a sum must not fall.
         let [vsize, fee] = [vsize, fee].map(|number| u64::try_from(number).unwrap_or(0));
         self.families.mempool_transactions_total.at([action]).inc();
         self.families.mempool_vbytes_total.at([action]).inc_by(vsize);
@@ -328,11 +331,11 @@ mod tests {
             ("mempool_replacement_fee_increase_satoshis", "mempool_replacement_fee_decreases_total");
         let mut told = told();
         told.tell(replaced(1, 60_000, 10_000)).tell(removed("replaced", 1)).assert(decreases, &[]);
-        // What it replaced had been given a lower priority by 80,000 satoshis.
+        // Its replaced transactions had a priority lowered by 80,000 satoshis.
         told.tell(replaced(2, 20_000, 100_000)).tell(removed("replaced", 1)).assert(decreases, &["1"]);
         let lines = told.family(increase).unwrap();
         assert_eq!(lines.last_chunk(), Some(&["_sum 50000", "_count 1"].map(String::from)));
-        // As much is no increase, and no decrease.
+        // An equal fee is no increase, and no decrease.
         told.tell(replaced(3, 5, 5)).tell(removed("replaced", 1)).assert(decreases, &["1"]);
         assert_eq!(told.family(increase).unwrap().last().unwrap(), "_count 2");
     }

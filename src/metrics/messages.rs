@@ -1,5 +1,5 @@
-//! The messages of the protocol, one by one. In: each message. Out: families by direction, command and connection type, and
-//! its content to the families that it feeds, in `inventory.rs`, `addresses.rs`, `versions.rs` and `contents.rs`. What
+//! Single messages of the protocol. In: each message. Out: families by direction, command and connection type; and the
+//! message's content, to the families in `inventory.rs`, `addresses.rs`, `versions.rs` and `contents.rs`. What several
 //! messages say together has state and a file of its own.
 
 mod addresses;
@@ -30,23 +30,23 @@ const SIZES: &[f64] =
 
 families! {
     struct Families with _options {
-        /// P2P messages by direction, command and type of the connection, from the tracepoints net:inbound_message, which
-        /// fires when the node takes a message up, not when it arrives, and net:outbound_message, which fires when it
-        /// queues one, which may never be sent. Commands that Bitcoin Core has never used count as other. Not what the node
-        /// drops before it is a message, such as one with a wrong checksum: no tracepoint tells of it. An alert is what the
-        /// node sends to this day to peers of protocol version 70012 or less.
+        /// P2P messages by direction, command and type of the connection, from the tracepoints net:inbound_message and
+        /// net:outbound_message. The first fires when the node processes a message, not when it arrives. The second
+        /// fires when the node queues a message, which it may never send. Commands that Bitcoin Core has never used
+        /// count as other. Does not count what the node drops earlier, such as a message with a wrong checksum: no
+        /// tracepoint reports it. The node still sends an alert to peers of protocol version 70012 or less.
         p2p_messages_total: Counters<3> = [direction(), command(), connection_type()], from &MESSAGES;
 
-        /// Bytes of payload of the P2P messages in bitcointap_p2p_messages_total. Not the bytes on the wire: the
-        /// transport's headers, encryption and retransmissions are not in it.
+        /// Payload bytes of the P2P messages in bitcointap_p2p_messages_total. These are not the bytes on the wire: the
+        /// transport's headers, encryption and retransmissions are not included.
         p2p_message_bytes_total: Counters<3> = [direction(), command(), connection_type()], from &MESSAGES;
 
-        /// Bytes of payload of single P2P messages, without the transport's header. Only of commands in use whose size
-        /// varies.
+        /// Payload bytes of single P2P messages, without the transport's header. Only for commands in use that have
+        /// payloads of varying size.
         p2p_message_size_bytes: Histograms<2> = ([direction(), sized_command()], SIZES), from &MESSAGES;
 
-        /// P2P messages whose payload is not what their command says, of those whose payload was copied whole. Not those
-        /// with an unknown command, and not those whose payload could not be read.
+        /// P2P messages with a payload that is not what their command says. Only payloads that were copied whole are
+        /// checked. Does not count messages with an unknown command, nor payloads that could not be read.
         p2p_undecodable_messages_total: Counters<2> = [direction(), command()], from &MESSAGES;
     }
 }
@@ -61,7 +61,7 @@ pub(super) struct Messages {
 }
 
 impl Group for Messages {
-    /// Also what only is looked at for whether it can be decoded.
+    /// Includes payloads that are read only to see whether they decode.
     fn reads(_: &Options) -> Vec<(&'static str, u32)> {
         [
             "addr",
@@ -184,7 +184,7 @@ impl Messages {
             Reject { rejected_command, reason, reason_details: _, hash: _ } => {
                 self.contents.reject(direction, rejected_command, *reason);
             }
-            // No family is fed by what these say.
+            // These feed no family.
             Verack(_)
             | Sendheaders(_)
             | Getaddr(_)

@@ -1,7 +1,8 @@
-//! From how many corners of the Internet inbound peers come. In: their addresses as they come and go. Out: gauges by network.
+//! From how many parts of the Internet inbound peers come. In: their addresses as they come and go. Out: gauges by
+//! network.
 //!
-//! Bitcoin Core keeps its outbound peers in different groups and evicts inbound ones from the largest: many connections from
-//! one group may be one person's.
+//! Bitcoin Core keeps its outbound peers in different groups, and evicts inbound peers from the largest group: many
+//! connections from one group may belong to one person.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -14,11 +15,12 @@ use crate::tracepoint::Tracepoints;
 
 families! {
     struct Families with _options {
-        /// Groups of addresses (IPv4 /16, IPv6 /32) that inbound peers come from who are connected now, by network. Learnt and
-        /// counted as bitcointap_p2p_connections is, of peers with a routable address.
+        /// Groups of addresses (IPv4 /16, IPv6 /32) of the inbound peers that are connected now, by network. Counts the
+        /// peers of bitcointap_p2p_connections that have a routable address.
         p2p_inbound_netgroups: Gauges<1> = [network()], from CLOSINGS;
 
-        /// Inbound connections open now from the group of addresses (IPv4 /16, IPv6 /32) that has the most of them, by network.
+        /// Open inbound connections of the group of addresses (IPv4 /16, IPv6 /32) that has the most of them, by
+        /// network.
         p2p_inbound_largest_netgroup_connections: Gauges<1> = [network()], from CLOSINGS;
     }
 }
@@ -26,12 +28,12 @@ families! {
 const IPV4: usize = 0;
 const IPV6: usize = 1;
 
-/// Those networks whose addresses have groups.
+/// The networks with groups of addresses.
 fn network() -> Label {
     Label::new("network", ["ipv4", "ipv6"])
 }
 
-/// A group of addresses. Of an IPv4 address within an IPv6 one (6to4) it is the same /16, in IPv6.
+/// A group of addresses. An IPv4 address within an IPv6 one (6to4) is in the same /16, in IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Netgroup {
     network: usize,
@@ -56,7 +58,7 @@ pub(super) struct Netgroups {
 
 #[derive(Debug, Default)]
 struct Sizes {
-    /// Of each group, by prefix.
+    /// The size of each group, by prefix.
     of: BTreeMap<u32, usize>,
     /// How many groups have each size.
     groups: BTreeMap<usize, usize>,
@@ -96,7 +98,7 @@ impl Netgroups {
         self.change(group, |size| size + 1);
     }
 
-    /// One that had joined.
+    /// Removes one that had joined.
     pub(super) fn leave(&mut self, group: Netgroup) {
         self.change(group, |size| size.saturating_sub(1));
     }

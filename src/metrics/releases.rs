@@ -4,11 +4,12 @@ use super::chosen::Own;
 
 pub(super) const USER_AGENTS: Own = Own { is: is_release, count: RELEASES };
 
-/// How many user agents [`is_release`] is true of.
+/// How many user agents [`is_release`] accepts.
 const RELEASES: usize = 51 + 14 + 3 + 14 * 7 + 1;
 
-/// Whether it is that of a release of Bitcoin Core, or of the branch between two, which has 99 in the place of a release:
-/// `/Satoshi:0.8.0/` to `/Satoshi:0.21.2/`, all that there were; `/Satoshi:22.0.0/` to `/Satoshi:35.5.0/`, there and to come.
+/// Whether it is the user agent of a release of Bitcoin Core, or of the branch between two releases, which has 99 as
+/// its number: `/Satoshi:0.8.0/` to `/Satoshi:0.21.2/`, all that existed; `/Satoshi:22.0.0/` to `/Satoshi:35.5.0/`,
+/// existing and future ones.
 fn is_release(user_agent: &str) -> bool {
     let version = user_agent.strip_prefix("/Satoshi:").and_then(|rest| rest.strip_suffix('/'));
     let mut numbers = version.unwrap_or_default().split('.').map(number);
@@ -27,10 +28,10 @@ fn is_release(user_agent: &str) -> bool {
     is_release && numbers.next().is_none()
 }
 
-/// Of 0.8 to 0.21.
+/// The last patch releases of 0.8 to 0.21.
 const LAST_PATCHES: [u8; 14] = [6, 5, 4, 2, 1, 2, 3, 2, 3, 2, 1, 2, 2, 2];
 
-/// At most two digits, written in one way.
+/// At most two digits, without leading zeros.
 fn number(text: &str) -> Option<u8> {
     match text.as_bytes() {
         [b'0'..=b'9'] | [b'1'..=b'9', b'0'..=b'9'] => text.parse().ok(),

@@ -7,22 +7,22 @@ use super::{
 
 families! {
     struct State with _options {
-        /// Entries that fell out of the exporter's tables before what they waited for came, by table: the table was full, or
-        /// the entry too old. Closed peers and addresses, and rejections, are meant to grow old: only for want of room do they count. What was
-        /// dropped of requests and compact blocks counts in
+        /// Entries that fell out of the exporter's tables before the event that they waited for came, by table: the
+        /// table was full, or the entry too old. Closed peers and addresses, and rejections, are meant to grow old:
+        /// they count only if the table was full. Dropped requests and compact blocks count in
         /// bitcointap_p2p_requests_unanswered_total and bitcointap_p2p_compact_block_reconstructions_total instead.
         state_dropped_total: Counters<2> = [table(), Label::new("cause", ["full", "old"])], from ALWAYS;
     }
 }
 
-/// Whose entries: places in the label `table`.
+/// The table: places in the label `table`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Of {
-    /// Who is connected.
+    /// Connected peers.
     Peers,
-    /// Whose connection was closed a moment ago.
+    /// Peers with a connection that closed a moment ago.
     ClosedPeers,
-    /// Where from or where to a connection was closed a while ago.
+    /// Addresses with a connection that closed a while ago.
     ClosedAddresses,
     /// The node's pings.
     Pings,

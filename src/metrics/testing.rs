@@ -1,4 +1,4 @@
-//! For the tests: events to tell, and metrics as lines.
+//! For tests: events to feed, and metrics as lines.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -52,7 +52,7 @@ pub(crate) fn everything_and_a_list() -> Options {
 /// In nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
-/// By the clock of durations.
+/// A moment of the clock of durations.
 pub(crate) fn moment(second: u64) -> Moment {
     Moment(second * SECOND)
 }
@@ -72,11 +72,11 @@ fn series(text: &str) -> Vec<String> {
     text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// Metrics that are told one event after another, each a second later.
+/// Metrics that receive one event after another, each a second later.
 pub(crate) struct Told {
     pub(crate) metrics: Metrics,
     pub(crate) second: u64,
-    /// When the last was told, in nanoseconds.
+    /// When the last one came, in nanoseconds.
     last: u64,
     /// By how much the wall clock was set forwards, in seconds.
     set_forwards: u64,
@@ -92,13 +92,13 @@ impl Told {
         self.tell_now(kind)
     }
 
-    /// So long after the one before.
+    /// This long after the one before.
     pub(crate) fn tell_after(&mut self, after: Duration, kind: Kind<'_>) -> &mut Self {
         self.last += after.as_nanos() as u64;
         self.tell_now(kind)
     }
 
-    /// From now on the wall clock shows so much more.
+    /// From now on the wall clock shows this much more.
     pub(crate) fn set_clock_forwards(&mut self, seconds: u64) -> &mut Self {
         self.set_forwards += seconds;
         self
@@ -120,7 +120,7 @@ impl Told {
         self.tell(kind)
     }
 
-    /// The series of a family that are not 0, without its name; or `None` if it is not there.
+    /// The series of a family that are not 0, without its name; `None` if the family is absent.
     pub(crate) fn family(&self, name: &str) -> Option<Vec<String>> {
         let text = text_of(&self.metrics.registry());
         text.contains(&format!("# TYPE bitcointap_{name} ")).then(|| {
@@ -150,7 +150,7 @@ pub(crate) fn told_with(options: &Options) -> Told {
     Told::new(Metrics::new(Tracepoints::default_set(), options))
 }
 
-/// Those that these tracepoints feed.
+/// The families that these tracepoints feed.
 pub(crate) fn only(words: &str) -> Told {
     Told::new(Metrics::new(words.parse().unwrap(), &OPTIONS))
 }
@@ -190,12 +190,12 @@ pub(crate) fn conn(peer_id: i64, conn_type: ConnectionType, network: u32) -> Con
     Conn { peer_id, addr: "8.8.8.8:8333".into(), conn_type, network }
 }
 
-/// Of a peer at that address.
+/// A connection with a peer at that address.
 pub(crate) fn conn_at(peer_id: i64, conn_type: ConnectionType, network: u32, addr: &str) -> Conn<'_> {
     Conn { peer_id, addr: addr.into(), conn_type, network }
 }
 
-/// Inbound or outbound, as its type says; the node has 9 of them.
+/// An opening, inbound or outbound as its type says; the node has 9 of them.
 pub(crate) fn opening(conn: Conn<'_>) -> Kind<'_> {
     let event = match conn.conn_type {
         ConnectionType::Inbound => Connection::Inbound { conn, existing_connections: 9 },
@@ -208,7 +208,7 @@ pub(crate) fn closing(conn: Conn<'_>) -> Kind<'_> {
     Kind::Conn { event: Connection::Closed { conn, time_established: 1 } }
 }
 
-/// A ping of or to a peer.
+/// A ping from or to a peer.
 pub(crate) fn ping(inbound: bool, peer_id: i64, conn_type: ConnectionType, addr: &str) -> Kind<'_> {
     let meta = Meta::new(peer_id, addr, conn_type, "ping", inbound, 8);
     Kind::Msg(Message { meta, msg: p2p::Message::Ping { value: 1 }, payload: None })
@@ -272,7 +272,7 @@ pub(crate) fn connected(hash: [u8; 32], height: i64) -> Kind<'static> {
     }
 }
 
-/// What a histogram has in its buckets from the first that is not empty on.
+/// A histogram's buckets from the first that is not empty on.
 fn buckets(label: &str, bounds: &[&str]) -> Vec<String> {
     bounds.iter().map(|bound| format!("_bucket{{{label}le=\"{bound}\"}} 1")).collect()
 }
@@ -286,7 +286,7 @@ pub(crate) fn assert_histogram_of_one(told: &Told, name: &str, label: &str, boun
     told.assert(name, &expected.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
-/// A header of its own for each time, made up.
+/// A made-up header, different for each time.
 pub(crate) fn header_after(prev_blockhash: BlockHash, time: u32) -> Header {
     Header {
         version: Version::TWO,
@@ -298,7 +298,7 @@ pub(crate) fn header_after(prev_blockhash: BlockHash, time: u32) -> Header {
     }
 }
 
-/// Payloads of messages with these headers.
+/// A payload with these headers.
 pub(crate) fn headers_of(headers: &[Header]) -> Vec<u8> {
     let mut payload = vec![headers.len() as u8];
     for header in headers {

@@ -1,4 +1,4 @@
-//! What the whole of the metrics must be. What each family counts is tested in the file of its group.
+//! What all metrics must be together. The file of each group tests what each family counts.
 
 mod core_reasons;
 mod migration;
@@ -30,7 +30,7 @@ use crate::{
     p2p,
 };
 
-/// Names of families without their prefix, of those that events feed.
+/// Names, without their prefix, of the families that events feed.
 fn fed(metrics: &Metrics) -> BTreeSet<String> {
     let families = metrics.registry().gather().into_iter().map(|family| family.name().to_owned());
     let named = families.filter_map(|name| name.strip_prefix("bitcointap_").map(str::to_owned));
@@ -53,7 +53,7 @@ fn a_family_is_there_only_while_something_feeds_it() {
     assert_eq!(fed_by("net:misbehaving_connection"), ["p2p_misbehaving_total"]);
     assert_eq!(fed_by("net:inbound_connection"), ["p2p_connections_opened_total"]);
     assert_eq!(fed_by("mempool:rejected"), ["mempool_rejections_total", "mempool_transactions_total"]);
-    // So with single series: zero means zero, not blind.
+    // The same holds for single series: a zero means that nothing happened.
     let text = text_of(&only("mempool:rejected,net:inbound_connection").metrics.registry());
     assert!(text.contains("bitcointap_mempool_transactions_total{action=\"rejected\"} 0\n"));
     assert!(!text.contains("action=\"added\""));
@@ -81,7 +81,7 @@ fn busy() -> Metrics {
     told.metrics
 }
 
-/// What Prometheus stores of one scrape at the most, as docs/metrics.md says by family.
+/// The largest number of series that Prometheus stores of one scrape; docs/metrics.md has it by family.
 #[test]
 fn there_are_bounds_on_series() {
     let metrics = Metrics::new(Tracepoint::all().collect(), &EVERYTHING);
@@ -104,11 +104,11 @@ fn memory() -> u64 {
     process.statm().unwrap().resident * procfs::page_size() / 1024
 }
 
-/// What a peer chooses, different for each number; all of it long, and some no UTF-8 in the node.
+/// Values that a peer chooses, different for each number. All are long, and some are no UTF-8 in the node.
 fn tell_made_up(told: &mut Told, number: u32) {
     let letters: String = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
     let long = format!("{letters} \u{fffd}\"\n\\{}", "x".repeat(100));
-    // Each by peers of three groups.
+    // Peers of three groups name each.
     let user_agent = version(&format!("/{} {}/", number / 3, "x".repeat(100)));
     let [_, _, a, b] = number.to_be_bytes();
     let (addr, peer_id) = (format!("[2a01:{a:x}{b:02x}::1]:1"), i64::from(number * 2));
@@ -144,8 +144,8 @@ fn a_million_made_up_values_move_neither_series_nor_memory() {
     assert!(after < before + 1024, "{before} KiB grew to {after} KiB");
 }
 
-/// By name and labels what may never fall: counters; buckets, count and sum of histograms, but for the sum of those that have
-/// buckets below 0.
+/// What may never fall, by name and labels: counters; buckets, count and sum of histograms, except the sum of those
+/// that have buckets below 0.
 fn rising(metrics: &Metrics) -> BTreeMap<String, f64> {
     let mut rising = BTreeMap::new();
     for family in metrics.registry().gather() {

@@ -37,16 +37,16 @@ const BYTES: &[f64] = &[
 
 families! {
     struct Families with _options {
-        /// What writing the UTXO cache to disk took, by Bitcoin Core's mode and whether pruning was the cause, from the
-        /// tracepoint utxocache:flush. What v31 calls force_flush, releases before it call ALWAYS.
+        /// How long the node took to write the UTXO cache to disk, by Bitcoin Core's mode and whether pruning was the
+        /// cause, from the tracepoint utxocache:flush. Releases before v31 call force_flush ALWAYS.
         utxocache_flush_seconds: Histograms<2> = ([mode(), for_prune()], DURATIONS), from FLUSHES;
 
-        /// Coins in the UTXO cache before it was written to disk, from the tracepoint utxocache:flush. Not all of them are
-        /// written: only those that changed.
+        /// Coins in the UTXO cache before the node wrote it to disk, from the tracepoint utxocache:flush. The node
+        /// writes only those that changed.
         utxocache_flushed_coins: Histogram = COINS, from FLUSHES;
 
-        /// Bytes of memory that the UTXO cache took before it was written to disk, from the tracepoint utxocache:flush. Not
-        /// the bytes written.
+        /// Memory of the UTXO cache in bytes before the node wrote it to disk, from the tracepoint utxocache:flush.
+        /// These are not the bytes written.
         utxocache_flushed_bytes: Histogram = BYTES, from FLUSHES;
     }
 }
@@ -85,7 +85,7 @@ impl Group for Utxocache {
                 self.families.utxocache_flushed_coins.observe(coins as f64);
                 self.families.utxocache_flushed_bytes.observe(memory as f64);
             }
-            // The kernel side has counted them already, lost ones too: see coins.rs.
+            // The kernel side has already counted them, lost ones included: see coins.rs.
             Event::Add(_) | Event::Spent(_) | Event::Uncache(_) => {}
         }
     }

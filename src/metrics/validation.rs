@@ -1,5 +1,5 @@
-//! Blocks being connected. In: `validation:block_connected`, and what each block turned out to be. Out: families of blocks, and where
-//! the chain is.
+//! Blocks being connected. In: `validation:block_connected`, and what each block turned out to be. Out: families of
+//! blocks, and where the chain is.
 
 use prometheus::{Histogram, IntCounter};
 
@@ -24,38 +24,39 @@ const SIGOPS: &[f64] = &[10.0, 100.0, 1e3, 5e3, 1e4, 1.5e4, 2e4, 2.5e4, 3e4, 4e4
 
 families! {
     struct Families with _options {
-        /// Blocks connected to any chain, from the tracepoint validation:block_connected. Also while reindexing, in background
-        /// validation (after loadtxoutset) and in verifychain at level 4: the tracepoint does not tell them apart. How fast the
-        /// node's chain grows says bitcointap_validation_block_height.
+        /// Blocks connected to any chain, from the tracepoint validation:block_connected. Includes blocks connected
+        /// while reindexing, in background validation (after loadtxoutset) and in verifychain at level 4: the
+        /// tracepoint does not tell them apart. bitcointap_validation_block_height shows how fast the node's chain
+        /// grows.
         validation_blocks_connected_total: IntCounter = (), from BLOCKS;
 
-        /// What connecting a block took, from the tracepoint validation:block_connected. Not its transfer, and not the time
-        /// that it waited.
+        /// How long the node took to connect a block, from the tracepoint validation:block_connected. Does not include
+        /// its transfer, nor the time that it waited.
         validation_block_connection_seconds: Histogram = CONNECTIONS, from BLOCKS;
 
         /// Transactions of connected blocks, the coinbase included.
         validation_block_transactions: Histogram = TRANSACTIONS, from BLOCKS;
 
-        /// Inputs of connected blocks, the coinbase's one included.
+        /// Inputs of connected blocks, the coinbase's input included.
         validation_block_inputs: Histogram = INPUTS, from BLOCKS;
 
         /// Signature operations of connected blocks as Bitcoin Core weighs them (BIP 141's cost), the coinbase's included.
         validation_block_sigops: Histogram = SIGOPS, from BLOCKS;
 
-        /// Height of the chain: of the highest block connected since attaching. Blocks below it, as in a reorganisation, count
-        /// once they are as high, or if nothing higher was connected for an hour, as after invalidateblock. So background
-        /// validation and verifychain do not lower it, but until the first block above them it is theirs. Absent before the
-        /// first block.
+        /// Height of the chain: of the highest block connected since attaching. Lower blocks, as in a reorganisation,
+        /// count once they are as high, or if no higher block was connected for an hour, as after invalidateblock. So
+        /// background validation and verifychain do not lower it; but until the first higher block is connected, it
+        /// shows theirs. Absent before the first block.
         validation_block_height: Gauges<0> = [], from BLOCKS;
 
-        /// UNIX time at which the block of bitcointap_validation_block_height was connected. Not the time in its header. Not
-        /// moved by background validation, nor by verifychain of blocks that were connected since attaching. Absent before
-        /// the first block.
+        /// UNIX time at which the node connected the block of bitcointap_validation_block_height. This is not the time
+        /// in its header. Background validation does not change it, nor does verifychain of blocks that were connected
+        /// since attaching. Absent before the first block.
         validation_last_block_connected_timestamp_seconds: Gauges<0> = [], from BLOCKS;
 
-        /// Blocks connected at or below the height before that took the place of others, counted once their branch is as high.
-        /// Not those of background validation, and not blocks of the chain that are connected again, as by verifychain at
-        /// level 4 or after reconsiderblock.
+        /// Blocks connected at or below the previous height that replaced others, counted once their branch is as high.
+        /// Does not count those of background validation, nor blocks of the chain that are connected again, as by
+        /// verifychain at level 4 or after reconsiderblock.
         validation_reorganised_blocks_total: IntCounter = (), from BLOCKS;
     }
 }
@@ -138,7 +139,7 @@ mod tests {
             9_000.0,
         );
 
-        // Background validation, which neither renews the one nor lowers the other.
+        // Background validation, which neither renews the time nor lowers the height.
         for old in 7..100 {
             told.tell(block(old)).assert(height, &["800000"]).assert(timestamp, &["1000"]);
         }

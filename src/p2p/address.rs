@@ -20,10 +20,10 @@ pub(super) const SHORTEST_ADDRV2_ENTRY: usize = 4 + 1 + 1 + 1 + 2;
 /// The longest address that BIP 155 allows, in bytes.
 const MAX_ADDRV2_LENGTH: usize = 512;
 
-/// fd87:d87e:eb43::/48, by which `addr` carried the ten bytes of a Tor v2 name (OnionCat).
+/// fd87:d87e:eb43::/48: in it `addr` carried the ten bytes of a Tor v2 name (OnionCat).
 const ONIONCAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
 
-/// A node's address with what is said about the node.
+/// A node's address, and what the message says about the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NetAddress<'a> {
     /// When the node was last seen, UNIX time in seconds; 0 in `version`, which has no such field.
@@ -44,11 +44,11 @@ pub enum Address<'a> {
     Ipv4(Ipv4Addr),
     /// IPv6
     Ipv6(Ipv6Addr),
-    /// An onion service of version 2, whose key is hashed to these bytes
+    /// The hash of the key of an onion service of version 2
     Torv2(#[serde(serialize_with = "torv2_name")] [u8; 10]),
-    /// An onion service of version 3, whose public key this is
+    /// The public key of an onion service of version 3
     Torv3(#[serde(serialize_with = "torv3_name")] [u8; 32]),
-    /// A destination in I2P, whose SHA-256 this is
+    /// The SHA-256 of a destination in I2P
     I2p(#[serde(serialize_with = "i2p_name")] [u8; 32]),
     /// CJDNS
     Cjdns(Ipv6Addr),
@@ -62,7 +62,7 @@ pub enum Address<'a> {
 }
 
 impl NetAddress<'static> {
-    /// What stands in a `version` that ends before the sender's address.
+    /// The address in a `version` that ends before the sender's address.
     pub(super) const UNSPECIFIED: NetAddress<'static> =
         NetAddress { timestamp: 0, services: 0, port: 0, address: Address::Ipv6(Ipv6Addr::UNSPECIFIED) };
 
@@ -77,7 +77,7 @@ impl NetAddress<'static> {
         NetAddress::read_v1(reader, timestamp)
     }
 
-    /// Not by rust-bitcoin's decoder, which makes eight numbers of an address, one by one.
+    /// Not with rust-bitcoin's decoder, which decodes an address as eight numbers, one by one.
     fn read_v1(reader: &mut Reader<'_>, timestamp: u32) -> Result<NetAddress<'static>> {
         let services = reader.decode()?;
         let address = Address::from_v1(Ipv6Addr::from(reader.array()?));
@@ -89,8 +89,8 @@ impl NetAddress<'static> {
 impl<'a> NetAddress<'a> {
     /// An entry of `addrv2` (BIP 155).
     ///
-    /// Not by rust-bitcoin's decoder, which gives up on addresses that Bitcoin Core only passes over: IPv4 and OnionCat
-    /// within IPv6, CJDNS outside of fc00::/8, Tor v2 of another length.
+    /// Not with rust-bitcoin's decoder, which refuses addresses that Bitcoin Core only skips: IPv4 and OnionCat within
+    /// IPv6, CJDNS outside of fc00::/8, Tor v2 of another length.
     pub(super) fn read_v2(reader: &mut Reader<'a>) -> Result<NetAddress<'a>> {
         let timestamp = reader.decode()?;
         let services = reader.compact_size()?;
@@ -114,7 +114,7 @@ impl Address<'static> {
 }
 
 impl<'a> Address<'a> {
-    /// Fails where Bitcoin Core does: at the wrong length for a network that it knows, which Tor v2 no longer is.
+    /// Fails where Bitcoin Core does: at the wrong length for a network that it knows. It no longer knows Tor v2.
     fn from_v2(network: u8, address: &'a [u8]) -> Result<Address<'a>> {
         if address.len() > MAX_ADDRV2_LENGTH {
             return Err(Error::AddressTooLong(address.len()));
@@ -155,7 +155,7 @@ fn i2p_name<S: Serializer>(hash: &[u8; 32], serializer: S) -> std::result::Resul
     name_of::<52, S>(hash, "b32.i2p", serializer)
 }
 
-/// `LETTERS` that stand for these bytes, and the domain of their network.
+/// The `LETTERS` for these bytes, and the domain of their network.
 fn name_of<const LETTERS: usize, S: Serializer>(
     bytes: &[u8],
     domain: &str,

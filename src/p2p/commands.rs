@@ -64,16 +64,17 @@ pub const COMMANDS: &[&str] = &[
     "wtxidrelay",
 ];
 
-/// Where `command` stands in [`COMMANDS`].
+/// The place of `command` in [`COMMANDS`].
 pub fn command_index(command: &str) -> Option<usize> {
     let first = command.as_bytes().first()?;
-    // Each message asks. Nearly as fast as a hash: few have the same first letter, and of them fewer the same length.
+    // Runs for each message. Nearly as fast as a hash: few commands have the same first letter, and fewer of them the
+    // same length.
     let (begin, end) = BY_FIRST[usize::from(*first)];
     let place = COMMANDS[begin..end].iter().position(|&known| known == command)?;
     Some(begin + place)
 }
 
-/// Where those stand that begin with a byte; they are sorted.
+/// The places of the commands that begin with a byte; they are sorted.
 const BY_FIRST: [(usize, usize); 256] = {
     let mut by_first = [(0, 0); 256];
     let mut place = 0;

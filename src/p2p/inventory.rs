@@ -1,5 +1,5 @@
-//! What `inv`, `getdata` and `notfound` name. In: a payload. Out: [`Items`], read from it one by one as they are asked for: of the
-//! most frequent of all messages nothing is copied or allocated.
+//! What `inv`, `getdata` and `notfound` name. In: a payload. Out: [`Items`], read one by one on request: for the most
+//! frequent messages nothing is copied or allocated.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ impl<'a> Items<'a> {
         self.0.is_empty()
     }
 
-    /// Each, as rust-bitcoin's decoder gives it; type 0 is unknown to it.
+    /// Each item, as rust-bitcoin's decoder gives it; it does not know type 0.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Inventory> + use<'a> {
         self.0.iter().map(item)
     }
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!((items.len(), items.is_empty()), (types.len(), false));
         let Message::Inv { items } = decode("inv", &[0]) else { panic!("it is one") };
         assert_eq!((items.len(), items.is_empty(), items.iter().next()), (0, true, None));
-        // What comes after them is ignored; what is missing is not made up.
+        // Bytes after them are ignored; missing items are not made up.
         assert!(matches!(decode("inv", &[&payload[..], &[1]].concat()), Message::Inv { .. }));
         assert!(matches!(decode("inv", &payload[..payload.len() - 1]), Message::Undecodable { .. }));
     }

@@ -1,4 +1,4 @@
-//! The messages that are told apart, each in the shape of its JSON.
+//! The messages that bitcointap tells apart, each in the shape of its JSON.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ pub enum Message<'a> {
         timestamp: i64,
         /// The receiver as the sender sees it.
         receiver: NetAddress<'static>,
-        /// The sender as it sees itself; unspecified where it does not say.
+        /// The sender as it sees itself; unspecified if it does not say.
         sender: NetAddress<'static>,
         /// Random, by which a node knows that it is talking to itself; 1 where missing.
         nonce: u64,
@@ -81,7 +81,7 @@ pub enum Message<'a> {
         /// Transactions and blocks.
         items: Items<'a>,
     },
-    /// `notfound`: what the sender was asked for and does not have.
+    /// `notfound`: requested items that the sender does not have.
     Notfound {
         /// Transactions and blocks.
         items: Items<'a>,
@@ -93,7 +93,7 @@ pub enum Message<'a> {
         /// Blocks that the sender has, newest first.
         #[serde(serialize_with = "serialize::hashes")]
         locator_hashes: Vec<BlockHash>,
-        /// The last block that is wanted; zeros for as many as there are.
+        /// The last wanted block; zeros for as many as there are.
         #[serde(serialize_with = "serialize::hash")]
         stop_hash: BlockHash,
     },
@@ -104,7 +104,7 @@ pub enum Message<'a> {
         /// Blocks that the sender has, newest first.
         #[serde(serialize_with = "serialize::hashes")]
         locator_hashes: Vec<BlockHash>,
-        /// The last block that is wanted; zeros for as many as there are.
+        /// The last wanted block; zeros for as many as there are.
         #[serde(serialize_with = "serialize::hash")]
         stop_hash: BlockHash,
     },
@@ -151,7 +151,7 @@ pub enum Message<'a> {
     Sendcompact {
         /// Whether to announce blocks by them, high-bandwidth mode.
         send_compact: bool,
-        /// The byte that says so, where it is neither 0 nor 1.
+        /// That byte, if it is neither 0 nor 1.
         #[serde(skip_serializing_if = "Option::is_none")]
         send_compact_byte: Option<u8>,
         /// Version of compact blocks.
@@ -161,7 +161,7 @@ pub enum Message<'a> {
     Feature {
         /// The feature's name.
         feature: Cow<'a, str>,
-        /// What the feature's specification says.
+        /// Bytes that the feature's specification defines.
         data: Bytes<'a>,
     },
     /// `sendtxrcncl`: announce transactions by reconciliation (BIP 330), between `version` and `verack`.
@@ -178,7 +178,7 @@ pub enum Message<'a> {
         header: block::Header,
         /// Part of the key by which the short ids are made.
         nonce: u64,
-        /// Short ids of the transactions that are not here.
+        /// Short ids of the transactions that the message does not contain.
         #[serde(serialize_with = "serialize::short_ids")]
         short_ids: Vec<ShortId>,
         /// Transactions that the receiver will not have.
@@ -322,7 +322,7 @@ pub enum Message<'a> {
         /// Why it cannot be decoded.
         error: String,
     },
-    /// What a `block` or `merkleblock` begins with, whose rest was not wanted.
+    /// The beginning of a `block` or `merkleblock`; nobody wanted the rest.
     HeaderOnly {
         /// The command.
         command: &'a str,
@@ -330,7 +330,7 @@ pub enum Message<'a> {
         #[serde(serialize_with = "serialize::header")]
         header: block::Header,
     },
-    /// What a `blocktxn` begins with, whose rest was not wanted.
+    /// The beginning of a `blocktxn`; nobody wanted the rest.
     BlockHashOnly {
         /// The command.
         command: &'a str,

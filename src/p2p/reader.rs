@@ -1,10 +1,10 @@
 //! Reads a payload from its start to its end.
 //!
-//! In: the bytes of a payload. Out: values and slices borrowed from it, or an [`Error`]. Lengths on the wire are claims of
-//! a remote peer: nothing is allocated for more items than the payload has room for.
+//! In: the bytes of a payload. Out: values and slices borrowed from it, or an [`Error`]. Lengths on the wire are claims
+//! of a remote peer: it allocates for no more items than the payload has room for.
 //!
-//! Not by rust-bitcoin's decoders: what Bitcoin Core takes must not depend on a patch release of a crate. 0.32.9 refused counts
-//! that the next release took again.
+//! Not with rust-bitcoin's decoders: what Bitcoin Core accepts must not depend on a patch release of a crate. 0.32.9
+//! refused counts that the next release accepted again.
 
 use std::borrow::Cow;
 
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
-    /// A number in its shortest form; another one is none, for Bitcoin Core too.
+    /// A number in its shortest form. Other forms are invalid, for Bitcoin Core, too.
     #[inline]
     pub(super) fn compact_size(&mut self) -> Result<u64> {
         let (size, least) = match self.decode::<u8>()? {
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         self.bytes().map(String::from_utf8_lossy)
     }
 
-    /// Items after their number, none of which takes less than `shortest` bytes.
+    /// Items after their number; each takes at least `shortest` bytes.
     pub(super) fn list<T>(
         &mut self,
         shortest: usize,
@@ -158,7 +158,7 @@ macro_rules! hashes {
 hashes! { BlockHash FilterHash FilterHeader TxMerkleNode Txid sha256d::Hash }
 
 impl Wire for bool {
-    /// As Bitcoin Core reads one: all but 0 is true.
+    /// As Bitcoin Core reads one: everything but 0 is true.
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         Ok(reader.decode::<u8>()? != 0)
     }

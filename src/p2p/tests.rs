@@ -25,7 +25,7 @@ fn ints(bytes: &[u8]) -> String {
     format!("{bytes:?}").replace(' ', "")
 }
 
-/// Thirty-two bytes that tell their order and differ for each `first`.
+/// Thirty-two bytes in a recognisable order that differ for each `first`.
 fn hash(first: u8) -> [u8; 32] {
     std::array::from_fn(|i| first.wrapping_add(i as u8))
 }

@@ -1,4 +1,4 @@
-//! Transactions with the bytes they were decoded from.
+//! Transactions with the bytes that they were decoded from.
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::reader::{Error, Reader, Result};
 use crate::json::{Bytes, Hash};
 
-/// A transaction. It is decoded, and its hashes are computed, when that is asked for.
+/// A transaction. It is decoded, and its hashes are computed, only on request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tx<'a> {
     /// The transaction as it was on the wire, with its witness.
@@ -23,8 +23,8 @@ impl<'a> Tx<'a> {
     /// The bytes of the shortest transaction: version, no input, no output, lock time.
     pub(super) const SHORTEST: usize = 4 + 1 + 1 + 4;
 
-    /// Finds where it ends, without allocating for each input and output: a block has thousands. Takes what Bitcoin Core decodes
-    /// (BIP 144): what rust-bitcoin does, and transactions without inputs and outputs.
+    /// Finds its end without allocating for each input and output: a block has thousands. Accepts what Bitcoin Core
+    /// decodes (BIP 144): everything that rust-bitcoin does, and transactions without inputs and outputs.
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Tx<'a>> {
         let start = reader.rest();
         let read = |reader: &Reader<'_>| start.len() - reader.rest().len();
@@ -138,7 +138,7 @@ const VALUE: usize = 8;
 impl Serialize for Tx<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let wtxid = self.wtxid().to_byte_array();
-        // Without a witness the two are one: no need to hash twice.
+        // Without a witness both hashes are the same: no need to hash twice.
         let txid = if self.witness.is_some() { self.txid().to_byte_array() } else { wtxid };
         let mut tx = serializer.serialize_struct("Tx", 3)?;
         tx.serialize_field("txid", &Hash(txid))?;
@@ -151,7 +151,7 @@ impl Serialize for Tx<'_> {
 /// A transaction that a `cmpctblock` carries whole (BIP 152).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PrefilledTx<'a> {
-    /// How many transactions of the block lie between the one before in this list and this one.
+    /// How many transactions of the block are between the previous one in this list and this one.
     pub diff_index: u16,
     /// The transaction.
     pub tx: Tx<'a>,

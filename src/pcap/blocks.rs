@@ -1,5 +1,5 @@
-//! The blocks of a pcapng file, as in draft-ietf-opsawg-pcapng: in, what they say; out, their bytes, little-endian, to a
-//! stream. Only those that are needed.
+//! The blocks of a pcapng file, as in draft-ietf-opsawg-pcapng. In: their contents. Out: their bytes, little-endian, to
+//! a stream. Only the needed ones.
 
 use std::{
     io::{self, Write},
@@ -24,26 +24,26 @@ type Tagged<'a> = (u16, &'a [u8]);
 
 const COMMENT: u16 = 1;
 
-/// The way of a packet, from the node's side: `epb_flags`.
+/// The direction of a packet, from the node's side: `epb_flags`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     In = 1,
     Out = 2,
 }
 
-/// A packet: its bytes in two parts, and what is told about it.
+/// A packet: its bytes in two parts, and facts about it.
 #[derive(Debug)]
 pub(super) struct Packet<'a> {
     pub(super) time: Time,
     pub(super) way: Way,
     pub(super) headers: &'a [u8],
     pub(super) data: &'a [u8],
-    /// Bytes of data that it had beyond those.
+    /// How many more bytes of data it had.
     pub(super) missing: u32,
     pub(super) comments: &'a [String],
 }
 
-/// What a file begins with: who wrote it, and the one interface that all packets are of.
+/// The beginning of a file: who wrote it, and the one interface of all packets.
 pub(super) fn write_header(out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     let fixed = [0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
     let application = concat!("bitcointap ", env!("CARGO_PKG_VERSION"));
@@ -58,7 +58,7 @@ pub(super) fn write_header(out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     write_block(out, INTERFACE_DESCRIPTION, &[&fixed], &options)
 }
 
-/// What an address stands for, if that has a name. It ends at a zero byte.
+/// The name of an address. It ends at a zero byte.
 pub(super) fn write_name(out: &mut (impl Write + ?Sized), address: IpAddr, name: &str) -> io::Result<()> {
     let name = name.split('\0').next().unwrap_or_default();
     if name.is_empty() {
@@ -89,14 +89,14 @@ pub(super) fn write_packet(out: &mut (impl Write + ?Sized), packet: &Packet<'_>)
     write_block(out, ENHANCED_PACKET, &parts, &options)
 }
 
-/// What there is to say at the end.
+/// The statistics at the end.
 pub(super) fn write_statistics(out: &mut (impl Write + ?Sized), time: Time, comments: &[String]) -> io::Result<()> {
     let fixed: [u8; 12] = to_bytes([0, high(time), low(time)]);
     let options: Vec<_> = comments.iter().map(|comment| (COMMENT, comment.as_bytes())).collect();
     write_block(out, INTERFACE_STATISTICS, &[&fixed], &options)
 }
 
-/// A block of parts that are together a multiple of four bytes long, and of options, of which there are some.
+/// A block with parts that are together a multiple of four bytes long, and with some options.
 fn write_block(out: &mut (impl Write + ?Sized), kind: u32, parts: &[&[u8]], options: &[Tagged<'_>]) -> io::Result<()> {
     let fixed: usize = parts.iter().map(|part| part.len()).sum();
     let length =

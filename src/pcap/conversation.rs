@@ -1,5 +1,5 @@
-//! A TCP conversation between a peer and the node, made up: in, what one says to the other; out, packets as they would
-//! have been on the way, with sequence numbers and checksums that are right.
+//! A synthesised TCP conversation between a peer and the node. In: what one sends to the other. Out: packets as they
+//! would have travelled, with right sequence numbers and checksums.
 
 use std::{
     io::{self, Write},
@@ -15,16 +15,16 @@ use super::{
 };
 use crate::event::Time;
 
-/// The most data in a packet: as much as fits one of IPv4, whose length has 16 bits.
+/// The most data in a packet: as much as fits one of IPv4, which has a length of 16 bits.
 pub(super) const SEGMENT: usize = 65_535 - 20 - 20;
-/// With a scale of 14 bits the window is 1 GiB, which nobody fills who is answered after `UNANSWERED` bytes.
+/// With a scale of 14 bits the window is 1 GiB. Nobody fills it who gets an acknowledgement after `UNANSWERED` bytes.
 const WINDOW: u16 = 65_535;
 const WINDOW_SCALE: u8 = 14;
-/// After so many bytes the other side says that it has got them.
+/// After this many bytes the other side acknowledges them.
 const UNANSWERED: u32 = 1 << 20;
 const HOPS: u8 = 64;
 
-/// Of the main network, since tracepoints do not tell the network and Wireshark knows few.
+/// Of the main network: tracepoints do not provide the network, and Wireshark knows few.
 const MAGIC: [u8; 4] = [0xf9, 0xbe, 0xb4, 0xd9];
 /// Magic, command, length and checksum before a payload, in the old transport.
 const HEADER: usize = 4 + COMMAND + 4 + 4;
@@ -42,7 +42,7 @@ pub(super) struct Sink<'a, W: Write + ?Sized> {
     pub(super) segment: &'a mut Vec<u8>,
 }
 
-/// What is known of a conversation.
+/// The state of a conversation.
 #[derive(Debug)]
 pub(super) struct Conversation {
     node: Side,
@@ -50,7 +50,7 @@ pub(super) struct Conversation {
     peer_opens: bool,
     /// The node has chosen it to make room for another.
     pub(super) is_evicted: bool,
-    /// When it was last used, by a count of uses.
+    /// When it was last used, as a count of uses.
     pub(super) used: u64,
 }
 
@@ -59,11 +59,11 @@ struct Side {
     address: SocketAddr,
     /// The sequence number of its next byte.
     next: u32,
-    /// Bytes that it has sent since the other side sent anything.
+    /// Bytes that it has sent since the other side last sent anything.
     unanswered: u32,
 }
 
-/// What a segment is there for.
+/// The purpose of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Segment {
     Open,
@@ -74,9 +74,9 @@ enum Segment {
 }
 
 impl Conversation {
-    /// Nothing is said yet. What tells it from others between the same ends is where its sequence numbers begin.
+    /// A conversation without messages. Where its sequence numbers begin tells it from others between the same ends.
     pub(super) fn new(node: SocketAddr, peer: SocketAddr, peer_opens: bool, number: u32) -> Self {
-        // Odd factors: no two of 2³² numbers begin alike.
+        // Odd factors: no two of 2³² numbers begin with the same ones.
         let side = |address, factor| Side { address, next: number.wrapping_mul(factor), unanswered: 0 };
         let (node, peer) = (side(node, 0x9e37_79b1), side(peer, 0x85eb_ca6b));
         Self { node, peer, peer_opens, is_evicted: false, used: 0 }
@@ -90,7 +90,7 @@ impl Conversation {
         self.peer.address
     }
 
-    /// Whether that is where its peer is.
+    /// Whether its peer is at this place.
     pub(super) fn is_with(&self, place: Place<'_>) -> bool {
         let (told, own) = (place.address, self.peer.address);
         told.ip() == own.ip() && (told.port() == own.port() || told.port() == 0)
@@ -103,7 +103,7 @@ impl Conversation {
         self.send(sink, way, Segment::Answer, &[], 0)
     }
 
-    /// Who closes is not known; here it is the node.
+    /// Which side closes is not known; here it is the node.
     pub(super) fn close<W: Write + ?Sized>(&mut self, sink: &mut Sink<'_, W>) -> io::Result<()> {
         self.send(sink, Way::Out, Segment::Close, &[], 0)?;
         self.send(sink, Way::In, Segment::Close, &[], 0)?;
@@ -133,7 +133,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// A message of which only the size is known: its packets are as those that a capture has cut short.
+    /// A message of known size, but unknown content: its packets look as if the capture had cut them short.
     pub(super) fn say_unseen<W: Write + ?Sized>(
         &mut self,
         sink: &mut Sink<'_, W>,
@@ -168,7 +168,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// Writes a packet with `data`, after which as many bytes as are `missing` are not captured.
+    /// Writes a packet with `data`, and marks `missing` further bytes as not captured.
     fn send<W: Write + ?Sized>(
         &mut self,
         sink: &mut Sink<'_, W>,
@@ -215,7 +215,7 @@ impl Conversation {
         blocks::write_packet(sink.out, &packet)
     }
 
-    /// Who sends that way, and who gets it.
+    /// The sender and the receiver in this direction.
     fn sides(&mut self, way: Way) -> (&mut Side, &mut Side) {
         match way {
             Way::In => (&mut self.peer, &mut self.node),
@@ -240,10 +240,10 @@ struct Headers {
 }
 
 impl Headers {
-    /// Options are only those of `Segment::Open`.
+    /// Only `Segment::Open` has options.
     const LONGEST: usize = 40 + 20 + 8;
 
-    /// Both ends are of one family. The checksum of what is missing is not known, and is 0.
+    /// Both ends are of one family. The checksum of missing data is not known, and is 0.
     fn new(from: IpAddr, to: IpAddr, mut tcp: TcpHeader, data: &[u8], missing: usize) -> io::Result<Self> {
         let length = tcp.header_len() + data.len() + missing;
         let mut headers = Self { bytes: [0; Self::LONGEST], length: 0 };
@@ -296,7 +296,7 @@ fn ipv6(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// What precedes a payload.
+/// The header before a payload.
 fn header(command: &str, length: u32, hash: sha256d::Hash) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..4].copy_from_slice(&MAGIC);

@@ -1,5 +1,5 @@
-//! Who is connected: in, a peer's number and place; out, its conversation, which has ends of its own among all that are
-//! remembered. Bounded.
+//! Which peers are connected. In: a peer's number and place. Out: its conversation. Its ends differ from those of all
+//! others that are remembered. Bounded.
 
 use std::{
     collections::HashMap,
@@ -8,20 +8,20 @@ use std::{
 
 use super::conversation::Conversation;
 
-/// The most conversations that are remembered.
+/// The largest number of conversations to remember.
 const MOST: usize = 65_536;
-/// Of the node: its addresses are not known, so they are of those for documentation (RFC 5737, RFC 3849).
+/// The node's addresses are not known, so they are among those for documentation (RFC 5737, RFC 3849).
 pub(super) const NODE_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const NODE_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-/// Where peers connect to.
+/// The port that peers connect to.
 const NODE_PORT: u16 = 8333;
-/// Ports that are made up begin here (RFC 6335).
+/// Synthesised ports begin here (RFC 6335).
 const MADE_UP: u16 = 49_152;
 
 #[derive(Debug, Default)]
 pub(super) struct Conversations {
     by_peer: HashMap<i64, Conversation>,
-    /// Whose ends these are, the node's port and the peer's address.
+    /// Which peer has these ends: the node's port and the peer's address.
     ends: HashMap<(u16, SocketAddr), i64>,
     opened: u32,
     uses: u64,
@@ -35,12 +35,12 @@ impl Conversations {
         Some(conversation)
     }
 
-    /// A new one, in the place of any that the peer had, for a peer at this address.
+    /// A new conversation for a peer at this address. It replaces any that the peer had.
     pub(super) fn open(&mut self, peer_id: i64, at: SocketAddr, is_inbound: bool) -> &mut Conversation {
         self.close(peer_id);
         self.make_room();
         let (port, at) = if is_inbound { self.inbound(peer_id, at) } else { self.outbound(peer_id, at) };
-        // Two connections cannot have the same ends at once: who had these is gone, and nobody told.
+        // Two connections cannot have the same ends at once: the other one is gone, and no event said so.
         if let Some(other) = self.ends.insert((port, at), peer_id) {
             self.by_peer.remove(&other);
         }
@@ -62,7 +62,7 @@ impl Conversations {
         self.ends.clear();
     }
 
-    /// A peer that connects has a port of its own; one by I2P has none.
+    /// A peer that connects has a port of its own, except through I2P.
     fn inbound(&self, peer_id: i64, at: SocketAddr) -> (u16, SocketAddr) {
         if at.port() != 0 {
             return (NODE_PORT, at);
@@ -75,7 +75,7 @@ impl Conversations {
         (self.made_up(peer_id, |port| (port, at)), at)
     }
 
-    /// A port that depends on the peer's number, or the next that makes ends which nobody has.
+    /// A port that depends on the peer's number, or the next one with ends that no other conversation has.
     fn made_up(&self, peer_id: i64, ends: impl Fn(u16) -> (u16, SocketAddr)) -> u16 {
         let count = u16::MAX - MADE_UP + 1;
         let first = peer_id.rem_euclid(count.into()) as u16;
@@ -95,7 +95,7 @@ impl Conversations {
     }
 }
 
-/// Of the same family, and another address than the peer's.
+/// Of the same family, and different from the peer's address.
 fn node(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(NODE_IPV4) => Ipv4Addr::new(192, 0, 2, 2).into(),

@@ -1,4 +1,4 @@
-//! Where a peer is: in, its address as the node writes it; out, the IP address and port that stand for it in packets.
+//! Where a peer is. In: its address as the node writes it. Out: the IP address and port for it in packets.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -6,7 +6,7 @@ use bitcoin::hashes::{Hash as _, sha256};
 
 use crate::network::{parse_ip, split};
 
-/// The prefixes under which Bitcoin Core once kept, and other software keeps, what has no IP address.
+/// The prefixes under which Bitcoin Core once kept peers without an IP address, and other software still does.
 const ONION_CAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
 const GARLI_CAT: [u8; 6] = [0xfd, 0x60, 0xdb, 0x4d, 0xdd, 0xb5];
 const INTERNAL: [u8; 6] = [0xfd, 0x6b, 0x88, 0xc0, 0x87, 0x24];
@@ -16,12 +16,12 @@ const INTERNAL: [u8; 6] = [0xfd, 0x6b, 0x88, 0xc0, 0x87, 0x24];
 pub(super) struct Place<'a> {
     /// Port 0 where there is none.
     pub(super) address: SocketAddr,
-    /// What the address stands for, if it is made up.
+    /// The name that a synthesised address stands for.
     pub(super) name: Option<&'a str>,
 }
 
 impl<'a> Place<'a> {
-    /// Total: what is no IP address is a name.
+    /// Total: anything that is no IP address is a name.
     pub(super) fn of(text: &'a str) -> Self {
         let (host, port) = split(text);
         let port = port.unwrap_or(0);
@@ -32,7 +32,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The same address for the same name, always. That two names share one of 2⁸⁰ would have to be sought for.
+/// Always the same address for the same name. Two names with the same of 2⁸⁰ addresses would have to be searched for.
 fn embedded(name: &str) -> IpAddr {
     let prefix = if name.ends_with(".onion") {
         ONION_CAT

@@ -40,7 +40,7 @@ impl File {
         Self { writer, bytes, time: 1_700_000_000_123_456_788 }
     }
 
-    /// Each is a nanosecond later than the one before.
+    /// Each is a nanosecond later than the previous one.
     fn tell(&mut self, kind: Kind<'_>) -> bool {
         self.time += 1;
         let event = Event { time: Time(self.time), moment: Moment(0), kind };
@@ -51,13 +51,13 @@ impl File {
         blocks(&self.bytes).into_iter().filter(|(kind, _)| *kind == 6).map(|(_, body)| read(body)).collect()
     }
 
-    /// The packets' ways, `>` from the node and `<` to it, and what they are there for.
+    /// The directions of packets, `>` from the node and `<` to it, and their purposes.
     fn controls(&self) -> Vec<String> {
         let arrow = |packet: &Read| if packet.flags == 2 { '>' } else { '<' };
         self.packets().iter().map(|packet| format!("{} {}", arrow(packet), packet.control)).collect()
     }
 
-    /// What each packet is commented with.
+    /// The comments of each packet.
     fn comments(&self) -> Vec<Vec<String>> {
         self.packets().into_iter().map(|packet| packet.comments).collect()
     }
@@ -210,7 +210,8 @@ fn a_connection_is_opened_from_its_side_and_closed() {
     assert_consistent(&packets[6..]);
 }
 
-/// Each packet of a conversation goes on where the last from its side ended, and acknowledges all that the other has sent.
+/// Each packet of a conversation continues where the last one from its side ended, and acknowledges everything from the
+/// other side.
 #[track_caller]
 fn assert_consistent(packets: &[Read]) {
     let mut next = BTreeMap::new();
@@ -370,7 +371,7 @@ fn the_same_ends_are_another_conversation_by_their_sequence_numbers() {
     }
     // What comes after the end is not added to what has ended.
     file.tell(message(2, PEER, true, "verack", b""));
-    // The numbers of the next run are the same ones.
+    // The numbers of the next run are the same.
     file.writer.node_gone();
     file.tell(message(2, PEER, true, "verack", b""));
     let packets = file.packets();

@@ -1,5 +1,5 @@
-//! What this process will never do again, whatever becomes of it. In: nothing. Out: it gains no privileges by starting
-//! programs, and the kernel refuses it system calls that it has no use for.
+//! What this process gives up for good. In: nothing. Out: it gains no privileges by starting programs, and the kernel
+//! refuses it system calls that it does not need.
 
 use std::env::consts::ARCH;
 
@@ -7,13 +7,13 @@ use libc::c_long;
 use rustix::thread::set_no_new_privs;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// A list of what is refused rather than of what is allowed, since libbpf and the C library choose theirs themselves, and
-/// a future one others. Numbers of the architecture.
+/// A list of refused calls instead of allowed ones, since libbpf and the C library choose theirs themselves, and future
+/// versions may choose others. The numbers are those of the architecture.
 const REFUSED: [c_long; 48] = [
     // Other programs: it starts none.
     libc::SYS_execve,
     libc::SYS_execveat,
-    // Other processes: it reads what /proc has, and by process_vm_readv whether tracepoints are armed.
+    // Other processes: it reads what /proc has, and reads by process_vm_readv whether tracepoints are armed.
     libc::SYS_ptrace,
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
@@ -33,7 +33,7 @@ const REFUSED: [c_long; 48] = [
     libc::SYS_clock_settime,
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
-    // What it sees of the machine.
+    // Its view of the machine.
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_move_mount,
@@ -47,7 +47,7 @@ const REFUSED: [c_long; 48] = [
     libc::SYS_setns,
     libc::SYS_unshare,
     libc::SYS_open_by_handle_at,
-    // Who it is.
+    // Its user.
     libc::SYS_setuid,
     libc::SYS_setgid,
     libc::SYS_setreuid,
@@ -57,7 +57,7 @@ const REFUSED: [c_long; 48] = [
     libc::SYS_setgroups,
     libc::SYS_setfsuid,
     libc::SYS_setfsgid,
-    // What attacks on the kernel like best, and nothing here uses.
+    // Calls that attacks on the kernel like best, and that nothing here uses.
     libc::SYS_keyctl,
     libc::SYS_add_key,
     libc::SYS_request_key,
@@ -66,8 +66,8 @@ const REFUSED: [c_long; 48] = [
     libc::SYS_personality,
 ];
 
-/// Binds the calling thread and all that it starts: no privileges by starting programs, and no system calls but those that
-/// something here may use; others fail with EPERM. Where the kernel cannot do that, it is logged.
+/// Confines the calling thread and all that it starts: it gains no privileges by starting programs, and system calls
+/// that nothing here needs fail with EPERM. If the kernel cannot do that, the log says so.
 pub fn confine() {
     if let Err(error) = set_no_new_privs(true) {
         tracing::warn!(%error, "cannot set no_new_privs");
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_confined_thread_starts_no_program() {
-        // Only itself, and what it starts.
+        // Confines only this thread, and what it starts.
         let confined = thread::spawn(|| {
             confine();
             (Command::new("true").status(), no_new_privs().unwrap(), thread::spawn(no_new_privs).join().unwrap())

@@ -1,5 +1,5 @@
-//! Lets go of capabilities, which each thread has of its own. In: those of the calling thread. Out: it has fewer, for ever, and
-//! so have the threads that it starts from then on.
+//! Drops capabilities, which each thread has of its own. In: those of the calling thread. Out: it has fewer, for good,
+//! and so have the threads that it starts from then on.
 
 use rustix::{
     io,
@@ -14,29 +14,29 @@ use crate::{
     privileges::{kernel_release, perf_events_may_take_sys_admin},
 };
 
-/// What loading and attaching BPF programs takes.
+/// What loading and attaching BPF programs needs.
 const TRACING: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
-/// What reaching another user's process takes, and reading its program or pid file if others may not.
+/// What reaching another user's process needs, and reading its program or pid file if others may not.
 const REACHING: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
-/// Leaves the calling thread, of the capabilities that it has, those that finding a node and attaching to it may take.
+/// Keeps only those capabilities of the calling thread that finding a node and attaching to it may need.
 ///
 /// # Errors
-/// [`Error::System`], when the system forbids even that, as a filter of system calls can.
+/// [`Error::System`], if the system refuses even that, as a filter of system calls can.
 pub fn keep_for_attaching() -> Result<(), Error> {
     let held = held()?.effective;
     keep(for_attaching(held, perf_events_may_take_sys_admin(&kernel_release())))
 }
 
-/// Leaves the calling thread no capability. Draining, reading counters and detaching take none.
+/// Drops all capabilities of the calling thread. Draining, reading counters and detaching need none.
 ///
 /// # Errors
-/// [`Error::System`], when the system forbids even that, as a filter of system calls can.
+/// [`Error::System`], if the system refuses even that, as a filter of system calls can.
 pub fn drop_all() -> Result<(), Error> {
     keep(CapabilitySet::empty())
 }
 
-/// [`drop_all`] for the beginning of a thread, which tells nobody but the log when it cannot.
+/// [`drop_all`] for the beginning of a thread. If it fails, only the log says so.
 pub fn drop_all_of_thread() {
     if let Err(error) = drop_all() {
         let thread = std::thread::current();
@@ -44,10 +44,11 @@ pub fn drop_all_of_thread() {
     }
 }
 
-/// Does something as a thread does that has no capability: what will be done again by such a one shall fail at the start.
+/// Does something as a thread without capabilities. What such a thread will do again later thus fails at the start if
+/// it must fail.
 ///
 /// # Errors
-/// [`Error::System`], when the system forbids even that, as a filter of system calls can.
+/// [`Error::System`], if the system refuses even that, as a filter of system calls can.
 pub fn without_any<T>(action: impl FnOnce() -> T) -> Result<T, Error> {
     let held = held()?;
     set(CapabilitySets { effective: CapabilitySet::empty(), ..held })?;
@@ -56,7 +57,7 @@ pub fn without_any<T>(action: impl FnOnce() -> T) -> Result<T, Error> {
     Ok(result)
 }
 
-/// What used to be all that tracing took still counts where it is all that there is.
+/// CAP_SYS_ADMIN, which tracing used to need, still counts if one of the others is missing.
 fn for_attaching(held: CapabilitySet, perf_events_take_sys_admin: bool) -> CapabilitySet {
     let takes_sys_admin = perf_events_take_sys_admin || !held.contains(TRACING);
     let sys_admin = if takes_sys_admin { CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() };
@@ -64,7 +65,7 @@ fn for_attaching(held: CapabilitySet, perf_events_take_sys_admin: bool) -> Capab
 }
 
 fn keep(kept: CapabilitySet) -> Result<(), Error> {
-    // Of no use without starting a program. Still, what is gone is out of the question.
+    // Ambient capabilities matter only for starting programs, which this process does not. It clears them all the same.
     clear_ambient_capability_set().trying(action)?;
     let held = held()?.effective;
     if held.contains(CapabilitySet::SETPCAP) {
@@ -81,7 +82,7 @@ fn clear_bounding_set() -> io::Result<()> {
     for bit in 0..u64::BITS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
             Ok(()) => {}
-            // The kernel has no more.
+            // The kernel knows no more.
             Err(io::Errno::INVAL) => break,
             Err(error) => return Err(error),
         }
@@ -138,7 +139,7 @@ mod tests {
                 held().unwrap(),
                 CapabilitySets { effective: nothing, permitted: nothing, inheritable: nothing }
             );
-            // Once more is no error.
+            // Dropping again is no error.
             drop_all().unwrap();
         })
         .join()

@@ -1,5 +1,5 @@
-//! A program that was started by the dynamic loader, as `ld-linux-x86-64.so.2 bitcoind` does. The kernel then takes the loader for
-//! the process' program. In: a process. Out: why the kernel's program has no tracepoints.
+//! A program that the dynamic loader started, as `ld-linux-x86-64.so.2 bitcoind` does. The kernel then takes the loader
+//! for the process' program. In: a process. Out: why the kernel's program has no tracepoints.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub fn absence(node: &Node) -> Error {
     Error::StartedByLoader { loader: node.program.clone(), program: loaded(node) }
 }
 
-/// By its name: `ld-linux-x86-64.so.2`, `ld-2.31.so`, `ld64.so.2`, `ld-musl-x86_64.so.1`.
+/// Judged by its name: `ld-linux-x86-64.so.2`, `ld-2.31.so`, `ld64.so.2`, `ld-musl-x86_64.so.1`.
 fn is_loader(program: &Path) -> bool {
     let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_numbered = |rest: &str| rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(['-', '.']);

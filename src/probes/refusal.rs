@@ -1,4 +1,5 @@
-//! Why a probe cannot be tapped. In: a probe, as its program's file has it, and what the kernel does. Out: the first reason, in words.
+//! Why a probe cannot be tapped. In: a probe in its program's file, and what the kernel does. Out: the first reason, in
+//! words.
 
 use super::Probe;
 use crate::tap;
@@ -10,19 +11,19 @@ pub enum Refusal {
     /// It is not one of Bitcoin Core's tracepoints.
     #[error("Bitcoin Core does not document it")]
     NotDocumented,
-    /// The release of Bitcoin Core is not known.
+    /// No known release of Bitcoin Core has this number of arguments.
     #[error("its number of arguments, {0}, is not known")]
     ArgumentCount(usize),
-    /// Neither bitcointap nor libbpf can tell where the argument stands.
+    /// Neither bitcointap nor libbpf knows this form of an argument's place.
     #[error("argument {number} has a form that bitcointap cannot read: {text}")]
     ArgumentForm {
-        /// Which one, counted from 1.
+        /// The argument, counted from 1.
         number: usize,
         /// In the assembler's notation.
         text: String,
     },
-    /// Linux 6.18 and later turn such an instruction into a call while somebody is attached to it. The call writes its return
-    /// address below the stack pointer, where a function that calls no other one may keep its variables.
+    /// Linux 6.18 and later turn such an instruction into a call while a tracer is attached to it. The call writes its
+    /// return address below the stack pointer. A function that calls no other one may keep its variables there.
     #[error(
         "it stands on a five-byte nop, and this kernel would turn that into a call, which can overwrite variables of the node"
     )]
@@ -35,7 +36,7 @@ impl Probe {
         self.refusal_by(tap::kernel_turns_nops_into_calls)
     }
 
-    /// The kernel is asked only about a probe that has such nops.
+    /// Asks the kernel only if the probe has such nops.
     fn refusal_by(&self, turns_nops_into_calls: impl FnOnce() -> bool) -> Option<Refusal> {
         let Some(tracepoint) = self.tracepoint() else { return Some(Refusal::NotDocumented) };
         let counts = self.places.iter().map(|place| place.arguments.len());
@@ -51,20 +52,20 @@ impl Probe {
     }
 }
 
-/// Whether a probe on this code of x86-64 ends up on a nop of five bytes.
+/// Whether a tracer of a probe on this code of x86-64 attaches to a nop of five bytes.
 fn becomes_call(code: &[u8]) -> bool {
     /// Where the kernel can do that, libbpf attaches to the second of these two nops.
     const PAIR: [u8; 6] = [0x90, 0x0f, 0x1f, 0x44, 0x00, 0x00];
     code.starts_with(&PAIR) || nop_length(code) == Some(5)
 }
 
-/// Bytes of the nop that code of x86-64 begins with.
+/// The length of the nop at the beginning of this code of x86-64.
 fn nop_length(code: &[u8]) -> Option<usize> {
     let is_prefix = |byte: &&u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x66 | 0xf2 | 0xf3);
     let prefixes = code.iter().take_while(is_prefix).count();
     match code[prefixes..] {
         [0x90, ..] => Some(prefixes + 1),
-        // Its operand is read by nobody, and only makes it longer.
+        // Nothing reads its operand, which only makes it longer.
         [0x0f, 0x1f, operand, ..] => {
             let (mode, register) = (operand >> 6, operand & 0b111);
             let second_byte = usize::from(mode != 0b11 && register == 0b100);

@@ -1,5 +1,5 @@
-//! Where a node keeps its data, and on which chain it is. In: its process. Out: its data directory and its [`Chain`], as Bitcoin
-//! Core's `-datadir` and `-chain` name them.
+//! Where a node keeps its data, and on which chain it is. In: its process. Out: its data directory and its [`Chain`],
+//! as Bitcoin Core's `-datadir` and `-chain` name them.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -11,7 +11,7 @@ use std::{
 
 use procfs::process::{FDTarget, MMapPath, Process};
 
-/// A chain that Bitcoin Core knows, by the name that its `-chain` takes.
+/// A chain that Bitcoin Core knows, by the name for its `-chain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Chain {
@@ -28,10 +28,10 @@ pub enum Chain {
 }
 
 impl Chain {
-    /// All of them.
+    /// All chains.
     pub const ALL: [Self; 5] = [Self::Main, Self::Test, Self::Testnet4, Self::Signet, Self::Regtest];
 
-    /// As `-chain` and `getblockchaininfo` have it.
+    /// The name in `-chain` and `getblockchaininfo`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Main => "main",
@@ -42,7 +42,7 @@ impl Chain {
         }
     }
 
-    /// The folder of the data directory that has its data; none for `main`, whose data is in the directory itself.
+    /// The folder with its data in the data directory. `main` has none: its data is in the directory itself.
     pub fn folder(self) -> Option<&'static str> {
         match self {
             Self::Main => None,
@@ -51,7 +51,7 @@ impl Chain {
         }
     }
 
-    /// The one whose data is in a folder of this name.
+    /// The chain with data in a folder of this name.
     fn of_folder(name: &OsStr) -> Option<Self> {
         Self::ALL.into_iter().find(|chain| chain.folder().is_some_and(|folder| name == folder))
     }
@@ -74,14 +74,14 @@ impl FromStr for Chain {
     }
 }
 
-/// Where a node keeps its data, as far as that can be told.
+/// Where a node keeps its data, as far as that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DataDirectory {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) chain: Option<Chain>,
-    /// What the command line and the environment say; the configuration file may name another directory or chain.
+    /// What the command line and the environment say. The configuration file may name another directory or chain.
     pub(crate) said: Said,
-    /// Whether directory and chain are more than what is said.
+    /// Whether directory and chain were seen, and not only said.
     pub(crate) is_seen: bool,
 }
 
@@ -97,27 +97,28 @@ impl DataDirectory {
         }
     }
 
-    /// Whether the next run of a node that kept its data here may be the one that keeps it there.
+    /// Whether the next run of a node with this data directory may be the one with the other.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match self.is_seen && other.is_seen {
             true => (&self.directory, self.chain) == (&other.directory, other.chain),
-            // Of one just started less may be seen.
+            // A process that has just started may show less.
             false => self.said == other.said,
         }
     }
 }
 
-/// The directory of a chain's data, by the lock that the node holds open there. It takes the right to look at its descriptors.
+/// The directory of a chain's data, found by the lock that the node holds open there. This needs the right to look at
+/// its descriptors.
 fn locked(process: &Process) -> Option<PathBuf> {
     let opened = process.fd().ok()?.filter_map(Result::ok).filter_map(|descriptor| match descriptor.target {
         FDTarget::Path(path) if path.file_name() == Some(OsStr::new(".lock")) => Some(path.parent()?.to_owned()),
         _ => None,
     });
-    // A folder of blocks is locked too, and may lie elsewhere.
+    // A folder of blocks is locked, too, and may be elsewhere.
     opened.into_iter().find(|directory| directory.file_name() != Some(OsStr::new("blocks")))
 }
 
-/// The same by a file of the chain state's database that the node has mapped. Less is needed to see that: CAP_SYS_PTRACE.
+/// The same, found by a file of the chain state's database that the node has mapped. This needs less: CAP_SYS_PTRACE.
 fn mapped(process: &Process) -> Option<PathBuf> {
     process.maps().ok()?.into_iter().find_map(|map| match map.pathname {
         MMapPath::Path(path) => {
@@ -128,7 +129,7 @@ fn mapped(process: &Process) -> Option<PathBuf> {
     })
 }
 
-/// Of the directory of a chain's data, the data directory and the chain.
+/// Splits the directory of a chain's data into data directory and chain.
 fn split(directory: &Path, said: Option<&Path>) -> (PathBuf, Chain) {
     let is_whole = said == Some(directory);
     let folder = directory.file_name().and_then(Chain::of_folder).filter(|_| !is_whole);

@@ -1,9 +1,9 @@
-//! Which of the processes that run a node's program is the node. `bitcoind -daemon` starts a second process and ends,
-//! `-daemonwait` stays until that one is ready, and a node starts others for a moment that run its program until they become
-//! another (`-blocknotify`). In: processes. Out: those that are nodes.
+//! Which of the processes that run a node's program is the node. `bitcoind -daemon` starts a second process and ends.
+//! `-daemonwait` waits until that one is ready. For a moment a node starts other processes that run its program until
+//! they become another one (`-blocknotify`). In: processes. Out: the nodes among them.
 //!
-//! Bitcoin Core's node locks its data directory for as long as it runs, before it starts its threads and before it fires
-//! anything. The lock is the process' own: those that it starts do not hold it.
+//! Bitcoin Core's node locks its data directory for as long as it runs, before it starts its threads and before it
+//! fires any tracepoint. Processes that it starts do not hold the lock.
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
@@ -11,14 +11,14 @@ use procfs::{Current, LockKind, LockType, Uptime, process::Process};
 
 use super::{executable, file_id, seconds_of};
 
-/// A node that is taken for one without its lock has several threads, and has run for so many seconds.
+/// A process without the lock counts as a node if it has several threads and has run for this many seconds.
 const THREADS_AGE: f64 = 2.0;
-/// One with a single thread, as those that start a node have, has run for so many.
+/// One with a single thread, as a process that starts a node has, must have run for this many seconds.
 const AGE: f64 = 10.0;
-/// Who starts a node holds the lock for a moment as well, to see whether it can be had.
+/// A process that starts a node also holds the lock for a moment, to see whether it is free.
 const CONFIRMATION: Duration = Duration::from_millis(5);
 
-/// The nodes of some processes; and of those that may become one, the first.
+/// The nodes among some processes, and the first one that may become a node.
 pub(super) struct Settled {
     pub nodes: Vec<Process>,
     pub starting: Option<i32>,
@@ -46,14 +46,14 @@ pub(super) fn among(processes: Vec<Process>) -> Settled {
     Settled { nodes: kept.into_iter().filter(|process| nodes.contains(&process.pid())).collect(), starting }
 }
 
-/// What tells a program from others: its file, or of another user's process its name.
+/// What identifies a program: its file, or for another user's process its name.
 fn program(process: &Process, name: String) -> Program {
     file_id(&executable(process.pid())).map_err(|_| name)
 }
 
 type Program = Result<(u64, u64), String>;
 
-/// What can be told of a process.
+/// What can be seen of a process.
 struct Seen {
     pid: i32,
     program: Program,
@@ -67,7 +67,7 @@ struct Seen {
 fn choose(seen: &[Seen]) -> (BTreeSet<i32>, Option<i32>) {
     let holds = |it: &&Seen| it.holds;
     let mut nodes: BTreeSet<i32> = seen.iter().filter(holds).map(|it| it.pid).collect();
-    // Of a program that a holder runs, it is the node.
+    // If a process holds the lock, no other process of its program counts without it.
     let without: Vec<&Seen> =
         seen.iter().filter(|it| !seen.iter().filter(holds).any(|holder| holder.program == it.program)).collect();
     let is_taken = |it: &&&Seen| it.age >= if it.threads > 1 { THREADS_AGE } else { AGE };
@@ -76,7 +76,7 @@ fn choose(seen: &[Seen]) -> (BTreeSet<i32>, Option<i32>) {
     (nodes, starting)
 }
 
-/// Those that hold a lock of a whole file as Bitcoin Core takes it (fcntl). None where /proc does not tell.
+/// The processes that hold a lock of a whole file as Bitcoin Core takes it (fcntl). None if /proc does not show locks.
 fn holders() -> BTreeSet<i32> {
     let locks = procfs::locks().unwrap_or_default();
     let is_whole = |lock: &procfs::Lock| lock.offset_first == 0 && lock.offset_last.is_none();
@@ -89,7 +89,7 @@ fn holders() -> BTreeSet<i32> {
 mod tests {
     use super::*;
 
-    /// Of processes by pid, whether they hold the lock, threads and age: the nodes, and one that may become one.
+    /// From pid, lock, threads and age of processes: the nodes, and one that may become a node.
     fn chosen(seen: &[(i32, &str, bool, i64, f64)]) -> (Vec<i32>, Option<i32>) {
         let seen: Vec<Seen> = seen
             .iter()
@@ -101,12 +101,12 @@ mod tests {
 
     #[test]
     fn the_holder_of_the_lock_is_the_node() {
-        // Just started; who starts it waits; it starts another for a moment.
+        // Just started; the process that starts it waits; it starts another for a moment.
         assert_eq!(chosen(&[(7, "a", true, 1, 0.1)]), (vec![7], None));
         assert_eq!(chosen(&[(6, "a", false, 1, 60.0), (7, "a", true, 20, 59.0)]), (vec![7], None));
         assert_eq!(chosen(&[(7, "a", true, 20, 59.0), (8, "a", false, 1, 0.0)]), (vec![7], None));
         assert_eq!(chosen(&[(7, "a", true, 20, 59.0), (9, "a", true, 20, 3.0)]), (vec![7, 9], None));
-        // The start of a second node of that program, and of another one.
+        // A second node of that program starts, and one of another program.
         assert_eq!(chosen(&[(7, "a", true, 20, 59.0), (9, "a", false, 20, 3.0)]), (vec![7], None));
         assert_eq!(chosen(&[(7, "a", true, 20, 59.0), (9, "b", false, 1, 3.0)]), (vec![7], Some(9)));
     }
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(chosen(&[(7, "a", false, 2, 2.0)]), (vec![7], None));
         assert_eq!(chosen(&[(7, "a", false, 1, 9.0)]), (vec![], Some(7)));
         assert_eq!(chosen(&[(7, "a", false, 1, 10.0)]), (vec![7], None));
-        // Who starts it has one thread.
+        // The process that starts it has one thread.
         assert_eq!(chosen(&[(6, "a", false, 1, 9.0), (7, "a", false, 9, 8.0)]), (vec![7], Some(6)));
         assert_eq!(chosen(&[]), (vec![], None));
     }

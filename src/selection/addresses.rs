@@ -1,5 +1,5 @@
-//! Addresses to select peers by. In: an IP address, a network, a host's name, each perhaps with a port. Out: whether a peer's
-//! address, as the node writes it, is one of them.
+//! Addresses to select peers by. In: an IP address, a network, a host's name, each with or without a port. Out: whether
+//! a peer's address, as the node writes it, is one of them.
 
 use std::{
     borrow::Cow,
@@ -15,7 +15,7 @@ use crate::{
     networks::{self, Networks},
 };
 
-/// A peer's address, or many.
+/// One address of a peer, or many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(Kind);
 
@@ -29,8 +29,8 @@ enum Kind {
 }
 
 /// An IP address (`192.0.2.1`, `2001:db8::1`), a network (`10.0.0.0/8`) or the name of a host (`….onion`, `….b32.i2p`,
-/// `node.example.org`); of a single address or name also with a port, as in `192.0.2.1:8333` and `[2001:db8::1]:8333`. The scope
-/// of an address (`fe80::1%eth0`) is left out: each link has its own, and the node tells it by a number.
+/// `node.example.org`). A single address or name may have a port, as in `192.0.2.1:8333` and `[2001:db8::1]:8333`. The
+/// scope of an address (`fe80::1%eth0`) is ignored: each link has its own, and the node writes it as a number.
 impl FromStr for Address {
     type Err = String;
 
@@ -49,7 +49,7 @@ impl FromStr for Address {
         if let (Some(ip), Some(port)) = (parse_ip(host), port) {
             return Ok(Self(Kind::Socket(SocketAddr::new(ip.to_canonical(), port))));
         }
-        // The last part of a name is no number: that would be half an IP address.
+        // If the last part of a name is a number, the name is half an IP address.
         let last = host.rsplit('.').next().unwrap_or_default();
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         if last.is_empty() || last.parse::<u64>().is_ok() || !host.chars().all(is_name) {
@@ -62,7 +62,7 @@ impl FromStr for Address {
     }
 }
 
-/// Many, asked of each event.
+/// Many addresses, looked up for each event.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Addresses {
     networks: Networks,
@@ -94,7 +94,7 @@ impl Addresses {
     }
 }
 
-/// Without an allocation for what is so already, as all but names that an operator gave.
+/// Does not allocate for lower-case text, which is all text except names that an operator gave.
 fn lower_case(text: &str) -> Cow<'_, str> {
     match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => text.to_ascii_lowercase().into(),

@@ -1,4 +1,4 @@
-//! What is selected, of records with a value of its own in each field, as the kernel side would write them.
+//! What is selected from records that have a different value in each field, as the kernel side would write them.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// A record and whose it is.
+/// A record and its tracepoint.
 type Record = (Tracepoint, Vec<u8>);
 
 fn header(tracepoint: Tracepoint, text: &str) -> event_header {
@@ -34,7 +34,7 @@ fn connection(tracepoint: Tracepoint, peer_id: i64, address: &str, connection_ty
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion:8333";
 
-/// By a letter each.
+/// Each has a letter.
 fn records() -> Vec<(char, Record)> {
     use Tracepoint::*;
     let misbehaving =
@@ -185,7 +185,7 @@ fn what_cannot_meet_the_conditions_is_not_attached() {
             "net:inbound_message,net:outbound_message,net:inbound_connection,\
            net:evicted_inbound_connection,net:closed_connection",
         ),
-        // An outbound message to an inbound peer; such a connection was not opened outbound.
+        // An outbound message to an inbound peer; no such connection was opened outbound.
         ("direction=outbound connection-type=inbound", "net:outbound_message"),
         ("connection-type=feeler events=net:inbound_connection,net:outbound_connection", "net:outbound_connection"),
         ("peer=1", "net"),
@@ -205,7 +205,7 @@ fn what_cannot_meet_the_conditions_is_not_attached() {
     ] {
         assert!(selection(contradiction).tracepoints().is_empty(), "{contradiction}");
     }
-    // What tells which peers came by Tor is attached beside it.
+    // bitcointap also attaches to the tracepoint that reports which peers came through Tor.
     for (words, expected) in [
         ("network=onion", "net:inbound_connection,net:outbound_connection,net:closed_connection,net:inbound_message"),
         ("not-network=onion connection-type=inbound direction=inbound", "net:inbound_connection,net:closed_connection"),

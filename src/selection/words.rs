@@ -1,4 +1,4 @@
-//! The words for conditions, on command lines and in queries of URLs: each stands here once, with its help.
+//! The words for conditions, on command lines and in queries of URLs. Each is here once, with its help.
 
 use super::{Condition, Selection};
 use crate::{
@@ -12,19 +12,19 @@ use crate::{
 /// A word that takes a list of values.
 #[derive(Debug)]
 pub struct Word {
-    /// As on the command line after `--`, and in a query.
+    /// The name after `--` on the command line, and in a query.
     pub name: &'static str,
-    /// What the values are called.
+    /// The name of its values in the help.
     pub value: &'static str,
-    /// What is selected.
+    /// What it selects.
     pub help: &'static str,
-    /// What is left out by the word with `not-` before it; `None` if there is no such word.
+    /// What the word with `not-` in front leaves out; `None` if there is no such word.
     pub not: Option<&'static str>,
-    /// Values to suggest; of commands, numbers and addresses there are more.
+    /// Values to suggest. There are more commands, numbers and addresses.
     pub suggested: fn() -> Vec<&'static str>,
 }
 
-/// All of them.
+/// All words.
 pub static WORDS: [Word; 9] = [
     Word {
         name: "events",
@@ -108,12 +108,12 @@ fn groups() -> Vec<&'static str> {
     ["all", "default"].into_iter().chain(Tracepoints::contexts()).collect()
 }
 
-/// Bitcoin Core's limit, of the transport.
+/// Bitcoin Core's limit, from the transport.
 const LONGEST_COMMAND: usize = 12;
 
 impl Selection {
-    /// Adds what a word and its values, separated by commas, say. What is said by the same word again is added to that, but
-    /// of sizes the last counts.
+    /// Adds a word with its values, separated by commas. Values of a repeated word are added; of repeated sizes the
+    /// last counts.
     ///
     /// # Errors
     /// A line that says what is wrong.

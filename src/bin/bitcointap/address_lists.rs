@@ -34,7 +34,7 @@ impl FromStr for AddressListFile {
 }
 
 impl AddressListFile {
-    /// Whether there can be all of these lists.
+    /// Checks that there are not too many lists, and that their names differ.
     pub fn check(files: &[Self]) -> Result<(), String> {
         let names: HashSet<&str> = files.iter().map(|file| &*file.name).collect();
         if names.len() < files.len() {

@@ -1,5 +1,6 @@
-//! The command line: what can be said, checked and turned into plain values, a node that is found or sockets that are
-//! bound. Does nothing else. Each command that is told more than a node has a file, and each group of options that several have.
+//! The command line. In: arguments. Out: plain, checked values, a node that is found, or sockets that are bound. It
+//! does nothing else. Each command with options of its own has a file, and so has each group of options that several
+//! commands share.
 
 mod config;
 mod events;
@@ -39,9 +40,9 @@ pub use self::{
 
 /// Shows what a running Bitcoin Core does, through its USDT tracepoints.
 ///
-/// Attaches small eBPF programs to an unmodified bitcoind. Gives P2P messages, connections, and events of the mempool, blocks,
-/// the UTXO cache and coin selection, as JSON lines or as metrics for Prometheus. Needs Linux 6.1 or later, and Bitcoin Core v23
-/// or later with tracepoints; its release binaries for Linux have them.
+/// Attaches small eBPF programs to an unmodified bitcoind. Gives P2P messages, connections, and events of the mempool,
+/// blocks, the UTXO cache and coin selection, as JSON lines or as metrics for Prometheus. Needs Linux 6.1 or later, and
+/// Bitcoin Core v23 or later with tracepoints; its release binaries for Linux have them.
 ///
 /// Without a command, `bitcointap` is `bitcointap tap`: it prints events as JSON lines.
 #[derive(Debug, Parser)]
@@ -56,7 +57,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses; help and wrong usage are errors too, as clap has them.
+    /// Parses the arguments. Help and wrong usage are errors, as in clap.
     pub fn parse_arguments<I, T>(arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
@@ -93,7 +94,7 @@ impl Cli {
         let mut command = Cli::command();
         let matches = command.try_get_matches_from_mut(arguments);
         let matches = matches.map_err(|error| meant::explained(error, &mut command, arguments))?;
-        // What belongs to `tap` must not be given to another command, and be ignored there.
+        // Options of `tap` must not be given to another command, which would ignore them.
         let given =
             |argument: &&Arg| matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
         let stray = command.get_arguments().filter(|argument| !argument.is_global_set()).find(given);
@@ -140,7 +141,7 @@ pub enum Command {
     Probes(NodeArgs),
     /// Check whether bitcointap would work here, and say what to fix (exit status 1 if not).
     ///
-    /// Attaches one tracepoint of the node for a moment.
+    /// Attaches to one tracepoint of the node for a moment.
     Doctor(DoctorArgs),
     /// Check a configuration file of `export`, and the files that it names (exit status 1 if one is wrong).
     ///
@@ -152,10 +153,10 @@ pub enum Command {
     },
     /// Check whether `export` answers at an address (exit status 1 if not), for the health check of a container.
     ///
-    /// A server that asks for a password or for TLS is healthy. Whether it taps a node is another question: /-/ready and the
-    /// metric bitcointap_up answer that.
+    /// A server that asks for a password or for TLS is healthy. This does not check whether `export` is attached to a
+    /// node: /-/ready and the metric bitcointap_up say that.
     Healthcheck {
-        /// What `export` was given as --web.listen-address.
+        /// The address that `export` got as --web.listen-address.
         #[arg(default_value = "127.0.0.1:10833")]
         address: Address,
     },
@@ -192,7 +193,7 @@ mod tests {
         assert!(matches!(cli.command, Some(Command::Tap(TapArgs { count: Some(3), .. }))));
     }
 
-    /// What an option takes is in the error, with the least that a person needs to correct it.
+    /// The error says what an option accepts, with the least that a person needs to correct it.
     #[test]
     fn a_wrong_value_is_told_with_the_right_form() {
         for (line, words) in [
@@ -205,8 +206,8 @@ mod tests {
             ("--ring-buffer-size 16MB", "such as 4096 (bytes), 64KiB, 16MiB or 1GiB"),
             ("--ring-buffer-size 10MiB", "a power of two from 8MiB to 1GiB, such as 64MiB"),
             ("--min-size 1KB", "such as 4096 (bytes), 64KiB, 16MiB or 1GiB"),
-            ("--json f --json-rotate 100", "neither a size, such as 100MiB, nor an age, such as 12h or 1d"),
-            ("--json f --json-rotate 1d --json-keep 0", "a whole number from 1 to 1000"),
+            ("--json f --rotate 100", "neither a size, such as 100MiB, nor an age, such as 12h or 1d"),
+            ("--json f --rotate 1d --keep 0", "a whole number from 1 to 1000"),
             ("export --web.max-requests x", "a whole number, 0 or more"),
             ("export --web.max-streams 33", "a whole number from 0 to 32"),
             ("export --max-free-form-values x", "a whole number, 0 or more"),
@@ -272,17 +273,17 @@ mod tests {
             "--drop-capabilities all export",
             "--json",
             "--json unix:",
-            "--json-rotate 1MiB",
-            "--json - --json-rotate 1MiB",
-            "--json unix:s --json-rotate 1MiB",
-            "--json f --json-rotate 1MB",
-            "--json f --json-rotate 1d,1h",
-            "--json f --json-rotate 1d --json-keep 0",
-            "--json f --json-keep 3",
+            "--rotate 1MiB",
+            "--json - --rotate 1MiB",
+            "--json unix:s --rotate 1MiB",
+            "--json f --rotate 1MB",
+            "--json f --rotate 1d,1h",
+            "--json f --rotate 1d --keep 0",
+            "--json f --keep 3",
             "--json f --pcap g",
-            "export --json-rotate 1MiB",
-            "export --json - --json-rotate 1MiB",
-            "export --json f --json-keep 3",
+            "export --rotate 1MiB",
+            "export --json - --rotate 1MiB",
+            "export --json f --keep 3",
             "export --address-list file",
             "export --address-list =file",
             "export --address-list name=",

@@ -1,4 +1,4 @@
-//! The commands, each in a file, and what those that write have in common. In: arguments. Out: how it ended.
+//! The commands, each in a file, and what the writing ones share. In: arguments. Out: how the command ended.
 
 mod check_config;
 mod doctor;

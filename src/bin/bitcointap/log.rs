@@ -1,5 +1,5 @@
-//! Where lines of the log go. In: lines. Out: standard error, which nobody waits for; while a screen is up, a list of the last,
-//! written when it is gone.
+//! Where lines of the log go. In: lines. Out: standard error, without waiting for it. While a screen is up, a list
+//! holds the last lines, and they are written when the screen is gone.
 
 mod queue;
 
@@ -14,10 +14,10 @@ use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt, re
 use self::queue::Queue;
 use crate::arguments::{LogArgs, LogFormat, LogLevel};
 
-/// Lines that are held; a screen can be up for months.
+/// How many lines to hold; a screen can be up for months.
 const MOST: usize = 200;
 
-/// Lines that come before there is a thread to write them wait for it.
+/// Lines that come before the writing thread starts wait in here.
 static QUEUE: LazyLock<Queue> = LazyLock::new(Queue::default);
 
 static HELD: Mutex<Option<Lines>> = Mutex::new(None);
@@ -25,16 +25,16 @@ static HELD: Mutex<Option<Lines>> = Mutex::new(None);
 #[derive(Default)]
 struct Lines {
     lines: VecDeque<String>,
-    /// Older ones that made room.
+    /// How many older lines made room.
     left_out: u64,
-    /// Standard error goes elsewhere than to the screen, and waits for nothing.
+    /// Standard error is not the screen, so nothing waits.
     written: bool,
 }
 
 /// By which the level is changed.
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
-/// Sets the log up.
+/// Sets up the log.
 pub fn start(args: &LogArgs) {
     let (level, handle) = reload::Layer::new(filter(args.level));
     let log = tracing_subscriber::registry().with(level);
@@ -68,14 +68,15 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// Lines are written by a thread of its own, until it ends.
+/// A thread of its own writes lines until this ends.
 pub struct Writing(());
 
 impl Writing {
-    /// When this process is confined, which its threads then are.
+    /// Call it once this process is confined, so that the thread is, too.
     ///
     /// # Errors
-    /// Where the system has no thread left.
+    ///
+    /// If the system has no thread left.
     pub fn begin() -> io::Result<Self> {
         let tell = |lines| tracing::warn!(lines, "the log was not read for a while; lines of it were given up");
         QUEUE.start(io::stderr(), tell)?;
@@ -83,13 +84,14 @@ impl Writing {
         Ok(Self(()))
     }
 
-    /// Waits for a while until all is written. False if standard error is not read, so that nothing more should be written there.
+    /// Waits for a while until everything is written. Returns false if nobody reads standard error; write nothing more
+    /// there then.
     pub fn finish(self) -> bool {
         QUEUE.flush()
     }
 }
 
-/// A panic tells what it is after the lines before it, and ends although nobody reads that.
+/// A panic prints its message after the lines before it. The process ends even if nobody reads that.
 fn write_before_panics() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -99,7 +101,7 @@ fn write_before_panics() {
     }));
 }
 
-/// Standard error, or what holds its lines. A write is a line.
+/// Standard error, or the list that holds its lines. One write is one line.
 struct Log;
 
 impl Write for Log {
@@ -156,7 +158,7 @@ impl Drop for Holding {
     }
 }
 
-/// Has panics told in the log while lines are held, with which they would be lost on a screen.
+/// Writes panics into the log while lines are held. On a screen their messages would be lost.
 pub fn hold_panics() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| match held().as_mut() {

@@ -1,6 +1,6 @@
-//! How what is done ends.
+//! The result of a command.
 
 use bitcointap::output;
 
-/// What failed is told in one line.
+/// An error is one line that says what failed.
 pub type Result<T, E = output::Error> = std::result::Result<T, E>;

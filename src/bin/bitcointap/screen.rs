@@ -1,4 +1,5 @@
-//! The screen of `top`. In: a snapshot of the live state, keys, signals. Out: a terminal that shows it, and is as it was in the end.
+//! The screen of `top`. In: a snapshot of the live state, keys, signals. Out: a terminal that shows the state, and is
+//! restored at the end.
 
 pub mod draw;
 pub mod jobs;

@@ -1,5 +1,5 @@
-//! From the thread that writes for a reader to the connection. In: what is written. Out: the body of an answer, a few pieces
-//! behind that at most, and comments while nothing comes.
+//! From the thread that writes for a reader to the connection. In: what it writes. Out: the body of an answer, at most
+//! a few pieces behind, with comments while nothing comes.
 
 use std::{
     convert::Infallible,
@@ -17,12 +17,12 @@ use tokio::{
 
 use super::Reader;
 
-/// What may wait for the connection, in pieces of the size of an output's buffer, which is 64 KiB.
+/// How many pieces may wait for the connection, each of the size of an output's buffer, 64 KiB.
 const CHUNKS: usize = 2;
 /// A comment of server-sent events, which readers skip.
 const COMMENT: &[u8] = b":\n\n";
 
-/// Waits while it is full; fails as a closed pipe does when the body is gone.
+/// Waits while it is full. Fails like a closed pipe when the body is gone.
 pub(super) fn channel() -> (impl Write + Send + 'static, mpsc::Receiver<Bytes>) {
     let (sender, receiver) = mpsc::channel(CHUNKS);
     (Chunks(sender), receiver)
@@ -44,14 +44,14 @@ impl Write for Chunks {
 /// The body of an answer with a stream of events.
 #[derive(Debug)]
 pub(in crate::http) struct Events {
-    /// Dropped first: what fails once nobody receives is then not told any more.
+    /// Dropped first: a failure because nobody receives is then not logged any more.
     _reader: Reader,
     chunks: mpsc::Receiver<Bytes>,
     keep_alive: Option<KeepAlive>,
 }
 
 impl Events {
-    /// To be called on the runtime of the connection.
+    /// Call it on the runtime of the connection.
     pub(super) fn new(reader: Reader, chunks: mpsc::Receiver<Bytes>, keep_alive: Option<Duration>) -> Self {
         Self { _reader: reader, chunks, keep_alive: keep_alive.map(KeepAlive::new) }
     }
@@ -79,12 +79,12 @@ impl Body for Events {
     }
 }
 
-/// When to tell that the stream is alive.
+/// When to show that the stream is alive.
 #[derive(Debug)]
 struct KeepAlive {
     interval: Duration,
     next: Pin<Box<Sleep>>,
-    /// Whether a comment would not stand in the middle of an event.
+    /// Whether a comment would not be in the middle of an event.
     between_events: bool,
 }
 

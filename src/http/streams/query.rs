@@ -1,5 +1,5 @@
-//! What a query asks for. In: the words of selections, as on the command line, with values that are percent-encoded. Out: which
-//! events, and how they are written; or a line that says what is wrong.
+//! What a query asks for. In: the words of selections, as on the command line, with percent-encoded values. Out: which
+//! events, and how to write them; or a line that says what is wrong.
 
 use percent_encoding::percent_decode_str;
 
@@ -11,17 +11,17 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// Bytes of a query.
+/// The longest query, in bytes.
 const LONGEST: usize = 8 << 10;
-/// Each is compared with each event.
+/// Each value is compared with each event.
 const MOST_VALUES: usize = 100;
 /// As on the command line.
 const BYTES: [(&str, BytesStyle); 2] = [("array", BytesStyle::Array), ("hex", BytesStyle::Hex)];
 const PAYLOADS: [(&str, PayloadStyle); 3] =
     [("none", PayloadStyle::None), ("decoded", PayloadStyle::Decoded), ("raw", PayloadStyle::Raw)];
 
-/// Of all events, if none are named; those of the `tapped` tracepoints can come. Values in lists are separated by commas, or have
-/// the word again before them; `+` is a space, as forms send it.
+/// A query without conditions asks for all events. Only events of the `tapped` tracepoints can come. Commas separate
+/// values in lists, or the word is repeated; `+` is a space, as forms send it.
 pub(super) fn parse(query: &str, tapped: Tracepoints) -> Result<Wanted, String> {
     // What clients made up must not look like lines of ours.
     wanted(query, tapped).map_err(|words| words.replace(char::is_control, "\u{fffd}"))
@@ -225,7 +225,7 @@ mod tests {
         );
         let words = parse("events=all&command=inv&direction=inbound", set("mempool")).unwrap_err();
         assert_eq!(words, "no such event is tapped: start export with --events that lists net:inbound_message");
-        // Of what is tapped, none can have a command.
+        // No attached tracepoint has a command.
         assert_eq!(
             parse("command=inv", set("mempool")).unwrap_err(),
             "no such event is tapped: start export with --events that lists net:inbound_message,net:outbound_message"

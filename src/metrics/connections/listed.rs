@@ -1,4 +1,5 @@
-//! Peers in the operator's lists of networks. In: connections and messages, and where the peer is. Out: families by list.
+//! Peers in the operator's lists of networks. In: connections and messages, and where the peer is. Out: families by
+//! list.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -14,28 +15,28 @@ use crate::{event::net::Meta, networks::Networks, tracepoint::Tracepoints};
 pub struct AddressList {
     /// The value of the label `list`.
     pub name: String,
-    /// Who is in it.
+    /// The networks in it.
     pub networks: Networks,
 }
 
 impl AddressList {
-    /// How many lists there can be.
+    /// The largest number of lists.
     pub const MOST: usize = u8::BITS as usize;
 }
 
 families! {
     struct Families with options {
         /// Connections opened with peers whose address is in a list of networks, by list, from the tracepoints
-        /// net:inbound_connection and net:outbound_connection. The lists are the operator's, given by --address-list. Peers by
-        /// Tor and I2P, and those added by host name, are in none; but inbound ones by Tor from before the attachment have the
-        /// address of the Tor that runs here.
+        /// net:inbound_connection and net:outbound_connection. The operator gives the lists by --address-list. Peers of
+        /// Tor and I2P, and those added by host name, are in no list. But an inbound peer of Tor from before the
+        /// attachment has the address of the Tor that runs on this machine.
         p2p_listed_connections_opened_total: Counters<1> = [list(options)], from OPENINGS;
 
-        /// P2P messages with peers whose address is in a list of networks, by list, direction and command. A peer that is in
-        /// several lists counts in each.
+        /// P2P messages with peers whose address is in a list of networks, by list, direction and command. A peer that
+        /// is in several lists counts in each.
         p2p_listed_messages_total: Counters<3> = [list(options), direction(), command()], from &MESSAGES;
 
-        /// Bytes of payload of the P2P messages in bitcointap_p2p_listed_messages_total.
+        /// Payload bytes of the P2P messages in bitcointap_p2p_listed_messages_total.
         p2p_listed_message_bytes_total: Counters<3> = [list(options), direction(), command()], from &MESSAGES;
     }
 }
@@ -44,7 +45,7 @@ fn list(options: &Options) -> Label {
     Label::new("list", options.address_lists.iter().map(|list| list.name.clone()))
 }
 
-/// In which lists an address is: a bit for each list.
+/// The lists that contain an address: one bit for each list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct InLists(u8);
 
@@ -67,7 +68,7 @@ impl Lists {
         Self(lists.clone())
     }
 
-    /// In which of them an address is; what is no IP address is in none.
+    /// Which of them contain an address. None contains anything but IP addresses.
     pub(super) fn with(&self, address: Option<IpAddr>) -> InLists {
         let Some(address) = address else { return InLists::default() };
         let bits = self.0.iter().enumerate().map(|(place, list)| u8::from(list.networks.contains(address)) << place);
@@ -81,7 +82,7 @@ impl Lists {
     }
 }
 
-/// The families; only where there are lists.
+/// The families; only if there are lists.
 pub(super) struct Listed {
     families: Families,
 }
@@ -200,7 +201,7 @@ mod tests {
                 .tell(ping(false, peer_id, conn_type, addr));
         }
         told.assert(OPENED, &[]).assert(MESSAGES, &[]);
-        // Others there are what they look like.
+        // Other peers are what their address says.
         told.tell(opening(conn_at(5, Inbound, 0, "127.0.0.1:1"))).assert(OPENED, &["{list=\"all\"} 1"]);
     }
 
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn peers_that_no_opening_told_of_are_judged_by_their_messages() {
         let one = "{command=\"ping\",direction=\"inbound\",list=\"a\"} 1";
-        // From before the attachment; after a closing that was the first of it; where connections have no tracepoints.
+        // From before the attachment; after a closing that was its first event; where connections have no tracepoints.
         let mut before = told("default", &[("a", "8.8.8.0/24")]);
         before.tell(ping(true, 1, Inbound, "8.8.8.8:1")).tell(ping(true, 2, Inbound, "8.8.9.8:1"));
         before.assert(MESSAGES, &[one]).assert(OPENED, &[]);

@@ -1,5 +1,5 @@
-//! Who is connected. In: messages and connection events of one run of the node. Out: the gauge of open connections, those of
-//! inbound netgroups (`netgroups.rs`), and what is known of a peer.
+//! Which peers are connected. In: messages and connection events of one run of the node. Out: the gauge of open
+//! connections, the gauges of inbound netgroups (`netgroups.rs`), and what is known of a peer.
 
 use std::{mem, net::IpAddr};
 
@@ -24,9 +24,9 @@ use crate::{
 
 families! {
     struct Families with _options {
-        /// Connections open now, by type and network, learnt from openings, closings and messages. A connection from
-        /// before the attachment counts from its first message on, and inbound onion ones among them have the network
-        /// unknown. It is no count of the node's own: that is bitcointap_p2p_node_connections.
+        /// Connections open now, by type and network, from openings, closings and messages. A connection from before
+        /// the attachment counts from its first message on; if it is an inbound onion one, its network is unknown. The
+        /// node's own count is bitcointap_p2p_node_connections.
         p2p_connections: Gauges<2> = [connection_type(), network()], from CLOSINGS;
     }
 }
@@ -35,13 +35,13 @@ families! {
 pub(super) struct Peers {
     counts: Counts,
     lists: Lists,
-    /// Closed ones with the lists that they were in.
+    /// Closed peers keep the lists that they were in.
     connected: Connected<Peer, InLists>,
-    /// When inbound messages were lost last.
+    /// When inbound messages were last lost.
     lost_messages: Option<Moment>,
 }
 
-/// How many there are of what kind.
+/// How many peers there are of each kind.
 struct Counts {
     families: Families,
     netgroups: Netgroups,
@@ -51,7 +51,7 @@ struct Counts {
 struct Peer {
     connection_type: ConnectionType,
     network: Network,
-    /// As far as it is the peer's own, and an IP address.
+    /// The peer's own IP address, if it has one.
     address: Option<IpAddr>,
     lists: InLists,
     /// When its opening was seen.
@@ -65,7 +65,7 @@ impl Peer {
         [self.connection_type as usize, self.network as usize]
     }
 
-    /// Of an inbound peer with a routable address.
+    /// The group of an inbound peer with a routable address.
     fn netgroup(&self) -> Option<Netgroup> {
         match (self.connection_type, self.network) {
             (ConnectionType::Inbound, Network::Ipv4 | Network::Ipv6) => self.address.map(Netgroup::of),
@@ -74,7 +74,7 @@ impl Peer {
     }
 }
 
-/// The peer's own IP address. What inbound onion peers have for one is that of the operator's Tor.
+/// The peer's own IP address. Inbound onion peers have none: theirs is that of the operator's Tor.
 fn own_address(address: &str, network: Network) -> Option<IpAddr> {
     match network {
         Network::Onion | Network::I2p | Network::Internal => None,
@@ -102,7 +102,8 @@ impl Peers {
         self.connected.attach(attached);
     }
 
-    /// In which lists the peer is. One that is new by a message was there before us, or its opening is yet to come, or lost.
+    /// The lists that contain the peer. A peer that is new here was connected before the attachment, or its opening is
+    /// yet to come or was lost.
     pub(super) fn message(&mut self, now: Moment, meta: &Meta<'_>, state: &State) -> InLists {
         self.connected.drop_silent(now, |peer| {
             self.counts.leave(peer);
@@ -121,17 +122,17 @@ impl Peers {
         }
     }
 
-    /// In which lists a peer is that only its message tells of, while no peers are kept.
+    /// The lists that contain a peer known only from its message, while no peers are kept.
     pub(super) fn stranger(&self, meta: &Meta<'_>) -> InLists {
         self.lists.with(own_address(&meta.addr, meta.network))
     }
 
-    /// In which lists a peer is that a connection event tells of.
+    /// The lists that contain the peer of a connection event.
     pub(super) fn lists_of(&self, conn: &Conn<'_>) -> InLists {
         lists_of(&self.lists, conn)
     }
 
-    /// An opening. It knows better than a message did.
+    /// An opening. It knows the peer better than a message.
     pub(super) fn opened(&mut self, now: Moment, conn: &Conn<'_>, state: &State) {
         self.connection(now, conn, Some(now), state);
     }
@@ -162,7 +163,7 @@ impl Peers {
         Peer { connection_type, network, address, lists, opened: None, spoke: false }
     }
 
-    /// Gives the peer's lists.
+    /// Returns the peer's lists.
     fn enter(&mut self, now: Moment, peer_id: i64, peer: Peer, state: &State) -> InLists {
         let lists = peer.lists;
         self.counts.join(&peer);
@@ -173,7 +174,7 @@ impl Peers {
         lists
     }
 
-    /// Whether it was open from its opening to now without a message from the peer.
+    /// Returns whether the connection was open from its opening until now without a message from the peer.
     pub(super) fn closed(&mut self, now: Moment, conn: &Conn<'_>, state: &State) -> bool {
         let lists = |peer: Option<&Peer>| match peer {
             Some(peer) => peer.lists,
@@ -189,7 +190,7 @@ impl Peers {
         !peer.spoke && peer.opened.is_some_and(is_silent)
     }
 
-    /// Inbound messages are missing, of whatever peers.
+    /// Inbound messages of unknown peers are missing.
     pub(super) fn lost_messages(&mut self, now: Moment) {
         self.lost_messages = Some(now);
     }
@@ -202,7 +203,7 @@ impl Peers {
         }
     }
 
-    /// The node has ended, and its numbers with it.
+    /// The node has ended, and its peer numbers with it.
     pub(super) fn node_gone(&mut self) {
         self.connected.clear().for_each(|peer| self.counts.leave(&peer));
         self.lost_messages = None;
@@ -317,7 +318,7 @@ mod tests {
         watch.connection(1, 7, Inbound, 3);
         watch.message(2, 7, Inbound, "127.0.0.1:50000");
         watch.assert(&[("inbound", "onion", 1), ("inbound", "unknown", 0)]);
-        // The closing takes away what was stored, whatever it says itself.
+        // The closing removes what was stored, whatever the closing itself says.
         watch.closed(3, 7);
         watch.assert(&[("inbound", "onion", 0), ("inbound", "unknown", 0)]);
     }
@@ -387,7 +388,7 @@ mod tests {
         watch.connection(1, 1, Manual, 1);
         assert!(watch.closed(2, 1));
         assert!(!watch.closed(2, 1), "it is gone already");
-        // What the node says does not count, before the opening neither.
+        // Messages of the node do not count, nor messages before the opening.
         watch.said(false, 3, 2, Manual, "8.8.8.8:1");
         watch.connection(3, 2, Manual, 1);
         watch.said(false, 3, 2, Manual, "8.8.8.8:1");
@@ -400,7 +401,7 @@ mod tests {
         watch.connection(7, 4, Manual, 1);
         watch.message(7, 4, Manual, "8.8.8.8:1");
         assert!(!watch.closed(8, 4));
-        // It may have spoken before we came, or while messages were lost.
+        // It may have spoken before the attachment, or while messages were lost.
         watch.said(false, 9, 5, Manual, "8.8.8.8:1");
         assert!(!watch.closed(9, 5));
         watch.connection(10, 6, Manual, 1);

@@ -1,4 +1,4 @@
-//! Peers that come back. In: connections as they are opened and closed. Out: counters of reconnections and of retries with
+//! Peers that come back. In: connections as they open and close. Out: counters of reconnections and of retries with
 //! another transport.
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration};
@@ -21,38 +21,40 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// A fall-back is always to a connection of the node's own.
+/// Only connections that the node opens fall back.
 const OUTBOUND_OPENINGS: &[Tracepoint] = &[Tracepoint::NetOutboundConnection];
 
 families! {
     struct Families with _options {
-        /// Connections opened, either way, with an IP address, onion or I2P name that a connection was closed with less than
-        /// an hour before, by type of the new one; from the tracepoints net:inbound_connection, net:outbound_connection and
-        /// net:closed_connection. Ports are not compared. Not of inbound onion peers and of unroutable addresses, which peers
-        /// share.
+        /// Connections opened, either way, with an IP address, onion or I2P name that had a connection closed less than
+        /// an hour before, by type of the new connection; from the tracepoints net:inbound_connection,
+        /// net:outbound_connection and net:closed_connection. Ports are not compared. Does not count inbound onion
+        /// peers and unroutable addresses, since peers share these.
         p2p_reconnections_total: Counters<1> = [opened_connection_type()], from OPENINGS, CLOSINGS;
 
-        /// Outbound connections opened less than a minute after one to the same address and port was closed without a message
-        /// from the peer: by inference a fall-back from the v2 transport to v1. A peer that closes at once, and is tried again,
-        /// looks the same. To a host that can be told apart it is a reconnection, too.
+        /// Outbound connections opened less than a minute after a connection to the same address and port closed
+        /// without a message from the peer. This infers a fall-back from the v2 transport to v1. A peer that closes at
+        /// once, and that the node tries again, looks the same. A retry to a host with an address of its own also
+        /// counts as a reconnection.
         p2p_transport_retries_total: IntCounter = (), from OUTBOUND_OPENINGS, CLOSINGS, INBOUND_MESSAGES;
     }
 }
 
-/// Hosts whose closing is remembered, and for how long.
+/// How many closed hosts to remember, and for how long.
 const MOST_HOSTS: usize = 16_384;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The same of closings without a message from the peer. Bitcoin Core opens no more than a few connections a second.
+/// The same for connections closed without a message from the peer. Bitcoin Core opens at most a few connections a
+/// second.
 const MOST_UNHEARD: usize = 1024;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The families, and what was closed.
 pub(super) struct Returns {
     families: Families,
-    /// With keys of its own, so that no peer can look for addresses that collide.
+    /// The keys are random, so that no peer can look for addresses that collide.
     hasher: RandomState,
-    /// By hashes of hosts the peer that was closed last.
+    /// The peer that was closed last, by hash of its host.
     hosts: Table<u64, i64>,
     /// Hashes of addresses with ports.
     unheard: Table<u64, ()>,
@@ -81,8 +83,8 @@ impl Returns {
 
     pub(super) fn opened(&mut self, now: Moment, conn: &Conn<'_>) {
         self.forget_old(now);
-        // It does not use the closing up: who comes, goes and comes again comes back twice.
-        // Nor is its own closing one before it: of a connection closed at once the opening may be told last.
+        // An opening does not use the closing up: a peer that comes, goes and comes again comes back twice. Its own
+        // closing does not count: for a connection that closes at once the opening may be reported last.
         if let Some(host) = own_host(conn)
             && self.hosts.get(&self.hasher.hash_one(host)).is_some_and(|&closed| closed != conn.peer_id)
         {
@@ -93,7 +95,7 @@ impl Returns {
         }
     }
 
-    /// `unheard`: from its opening on no message came from the peer.
+    /// `unheard`: no message came from the peer since its opening.
     pub(super) fn closed(&mut self, now: Moment, conn: &Conn<'_>, unheard: bool, state: &State) {
         self.forget_old(now);
         if self.sees_reconnections
@@ -122,7 +124,7 @@ impl Returns {
     }
 }
 
-/// The host of a peer that has one for itself.
+/// The host of a peer that shares it with no other peer.
 fn own_host<'a>(conn: &'a Conn<'_>) -> Option<&'a str> {
     match (Network::from_number(conn.network), conn.conn_type) {
         (Network::Unroutable | Network::Internal, _) => None,
@@ -173,13 +175,13 @@ mod tests {
         told.tell_at(1_000, closing(conn_at(1, Inbound, IPV4, "8.8.8.8:1")))
             .tell_at(1_000, opening(conn_at(2, Inbound, IPV4, "8.8.8.9:1")))
             .assert(RECONNECTIONS, &[]);
-        // From another port, and to it. It is not used up.
+        // From another port, and to it. The closing is not used up.
         told.tell_at(4_599, opening(conn_at(3, Inbound, IPV4, "8.8.8.8:2")))
             .tell_at(4_599, opening(conn_at(4, Feeler, IPV4, "8.8.8.8:8333")))
             .assert(RECONNECTIONS, &["{connection_type=\"feeler\"} 1", "{connection_type=\"inbound\"} 1"]);
         told.tell_at(4_600, opening(conn_at(5, Inbound, IPV4, "8.8.8.8:3")))
             .assert(RECONNECTIONS, &["{connection_type=\"feeler\"} 1", "{connection_type=\"inbound\"} 1"]);
-        // The last closing counts. That of a peer from before the attachment is as good.
+        // The last closing counts. That of a peer from before the attachment counts, too.
         told.tell_at(5_000, closing(conn_at(9, Manual, IPV6, "[2a01::1]:8333")))
             .tell_at(6_000, closing(conn_at(10, Manual, IPV6, "[2a01::1]:8333")))
             .tell_at(9_599, opening(conn_at(11, Manual, IPV6, "[2a01::1]:8333")))
@@ -238,7 +240,7 @@ mod tests {
             format!("{{cause=\"full\",table=\"closed_peers\"}} {closed_peers}"),
         ];
         told.assert("state_dropped_total", &expected.each_ref().map(String::as_str));
-        // Growing old is their fate, and does not count.
+        // They are meant to grow old; that does not count.
         told.tell_at(9_000, closing(conn_at(100_002, Inbound, IPV4, "8.8.8.8:1")))
             .assert("state_dropped_total", &expected.each_ref().map(String::as_str));
     }
@@ -286,7 +288,7 @@ mod tests {
             .tell(opening(conn_at(10, Inbound, IPV4, ADDR)))
             .tell(opening(conn_at(11, AddrFetch, IPV4, ADDR)))
             .assert(RETRIES, &["2"]);
-        // What it said may be what was lost.
+        // The lost message may be the peer's.
         let lost = |tracepoint| Kind::Lost(Lost { tracepoint, reason: LossReason::RingFull, count: 1 });
         told.tell(lost(Tracepoint::NetOutboundMessage))
             .tell(closing(conn_at(11, AddrFetch, IPV4, ADDR)))
@@ -327,7 +329,7 @@ mod tests {
         assert_eq!(has("net:outbound_connection,net:closed_connection"), [true, false]);
         assert_eq!(has("net:outbound_connection,net:closed_connection,net:inbound_message"), [true, true]);
         assert_eq!(has("net:outbound_connection,net:inbound_connection,net:inbound_message"), [false, false]);
-        // Nor is anything remembered that would count once it is there.
+        // Nothing is remembered that would count once the tracepoint is attached.
         let mut told = only("net:outbound_connection,net:closed_connection");
         told.tell(opening(conn_at(1, Manual, IPV4, "8.8.8.8:8333")))
             .tell(closing(conn_at(1, Manual, IPV4, "8.8.8.8:8333")))

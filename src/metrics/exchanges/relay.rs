@@ -1,5 +1,5 @@
-//! How blocks come. In: their announcements, compact and whole, and the connecting of each. Out: what compact blocks took to
-//! be made whole, and the time from the first announcement to the connecting.
+//! How blocks come. In: their announcements, compact and whole, and when the node connects them. Out: what compact
+//! blocks needed to be reconstructed, and the time from the first announcement until the node connected the block.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,36 +24,37 @@ const BLOCKS: &[Tracepoint] = &[Tracepoint::ValidationBlockConnected];
 /// Upper bounds in seconds.
 const RELAYS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0];
 
-/// A block whose header is older when it is connected is being caught up with.
+/// A block with an older header when it is connected belongs to catching up.
 const NEW: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// How long a block is waited for.
+/// How long to wait for a block.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// How many blocks are waited for.
+/// How many blocks to wait for.
 const MOST: usize = 4096;
 
-/// How many of them can be known from one peer, which may make them up: none can drive out what others announced.
+/// How many of them may come from one peer, which may make them up: no peer can remove what others announced.
 const MOST_OF_PEER: u8 = 16;
 
-/// MAX_BLOCKS_TO_ANNOUNCE in Bitcoin Core; messages with more answer a question, or nobody's.
+/// MAX_BLOCKS_TO_ANNOUNCE in Bitcoin Core. Longer messages answer a request, or come unasked.
 pub(super) const MOST_ANNOUNCED: usize = 8;
 
-/// How many blocks that were connected are remembered, so that late announcements are not waited for.
+/// How many connected blocks to remember, so that late announcements start no wait.
 const MOST_CONNECTED: usize = 1024;
 
 families! {
     struct Families with _options {
-        /// Blocks that came in as compact blocks (BIP 152), one for each block however many peers sent it, by what it took to
-        /// make them whole until they were connected: nothing but the mempool (from_mempool), a getblocktxn
-        /// (requested_transactions), the whole block (full_block). Unfinished are those not connected within ten minutes,
-        /// such as stale ones. Events that were lost make the result wrong.
+        /// Blocks that came in as compact blocks (BIP 152), by what the node needed to reconstruct them before it
+        /// connected them: nothing but the mempool (from_mempool), a getblocktxn (requested_transactions), or the whole
+        /// block (full_block). A block counts once, however many peers sent it. Unfinished are those not connected
+        /// within ten minutes, such as stale ones. Lost events make the result wrong.
         p2p_compact_block_reconstructions_total: Counters<1> = [Label::new("result", RESULTS)], from INBOUND_MESSAGES, OUTBOUND_MESSAGES, BLOCKS;
 
-        /// From the first announcement of a block that nobody asked for (inv, headers or cmpctblock, when the node takes it
-        /// up) to its being connected. Only of blocks whose header is less than two hours old then, so not of those of the
-        /// initial download, not of blocks that were connected before they were announced, as the node's own, and not of
-        /// blocks that lost a race: those that are never connected, or later at or below the height before, in a reorganisation.
+        /// From the first unasked announcement of a block (inv, headers or cmpctblock, when the node processes it)
+        /// until the node connected the block. Only blocks with a header less than two hours old count. So it leaves
+        /// out blocks of the initial download, blocks connected before they were announced (as the node's own), and
+        /// blocks that lost a race: those that are never connected, or later at or below the previous height, in a
+        /// reorganisation.
         p2p_block_announcement_to_connected_seconds: Histogram = RELAYS, from INBOUND_MESSAGES, OUTBOUND_MESSAGES, BLOCKS;
     }
 }
@@ -79,15 +80,15 @@ pub(super) struct Relay {
     connected: Table<Hash, ()>,
 }
 
-/// One that is not connected yet.
+/// A block that is not connected yet.
 #[derive(Debug)]
 struct Block {
     /// The peer that named it first.
     peer: i64,
     announced: Option<Moment>,
-    /// UNIX time in its header, once that came.
+    /// UNIX time in its header, once the header came.
     header_time: Option<u32>,
-    /// How it is being made whole, if it came as a compact block.
+    /// How it is being reconstructed, if it came as a compact block.
     compact: Option<Made>,
     /// Whether it came whole.
     whole: bool,
@@ -103,7 +104,7 @@ impl Relay {
         }
     }
 
-    /// From a peer, as the following are.
+    /// From a peer, as the following ones.
     pub(super) fn inv(&mut self, now: Moment, peer: i64, items: Items<'_>, state: &State) {
         let blocks = || {
             items.iter().filter_map(|item| match item {
@@ -120,7 +121,7 @@ impl Relay {
         }
     }
 
-    /// Headers that nobody asked for.
+    /// Unasked headers.
     pub(super) fn headers(&mut self, now: Moment, peer: i64, headers: &[Header], state: &State) {
         if headers.len() <= MOST_ANNOUNCED {
             for header in headers {
@@ -148,7 +149,7 @@ impl Relay {
         if let Some(block) = self.block(now, peer, hash, state) {
             block.announced = block.announced.or(is_announcement.then_some(now));
             block.header_time = Some(header.time);
-            // Of one that is there and waits for its parent, a compact block makes nothing.
+            // If the block is there and waits for its parent, a compact block changes nothing.
             let made = if block.whole { Made::FullBlock } else { Made::FromMempool };
             block.compact = block.compact.or(Some(made));
         }
@@ -206,7 +207,7 @@ impl Relay {
         }
     }
 
-    /// The block of this hash, entered if need be; none if it is connected already, or the peer names too many.
+    /// The block of this hash, entered if it is new; `None` if it is already connected, or if the peer names too many.
     fn block(&mut self, now: Moment, peer: i64, hash: BlockHash, state: &State) -> Option<&mut Block> {
         let hash = hash.to_byte_array();
         if self.blocks.get(&hash).is_none() {
@@ -305,7 +306,7 @@ mod tests {
         assert_made(&plain, &[]);
         plain.tell(connect(header));
         assert_made(&plain, &["from_mempool"]);
-        // Late ones are of no block to wait for.
+        // Late announcements start no wait.
         plain.tell(with_peer(3, true, "cmpctblock", &compact)).tell(connect(header));
         plain.metrics.node_gone();
         assert_made(&plain, &["from_mempool"]);
@@ -337,7 +338,7 @@ mod tests {
         ended.tell(with_peer(1, true, "cmpctblock", &compact));
         ended.metrics.node_gone();
         assert_made(&ended, &["unfinished"]);
-        // One that never was compact, and one that the node sends.
+        // One that was never compact, and one that the node sends.
         let mut other = told();
         other
             .tell(with_peer(1, true, "block", &whole))

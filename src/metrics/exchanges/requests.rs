@@ -1,5 +1,5 @@
-//! Requests and their responses. In: those messages of a node and its peers, either asking. Out: how long responses took,
-//! and what became of requests without one.
+//! Requests and their responses. In: messages of requests and responses of a node and its peers; both sides ask. Out:
+//! how long responses took, and what became of requests without one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,31 +18,33 @@ use crate::{
     table::Table,
 };
 
-/// Upper bounds in seconds: the node answers in a millisecond what it has at hand, peers after a round trip and more.
+/// Upper bounds in seconds: the node answers in a millisecond what it has in memory, peers after a round trip or more.
 const RESPONSES: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 families! {
     struct Families with options {
-        /// From a request to its response, by request and by who responds: a peer to the node, or the node to a peer. From
-        /// queueing the one to taking up the other where a peer responds, and the other way round where the node does. A
-        /// getdata is a request for each block or transaction that it names, and one that is asked for again meanwhile is the
-        /// same; transactions only with --tx-response.
+        /// From a request to its response, by request and by who responds: a peer to the node, or the node to a peer.
+        /// Where a peer responds, from when the node queues the request until it processes the response; where the node
+        /// responds, from when it processes the request until it queues the response. A getdata is a request for each
+        /// block or transaction that it names. Asking again in the meantime is the same request. Transactions count
+        /// only with --tx-response.
         p2p_response_seconds: Histograms<2> = ([request(options), responder()], RESPONSES), from OUTBOUND_MESSAGES, INBOUND_MESSAGES;
 
-        /// Requests of bitcointap_p2p_response_seconds that had no response, by what ended the waiting: it was too long, or a
-        /// getheaders was sent anew (timeout); the connection was closed (closed); notfound came (notfound); there were too
-        /// many to follow, of all or of one peer (table_full). A response that was lost, see bitcointap_events_lost_total, counts as none.
+        /// Requests of bitcointap_p2p_response_seconds that had no response, by what ended the wait: it took too long,
+        /// or a getheaders was sent again (timeout); the connection closed (closed); notfound came (notfound); there
+        /// were too many to follow, of all peers or of one (table_full). A request counts here, too, if its response
+        /// was lost: see bitcointap_events_lost_total.
         p2p_requests_unanswered_total: Counters<3> = [request(options), responder(), cause()], from OUTBOUND_MESSAGES, INBOUND_MESSAGES;
     }
 }
 
-/// What is asked for: places in the label `request`.
+/// The kind of request: places in the label `request`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     GetdataBlock,
     Getheaders,
     Getblocktxn,
-    /// Followed only if the options say so: it takes hashing each transaction.
+    /// Followed only if the options say so: it needs the hash of each transaction.
     GetdataTx,
 }
 
@@ -58,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// After this Bitcoin Core asks others, or is about to close the connection.
+    /// After this time Bitcoin Core asks others, or is about to close the connection.
     fn patience(self) -> Duration {
         Duration::from_secs(match self {
             Kind::GetdataBlock | Kind::Getblocktxn => 600,
@@ -67,8 +69,8 @@ impl Kind {
         })
     }
 
-    /// How many are followed at once of each responder. What a peer asks the node for takes at most a sixteenth of them, so that
-    /// none can drive out what others ask for: one getdata may name 50,000.
+    /// How many to follow at once for each responder. Requests of one peer to the node take at most a sixteenth of
+    /// them, so that no peer can remove the requests of others: one getdata may name 50,000.
     fn most(self) -> usize {
         match self {
             Kind::GetdataTx => 16_384,
@@ -83,7 +85,7 @@ fn request(options: &Options) -> Label {
     Label::new("request", followed.map(Kind::name))
 }
 
-/// Who is asked: places in the label `responder`.
+/// Who responds: places in the label `responder`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Responder {
     Peer,
@@ -110,7 +112,7 @@ fn cause() -> Label {
 /// The peer, and what is asked for; zeros for headers.
 type Key = (i64, [u8; 32]);
 
-/// By what a response is known, beside the key. Hashes are shortened.
+/// What identifies a response, besides the key. Hashes are shortened.
 #[derive(Clone, Debug)]
 enum Known {
     ByKey,
@@ -120,10 +122,10 @@ enum Known {
     From(u64),
 }
 
-/// MAX_LOCATOR_SZ in Bitcoin Core, which closes the connection at more.
+/// MAX_LOCATOR_SZ in Bitcoin Core, which closes the connection if there are more.
 const MOST_LOCATOR: usize = 101;
 
-/// The start of it, which in internal byte order is as good as random.
+/// Its beginning. In internal byte order that is as good as random.
 fn shortened(hash: BlockHash) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = hash.to_byte_array();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
@@ -132,26 +134,26 @@ fn shortened(hash: BlockHash) -> u64 {
 pub(super) struct Requests {
     pub(super) families: Families,
     follows_transactions: bool,
-    /// By responder and kind: what peers ask cannot drive out what the node asks.
+    /// By responder and kind: requests of peers cannot remove those of the node.
     open: [[Open; KINDS.len()]; 2],
 }
 
 /// Requests that wait for their response.
 struct Open {
     table: Table<Key, Known>,
-    /// How many of them are of each peer.
+    /// How many of them each peer has.
     of_peer: BTreeMap<i64, usize>,
     most_of_peer: usize,
 }
 
 impl Open {
     fn new(kind: Kind, responder: Responder) -> Self {
-        // Of what the node asks for it decides itself.
+        // The node itself decides what it asks for.
         let most_of_peer = if responder == Responder::Node { kind.most() / 16 } else { kind.most() };
         Self { table: Table::new(kind.most(), kind.patience()), of_peer: BTreeMap::new(), most_of_peer }
     }
 
-    /// Enters one that does not wait yet. Tells whether there was room for it and for all that wait.
+    /// Enters one that does not wait yet. Returns whether there was room for it and for all that wait.
     fn insert(&mut self, now: Moment, key: Key, known: Known) -> bool {
         let of_peer = self.of_peer.entry(key.0).or_default();
         if *of_peer >= self.most_of_peer {
@@ -165,20 +167,20 @@ impl Open {
         fallen_out.is_none()
     }
 
-    /// Takes one out, with when it was asked.
+    /// Removes one, and returns when it was asked.
     fn remove(&mut self, key: &Key) -> Option<Moment> {
         let (asked, _) = self.table.remove(key)?;
         self.forget(key.0);
         Some(asked)
     }
 
-    /// Takes out those of a peer; gives how many.
+    /// Removes those of a peer, and returns how many.
     fn remove_all(&mut self, peer: i64) -> usize {
         self.of_peer.remove(&peer);
         self.table.remove_all((peer, [0; 32])..=(peer, [0xff; 32]))
     }
 
-    /// Takes out the oldest, if it is too old.
+    /// Removes the oldest, if it is too old.
     fn pop_old(&mut self, now: Moment) -> bool {
         let old = self.table.pop_old(now);
         if let Some(((peer, _), _)) = &old {
@@ -253,7 +255,7 @@ impl Requests {
         }
     }
 
-    /// A whole block: what a getdata of it wants, and what Bitcoin Core answers to a getblocktxn of an old one.
+    /// A whole block: the response to a getdata of it, and Bitcoin Core's answer to a getblocktxn of an old block.
     pub(super) fn block(&mut self, now: Moment, responder: Responder, peer: i64, hash: BlockHash) {
         self.answered(now, Kind::GetdataBlock, responder, peer, hash);
         self.answered(now, Kind::Getblocktxn, responder, peer, hash);
@@ -269,7 +271,7 @@ impl Requests {
     ) {
         let key = (peer, [0; 32]);
         if self.open(Kind::Getheaders, responder).remove(&key).is_some() {
-            // It waited no longer for the last.
+            // It no longer waited for the last one.
             self.unanswered(Kind::Getheaders, responder, Cause::Timeout, 1);
         }
         let known = match locator {
@@ -279,8 +281,9 @@ impl Requests {
         self.insert(now, Kind::Getheaders, responder, key, known);
     }
 
-    /// A response to a getheaders begins after a block of its locator, or after the first block of all if the other side
-    /// knows none of them; other headers announce blocks, but few at once. Tells whether it is the response.
+    /// Returns whether these headers are the response to a getheaders. A response begins after a block of the locator,
+    /// or after the first block of all if the other side knows none of them. Other headers announce blocks, but few at
+    /// once.
     pub(super) fn headers(&mut self, now: Moment, responder: Responder, peer: i64, headers: &[Header]) -> bool {
         let key = (peer, [0; 32]);
         let Some(known) = self.open(Kind::Getheaders, responder).table.get(&key) else { return false };
@@ -298,7 +301,7 @@ impl Requests {
         self.ask(now, kind, responder, (peer, hash.to_byte_array()));
     }
 
-    /// The response to [`Requests::asked`]. Tells whether it was asked for.
+    /// The response to [`Requests::asked`]. Returns whether it was asked for.
     pub(super) fn answered(
         &mut self,
         now: Moment,
@@ -340,7 +343,7 @@ impl Requests {
         }
     }
 
-    /// Asked again while it waits, it is the same request.
+    /// Asking again while the request waits is the same request.
     fn ask(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key) {
         if self.open(kind, responder).table.get(&key).is_none() {
             self.insert(now, kind, responder, key, Known::ByKey);
@@ -353,7 +356,7 @@ impl Requests {
         }
     }
 
-    /// Tells whether it was asked for.
+    /// Returns whether it was asked for.
     fn answer(&mut self, now: Moment, kind: Kind, responder: Responder, key: Key) -> bool {
         let Some(asked) = self.open(kind, responder).remove(&key) else { return false };
         let took = now.since(asked).as_secs_f64();
@@ -408,7 +411,7 @@ mod tests {
         serialize(&BlockTxn { transactions: BlockTransactions { block_hash, transactions: vec![] } })
     }
 
-    /// Requests answered: request, responder, how many, and seconds in sum.
+    /// Requests answered: request, responder, how many, and the sum of seconds.
     fn answered(told: &Told) -> Vec<(String, u64, f64)> {
         let lines = told.family("p2p_response_seconds").unwrap();
         let number = |line: &str, start: &str| {
@@ -449,7 +452,7 @@ mod tests {
                 for (responder, asks) in [("peer", false), ("node", true)] {
                     let mut told = told();
                     told.tell(with_peer(1, asks, question.0, question.1))
-                        // Of another peer, and the wrong way.
+                        // Of another peer, and in the wrong direction.
                         .tell_after(Duration::ZERO, with_peer(2, !asks, command, payload))
                         .tell_after(Duration::ZERO, with_peer(1, asks, command, payload))
                         .tell_after(EIGHTY, with_peer(1, !asks, command, payload))
@@ -469,7 +472,7 @@ mod tests {
         told.tell(with_peer(1, false, "getdata", &question)).tell_after(EIGHTY, with_peer(1, true, "block", &answer));
         let bounds = ["0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "60", "+Inf"];
         let label = format!("{},", labels("getdata_block", "peer"));
-        // Labels stand in the order of their names, `le` among them.
+        // Labels are in the order of their names, `le` among them.
         let lines = told.family("p2p_response_seconds").unwrap();
         let buckets: Vec<_> = lines.iter().filter(|line| line.starts_with("_bucket")).collect();
         assert_eq!(buckets.len(), bounds.len(), "{buckets:?}");

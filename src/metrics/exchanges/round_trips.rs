@@ -1,5 +1,5 @@
-//! How long peers take to answer what all of them must. In: pings and pongs, openings of connections and the end of their
-//! handshakes. Out: histograms by type of connection.
+//! How long peers take for the answers that all of them owe. In: pings and pongs, openings of connections and the end
+//! of their handshakes. Out: histograms by type of connection.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ const ROUND_TRIPS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 /// Upper bounds in seconds. Bitcoin Core waits for 60.
 const HANDSHAKES: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0];
 
-/// How many peers are followed; the node's own default is 125.
+/// How many peers to follow; the node's own default is 125.
 const MOST: usize = 4096;
 
-/// Bitcoin Core closes a connection when a pong does not come for 20 minutes.
+/// Bitcoin Core closes a connection if a pong does not come for 20 minutes.
 const PONG_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// Bitcoin Core's own, -peertimeout, is 60 seconds by default.
@@ -32,20 +32,21 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 families! {
     struct Families with _options {
         /// From the node's pings to the peers' pongs with the same nonce, by type of connection, from the tracepoints
-        /// net:outbound_message and net:inbound_message: from queueing the one to taking up the other. The node's own queues
-        /// are in it, so it is never less than getpeerinfo's minping. Not the pings of peers, and none without an answer.
+        /// net:outbound_message and net:inbound_message: from when the node queues the ping until it processes the
+        /// pong. Includes the node's own queues, so it is never less than getpeerinfo's minping. Does not include pings
+        /// of peers, nor pings without an answer.
         p2p_ping_round_trip_seconds: Histograms<1> = ([connection_type()], ROUND_TRIPS), from OUTBOUND_MESSAGES, INBOUND_MESSAGES;
 
-        /// From the opening of a connection to taking up the peer's verack, by type of connection. Not connections that
-        /// were closed before that, and not those from before the attachment. The node closes feelers once it has the peer's
-        /// version: theirs is always 0.
+        /// From when a connection opens until the node processes the peer's verack, by type of connection. Does not
+        /// include connections that closed earlier, nor those from before the attachment. Feelers are always 0, since
+        /// the node closes them once it has the peer's version.
         p2p_handshake_seconds: Histograms<1> = ([opened_connection_type()], HANDSHAKES), from OPENINGS, INBOUND_MESSAGES;
     }
 }
 
 pub(super) struct RoundTrips {
     pub(super) families: Families,
-    /// The nonce of the node's last ping to each peer; it has one in flight at a time.
+    /// The nonce of the node's last ping to each peer; the node has one ping at a time in flight for each.
     pings: Table<i64, u64>,
     handshakes: Table<i64, ()>,
 }
@@ -120,12 +121,12 @@ mod tests {
         let mut told = told();
         told.tell(with_peer(1, false, "ping", &nonce))
             .tell_after(EIGHTY, with_peer(1, true, "pong", &nonce))
-            // Those of other nonces, other peers, and one that comes again are none.
+            // Pongs with other nonces, of other peers, and repeated ones do not count.
             .tell(with_peer(1, true, "pong", &nonce))
             .tell(with_peer(1, false, "ping", &nonce))
             .tell(with_peer(1, true, "pong", &other))
             .tell(with_peer(2, true, "pong", &nonce))
-            // Nor are the pings of peers.
+            // Pings of peers do not count, either.
             .tell(with_peer(3, true, "ping", &nonce))
             .tell(with_peer(3, false, "pong", &nonce));
         let bounds = ["0.1", "0.25", "0.5", "1", "2.5", "5", "10", "60", "+Inf"];

@@ -1,5 +1,5 @@
-//! Rejections that were reversed. In: transactions that are rejected and added. Out: for what reason one was rejected that is
-//! added a moment later.
+//! Rejections that were reversed. In: transactions that are rejected and added. Out: the reason of the rejection of a
+//! transaction that is added a moment later.
 //!
 //! Since v28 Bitcoin Core tries a parent that pays too little alone again as a package with its child.
 
@@ -14,13 +14,13 @@ use crate::{event::Moment, json::Hash, table::Table};
 /// How long a rejection can be reversed.
 const LASTS: Duration = Duration::from_secs(1);
 
-/// How many of them: a flood of transactions has some thousands a second.
+/// How many to remember: a flood of transactions has some thousands a second.
 const MOST: usize = 8192;
 
-/// Bitcoin Core's reasons for which it tries a transaction again.
+/// Bitcoin Core's reasons after which it tries a transaction again.
 const REASONS: [&str; 3] = ["bad-txns-inputs-missingorspent", "mempool min fee not met", "min relay fee not met"];
 
-/// Why it was rejected, if that can be reversed often.
+/// The reason of the rejection, if transactions with it are often accepted later.
 pub(super) fn reason() -> Label {
     Label::new("reason", REASONS.into_iter().chain(["other"]))
 }
@@ -44,7 +44,7 @@ impl Rejections {
         }
     }
 
-    /// If that reverses a rejection: the place of its reason in [`reason`].
+    /// If this reverses a rejection: the place of its reason in [`reason`].
     pub(super) fn added(&mut self, now: Moment, txid: Hash) -> Option<usize> {
         let (rejected, reason) = self.0.remove(&txid.0)?;
         (now.since(rejected) < LASTS).then_some(reason)
@@ -93,7 +93,7 @@ mod tests {
         let package = ["{reason=\"bad-txns-inputs-missingorspent\"} 1", "{reason=\"min relay fee not met\"} 1"];
         told.assert(name, &package)
             .assert("mempool_transactions_total", &["{action=\"added\"} 2", "{action=\"rejected\"} 2"]);
-        // Another one, itself a second time, one that comes too late, and one of the node's run before.
+        // Another one, the same one a second time, one that comes too late, and one of the node's previous run.
         told.tell(rejected(3, "dust")).tell_after(SOON, added(4)).tell_after(SOON, added(1));
         told.tell(rejected(5, "dust")).tell_after(LASTS, added(5));
         told.tell(rejected(6, "dust"));

@@ -1,5 +1,5 @@
-//! Which nodes' addresses are told. In: addr and addrv2 messages, and who sent them. Out: families by direction, message
-//! and what is said of each address.
+//! Addresses of nodes that peers and the node announce. In: addr and addrv2 messages, and who sent them. Out: families
+//! by direction, message and what the message says of each address.
 
 use std::net::IpAddr;
 
@@ -18,41 +18,44 @@ use crate::{
     p2p::{Address, NetAddress},
 };
 
-/// Upper bounds in addresses: 10 are the most that Bitcoin Core passes on, 1000 the most that it accepts.
+/// Upper bounds in addresses: Bitcoin Core relays messages of at most 10, and accepts at most 1000.
 const ADDRESSES: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0];
-/// Upper bounds in seconds: after 10 minutes Bitcoin Core passes an address on no more, after 30 days it forgets it.
+/// Upper bounds in seconds: Bitcoin Core does not relay an address older than 10 minutes, and forgets it after 30 days.
 const AGES: &[f64] =
     &[60.0, 600.0, 1800.0, 3600.0, 10800.0, 43200.0, 86400.0, 259200.0, 604800.0, 1209600.0, 2592000.0, 31536000.0];
 
 families! {
     struct Addresses with _options {
-        /// Addresses of nodes in addr and addrv2 messages by their network. Told again and again they count each time. Of
-        /// networks that BIP 155 does not name they are unknown; of none that is reachable from elsewhere, unroutable.
+        /// Addresses of nodes in addr and addrv2 messages, by network. An address counts each time it is announced.
+        /// Networks that BIP 155 does not name are unknown; addresses that nobody can reach from elsewhere are
+        /// unroutable.
         p2p_addresses_total: Counters<3> = [direction(), message(), network()], from &MESSAGES;
 
-        /// Addresses in peers' addr and addrv2 messages by how near the peer they are: its own (self), in its subnet
-        /// (IPv4 /16, IPv6 /32; other networks have none), or neither (other); unknown where the peer's own address is, as of
-        /// inbound peers by Tor. Ports are not compared. From the tracepoint net:inbound_message: the node's own addresses
-        /// are not known, so what it announces does not count. The network is the announced address's.
+        /// Addresses in peers' addr and addrv2 messages by how near they are to the peer: its own address (self), in
+        /// its subnet (IPv4 /16, IPv6 /32; other networks have none), or neither (other); unknown if the peer's own
+        /// address is not known, as for inbound peers of Tor. Ports are not compared. The network is that of the
+        /// announced address. From the tracepoint net:inbound_message: bitcointap does not know the node's own
+        /// addresses, so what the node announces does not count.
         p2p_address_announcements_total: Counters<2> = [network(), nearness()], from INBOUND_MESSAGES;
 
         /// Addresses in single addr and addrv2 messages. Bitcoin Core accepts 1000.
         p2p_address_message_addresses: Histograms<2> = ([direction(), message()], ADDRESSES), from &MESSAGES;
 
-        /// How long ago nodes were last seen when their addresses were told, as the message says. Not those in
-        /// bitcointap_p2p_addresses_from_future_total.
+        /// How long ago nodes were last seen when their addresses were announced, as the message says. Does not include
+        /// those in bitcointap_p2p_addresses_from_future_total.
         p2p_address_age_seconds: Histograms<2> = ([direction(), message()], AGES), from &MESSAGES;
 
-        /// Addresses whose nodes were last seen later than now, as the message says, by the clock here.
+        /// Addresses of nodes that were last seen in the future, as the message says, compared with the clock here.
         p2p_addresses_from_future_total: Counters<2> = [direction(), message()], from &MESSAGES;
 
-        /// Services of the nodes whose addresses are told, as the message says. An address counts once for each of its
-        /// services, and once in other for all that Bitcoin Core does not name; without any it does not count.
+        /// Services of the nodes in announced addresses, as the message says. An address counts once for each of its
+        /// services, and once in other for all services that Bitcoin Core does not name. An address without services
+        /// does not count.
         p2p_address_services_total: Counters<3> = [direction(), message(), service()], from &MESSAGES;
     }
 }
 
-/// Which message: places in the label `message`.
+/// The message: places in the label `message`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Message {
     Addr,
@@ -63,7 +66,7 @@ fn message() -> Label {
     Label::new("message", ["addr", "addrv2"])
 }
 
-/// How near an address is to the one who tells it: places in the label `kind`.
+/// How near an address is to the peer that announces it: places in the label `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nearness {
     Itself,
@@ -76,13 +79,13 @@ fn nearness() -> Label {
     Label::new("kind", ["self", "subnet", "other", "unknown"])
 }
 
-/// Where a peer is, as far as its messages tell.
+/// Where a peer is, as far as its messages show.
 #[derive(Debug)]
 enum Sender {
     Ip(IpAddr),
-    /// Tor, by public key.
+    /// A Tor address, by public key.
     Onion([u8; 32]),
-    /// By hash.
+    /// An I2P address, by hash.
     I2p([u8; 32]),
     Unknown,
 }
@@ -91,7 +94,7 @@ impl Sender {
     fn new(meta: &Meta<'_>) -> Sender {
         let host = host_of(&meta.addr);
         if let Some(name) = host.strip_suffix(".onion") {
-            // Behind the key a checksum and the version.
+            // A checksum and the version follow the key.
             return base32::<56, 35>(name)
                 .and_then(|name| name.first_chunk().copied())
                 .map_or(Sender::Unknown, Sender::Onion);
@@ -142,7 +145,7 @@ impl Sender {
     }
 }
 
-/// The `BYTES` bytes that a name of `LENGTH` letters stands for.
+/// The `BYTES` bytes of a name of `LENGTH` letters.
 fn base32<const LENGTH: usize, const BYTES: usize>(name: &str) -> Option<[u8; BYTES]> {
     let name: [u8; LENGTH] = name.as_bytes().try_into().ok()?;
     let mut bytes = [0; BYTES];

@@ -1,4 +1,4 @@
-//! What messages say in a number or a few. In: those of headers, compact blocks, fee filters, pings and rejections. Out:
+//! Messages that consist of a number or a few. In: headers, compact blocks, fee filters, pings and rejections. Out:
 //! families by direction. Inventories, addresses and version messages have files of their own.
 
 use bitcoin::{Amount, p2p::message_network::RejectReason};
@@ -10,30 +10,33 @@ use crate::metrics::{
 };
 use crate::p2p;
 
-/// Upper bounds in satoshis for 1000 virtual bytes. At 10,000,000 is what Bitcoin Core sends about while it wants none.
+/// Upper bounds in satoshis for 1000 virtual bytes. Bitcoin Core sends about 10,000,000 while it wants no transactions.
 const FEE_FILTERS: &[f64] = &[0.0, 100.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7];
 
 families! {
     struct Contents with _options {
-        /// Headers in headers messages. The same header counts for each peer that it comes from or goes to.
+        /// Headers in headers messages. The same header counts for each peer that sends or receives it.
         p2p_headers_total: Counters<1> = [direction()], from &MESSAGES;
 
-        /// Transactions asked for in getblocktxn messages, because a compact block could not be made whole without them.
+        /// Transactions requested in getblocktxn messages, because a compact block could not be reconstructed without
+        /// them.
         p2p_block_transactions_requested_total: Counters<1> = [direction()], from &MESSAGES;
 
-        /// Transactions of the blocks in cmpctblock messages: named by short_id, or prefilled, that is sent along.
+        /// Transactions of the blocks in cmpctblock messages: named by short_id, or prefilled, which means sent along.
         p2p_compact_block_transactions_total: Counters<2> = [direction(), compact_kind()], from &MESSAGES;
 
         /// Lowest feerates in feefilter messages, which ask for no transaction that pays less. Bitcoin Core sends about
-        /// 10000000 while it wants none. Not those that it ignores: below 0, or more than all money.
+        /// 10000000 while it wants none. Does not include feerates that it ignores: below 0, or more than all money.
         p2p_feefilter_satoshis_per_kvbyte: Histograms<1> = ([direction()], FEE_FILTERS), from &MESSAGES;
 
-        /// Pings of peers by the fewest bits that hold their nonce, from the tracepoint net:inbound_message: none for a ping
-        /// without one, zero, u8, u16, u32, u64. Bitcoin Core's are random, so nearly all u64; others tell other software.
+        /// Pings of peers by the fewest bits that hold their nonce, from the tracepoint net:inbound_message: none for a
+        /// ping without one, zero, u8, u16, u32, u64. Bitcoin Core's nonces are random, so nearly all are u64; others
+        /// show other software.
         p2p_ping_nonces_total: Counters<1> = [Label::new("width", WIDTHS)], from INBOUND_MESSAGES;
 
-        /// Messages reject (BIP 61, which Bitcoin Core no longer sends) by the command of what was rejected, version, tx or
-        /// block, else other, and by code. Those with a code that BIP 61 does not have are undecodable and not in it.
+        /// Messages reject (BIP 61, which Bitcoin Core no longer sends) by the command that was rejected (version, tx
+        /// or block, else other) and by code. Messages with a code that BIP 61 does not have are undecodable and do not
+        /// count.
         p2p_rejects_total: Counters<3> = [direction(), rejected(), code()], from &MESSAGES;
     }
 }
@@ -56,7 +59,7 @@ fn width(nonce: Option<u64>) -> usize {
     }
 }
 
-/// What Bitcoin Core has ever sent rejections of.
+/// The commands that Bitcoin Core has ever sent rejections of.
 const REJECTED: [&str; 3] = ["version", "tx", "block"];
 
 fn rejected() -> Label {

@@ -8,27 +8,29 @@ use crate::metrics::{
 };
 use crate::p2p::Items;
 
-/// Upper bounds in items: 35 is what Bitcoin Core long announced at most at a time, 50,000 what it accepts.
+/// Upper bounds in items: Bitcoin Core long announced at most 35 at a time, and accepts 50,000.
 const ITEMS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 35.0, 70.0, 100.0, 500.0, 1000.0, 5000.0, 50000.0];
 
 families! {
     struct Inventory with _options {
-        /// Transactions and blocks named in inv, getdata and notfound messages, by type of item: tx and block are those of
-        /// the first protocol, wtx is a transaction by wtxid (BIP 339), witness_tx and witness_block ask for witnesses (BIP
-        /// 144). Named again and again they count each time. Types that Bitcoin Core does not know count as other.
+        /// Transactions and blocks named in inv, getdata and notfound messages, by type of item: tx and block are those
+        /// of the first protocol, wtx is a transaction by wtxid (BIP 339), witness_tx and witness_block ask for
+        /// witnesses (BIP 144). An item counts each time it is named. Types that Bitcoin Core does not know count as
+        /// other.
         p2p_inventory_items_total: Counters<3> = [direction(), message(), item()], from &MESSAGES;
 
-        /// Items in single inv, getdata and notfound messages. Bitcoin Core accepts 50000, and long announced at
-        /// most 35 transactions at a time.
+        /// Items in single inv, getdata and notfound messages. Bitcoin Core accepts 50000, and long announced at most
+        /// 35 transactions at a time.
         p2p_inventory_message_items: Histograms<2> = ([direction(), message()], ITEMS), from &MESSAGES;
 
-        /// Messages inv by how their items mix: none at all (empty), all of one type (single), of more than one (mixed).
-        /// The types are those of bitcointap_p2p_inventory_items_total; those that it counts as other are one.
+        /// Messages inv by the mix of their items: no items (empty), all of one type (single), of more than one type
+        /// (mixed). The types are those of bitcointap_p2p_inventory_items_total; all that it counts as other are one
+        /// type.
         p2p_inv_messages_total: Counters<2> = [direction(), Label::new("mix", ["empty", "single", "mixed"])], from &MESSAGES;
     }
 }
 
-/// Which message: places in the label `message`.
+/// The message: places in the label `message`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     Inv,

@@ -1,5 +1,5 @@
-//! How peers present themselves. In: their version messages, of which the first of a connection counts, as it does for Bitcoin
-//! Core. Out: families of protocol versions, services, user agents and clocks.
+//! How peers present themselves. In: their version messages; the first of a connection counts, as for Bitcoin Core.
+//! Out: families of protocol versions, services, user agents and clocks.
 
 use std::collections::BTreeSet;
 
@@ -17,46 +17,48 @@ use crate::{
     tracepoint::Tracepoints,
 };
 
-/// Upper bounds in seconds; 4200 was the most by which Bitcoin Core corrected its clock, 600 is where it warns now.
+/// Upper bounds in seconds. Bitcoin Core corrected its clock by at most 4200, and warns now at 600.
 const OFFSETS: &[f64] =
     &[-4200.0, -600.0, -60.0, -10.0, -5.0, -2.0, -1.0, 0.0, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0, 4200.0];
 
-/// No offset counts as more, in seconds: one peer's would drown the sum.
+/// The largest offset that counts, in seconds: otherwise one peer's could drown the sum.
 const MOST_OFFSET: f64 = 86400.0;
 
-/// Peers of whom is known that they have presented themselves; the node's own default is 125.
+/// How many peers to remember as introduced; the node's own default is 125.
 const MOST_INTRODUCED: usize = 4096;
 
 families! {
     struct Families with options {
-        /// Versions of the protocol in peers' version messages, of each connection the first, from the tracepoint
-        /// net:inbound_message. Not the lower one that both sides then use. Those at which Bitcoin Core's protocol did not change count as other.
+        /// Versions of the protocol in peers' version messages, from the tracepoint net:inbound_message. Only the first
+        /// version message of a connection counts. This is not the lower version that both sides then use. Versions at
+        /// which Bitcoin Core's protocol did not change count as other.
         p2p_peer_protocol_versions_total: Counters<1> = [protocol_version()], from INBOUND_MESSAGES;
 
-        /// Services in peers' version messages, of each connection the first, from the tracepoint net:inbound_message. A peer
-        /// counts once for each of its services, and once in other for all that Bitcoin Core does not name; without any it
-        /// does not count.
+        /// Services in peers' version messages, from the tracepoint net:inbound_message. Only the first version message
+        /// of a connection counts. A peer counts once for each of its services, and once in other for all services that
+        /// Bitcoin Core does not name. A peer without services does not count.
         p2p_peer_services_total: Counters<1> = [service()], from INBOUND_MESSAGES;
 
-        /// User agents (BIP 14) in peers' version messages, of each connection the first, from the tracepoint
-        /// net:inbound_message, cut to 128 bytes. An empty one counts as none. Those of Bitcoin Core's releases have places of
-        /// their own. Another has one once peers of three groups of addresses (IPv4 /16, IPv6 /32) have named it; all that
-        /// come by Tor, I2P and CJDNS or from networks that are not routable are one group. Before that, and if there are too
-        /// many to keep, it counts as other.
+        /// User agents (BIP 14) in peers' version messages, from the tracepoint net:inbound_message, cut to 128 bytes.
+        /// Only the first version message of a connection counts. An empty user agent counts as none. User agents of
+        /// Bitcoin Core's releases have places of their own. Another one gets a place once peers of three groups of
+        /// addresses (IPv4 /16, IPv6 /32) have named it; all peers of Tor, I2P and CJDNS, and those with unroutable
+        /// addresses, are one group. Before that, and if there are too many to keep, it counts as other.
         p2p_user_agents_total: Chosen = ("user_agent", releases::USER_AGENTS, options.max_free_form_values), from INBOUND_MESSAGES;
 
-        /// Time in peers' version messages, of each connection the first, minus the time here when the node took the message
-        /// up, from the tracepoint net:inbound_message. Peers tell whole seconds and messages travel, so an exact clock is up
-        /// to some seconds below 0. Offsets of more than a day count as a day. Not peers that say the time 0, which hide their
-        /// clock, as Bitcoin Core does since v31 where it broadcasts in private. The sum falls with each clock that is behind:
-        /// rate() and increase() are for the buckets and the count. In OpenMetrics it has buckets alone, without _sum and
-        /// _count, since a sum must not fall there.
+        /// Time in peers' version messages minus the time here when the node processed the message, from the tracepoint
+        /// net:inbound_message. Only the first version message of a connection counts. Peers send whole seconds and
+        /// messages travel, so an exact clock is up to some seconds below 0. Offsets of more than a day count as a day.
+        /// Peers that send the time 0 do not count: they hide their clock, as Bitcoin Core does since v31 in private
+        /// broadcasts. Each clock that is behind lowers the sum: use rate() and increase() only with the buckets and
+        /// the count. In OpenMetrics the family has buckets alone, without _sum and _count, since a sum must not fall
+        /// there.
         p2p_peer_clock_offset_seconds: Histogram = OFFSETS, from INBOUND_MESSAGES;
     }
 }
 
-/// At which Bitcoin Core's protocol changed, from the lowest with which it keeps a connection (protocol_version.h and its
-/// history), sorted.
+/// The versions at which Bitcoin Core's protocol changed, from the lowest with which it keeps a connection
+/// (protocol_version.h and its history), sorted.
 const PROTOCOL_VERSIONS: [(u32, &str); 13] = [
     (31800, "31800"),
     (60000, "60000"),
@@ -82,7 +84,7 @@ fn protocol_version_place(version: u32) -> usize {
     PROTOCOL_VERSIONS.binary_search_by_key(&version, |&(known, _)| known).unwrap_or(PROTOCOL_VERSIONS.len())
 }
 
-/// The families, and who was counted.
+/// The families, and the peers that have counted.
 pub(super) struct Versions {
     families: Families,
     introduced: Introduced,
@@ -97,12 +99,12 @@ impl Versions {
         self.families.attach(attached, registered);
     }
 
-    /// The node has ended, and its numbers of peers with it.
+    /// The node has ended, and its peer numbers with it.
     pub(super) fn node_gone(&mut self) {
         self.introduced = Introduced::default();
     }
 
-    /// A peer's message.
+    /// A message of a peer.
     pub(super) fn observe(&mut self, now: Moment, time: Time, meta: &Meta<'_>, version: &Version<'_>) {
         if !self.introduced.is_first(meta.peer_id) {
             return;
@@ -121,7 +123,7 @@ impl Versions {
     }
 }
 
-/// What of a version message counts.
+/// What counts of a version message.
 pub(super) struct Version<'a> {
     pub(super) version: u32,
     pub(super) services: u64,
@@ -129,14 +131,15 @@ pub(super) struct Version<'a> {
     pub(super) user_agent: &'a str,
 }
 
-/// The time of peers that do not tell theirs.
+/// The time of peers that hide theirs.
 const NO_CLOCK: i64 = 0;
 
-/// Whose version was counted. The node never uses a number twice, so that those with the lowest can be told together.
+/// The peers whose version has counted. The node never uses a number twice, so one number stands for all that are
+/// lower.
 #[derive(Debug, Default)]
 struct Introduced {
     peers: BTreeSet<i64>,
-    /// Up to this one all are taken for introduced: they are the oldest, and have had their time.
+    /// All peers up to this number count as introduced: they are the oldest, and have had their time.
     up_to: Option<i64>,
 }
 
@@ -158,7 +161,7 @@ mod tests {
     use super::*;
     use crate::metrics::testing::{Told, assert_histogram_of_one, told, version, with_peer};
 
-    /// A payload of `version` by its first three fields and its user agent.
+    /// A payload of `version` from its first three fields and its user agent.
     fn payload(number: u32, services: u64, timestamp: i64, user_agent: &str) -> Vec<u8> {
         let mut payload = version(user_agent);
         payload[..4].copy_from_slice(&number.to_le_bytes());
@@ -213,7 +216,7 @@ mod tests {
             .assert("p2p_peer_services_total", &["{service=\"network\"} 1"])
             .assert("p2p_user_agents_total", &["{user_agent=\"/Satoshi:31.0.0/\"} 1"]);
         assert_eq!(count(&told), 1);
-        // Nor does it count again after more peers than are remembered, or as one that has waited so long.
+        // It does not count again after more peers than are remembered, nor as one that has waited that long.
         let other = payload(70016, 0, 1_000, "");
         for peer in 8..8 + MOST_INTRODUCED as i64 {
             told.tell(with_peer(peer, true, "version", &other));

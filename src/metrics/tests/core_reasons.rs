@@ -1,5 +1,5 @@
-//! Why Bitcoin Core says that it does something, from its sources: of each of its branches from v23 to v31, and of its master
-//! of June 2026. In: the texts that it gives to tracepoints. Out: claims of what labels make of them.
+//! Why Bitcoin Core says that it does something, from its sources: of each branch from v23 to v31, and of its master of
+//! June 2026. In: the texts that it gives to tracepoints. Out: claims about what labels make of them.
 
 use std::{collections::HashSet, ops::RangeInclusive};
 
@@ -12,11 +12,12 @@ use crate::metrics::{
 /// Stands for the release after the last.
 const MASTER: u8 = 32;
 
-/// Those of which no one is like another only by a number, with the releases that have them.
+/// Names that differ by more than a number, with the releases that have them.
 type Names = [(&'static str, RangeInclusive<u8>)];
 
-/// Of mempool:rejected: what validation.cpp, tx_check.cpp, tx_verify.cpp and the policies give to TxValidationState::Invalid as
-/// reject reason. What they give as debug message, such as hashes and amounts, is not in the tracepoint.
+/// Reasons of mempool:rejected: what validation.cpp, tx_check.cpp, tx_verify.cpp and the policies give to
+/// TxValidationState::Invalid as reject reason. Their debug messages, such as hashes and amounts, are not in the
+/// tracepoint.
 const REJECTIONS: &Names = &[
     ("TRUC-violation", 28..=MASTER),
     ("bad-cb-length", 23..=MASTER),
@@ -72,7 +73,8 @@ const REJECTIONS: &Names = &[
     ("version", 23..=MASTER),
 ];
 
-/// Before the error of a script, in brackets. A peer may see to nearly all of them with each that its release has.
+/// Texts before the error of a script, in brackets. A peer can combine each with nearly every error that its release
+/// has.
 const SCRIPT_FAILURES: &Names = &[
     ("block-script-verify-flag-failed", 30..=MASTER),
     ("mandatory-script-verify-flag-failed", 23..=29),
@@ -138,8 +140,8 @@ const SCRIPT_ERRORS: &Names = &[
     ("unknown error", 23..=MASTER),
 ];
 
-/// Of net:misbehaving_connection, which the releases since v29 have: what net_processing.cpp gives to Misbehaving, with the
-/// numbers and commands that it puts in, and what labels make of it.
+/// Reasons of net:misbehaving_connection, which the releases since v29 have: what net_processing.cpp gives to
+/// Misbehaving, with the numbers and commands that it inserts, and what labels make of it.
 const OFFENCES: &[(&str, &str)] = &[
     // A block that breaks consensus; until v29 a transaction, too.
     ("", "none"),
@@ -176,7 +178,7 @@ fn rejections_of(release: u8) -> Vec<String> {
     of_release(REJECTIONS, release).map(str::to_owned).chain(failures).collect()
 }
 
-/// The series of a family by their labels' text, each of one.
+/// The series of a family with these texts as labels, each 1.
 fn ones<'a>(label: &str, values: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut lines: Vec<_> = values.into_iter().map(|value| format!("{{{label}=\"{value}\"}} 1")).collect();
     lines.sort();
@@ -206,7 +208,7 @@ fn offences_differ_by_more_than_numbers() {
     }
     let expected = ones("reason", OFFENCES.iter().map(|&(_, value)| value));
     assert_eq!(told.family("p2p_misbehaving_total").unwrap(), expected);
-    // The size is the peer's choice.
+    // The peer chooses the size.
     for size in 2_001..3_000 {
         told.tell(misbehaving(&format!("headers message size = {size}")));
     }

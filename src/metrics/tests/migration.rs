@@ -1,5 +1,6 @@
-//! docs/migration.md against the code. In: the page, whose tables are the only list of what became of other exporters'
-//! families. Out: claims that what it names of ours is there, and that it names each of theirs once.
+//! docs/migration.md against the code. In: the page; its tables are the only list of what became of other exporters'
+//! families. Out: claims that the families of bitcointap that it names exist, and that it names each family of the
+//! others once.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ struct Selector<'a> {
     matchers: Vec<[&'a str; 3]>,
 }
 
-/// All that the page has, in tables or not. A prefix alone is none.
+/// All selectors of the page, in tables or not. The prefix alone is none.
 fn selectors() -> Vec<Selector<'static>> {
     let after_prefix = PAGE.split("bitcointap_").skip(1);
     let selectors = after_prefix.map(|text| {
@@ -63,7 +64,7 @@ fn code(cell: &'static str) -> impl Iterator<Item = &'static str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// The family, and what of a histogram is meant, if one is.
+/// The family, and the part of a histogram that is meant, if it is one.
 fn find<'a>(metrics: &'a Metrics, name: &'static str) -> Option<(&'a Defined, &'static str)> {
     let defined = &metrics.registered.defined;
     let of_histogram = ["_bucket", "_sum", "_count"].into_iter().find_map(|part| {

@@ -1,5 +1,5 @@
-//! docs/metrics.md, which is made from the definitions. In: each family. Out: the claim that the page says what the code
-//! does; with BLESS=1 the page itself.
+//! docs/metrics.md, which is made from the definitions. In: each family. Out: the claim that the page says what the
+//! code does; with BLESS=1 the page itself.
 
 use std::{collections::BTreeMap, env, fmt::Write, fs};
 
@@ -14,16 +14,18 @@ const HEAD: &str = "# Metrics
 Made from the code by `BLESS=1 cargo test --lib reference`; a test compares them.
 
 Counters end in `_total`, units are seconds, bytes and satoshis. Times are those at which tracepoints fire in the node. A
-family is there only while a tracepoint that feeds it is attached, and a gauge only once it is known. Label values are
-closed sets, but for the few texts that the world chooses, of which `--max-free-form-values` are kept, and what their families
-say beside it. Text that is empty counts as `none`, what is not kept as `other`. So the number of series, each line of `/metrics` being one, has a bound that no peer can move.
+family exists only while a tracepoint that feeds it is attached, and a gauge only once its value is known.
+
+Most labels have closed sets of values. A few have texts that peers or the node choose. bitcointap keeps
+`--max-free-form-values` of these for a family, unless the family says otherwise. An empty text counts as `none`, a text that is
+not kept as `other`. So the number of series has a bound that no peer can move. Each line of `/metrics` is one series.
 ";
 
-/// How far one peer can move a number: each family of peers stands once.
+/// How far one peer can move a number: each family of peers appears once.
 const MOVED_BY_ONE_PEER: &[(&str, &[&str])] = &[
     (
-        "Without limit, since they count messages and what is in them, and not who sends it. An `inbound` message is a peer's, \
-         a `responder` of `node` is asked by a peer. Medians of these are of messages, too",
+        "Without limit: they count messages and their contents, not peers. The peer sends `inbound` messages, and asks the \
+         `responder` `node`. Medians are those of messages, too",
         &[
             "p2p_address_age_seconds",
             "p2p_address_announcements_total",
@@ -50,13 +52,13 @@ const MOVED_BY_ONE_PEER: &[(&str, &[&str])] = &[
             "p2p_undecodable_messages_total",
         ],
     ),
-    ("Without limit, by transactions that are not let in", &["mempool_rejections_total", "mempool_transactions_total"]),
     (
-        "Without limit only if the node may not drop the peer (`noban`, manual); else it ends with the first",
-        &["p2p_misbehaving_total"],
+        "Without limit, by transactions that the node rejects",
+        &["mempool_rejections_total", "mempool_transactions_total"],
     ),
+    ("Without limit if the node may not drop the peer (`noban`, manual), otherwise by one", &["p2p_misbehaving_total"]),
     (
-        "By one for each connection, however much it says",
+        "By one for each connection, however much the peer sends",
         &[
             "p2p_connection_duration_seconds",
             "p2p_connections",
@@ -80,12 +82,12 @@ const MOVED_BY_ONE_PEER: &[(&str, &[&str])] = &[
     ("By one for each of the first 16 features that a connection names", &["p2p_peer_features_total"]),
     ("By one for each ping of the node", &["p2p_ping_round_trip_seconds"]),
     (
-        "Of a connection 16 blocks at a time are followed that are not connected yet",
+        "By 16 blocks at a time for each connection, among those that are not connected yet",
         &["p2p_block_announcement_to_connected_seconds", "p2p_compact_block_reconstructions_total"],
     ),
 ];
 
-/// A set of values that so many families have is told once.
+/// A set of values that this many families have is listed once.
 const SHARED_BY: usize = 3;
 
 type Values = Vec<&'static str>;
@@ -121,7 +123,7 @@ fn page() -> String {
         )
         .unwrap();
     }
-    page += "\n## Labels\n\nTheir values, where a family names no others:\n\n";
+    page += "\n## Labels\n\nTheir values, unless a family names others:\n\n";
     for (label, values) in sharing.keys() {
         writeln!(page, "- `{label}`: {}", values.join(", ")).unwrap();
     }
@@ -130,11 +132,11 @@ fn page() -> String {
         let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         writeln!(page, "| {how}. | {} |", names.join(", ")).unwrap();
     }
-    page += "\nAll others tell of the node, of what it takes for valid, and of bitcointap itself.\n\n## Families\n";
+    page += "\nAll other families describe the node, what it accepts as valid, and bitcointap itself.\n\n## Families\n";
     for (name, family) in families {
         writeln!(page, "\n### bitcointap_{name}\n\n{}", family.help()).unwrap();
         for (label, values) in &family.closed_labels {
-            // Of one value is what the build or the options say.
+            // A label with one value says what the build or the options say.
             if values.len() > 1 && !sharing.contains_key(&(*label, values)) {
                 write!(page, "\n`{label}`: {}.", values.join(", ")).unwrap();
             }

@@ -1,4 +1,4 @@
-//! What Bitcoin Core accepts is decoded, where rust-bitcoin or a stricter reading would not.
+//! Messages that Bitcoin Core accepts are decoded, where rust-bitcoin or a stricter reading would refuse them.
 
 use bitcoin::consensus::serialize;
 
@@ -16,7 +16,7 @@ const TRUNCATED: &str = "the payload ends before the message does";
 #[test]
 fn bytes_after_a_message_are_ignored() {
     for sample in samples() {
-        // The last is the one message after which nothing may come.
+        // The last is the only message that nothing may follow.
         if ["Unknown", "Undecodable", "Oldping", "Emptyaddrv2", "Feature"].iter().any(|name| sample.json.contains(name))
         {
             continue;
@@ -142,7 +142,7 @@ fn fees_may_be_negative() {
     assert_eq!(json("feefilter", &(-5i64).to_le_bytes()), r#"{"Feefilter":{"fee":-5}}"#);
 }
 
-/// Releases up to v31 take any byte but 0 for true; the master of June 2026 takes 0 and 1 only.
+/// Releases up to v31 take any byte but 0 for true; the master of June 2026 accepts only 0 and 1.
 #[test]
 fn sendcmpct_is_decoded_whatever_its_first_byte() {
     for (byte, expected) in [

@@ -1,7 +1,8 @@
-//! Where Bitcoin Core, rust-bitcoin and this decoder may differ: a list of what each is at the edge of, and what is made of it.
+//! Where Bitcoin Core, rust-bitcoin and this decoder may differ: a list of cases at the edge of each, and what becomes
+//! of them.
 //!
-//! Bitcoin Core is v23 to its master of June 2026, by `src/net_processing.cpp` and `src/serialize.h`. What a format forbids is
-//! undecodable; what a node finds too much is decoded, so that it is seen.
+//! Bitcoin Core is v23 to its master of June 2026, by `src/net_processing.cpp` and `src/serialize.h`. What a format
+//! forbids is undecodable. What a node finds too much is decoded, so that it is seen.
 
 use std::fs;
 use std::path::Path;
@@ -13,12 +14,12 @@ use super::samples::{addrv2, counted, header, transaction, version};
 use super::{decode, hash};
 use crate::p2p::Message;
 
-/// What is made of it.
+/// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Is {
     /// Decoded, as Bitcoin Core does.
     Taken,
-    /// Decoded, though Bitcoin Core leaves it, as it has more of something than it wants.
+    /// Decoded, although Bitcoin Core ignores it: it has more of something than Bitcoin Core wants.
     TooMuch,
     /// Undecodable, as for Bitcoin Core.
     Refused,
@@ -29,7 +30,7 @@ fn list(count: u64, entry: &[u8]) -> Vec<u8> {
     [serialize(&VarInt(count)), entry.repeat(count as usize)].concat()
 }
 
-/// Command, what it has, what is made of it.
+/// Command, payload, what becomes of it.
 fn all() -> Vec<(&'static str, Vec<u8>, Is)> {
     let header = serialize(&header(1));
     let tx = serialize(&transaction(1, true));
@@ -43,7 +44,7 @@ fn all() -> Vec<(&'static str, Vec<u8>, Is)> {
         header
     };
     vec![
-        // Numbers that are not in their shortest form, and such that no message could hold so much (`MAX_SIZE`).
+        // Numbers that are not in their shortest form, and numbers larger than any message could hold (`MAX_SIZE`).
         ("inv", [&[253, 1, 0], &[1; 36][..]].concat(), Refused),
         ("inv", [&[254, 1, 0, 0, 0], &[1; 36][..]].concat(), Refused),
         ("inv", [&[255, 1, 0, 0, 0, 0, 0, 0, 0], &[1; 36][..]].concat(), Refused),
@@ -51,7 +52,7 @@ fn all() -> Vec<(&'static str, Vec<u8>, Is)> {
         ("addrv2", counted(&[&addrv2(&[253, 1, 0], 1, &[1; 4])]), Refused),
         ("inv", vec![254, 0, 0, 0, 2], Refused),
         ("addrv2", counted(&[&addrv2(&[255, 0, 0, 0, 0, 1, 0, 0, 0], 1, &[1; 4])]), Taken),
-        // More than Bitcoin Core wants of them.
+        // More of them than Bitcoin Core wants.
         ("inv", list(50_001, &[1; 36]), TooMuch),
         ("getdata", list(50_001, &[1; 36]), TooMuch),
         ("addr", list(1_001, &[9; 30]), TooMuch),
@@ -65,7 +66,7 @@ fn all() -> Vec<(&'static str, Vec<u8>, Is)> {
         ("filteradd", list(521, &[1]), TooMuch),
         ("version", agent(256), Taken),
         ("version", agent(257), TooMuch),
-        // Values that rust-bitcoin gives a type with fewer.
+        // Values for which rust-bitcoin's type has fewer.
         ("version", [&version()[..80], b"\x02\xff\xfe", &[0; 5]].concat(), Taken),
         ("version", [&version()[..version().len() - 1], &[7]].concat(), Taken),
         ("sendcmpct", [&[2], &[0; 8][..]].concat(), Taken),
@@ -76,7 +77,7 @@ fn all() -> Vec<(&'static str, Vec<u8>, Is)> {
         ("headers", [&[1], &header[..], &[253, 0, 1]].concat(), Taken),
         ("headers", [&[1], &header[..], &[253, 1, 0]].concat(), Refused),
         ("reject", vec![2, b't', b'x', 0x42, 1, 0xff], Taken),
-        // BIP 61's codes were all there were as long as it was sent.
+        // These were all codes of BIP 61 as long as Bitcoin Core sent it.
         ("reject", vec![2, b't', b'x', 0x44, 0], Refused),
         // Networks, and lengths of addresses.
         ("addrv2", counted(&[&addrv2(&[1], 3, &[1; 10])]), Taken),
@@ -118,14 +119,14 @@ fn what_is_decodable_is_a_list_of_this_file() {
         let start = &payload[..payload.len().min(100)];
         assert_eq!(is_decoded, is != Refused, "{command} {start:?}: {is:?}");
         if let Message::Tx { tx } = message {
-            // Decoding it further does not fail; what has no inputs rust-bitcoin writes in another way.
+            // Decoding it further does not fail. rust-bitcoin writes a transaction without inputs in another way.
             let has_inputs = !tx.transaction().input.is_empty();
             assert!(!has_inputs || tx.transaction().compute_wtxid() == tx.wtxid());
         }
     }
 }
 
-/// So that a patch release of it takes nothing away. Its tests may use them.
+/// So that a patch release of a crate removes nothing. Tests may use them.
 #[test]
 fn no_decoder_of_a_crate_is_used() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

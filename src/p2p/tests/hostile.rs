@@ -15,7 +15,7 @@ fn exercise(command: &str, payload: &[u8], bytes: BytesStyle) {
     write_line(&mut io::sink(), &message, Style { bytes, ..Style::default() }).expect("a sink takes all");
 }
 
-/// What this thread has had of a processor, which other work on the machine takes nothing from.
+/// The processor time of this thread, which other work on the machine does not change.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().expect("a time is not negative")
 }
@@ -51,7 +51,7 @@ fn random_payloads_do_not_panic() {
     let mut random = fastrand::Rng::with_seed(0xd1b5_4a32_d192_ed03);
     for _ in 0..40_000 {
         let command = COMMANDS[random.usize(..COMMANDS.len())];
-        // Small numbers often: as lengths they lead further in.
+        // Small numbers are frequent: as lengths they lead further in.
         let small = random.usize(..2) == 0;
         let length = random.usize(..200);
         let payload: Vec<u8> = (0..length).map(|_| random.usize(..if small { 4 } else { 256 }) as u8).collect();
@@ -82,7 +82,7 @@ fn the_largest_messages_are_decoded_and_their_lines_have_bounds() {
         assert!(!matches!(message, Message::Undecodable { .. }), "{command}");
         let mut line = Vec::new();
         write_line(&mut line, &message, Style::default()).unwrap();
-        // Both hashes of the tiniest transaction, of 10 bytes, are the most that comes of anything.
+        // Both hashes of the smallest transaction, of 10 bytes, give the most text for their bytes.
         assert!(line.len() < 30 * payload.len(), "{command}: {} of {}", line.len(), payload.len());
     }
 }
@@ -122,7 +122,7 @@ fn claims_of_many_items_fail_at_once() {
             assert!(matches!(message, Message::Undecodable { .. }), "{message:?}");
         }
     }
-    // An input whose witness claims four million items.
+    // An input with a witness that claims four million items.
     let witness = [&[2, 0, 0, 0, 0, 1, 1], &[0; 41][..], &[0], &[254, 0, 9, 61, 0]].concat();
     assert!(matches!(decode("tx", &witness), Message::Undecodable { .. }));
     let took = processor_time() - start;

@@ -1,4 +1,4 @@
-//! A payload for each variant, with a distinct value in every field, and the JSON that it must become.
+//! A payload for each variant, with a distinct value in every field, and its JSON.
 
 use bitcoin::absolute::LockTime;
 use bitcoin::block::Header;
@@ -42,7 +42,7 @@ pub fn transaction(first: u8, witness: bool) -> Transaction {
     }
 }
 
-/// What `T` of the JSON contract is for a transaction, by rust-bitcoin's hashes.
+/// `T` of the JSON contract for a transaction, by rust-bitcoin's hashes.
 pub fn transaction_json(transaction: &Transaction) -> String {
     format!(
         r#"{{"txid":{},"wtxid":{},"raw":{}}}"#,

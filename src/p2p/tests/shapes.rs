@@ -103,7 +103,7 @@ fn pretty_style_changes_nothing_but_white_space() {
     );
 }
 
-/// The vectors are kept outside of this repository, so that they were not made by what they test.
+/// The vectors are kept outside of this repository, so that what they test has not made them.
 #[test]
 fn vectors_are_printed_exactly() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors.ndjson");
@@ -123,7 +123,7 @@ fn vectors_are_printed_exactly() {
     }
 }
 
-/// Puts characters in place of their escapes: the vectors are ASCII, our output is UTF-8.
+/// Replaces escapes by their characters: the vectors are ASCII, our output is UTF-8.
 fn unescape(text: &str) -> String {
     let mut parts = text.split("\\u");
     let mut unescaped = parts.next().unwrap_or_default().to_owned();

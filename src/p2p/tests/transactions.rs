@@ -7,7 +7,7 @@ use super::decode;
 use super::samples::transaction;
 use crate::p2p::Message;
 
-/// Compares the two decoders. Gives whether both took it.
+/// Compares the two decoders. Returns whether both accepted it.
 fn compare(payload: &[u8]) -> bool {
     let theirs = deserialize_partial::<Transaction>(payload);
     let ours = decode("tx", payload);
@@ -19,7 +19,8 @@ fn compare(payload: &[u8]) -> bool {
             assert_eq!(tx.wtxid(), transaction.compute_wtxid(), "{transaction:?}");
             true
         }
-        // Of no inputs and outputs Bitcoin Core takes those without a witness, rust-bitcoin those with a flag for one.
+        // Of transactions without inputs and outputs, Bitcoin Core accepts those without a witness, rust-bitcoin those
+        // with a flag for one.
         (Message::Tx { tx }, Err(_)) => {
             assert_eq!((tx.raw.len(), &payload[4..6]), (10, &[0, 0][..]));
             assert_eq!((tx.transaction().input, tx.transaction().output), (vec![], vec![]));
@@ -35,7 +36,7 @@ fn compare(payload: &[u8]) -> bool {
     }
 }
 
-/// With and without witnesses, with several inputs of which not all have one, with nothing at all.
+/// With and without witnesses, with several inputs where not all have one, with nothing at all.
 fn payloads() -> Vec<Vec<u8>> {
     let mut mixed = transaction(3, true);
     mixed.input.extend([transaction(4, false), transaction(5, true)].map(|other| other.input[0].clone()));

@@ -7,14 +7,14 @@ use bitcointap::{
 };
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, error::ErrorKind};
 
-/// The words of a [`Selection`], as options.
+/// The conditions of a [`Selection`], as options.
 #[derive(Clone, Debug, Default)]
 pub struct SelectionArgs {
     pub selection: Selection,
 }
 
 impl SelectionArgs {
-    /// All words, each once or with `not-` before it, and its help.
+    /// All conditions with their help, each as it is and with `not-` in front.
     fn words() -> impl Iterator<Item = (String, &'static Word, &'static str)> {
         WORDS.iter().flat_map(|word| {
             let negated = word.not.map(|help| (format!("not-{}", word.name), word, help));

@@ -1,4 +1,4 @@
-//! What `export` is told.
+//! The options of `export`.
 
 use std::{io, path::PathBuf};
 
@@ -51,12 +51,12 @@ pub struct ExportArgs {
         value_parser = path
     )]
     pub telemetry_path: String,
-    /// TLS and basic authentication, as FILE says in the format of Prometheus' exporter-toolkit. It is read again for each
-    /// connection and request, without capabilities.
+    /// Read TLS and basic authentication from FILE, in the format of Prometheus' exporter-toolkit. The file is read
+    /// again for each connection and request, without capabilities.
     #[arg(long = "web.config.file", help_heading = "Metrics", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
-    /// How many scrapes are answered at once; further ones get status 503. 0 is no limit of its own: the server accepts at
-    /// most 64 connections.
+    /// How many scrapes to answer at once; further ones get status 503. 0 sets no limit: the server accepts at most 64
+    /// connections.
     #[arg(long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40, value_parser = number(0_u32..))]
     pub max_requests: u32,
     /// How many readers /events can have at once; further ones get status 503. 0 turns it off. At most 32, which leaves room
@@ -76,20 +76,22 @@ pub struct ExportArgs {
     /// Hide peer addresses: the live page shows none, and /events, which has them, is off.
     #[arg(long = "web.hide-addresses", help_heading = "Metrics")]
     pub hide_addresses: bool,
-    /// How many values a label can have that the world chooses, such as a peer's user agent; all others count as `other`. User agents
-    /// of Bitcoin Core's releases come on top, and reasons of rejections have twice as many.
+    /// How many values to keep of a label with texts that peers or the node choose, such as a peer's user agent; all
+    /// others count as `other`. User agents of Bitcoin Core's releases come on top, and reasons of rejections have
+    /// twice as many.
     #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values, value_parser = number(0_usize..))]
     pub max_free_form_values: usize,
-    /// Also measure the time from getdata to tx. Each transaction is hashed for that.
+    /// Also measure the time from getdata to tx. This hashes each transaction.
     #[arg(long, help_heading = "Metrics")]
     pub tx_response: bool,
-    /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values, in the kernel, which
-    /// costs the node less than events. Single events go to `--json` and /events only if `--events` lists them.
+    /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values. The kernel
+    /// does this, which costs the node less than events. Single events go to `--json` and /events only if `--events`
+    /// lists them.
     #[arg(long, help_heading = "Metrics")]
     pub utxocache_coins: bool,
-    /// Count separately the connections and messages of peers whose address is in FILE. Each line of FILE has an IP address or
-    /// a network (192.0.2.0/24, 2001:db8::/32); comments begin with `#`. NAME is the value of the label `list`. SIGHUP reads the
-    /// file again. Can be given 8 times.
+    /// Count separately the connections and messages of peers with an address in FILE. Each line of FILE has an IP
+    /// address or a network (192.0.2.0/24, 2001:db8::/32); comments begin with `#`. NAME is the value of the label
+    /// `list`. SIGHUP reads the file again. Can be given 8 times.
     #[arg(long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
     pub address_lists: Vec<AddressListFile>,
     #[command(flatten)]
@@ -110,13 +112,13 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// When to let go of capabilities.
+    /// When to drop capabilities.
     pub fn drop_capabilities(&self) -> DropCapabilities {
         self.privileges.or_by_default(true, &self.node)
     }
 
-    /// What to tap. Events of single coins feed no metric but what the kernel side sums up, so that only JSON wants them, in
-    /// a file or in streams.
+    /// What to tap. No metric needs events of single coins, only their sums by the kernel side. Only JSON wants the
+    /// events, in a file or in streams.
     pub fn options(&self) -> Options {
         let coins = Tracepoints::coins();
         let events = self.selection.selection.chosen_tracepoints();
@@ -175,7 +177,7 @@ impl ExportArgs {
         Ok(())
     }
 
-    /// The sockets to listen on, bound. To be called first of all, for those of systemd.
+    /// The sockets to listen on, bound. Call it before anything else, for the sockets of systemd.
     pub fn listeners(&self) -> Result<Vec<Listener>, String> {
         if self.systemd_socket {
             return Listener::from_systemd().map_err(|error| {
@@ -186,7 +188,7 @@ impl ExportArgs {
         bound.map_err(|error| format!("{error}; choose another address by --web.listen-address"))
     }
 
-    /// Whom to let in.
+    /// Which clients to let in.
     pub fn gate(&self) -> Result<Gate, String> {
         match &self.web_config_file {
             Some(path) => Gate::guarded(path).map_err(|error| error.to_string()),
@@ -199,10 +201,10 @@ fn path(text: &str) -> Result<String, String> {
     if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) || http::is_path_of_live_page(text) {
         return Err("is another page of bitcointap: choose one such as /metrics".into());
     }
-    // What clients would write otherwise, RFC 3986 has as %XX, as in /%C3%BC.
+    // Clients would write other characters as %XX of RFC 3986, as in /%C3%BC.
     let is_sent_so = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
     match text.strip_prefix('/') {
-        // The landing page is at /, and what follows // would be a host to it.
+        // The landing page is at /, and after // would come a host.
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && rest.chars().all(is_sent_so) => Ok(text.to_owned()),
         _ => Err("must begin with / and name a page, as in /metrics".into()),
     }

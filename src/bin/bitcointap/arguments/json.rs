@@ -1,4 +1,4 @@
-//! JSON: what is written, and where to.
+//! JSON: what to write, and where to.
 
 use bitcointap::{
     json::{BytesStyle, PayloadStyle},
@@ -15,7 +15,7 @@ use super::values::number;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct JsonArgs {
-    /// How hashes and byte strings are written in JSON.
+    /// How to write hashes and byte strings in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
     bytes: BytesStyle,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub struct PayloadArgs {
 }
 
 impl PayloadArgs {
-    /// What is copied for this.
+    /// How much of payloads to copy for this.
     pub(super) fn payloads(&self) -> Payloads {
         match self.payload {
             PayloadStyle::None => Payloads::None,
@@ -48,18 +48,19 @@ impl PayloadArgs {
     }
 }
 
-/// Where JSON lines go, and what becomes of a file that grows.
+/// Where JSON lines go, and what happens to a file that grows.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct DestinationArgs {
-    /// Write the events as JSON lines: append them to FILE, print them if it is `-` (the default of `tap`), or send them to
-    /// unix:PATH, a Unix stream socket that another program listens on, now or later. A file or socket that fails is tried
-    /// again every second, without capabilities; standard output ends with its first failure.
+    /// Write the events as JSON lines: append them to FILE, print them if it is `-` (the default of `tap`), or send
+    /// them to unix:PATH, a Unix stream socket that another program listens on, now or later. If a file or socket
+    /// fails, bitcointap tries it again every second, without capabilities; standard output ends with its first
+    /// failure.
     #[arg(long, value_name = "DEST", value_parser = place(), value_hint = ValueHint::AnyPath)]
     json: Option<Place>,
-    /// Rename the FILE of --json to FILE.1 and begin a new one when it has reached a size (KiB, MiB, GiB), an age since its
-    /// first line (s, m, h, d), or the first of both: 100MiB,1d. The age is checked every second. The user, even root, must
-    /// be allowed to write to FILE's directory without capabilities.
+    /// Rename the FILE of --json to FILE.1 and begin a new one when it has reached a size (KiB, MiB, GiB), an age since
+    /// its first line (s, m, h, d), or the first of both: 100MiB,1d. bitcointap checks the age every second. The user,
+    /// even root, must be allowed to write to FILE's directory without capabilities.
     #[arg(long = "rotate", alias = "json-rotate", value_name = "SIZE,AGE")]
     limits: Option<Limits>,
     /// How many old files to keep; FILE.1 is the latest.
@@ -75,7 +76,7 @@ pub struct DestinationArgs {
 }
 
 impl DestinationArgs {
-    /// What was named.
+    /// The destination that was given.
     pub fn place(&self) -> Option<&Place> {
         self.json.as_ref()
     }
@@ -113,8 +114,9 @@ mod tests {
         assert_eq!(tap(""), (None, None));
         assert_eq!(tap("--json unix:s"), (Some(Place::Socket("s".into())), None));
         let rotation = |keep| Rotation { limits: "100MiB,1d".parse().unwrap(), keep };
-        assert_eq!(tap("--json f --json-rotate 100MiB,1d"), (Some(Place::File("f".into())), Some(rotation(10))));
-        assert_eq!(tap("--json f --json-rotate 1d,100MiB --json-keep 3").1, Some(rotation(3)));
+        assert_eq!(tap("--json f --rotate 100MiB,1d"), (Some(Place::File("f".into())), Some(rotation(10))));
+        assert_eq!(tap("--json f --rotate 1d,100MiB --keep 3").1, Some(rotation(3)));
+        // As these were called before.
         let export = ["bitcointap", "export", "--json", "f", "--json-rotate", "100MiB,1d", "--json-keep", "7"];
         let Some(Command::Export(export)) = Cli::parse_arguments(export).unwrap().command else { panic!() };
         assert_eq!(export.destination.place(), Some(&Place::File("f".into())));

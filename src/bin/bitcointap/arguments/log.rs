@@ -5,10 +5,10 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging, on standard error")]
 pub struct LogArgs {
-    /// How much is logged.
+    /// How much to log.
     #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, global = true)]
     pub level: LogLevel,
-    /// How the log is written.
+    /// How to write the log.
     #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, global = true)]
     pub format: LogFormat,
 }

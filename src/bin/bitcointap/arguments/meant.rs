@@ -1,5 +1,5 @@
-//! What was meant by a command line that is refused. In: clap's error, and the arguments. Out: an error that names the command or
-//! the option to use, or the same one.
+//! What a refused command line meant. In: clap's error, and the arguments. Out: an error that names the command or the
+//! option to use, or the same one.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Commands that there are not, and what does it. FILE is the argument that comes next.
+/// Commands that do not exist, and what to use instead. FILE becomes the next argument.
 const COMMANDS: [(&[&str], &str); 9] = [
     (&["replay", "play"], "use `bitcointap tap --replay FILE` or `bitcointap export --replay FILE`"),
     (
@@ -25,15 +25,18 @@ const COMMANDS: [(&[&str], &str); 9] = [
         "use `bitcointap tap --pcap FILE`, which writes packets for Wireshark",
     ),
     (&["rec", "save", "recording", "write"], "use `bitcointap record FILE`"),
-    (&["check", "test", "diagnose", "status"], "use `bitcointap doctor`, which checks whether the others would work"),
-    (&["monitor", "watch", "ui", "tui", "live", "peers"], "use `bitcointap top`, which shows all that on a screen"),
+    (&["check", "test", "diagnose", "status"], "use `bitcointap doctor`, which checks whether bitcointap would work"),
+    (
+        &["monitor", "watch", "ui", "tui", "live", "peers"],
+        "use `bitcointap top`, which shows what the node does on a screen",
+    ),
     (
         &["manual", "completion", "version"],
         "use `bitcointap man`, `bitcointap completions SHELL` or `bitcointap --version`",
     ),
 ];
 
-/// Options that there are not under these names.
+/// Options that do not exist, and what to use instead.
 const OPTIONS: [(&[&str], &str); 8] = [
     (&["-v", "--verbose", "--debug"], "use --log.level debug"),
     (&["-q", "--quiet", "--silent"], "use --log.level error"),
@@ -47,7 +50,7 @@ const OPTIONS: [(&[&str], &str); 8] = [
     (&["-t", "--time", "--timeout", "--seconds"], "use --duration TIME"),
     (
         &["--format"],
-        "there are --log.format and `bitcointap doctor --format`; events are JSON, or pcapng by --pcap FILE",
+        "use --log.format for the log, or `bitcointap doctor --format`; events are JSON, or pcapng with --pcap FILE",
     ),
 ];
 
@@ -64,7 +67,7 @@ pub(super) fn explained(error: Error, command: &mut Command, arguments: &[OsStri
         _ => None,
     };
     let Some(words) = words else { return error };
-    // So that the usage is that of the command.
+    // So that the error shows the usage of this command.
     let name = used.filter(|name| command.find_subcommand(name).is_some());
     match name.and_then(|name| command.find_subcommand_mut(name)) {
         Some(used) => used.error(error.kind(), words),
@@ -79,7 +82,7 @@ fn text(error: &Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-/// The command that is used: the first word that is the name of one.
+/// The command in use: the first word that is the name of a command.
 fn used(command: &Command, arguments: &[OsString]) -> Option<String> {
     let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
     words.find(|word| command.find_subcommand(word).is_some()).map(str::to_owned)
@@ -113,7 +116,7 @@ fn no_command(error: &Error, command: &Command, name: &str, arguments: &[OsStrin
 
 /// `None` if clap says enough.
 fn no_option(command: &Command, name: &str, used: Option<&str>) -> Option<String> {
-    // Without the name of a command it is `tap` that is used.
+    // Without the name of a command, `tap` is in use.
     let shown = format!("`bitcointap {}`", used.unwrap_or("tap"));
     let Some(long) = name.strip_prefix("--").filter(|long| !long.is_empty()) else {
         return short_or_word(name, used, &shown);
@@ -225,7 +228,7 @@ mod tests {
                  /usr/bin/bitcoind",
             ),
             ("doctor 17", "`bitcointap doctor` takes no '17' alone: a node's process id is named by --pid 17"),
-            // What nobody knows, clap tells.
+            // clap reports what this file does not know.
             ("--nonsense", "unexpected argument '--nonsense' found"),
         ] {
             assert_says(line, words);

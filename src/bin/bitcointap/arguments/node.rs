@@ -1,4 +1,4 @@
-//! Which node, and what is asked of one: `doctor`.
+//! Which node, and the options of `doctor`.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub const NODE_HEADING: &str = "Which node (default: the running bitcoind, bitco
 #[group(multiple = true)]
 #[command(next_help_heading = NODE_HEADING)]
 pub struct NodeArgs {
-    /// The node's process id. It names one run, which is not followed over restarts.
+    /// The node's process id. It names one run: bitcointap does not follow it over restarts.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(super) pid: Option<i32>,
     /// A file that holds the node's process id, as `bitcoind -pid=FILE` writes it.
@@ -36,7 +36,7 @@ pub struct NodeArgs {
 }
 
 impl NodeArgs {
-    /// The node that they name, or the one that runs.
+    /// The node that the options name, or the one that runs.
     pub fn which(&self) -> Which {
         match self {
             Self { pid: Some(pid), .. } => Which::Pid(*pid),
@@ -47,12 +47,12 @@ impl NodeArgs {
         }
     }
 
-    /// The program that they name, which need not run.
+    /// The program that the options name. It need not run.
     pub fn named_program(&self) -> Option<&Path> {
         self.bitcoind.as_deref()
     }
 
-    /// The program whose probes to list; one that is named need not run.
+    /// The program to list the tracepoints of. A named program need not run.
     pub fn program(&self) -> Result<PathBuf, Error> {
         match self.named_program() {
             Some(path) => Ok(path.to_owned()),
@@ -65,7 +65,7 @@ impl NodeArgs {
 pub struct DoctorArgs {
     #[command(flatten)]
     pub node: NodeArgs,
-    /// How the checks are printed.
+    /// How to print the checks.
     // By its own id, since clap knows the log's format, which is global, by that one.
     #[arg(
         long = "format",

@@ -1,4 +1,4 @@
-//! Which capabilities are kept, for how long.
+//! Which capabilities to keep, and for how long.
 
 use bitcointap::follow::DropCapabilities;
 use clap::Args;
@@ -8,8 +8,8 @@ use super::NodeArgs;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Privileges")]
 pub struct PrivilegeArgs {
-    /// Capabilities to drop after attaching, even when run as root. Threads that attach to nothing have none from their
-    /// start. The default is `keep-for-reattach` where the node is followed, else `all`.
+    /// Capabilities to drop after attaching, even when run as root. Threads that do not attach have none from their
+    /// start. The default is `keep-for-reattach` where bitcointap follows restarts, else `all`.
     #[arg(long, value_name = "WHICH", value_enum)]
     drop_capabilities: Option<DropCapabilities>,
 }
@@ -24,11 +24,11 @@ impl PrivilegeArgs {
 
     pub(super) fn check(&self, follows: bool) -> Result<(), String> {
         match self.drop_capabilities {
-            Some(DropCapabilities::All) if follows => Err(
-                "--drop-capabilities all leaves none to attach to the node's next run with, which is followed: use \
-                     keep-for-reattach"
-                    .into(),
-            ),
+            Some(DropCapabilities::All) if follows => {
+                Err("--drop-capabilities all leaves no capabilities to attach to the node's next run: use \
+                 keep-for-reattach"
+                    .into())
+            }
             _ => Ok(()),
         }
     }

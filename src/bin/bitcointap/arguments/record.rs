@@ -1,4 +1,4 @@
-//! What `record` is told.
+//! The options of `record`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RingBufferArgs, 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct RecordArgs {
-    /// The recording to write, which must not exist yet; `-` is standard output.
+    /// The recording to write. It must not exist yet; `-` is standard output.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]
@@ -42,7 +42,7 @@ impl RecordArgs {
         }
     }
 
-    /// When to let go of capabilities.
+    /// When to drop capabilities.
     pub fn drop_capabilities(&self) -> DropCapabilities {
         self.privileges.or_by_default(self.follow, &self.node)
     }

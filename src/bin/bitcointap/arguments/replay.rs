@@ -1,4 +1,4 @@
-//! What stands in for a node: a recording.
+//! A recording in place of a node.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::NODE_HEADING;
 
-/// What stands in for a node.
+/// A recording in place of a node.
 #[derive(Debug, Args)]
 #[command(next_help_heading = NODE_HEADING)]
 pub struct ReplayArgs {

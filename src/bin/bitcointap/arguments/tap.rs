@@ -1,4 +1,4 @@
-//! What `tap` is told, which is also what is said without a command.
+//! The options of `tap`, which are also the options without a command.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -57,7 +57,7 @@ impl TapArgs {
         }
     }
 
-    /// When to let go of capabilities.
+    /// When to drop capabilities.
     pub fn drop_capabilities(&self) -> DropCapabilities {
         self.privileges.or_by_default(self.follow, &self.node)
     }

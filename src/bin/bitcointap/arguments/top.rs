@@ -1,4 +1,4 @@
-//! What `top` is told.
+//! The options of `top`.
 
 use std::{path::Path, time::Duration};
 
@@ -14,10 +14,10 @@ pub struct TopArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
-    /// The column by which peers are sorted at first.
+    /// The column to sort peers by at first.
     #[arg(long, help_heading = "Output", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
     pub sort: Column,
-    /// How often the screen is drawn: a time from 200ms to 1m.
+    /// How often to draw the screen: a time from 200ms to 1m.
     #[arg(long, help_heading = "Output", value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
     /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
@@ -30,7 +30,7 @@ pub struct TopArgs {
 }
 
 impl TopArgs {
-    /// What to tap: what can be seen on the screen.
+    /// What to tap: what the screen can show.
     pub fn options(&self) -> Options {
         Options {
             selection: Selection::of(Live::tracepoints()),
@@ -39,7 +39,7 @@ impl TopArgs {
         }
     }
 
-    /// When to let go of capabilities.
+    /// When to drop capabilities.
     pub fn drop_capabilities(&self) -> DropCapabilities {
         self.privileges.or_by_default(true, &self.node)
     }

@@ -1,4 +1,4 @@
-//! Values of options, as people write them. In: texts. Out: what they say, or the form that is accepted.
+//! Values of options, as people write them. In: texts. Out: values, or the accepted form.
 
 use std::{
     fmt::Display,
@@ -14,7 +14,7 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err("must be above 0, such as 10s".into()) } else { Ok(time) }
 }
 
-/// A whole number within these.
+/// A whole number in this range.
 pub(super) fn number<T, R>(range: R) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where
     T: FromStr + PartialOrd + Display + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! What the command line says of itself: the definition in `cli` in, completions of shells and the manual page out, on
-//! standard output. Neither takes privileges or a node.
+//! What the command line says of itself. In: the definition in `arguments`. Out: completions for shells and the manual
+//! page, on standard output. Neither needs privileges or a node.
 
 use std::io::{self, Write};
 
@@ -13,41 +13,42 @@ use roff::{Inline, Roff, bold, italic, roman};
 
 use crate::{arguments::Cli, result::Result};
 
-/// What is done without a command.
+/// The command that runs if none is named.
 const DEFAULT_COMMAND: &str = "tap";
 
-/// What the definition does not say: sections of the page after the options. In each a line is an item, and its text is
-/// what comes after the tab.
+/// Sections of the page after the options, which the definition does not have. Each line is an item; its text follows
+/// the tab.
 const SECTIONS: [(&str, &str); 4] = [
     (
         "CAPABILITIES",
         "`CAP_BPF`, `CAP_PERFMON`\tTo attach to a node.\n\
-         `CAP_SYS_PTRACE`\tIf the node is another user's.\n\
-         `CAP_DAC_READ_SEARCH`\tIf the node's program or pid file is closed to others.",
+         `CAP_SYS_PTRACE`\tIf another user runs the node.\n\
+         `CAP_DAC_READ_SEARCH`\tIf other users cannot read the node's program or pid file.",
     ),
     (
         "SIGNALS",
         "`SIGINT`, `SIGTERM`\tEnd `tap`, `export`, `record` and `top`.\n\
-         `SIGHUP`\t`export` reads the address lists again; it ends `top`.",
+         `SIGHUP`\t`export` reads the configuration file and the address lists again; `top` ends.",
     ),
     (
         "EXIT STATUS",
-        "`0`\tA clean end: by a signal, and of `tap` by `--count`, `--duration`, a closed pipe or, without `--follow`, the \
-         node's end too. Of `doctor`: `tap` and `export` would work, perhaps with warnings.\n\
-         `1`\tA failure, with a line that says what to do. Of `doctor`: `tap` and `export` would not work.\n\
+        "`0`\tA clean end: by a signal; `tap` also ends by `--count`, `--duration`, a closed pipe or, without `--follow`, the \
+         node's end. `doctor`: `tap` and `export` would work, perhaps with warnings.\n\
+         `1`\tA failure, with a line that says what to do. `doctor`: `tap` and `export` would not work.\n\
          `2`\tWrong usage.",
     ),
     (
         "EXAMPLES",
-        "`bitcointap doctor`\tWould it work here? If not, what to do.\n\
-         `bitcointap --events net --bytes hex --count 100`\tA hundred events of the net group, of the node that runs.\n\
-         `bitcointap export --json events.ndjson`\tMetrics at http://127.0.0.1:10833/metrics, and all events in a file.\n\
-         `bitcointap export --pid-file /run/bitcoind/bitcoind.pid --web.listen-address [::1]:9100`\tMetrics of this node, \
+        "`bitcointap doctor`\tCheck whether bitcointap would work here, and say what to fix.\n\
+         `bitcointap --events net --bytes hex --count 100`\tPrint a hundred events of the net group from the running node.\n\
+         `bitcointap export --json events.ndjson`\tServe metrics at http://127.0.0.1:10833/metrics, and write all events to a \
+         file.\n\
+         `bitcointap export --pid-file /run/bitcoind/bitcoind.pid --web.listen-address [::1]:9100`\tServe metrics of this node \
          at another address.",
     ),
 ];
 
-/// Prints the script by which `shell` completes commands and options.
+/// Prints the script that completes commands and options in `shell`.
 pub fn completions(shell: Shell) -> Result<()> {
     let mut command = hinted(Cli::command());
     let mut script = Vec::new();
@@ -58,8 +59,8 @@ pub fn completions(shell: Shell) -> Result<()> {
     }
 }
 
-/// The script looks for the command among the words by fish's argparse, which refuses names of options with a dot: it would
-/// offer nothing at all. So it is not told of them there; they are offered all the same.
+/// The script finds the command among the words by fish's argparse. argparse refuses names of options with a dot, and
+/// then offers nothing at all. So the script does not give it these options; fish offers them all the same.
 fn without_dots(script: &str) -> String {
     const OPTIONS_BEFORE_A_COMMAND: &str = "    string join \\n ";
     let line = |line: &str| match line.strip_prefix(OPTIONS_BEFORE_A_COMMAND) {
@@ -87,7 +88,7 @@ fn print(text: &[u8]) -> Result<()> {
     }
 }
 
-/// With what completions take beside the definition: numbers and addresses are no files, and conditions have names.
+/// Adds what completions need besides the definition: numbers and addresses are no files, and conditions have names.
 fn hinted(command: Command) -> Command {
     let hinted_arguments = command.mut_args(|argument| {
         let name = argument.get_id().as_str();
@@ -103,14 +104,14 @@ fn hinted(command: Command) -> Command {
     hinted_arguments.mut_subcommands(hinted)
 }
 
-/// The page; `command` as defined, to which clap has not yet added help and version, and to the commands what is global.
+/// The page. `command` is as defined: clap has not yet added help and version, nor the global options to the commands.
 fn manual(command: &Command) -> Roff {
     let mut page = Roff::new();
     let name = command.get_name();
     let source = format!("{name} {}", command.get_version().unwrap_or_default());
-    // No date: the same sources give the same page. An argument that is empty would be left out.
+    // No date: the same sources give the same page. An empty argument would be left out.
     page.control("TH", [name.to_uppercase().as_str(), "1", " ", &source, "User Commands"]);
-    // No hyphens in paths and names of options.
+    // No hyphenation in paths and names of options.
     page.control("nh", []).control("ad", ["l"]);
     page.control("SH", ["NAME"]);
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -137,8 +138,8 @@ fn manual(command: &Command) -> Roff {
     page.control("SH", ["OPTIONS"]);
     let options = options(command);
     page.text(marked(
-        "An option stands after the name of its command, one of those in parentheses. The options of `tap` are those of \
-         `bitcointap` without a command, too.",
+        "An option comes after the name of its command. Parentheses list the commands that have it. The options of `tap` also \
+         work without a command.",
     ));
     let mut headings: Vec<&str> = Vec::new();
     for heading in options.iter().filter_map(|option| option.argument.get_help_heading()) {
@@ -153,7 +154,11 @@ fn manual(command: &Command) -> Roff {
         });
     }
     page.control("SS", ["Help"]);
-    item(&mut page, "`-h`, `--help`", "Of bitcointap or of a command: `-h` prints a summary, `--help` all of it.");
+    item(
+        &mut page,
+        "`-h`, `--help`",
+        "Print help for bitcointap or for a command: `-h` a summary, `--help` everything.",
+    );
     item(&mut page, "`-V`, `--version`", "Print the version.");
 
     for (heading, items) in SECTIONS {
@@ -191,14 +196,14 @@ fn usage(name: &str, command: &Command) -> Vec<Inline> {
     words
 }
 
-/// An option, and the commands that have it alike.
+/// An option, and the commands that have it with the same text.
 struct CommandOption<'a> {
     argument: &'a Arg,
-    /// None: all have it.
+    /// `None`: all have it.
     commands: Option<Vec<&'a str>>,
 }
 
-/// What all have comes last. What the top level has beside, `tap` has too.
+/// Global options come last. The options of the top level are those of `tap`.
 fn options(command: &Command) -> Vec<CommandOption<'_>> {
     let mut options: Vec<CommandOption<'_>> = Vec::new();
     for subcommand in command.get_subcommands() {
@@ -281,12 +286,12 @@ fn long_help(argument: &Arg) -> String {
     argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default()
 }
 
-/// With the full stop that clap takes from a single paragraph.
+/// Adds the full stop that clap removes from a single paragraph.
 fn sentence(text: &str) -> String {
     if text.ends_with('.') { text.to_owned() } else { format!("{text}.") }
 }
 
-/// Paragraphs of `text`, all but the first after the macro `between`.
+/// Paragraphs of `text`, with the macro `between` before each except the first.
 fn paragraphs(page: &mut Roff, text: &str, between: &str) {
     for (number, paragraph) in text.split("\n\n").enumerate() {
         if number > 0 {
@@ -296,7 +301,7 @@ fn paragraphs(page: &mut Roff, text: &str, between: &str) {
     }
 }
 
-/// What is between backticks is bold.
+/// Text between backticks is bold.
 fn marked(text: &str) -> Vec<Inline> {
     let parts = text.split('`').enumerate().filter(|(_, part)| !part.is_empty());
     parts.map(|(number, part)| if number % 2 == 0 { roman(part) } else { bold(part) }).collect()

@@ -1,5 +1,5 @@
-//! Lines on their way to standard error, whose reader may have stopped reading. In: lines. Out: standard error, by a thread that
-//! waits for it in place of those that have something to say.
+//! Lines on their way to standard error, which nobody may be reading. In: lines. Out: standard error. A thread waits
+//! for it in place of the threads that log.
 
 use std::{
     io::{self, Write},
@@ -11,28 +11,28 @@ use std::{
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-/// Bytes that wait at most. Those that are being written come on top.
+/// The largest number of bytes that wait. Those being written come on top.
 const MOST: usize = 64 << 10;
-/// For how long the end waits for the reader.
+/// How long the end waits for the reader.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Its clones are one.
+/// Clones share one queue.
 #[derive(Clone, Default)]
 pub struct Queue(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
-    /// Those that found no room and were not told of yet.
+    /// How many lines found no room and have not been reported yet.
     given_up: u64,
     is_writing: bool,
 }
 
 impl Queue {
-    /// Starts the thread that writes to `place`, and tells by `tell` how many lines were given up once that reads again.
+    /// Starts the thread that writes to `place`. Once `place` reads again, `tell` reports how many lines were dropped.
     pub fn start(&self, place: impl Write + Send + 'static, tell: fn(u64)) -> io::Result<()> {
         let writes = self.clone();
-        // Signals are for the threads that have something to do by them: one that stops the process would stop it by this one.
+        // Other threads handle signals. A signal that stops the process would stop it through this thread.
         let signals = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let thread = thread::Builder::new().name("log".into()).spawn(move || {
             bitcointap::privileges::drop_all_of_thread();
@@ -53,7 +53,7 @@ impl Queue {
         }
     }
 
-    /// Waits for a while until all is written. False if it is not.
+    /// Waits for a while until everything is written. Returns false if it is not.
     pub fn flush(&self) -> bool {
         let is_left = |state: &mut State| state.is_writing || !state.lines.is_empty() || state.given_up > 0;
         let result = self.changed().wait_timeout_while(self.state(), PATIENCE, is_left);
@@ -69,7 +69,7 @@ impl Queue {
             mem::swap(&mut state.lines, &mut lines);
             state.is_writing = true;
             drop(state);
-            // What cannot be written there has no other place.
+            // A line that cannot be written there has no other place.
             let _ = place.write_all(&lines);
             lines.clear();
             let given_up = mem::take(&mut self.state().given_up);
@@ -105,7 +105,7 @@ mod tests {
         let (place, mut reader) = UnixStream::pair().unwrap();
         let queue = Queue::default();
         queue.push(b"early\n");
-        // It may say something itself, which must not wait for what it writes to.
+        // `tell` may log something itself, and must not wait for what it writes to.
         queue.start(place, |_| ()).unwrap();
         assert!(queue.flush());
         let mut line = [0; 6];
@@ -122,7 +122,7 @@ mod tests {
         queue.start(place, |lines| _ = TOLD.fetch_add(lines, SeqCst)).unwrap();
         queue.push(b"first\n");
         assert!(queue.flush());
-        // Until the socket takes no more, and then more than may wait.
+        // Until the socket accepts no more, and then more than the queue holds.
         let line = [b'x'; 1024];
         let mut pushed = 0;
         let mut push = |count: usize| {

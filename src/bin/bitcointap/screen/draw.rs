@@ -1,4 +1,4 @@
-//! Where what stands on the screen. In: a [`Snapshot`], how it is looked at. Out: cells of a frame of any size.
+//! What is where on the screen. In: a [`Snapshot`], and the [`View`] of it. Out: cells of a frame of any size.
 
 mod footer;
 mod happenings;
@@ -20,27 +20,27 @@ use super::{
     peers, text,
 };
 
-/// Columns from which on there is a left and a right side.
+/// From this many columns on, the screen has a left and a right side.
 const WIDE: u16 = 120;
-/// Rows from which on all three lower panes are there, if it is wide.
+/// From this many rows on, a wide screen has all three lower panes.
 const TALL: u16 = 36;
-/// Rows below which only peers are there beside the first lines.
+/// With fewer rows than this, the screen has only the first lines and the peers.
 const LOW: u16 = 22;
 const LEFT: u16 = 58;
 
-/// What is drawn.
+/// What to draw.
 pub struct Shown<'a> {
     pub snapshot: &'a Snapshot,
-    /// Why no more comes.
+    /// Why nothing more comes.
     pub ended: Option<&'static str>,
-    /// Of a recording.
+    /// Whether this is a replay.
     pub replays: bool,
     /// The last line of the log.
     pub log: Option<&'a str>,
     pub theme: Theme,
 }
 
-/// How things look. Without colours nothing is said by them alone.
+/// The look. Colours never carry meaning alone.
 #[derive(Clone, Copy)]
 pub struct Theme {
     pub has_colours: bool,
@@ -60,7 +60,7 @@ const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
 
-/// Draws all of it.
+/// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>, view: &mut View) {
     let area = frame.area();
     let is_low = area.height < LOW;
@@ -120,7 +120,7 @@ fn draw_wide(frame: &mut Frame<'_>, body: Rect, shown: &Shown<'_>, view: &mut Vi
     if is_tall {
         let thirds = [Constraint::Fill(10), Constraint::Fill(7), Constraint::Fill(9)];
         let areas: [Rect; 3] = Layout::horizontal(thirds).spacing(1).areas(lower);
-        // The last stands above already.
+        // The last pane is already above.
         for (pane, area) in Pane::ALL.into_iter().zip(areas) {
             happenings::titled(frame, area, shown, pane);
         }
@@ -129,13 +129,13 @@ fn draw_wide(frame: &mut Frame<'_>, body: Rect, shown: &Shown<'_>, view: &mut Vi
     }
 }
 
-/// Pieces beside each other, the important first: from the one on for which there is no room they are left out. Only the first is
-/// cut, since half a number is a wrong one.
+/// Pieces side by side, the important ones first. The first one that does not fit and all after it are left out. Only
+/// the very first is cut, since half a number is a wrong one.
 fn pieces<'a>(width: u16, pieces: impl IntoIterator<Item = Vec<Span<'a>>>) -> Line<'a> {
     beside(width, pieces, false)
 }
 
-/// The same of words, that are cut where the room ends.
+/// The same for words, which are cut where the room ends.
 fn cut_pieces<'a>(width: u16, pieces: impl IntoIterator<Item = Vec<Span<'a>>>) -> Line<'a> {
     beside(width, pieces, true)
 }
@@ -160,7 +160,7 @@ fn beside<'a>(width: u16, pieces: impl IntoIterator<Item = Vec<Span<'a>>>, cuts:
     line
 }
 
-/// Appends what there is room for; its end shows that it is longer.
+/// Appends what fits; its end shows that there is more.
 fn cut<'a>(line: &mut Line<'a>, piece: Vec<Span<'a>>, width: usize) {
     for span in piece {
         let left = width.saturating_sub(line.width());
@@ -172,7 +172,7 @@ fn cut<'a>(line: &mut Line<'a>, piece: Vec<Span<'a>>, width: usize) {
     }
 }
 
-/// The mean of the last ten seconds, as of other rates.
+/// The mean of the last ten seconds, as for other rates.
 fn rate<T: Copy + Into<u64>>(history: &[T]) -> f64 {
     lately(history, 10) as f64 / 10.0
 }

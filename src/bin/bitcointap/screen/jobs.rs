@@ -1,5 +1,5 @@
-//! Job control. In: SIGTSTP, which the shell's user or Ctrl-Z asks to stop by; SIGCONT; whose the terminal is. Out: this process
-//! stopped once its terminal is given back, and whether it goes on.
+//! Job control. In: SIGTSTP, by which the shell's user or Ctrl-Z asks to stop; SIGCONT; and which job has the terminal.
+//! Out: a process that stops once its terminal is given back, and whether it goes on.
 
 use std::{
     io,
@@ -20,16 +20,17 @@ use rustix::{
 };
 use signal_hook::consts::SIGCONT;
 
-/// Who is to stop.
+/// What to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// All of the job, as the terminal does it: the shell waits for the one that it started, which may be another.
+    /// The whole job, as the terminal does it: the shell waits for the process that it started, which may be another
+    /// one.
     Job,
-    /// Of others the one who sent the signal has thought.
+    /// Whoever sent the signal has thought of the others.
     ThisProcess,
 }
 
-/// Holds SIGTSTP back, so that no terminal is left as it is for drawing.
+/// Holds SIGTSTP back, so that the terminal is never left in the state for drawing.
 pub struct Jobs {
     stop: SigSet,
     asked: SignalFd,
@@ -37,7 +38,7 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// To be called before any thread is started, each of which would be stopped by the signal, and all others with it.
+    /// Call it before any thread starts. The signal would stop a thread that exists already, and with it all others.
     pub fn begin() -> io::Result<Self> {
         let stop = SigSet::from(SIGTSTP);
         stop.thread_block()?;
@@ -47,30 +48,31 @@ impl Jobs {
         Ok(Self { stop, asked, continued })
     }
 
-    /// Whether SIGTSTP came, which is then done with.
+    /// Whether SIGTSTP came. This clears it.
     pub fn is_asked_to_stop(&self) -> io::Result<bool> {
         Ok(self.asked.read_signal()?.is_some())
     }
 
-    /// Returns when the process is to go on; at once where the kernel stops nobody since no shell is there to continue it.
+    /// Returns when the process goes on. Returns at once where the kernel stops nothing because no shell is there to
+    /// continue it.
     pub fn stop(&self, who: Who) -> io::Result<()> {
         match who {
             Who::Job => kill_current_process_group(Signal::TSTP)?,
             Who::ThisProcess => kill_process(getpid(), Signal::TSTP)?,
         }
-        // It waits for that.
+        // The signal is already waiting.
         self.stop.thread_unblock()?;
         self.stop.thread_block()?;
         Ok(())
     }
 
-    /// Whether the process was continued since it was last asked, also after SIGSTOP, which cannot be held back.
+    /// Whether the process was continued since the last call, also after SIGSTOP, which cannot be held back.
     pub fn has_continued(&self) -> bool {
         self.continued.swap(false, Relaxed)
     }
 }
 
-/// Whether the terminal is this job's. Where there is no job control it is.
+/// Whether this job has the terminal. Without job control it has.
 pub fn is_in_foreground() -> bool {
     tcgetpgrp(stdin()).map_or(true, |group| group == getpgrp())
 }

@@ -1,4 +1,4 @@
-//! What is looked at, and what keys change of it. In: keys. Out: the [`View`], and whether it is time to go.
+//! What the reader looks at, and what keys change of it. In: keys. Out: the [`View`], and whether to end.
 
 use std::ops::ControlFlow;
 
@@ -6,23 +6,23 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::peers::Column;
 
-/// The longest text to filter by, in characters.
+/// The longest filter, in characters.
 const LONGEST_FILTER: usize = 60;
 
 /// All keys and what they do, for the help.
 pub const HELP: [(&str, &str); 9] = [
     ("q  Ctrl-C", "quit"),
     ("↑ ↓  PgUp PgDn  Home End", "scroll the peers (also j k)"),
-    ("< >  or ← →,  r", "sort by the column beside, reverse the order"),
+    ("< >  or ← →,  r", "sort by the next column, reverse the order"),
     ("/", "filter by a text; Enter keeps it, Esc clears it"),
-    ("p  Space", "pause; events go on to be counted"),
-    ("Tab", "what the lower pane shows, where there is one"),
-    ("Ctrl-Z", "to the shell until fg; events go on to be counted"),
-    ("Ctrl-L", "draw all anew"),
+    ("p  Space", "pause; counting goes on"),
+    ("Tab", "change the lower pane, if there is one"),
+    ("Ctrl-Z", "to the shell until fg; counting goes on"),
+    ("Ctrl-L", "redraw the screen"),
     ("h  ?", "this help; Esc closes it"),
 ];
 
-/// What the lower pane shows, where there is one.
+/// What the lower pane shows, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pane {
     Connections,
@@ -44,7 +44,7 @@ impl Pane {
     }
 }
 
-/// How it is looked at.
+/// How the reader looks at the state.
 #[derive(Debug)]
 pub struct View {
     pub sort: Column,
@@ -52,16 +52,16 @@ pub struct View {
     pub filter: String,
     /// Whether keys are letters of the filter.
     pub types_filter: bool,
-    /// The first peer that is shown; drawing keeps it within those that there are.
+    /// The first peer to show; drawing keeps it within those that exist.
     pub scrolled: usize,
-    /// Peers that there was room for.
+    /// How many peers fit.
     pub page: usize,
     pub paused: bool,
     pub help: bool,
     pub pane: Pane,
-    /// What others wrote on the screen is to be overwritten.
+    /// Whether to overwrite what others wrote on the screen.
     pub anew: bool,
-    /// The shell is to have its terminal back.
+    /// Whether to give the terminal to the shell.
     pub stops: bool,
 }
 
@@ -82,7 +82,7 @@ impl View {
         }
     }
 
-    /// Breaks when it is time to go.
+    /// Breaks when it is time to end.
     pub fn press(&mut self, key: KeyEvent) -> ControlFlow<()> {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             match key.code {

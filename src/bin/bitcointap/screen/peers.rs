@@ -1,5 +1,5 @@
-//! The table of peers. In: rows as they are known, by which column to sort, what to filter by. Out: which rows in which order,
-//! and the texts of a row's cells.
+//! The table of peers. In: rows, the column to sort by, the filter. Out: which rows in which order, and the texts of a
+//! row's cells.
 
 use std::cmp::Ordering;
 
@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use super::text;
 
-/// What is known of a peer.
+/// An attribute of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Column {
     Id,
@@ -26,7 +26,7 @@ pub enum Column {
 }
 
 impl Column {
-    /// As they stand beside each other.
+    /// In their order on the screen.
     pub const ALL: [Column; 12] = [
         Column::Id,
         Column::Address,
@@ -42,7 +42,7 @@ impl Column {
         Column::UserAgent,
     ];
 
-    /// Which come first where there is no room for all.
+    /// The columns that come first where not all fit.
     const BY_IMPORTANCE: [Column; 12] = [
         Column::Id,
         Column::Address,
@@ -75,25 +75,25 @@ impl Column {
         }
     }
 
-    /// What the help says of it.
+    /// What the help says of the column.
     pub fn meaning(self) -> &'static str {
         match self {
             Column::Id => "the node's number of the peer",
             Column::Address => "address and port",
             Column::Type => "connection type, as bitcoin-cli -netinfo has it",
-            Column::Network => "by which it is reached",
-            Column::Age => "of the connection; ≥ if it was there before",
+            Column::Network => "network of the peer's address",
+            Column::Age => "of the connection; ≥ if older than the attachment",
             Column::In => "messages from the peer, mean of 10 s",
             Column::Out => "messages to the peer, mean of 10 s",
-            Column::Messages => "both ways, in total",
+            Column::Messages => "messages both ways, in total",
             Column::Rate => "bytes both ways, mean of 10 s",
-            Column::Bytes => "both ways, in total",
+            Column::Bytes => "bytes both ways, in total",
             Column::Ping => "round trip of the node's last ping",
             Column::UserAgent => "as the peer says",
         }
     }
 
-    /// Columns of the terminal, at least.
+    /// The least width on the screen.
     fn width(self) -> u16 {
         match self {
             Column::Address => 21,
@@ -105,7 +105,7 @@ impl Column {
         }
     }
 
-    /// Whether it is text, which is sorted upwards and stands at the left.
+    /// Whether the column has text, which is sorted upwards and aligned left.
     pub fn is_text(self) -> bool {
         match self {
             Column::Address | Column::Type | Column::Network | Column::UserAgent => true,
@@ -120,7 +120,7 @@ impl Column {
         }
     }
 
-    /// The one to the right, or to the left.
+    /// The column to the right or to the left.
     pub fn beside(self, right: bool) -> Self {
         let step = if right { 1 } else { Self::ALL.len() - 1 };
         Self::ALL[(self as usize + step) % Self::ALL.len()]
@@ -147,7 +147,7 @@ impl Column {
         }
     }
 
-    /// The first in its natural order first: large numbers, texts by the alphabet. What is not known is last in any order.
+    /// Compares in natural order: large numbers first, texts by the alphabet. What is not known is last in any order.
     fn compare(self, one: &Row, other: &Row, reversed: bool) -> Ordering {
         let turned = |ordering: Ordering| if reversed { ordering.reverse() } else { ordering };
         let larger_first = |one: f64, other: f64| turned(other.total_cmp(&one));
@@ -156,7 +156,7 @@ impl Column {
             Column::Address => known_first(one.address.as_deref(), other.address.as_deref(), |a, b| turned(a.cmp(b))),
             Column::Type => turned(one.connection_type.cmp(other.connection_type)),
             Column::Network => turned(one.network.cmp(other.network)),
-            // The older are those that came earlier.
+            // Older connections came earlier.
             Column::Age => larger_first(-since(one), -since(other)),
             Column::In => larger_first(one.inbound.messages_per_second, other.inbound.messages_per_second),
             Column::Out => larger_first(one.outbound.messages_per_second, other.outbound.messages_per_second),
@@ -200,7 +200,7 @@ fn bytes_per_second(peer: &Row) -> f64 {
     peer.inbound.bytes_per_second + peer.outbound.bytes_per_second
 }
 
-/// The peers that have `filter` in what is known of them, in order. Equal ones are by number.
+/// The peers with `filter` in one of their cells, in order. Equal ones are sorted by number.
 pub fn listed<'a>(peers: &'a [Row], filter: &str, sort: Column, reversed: bool) -> Vec<&'a Row> {
     let filter = filter.to_lowercase();
     let mut listed: Vec<&Row> = peers.iter().filter(|peer| has(peer, &filter)).collect();
@@ -222,7 +222,7 @@ fn has(peer: &Row, filter: &str) -> bool {
     filter.is_empty() || texts
 }
 
-/// Which columns there is room for, and how wide each is. The one to sort by is among them.
+/// Which columns fit, and how wide each is. The column to sort by is among them.
 #[derive(Debug, PartialEq)]
 pub struct Columns(pub Vec<(Column, u16)>);
 
@@ -239,13 +239,13 @@ impl Columns {
         }
         let mut columns: Vec<_> =
             Column::ALL.into_iter().filter(|it| chosen.contains(it)).map(|it| (it, it.width())).collect();
-        // What is left goes to texts, up to their longest.
+        // Texts get what is left, up to their longest.
         for (growing, most) in
             [(Column::Type, 19), (Column::UserAgent, 24), (Column::Address, 47), (Column::UserAgent, 256)]
         {
             if let Some((_, width)) = columns.iter_mut().find(|(column, _)| *column == growing) {
                 let more = match growing {
-                    // All of it or nothing: it is short, else.
+                    // The type grows to its full width or not at all: otherwise it is in its short form.
                     Column::Type if left < most - *width => 0,
                     _ => left.min(most - *width),
                 };

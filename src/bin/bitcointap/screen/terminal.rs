@@ -1,5 +1,5 @@
-//! The terminal: taken over while it is this job's, and given back as it was, however it ends. In: what to draw. Out: that on the
-//! screen; keys.
+//! The terminal: taken over while this job has it, and restored however the program ends. In: what to draw. Out: that
+//! on the screen; keys.
 
 use std::{
     env,
@@ -27,10 +27,10 @@ use rustix::{
 
 use super::jobs::is_in_foreground;
 
-/// What a screen takes in bytes when all of it changes, about.
+/// About how many bytes a screen takes when everything changes.
 const SCREEN_BYTES: usize = 1 << 16;
 
-/// Whether there is one to draw on and to be told keys by.
+/// Checks that there is a terminal to draw on and to read keys from.
 pub fn check() -> Result<(), String> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err("top needs a terminal on standard input and output; `bitcointap tap` and `export` do not".into());
@@ -49,22 +49,22 @@ pub fn has_colours() -> bool {
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The terminal, which may be taken.
+/// The terminal, taken over or not.
 pub struct Terminal {
     ratatui: Ratatui<CrosstermBackend<BufWriter<Stdout>>>,
     is_taken: bool,
-    /// Others may have changed it meanwhile.
+    /// Others may have changed it in the meantime.
     is_doubtful: bool,
 }
 
-/// Whether there is something to draw on.
+/// Whether the program can draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// As it was drawn last.
+    /// The screen is as it was drawn last.
     Still,
-    /// Without anything on it.
+    /// The screen is empty.
     Anew,
-    /// Another job has it.
+    /// Another job has the terminal.
     Not,
 }
 
@@ -75,7 +75,8 @@ impl Terminal {
         Ok(Self { ratatui, is_taken: false, is_doubtful: false })
     }
 
-    /// Takes it if that is not done yet, and if it is this job's: changing that of another would stop this one.
+    /// Takes the terminal over if this job has it and that is not done yet. Changing the terminal of another job would
+    /// stop this one.
     pub fn take(&mut self) -> io::Result<Held> {
         if !is_in_foreground() {
             self.is_doubtful = true;
@@ -84,27 +85,27 @@ impl Terminal {
         if self.is_taken && !self.is_doubtful {
             return Ok(Held::Still);
         }
-        // From here on it is given back, if only half taken.
+        // From here on it is given back, even if it is only half taken over.
         (self.is_taken, self.is_doubtful) = (true, false);
         // crossterm would believe that the mode is as it left it.
         disable_raw_mode()?;
         enable_raw_mode()?;
         execute!(self.ratatui.backend_mut(), EnterAlternateScreen)?;
-        // Unlike `clear` it asks the terminal nothing, which may not answer.
+        // Unlike `clear`, this asks the terminal nothing; it may not answer.
         let size = self.ratatui.size()?;
         self.ratatui.resize(Rect::from((Position::ORIGIN, size)))?;
         Ok(Held::Anew)
     }
 
-    /// Has all of it taken again: the process was stopped without having given it back.
+    /// Takes everything over again: the process was stopped without having given the terminal back.
     pub fn doubt(&mut self) {
         self.is_doubtful = true;
     }
 
-    /// As it was before it was taken. That of another job is left alone.
+    /// Restores the terminal, unless another job has it.
     pub fn give_back(&mut self) {
         if std::mem::take(&mut self.is_taken) && is_in_foreground() {
-            // It may be gone, or nobody may read what is written to it.
+            // The terminal may be gone, or nobody may read what is written to it.
             let _ = disable_raw_mode();
             let backend = self.ratatui.backend_mut();
             let _ = execute!(backend, LeaveAlternateScreen, Show);
@@ -119,7 +120,7 @@ impl Terminal {
         self.ratatui.draw(render).map(drop)
     }
 
-    /// Whether it has another size than what was drawn.
+    /// Whether its size has changed since the last drawing.
     pub fn is_resized(&mut self) -> bool {
         let size = ratatui::crossterm::terminal::size().ok();
         let drawn = self.ratatui.current_buffer_mut().area;
@@ -128,7 +129,7 @@ impl Terminal {
 
     /// Waits for keys; `None` when the terminal is gone.
     pub fn keys(&self, timeout: Duration) -> io::Result<Option<Vec<KeyEvent>>> {
-        // crossterm would read on for ever from one that is gone.
+        // crossterm would go on reading for ever from a terminal that is gone.
         if wait(PollFlags::IN, timeout)?.is_break() {
             return Ok(None);
         }
@@ -150,7 +151,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Waits while another job has it; breaks when the terminal is gone.
+/// Waits while another job has the terminal; breaks when the terminal is gone.
 pub fn wait_without_keys(timeout: Duration) -> io::Result<ControlFlow<()>> {
     wait(PollFlags::empty(), timeout)
 }
@@ -166,7 +167,7 @@ fn wait(what: PollFlags, timeout: Duration) -> io::Result<ControlFlow<()>> {
     Ok(if is_gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }
 
-/// As much as can be given back while somebody else draws and does not come to an end.
+/// Restores as much as possible while another thread draws and does not end.
 pub fn give_back_mode() {
     if is_in_foreground() {
         let _ = disable_raw_mode();

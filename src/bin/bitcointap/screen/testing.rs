@@ -1,4 +1,4 @@
-//! For the tests: what a made-up node does.
+//! For tests: what a made-up node does.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ impl Node {
         Self::with(Tracepoints::default_set())
     }
 
-    /// Which has these tracepoints, of those that are wanted by default.
+    /// A node with these tracepoints, of the default ones.
     pub fn with(attached: Tracepoints) -> Self {
         let mut live = Live::new(Tracepoints::default_set(), false);
         live.attached(&Run::new(7, "/bitcoind".into(), START as f64 - 60.0, attached));
@@ -73,7 +73,8 @@ impl Node {
     }
 }
 
-/// Four peers: the first is the oldest and of Tor, the second floods, the third is told blocks, and the fourth says nothing.
+/// Four peers: the first is the oldest and of Tor, the second floods, the third announces blocks, and the fourth sends
+/// nothing.
 pub fn busy() -> Snapshot {
     let onion = "xa4r2iadxm55fbnqgwwi5mymqdcofiu3w6rpbtqn7b2dyn7mgwj64jyd.onion:8333";
     let mut node = Node::new();

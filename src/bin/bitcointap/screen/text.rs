@@ -1,14 +1,16 @@
-//! Words and numbers as they fit a terminal. In: any text, numbers. Out: text that takes the places it is thought to take.
+//! Words and numbers that fit a terminal. In: any text, numbers. Out: text that takes exactly the columns that it
+//! should.
 
 use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// What stands for a character that must not reach the terminal.
+/// Replaces a character that must not reach the terminal.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// A text that somebody chose, in as many columns as there are at most. Each character takes a place of its own: controls, with
-/// which escape sequences begin, and what turns the direction of writing, joins or hides is replaced by a mark that is seen.
+/// A text that somebody else chose, in at most this many columns. Each character takes one column. A visible mark
+/// replaces controls, with which escape sequences begin, and characters that turn the direction of writing, join or
+/// hide.
 pub fn plain(text: &str, columns: usize) -> String {
     let mut plain = String::new();
     let mut left = columns;
@@ -16,7 +18,7 @@ pub fn plain(text: &str, columns: usize) -> String {
     while let Some(character) = characters.next() {
         let width = width(character);
         if width > left || width == left && characters.clone().next().is_some() {
-            // There is more than fits: the last place tells.
+            // More than fits: the last column shows it.
             if left > 0 {
                 plain.push('…');
             }
@@ -87,7 +89,7 @@ pub fn exact(count: u64) -> String {
     exact
 }
 
-/// A time that has passed, by its two largest units.
+/// A duration, in its two largest units.
 pub fn lasted(seconds: f64) -> String {
     let seconds = seconds.max(0.0) as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -99,12 +101,12 @@ pub fn lasted(seconds: f64) -> String {
     }
 }
 
-/// So many of something.
+/// A number of things.
 pub fn plural(count: u64, one: &str, more: &str) -> String {
     format!("{} {}", exact(count), if count == 1 { one } else { more })
 }
 
-/// A time that something took.
+/// The time that something took.
 pub fn took(seconds: f64) -> String {
     let milliseconds = seconds * 1_000.0;
     match milliseconds {

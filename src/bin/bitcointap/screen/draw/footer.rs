@@ -1,4 +1,4 @@
-//! The last lines: the log, which peers are shown, keys. And over all of it, on demand, what keys there are.
+//! The last lines: the log, which peers are shown, keys. On demand, a list of all keys covers the screen.
 
 use ratatui::{
     Frame,
@@ -26,7 +26,7 @@ const KEYS: [(&str, &str); 8] = [
 ];
 
 pub fn log(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
-    // When it was is of no matter here.
+    // The time of the line does not matter here.
     let line = shown.log.unwrap_or_default().trim_end();
     let line = line.split_once("level=").map_or(line, |(_, rest)| rest);
     frame.render_widget(Line::styled(text::plain(line, area.width.into()), DIM), area);

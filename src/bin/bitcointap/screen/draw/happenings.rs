@@ -1,4 +1,4 @@
-//! What happened last: connections, blocks, the mempool; the newest first.
+//! The latest events: connections, blocks, the mempool; newest first.
 
 use bitcointap::{
     live::{ConnectionRow, Happened, Happening},
@@ -14,7 +14,7 @@ use ratatui::{
 use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, networks, pieces};
 use crate::screen::{keys::Pane, text};
 
-/// One of them, with the titles of all.
+/// One pane, with the titles of all.
 pub fn tabbed(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, pane: Pane) {
     let tabs = Pane::ALL.map(|it| {
         let style = if it == pane { REVERSED.patch(BOLD) } else { DIM };
@@ -23,7 +23,7 @@ pub fn tabbed(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, pane: Pane) 
     list(frame, area, pieces(area.width, tabs), shown, pane);
 }
 
-/// One of them, with its title.
+/// One pane, with its title.
 pub fn titled(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, pane: Pane) {
     let title = text::plain(&format!("{:1$}", pane.title(), area.width.into()), area.width.into());
     list(frame, area, Line::styled(title, REVERSED), shown, pane);
@@ -100,7 +100,7 @@ fn line(happening: &Happening, theme: Theme, width: u16) -> Line<'static> {
             parts.push(vec![Span::styled(text::exact((*height).max(0) as u64), BOLD)]);
             parts.push(plain(&text::plural(*transactions, "tx", "txs")));
             parts.push(plain(&format!("in {}", text::took(*connection_seconds))));
-            // The zeros of its work say nothing.
+            // The leading zeros of a hash say nothing.
             parts.push(vec![Span::styled(hash.trim_start_matches('0').to_owned(), DIM)]);
         }
         Happened::Replaced { txid, fee, replacement, replacement_fee } => {
@@ -113,7 +113,7 @@ fn line(happening: &Happening, theme: Theme, width: u16) -> Line<'static> {
             parts.push(plain(reason));
             parts.push(vec![Span::styled(txid.clone(), DIM)]);
         }
-        // The library may learn to tell more.
+        // The library may add more.
         _ => {}
     }
     cut_pieces(width, parts)
@@ -121,7 +121,7 @@ fn line(happening: &Happening, theme: Theme, width: u16) -> Line<'static> {
 
 fn whom(connection: &ConnectionRow, width: u16) -> [Vec<Span<'static>>; 2] {
     let short = text::short_type(connection.connection_type);
-    // There is something after it.
+    // Something follows it.
     let address = text::plain(
         connection.address.as_deref().unwrap_or_default(),
         usize::from(width).saturating_sub(60).clamp(21, 62),
@@ -129,7 +129,7 @@ fn whom(connection: &ConnectionRow, width: u16) -> [Vec<Span<'static>>; 2] {
     [plain(&format!("{short:<6} {:>6}", connection.id)), plain(&format!("{address:<21}"))]
 }
 
-/// A text that somebody chose.
+/// A text that somebody else chose.
 fn plain(words: &str) -> Vec<Span<'static>> {
     vec![Span::styled(text::plain(words, usize::MAX), Style::new())]
 }

@@ -13,7 +13,7 @@ use super::{DIM, Shown};
 /// The networks, then inbound, outbound and total.
 pub const ROWS: u16 = 4;
 
-/// Those columns that there is room for.
+/// Draws the columns that fit.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let networks = &shown.snapshot.networks;
     let sum = |count: fn(&NetworkCount) -> u32| networks.networks.iter().map(count).sum::<u32>();

@@ -1,4 +1,4 @@
-//! The first lines: the node, its events, its connections, its mempool, each in a line.
+//! The first lines: the node, its events, its connections, its mempool, one line each.
 
 use bitcointap::{event::net::ConnectionType, live::Snapshot, tracepoint::Tracepoint};
 use ratatui::{
@@ -25,7 +25,7 @@ pub fn node(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View) {
         if let Some(why) = ended {
             line.push(without(why.to_owned()));
         }
-        // Green is what is attached to now.
+        // Green means attached now.
         let colour = if replays { Color::Cyan } else { Color::Green };
         line.push(vec![Span::styled(format!("pid {}", node.pid), theme.colour(colour).patch(BOLD))]);
         let of = [node.chain, node.user_agent.as_deref()].into_iter().flatten();
@@ -99,14 +99,14 @@ pub fn connections(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     frame.render_widget(cut_pieces(area.width, line), area);
 }
 
-/// Of the last minute. What is not seen says why; and whether all is.
+/// The changes in the last minute. What bitcointap cannot see says why. Returns also whether it sees everything.
 fn changes<'a>(snapshot: &'a Snapshot, theme: Theme) -> (Vec<Vec<Span<'a>>>, bool) {
     use Tracepoint::{NetClosedConnection, NetEvictedInboundConnection, NetInboundConnection, NetOutboundConnection};
     let Snapshot { history, sight, .. } = snapshot;
     let minute = |history: &[u32]| lately(history, 60);
     let evicted = minute(&history.connections_evicted);
     let notable = if evicted > 0 { theme.colour(Color::Yellow) } else { DIM };
-    // Sign, number and words, and what is not seen by which name, and why.
+    // Sign, number and words; the name of what cannot be seen, and why.
     let counts = [
         (
             "+",
@@ -157,7 +157,7 @@ pub fn mempool(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
         frame.render_widget(Line::styled(format!("mempool: {why}"), DIM), area);
         return;
     }
-    // With all digits where that leaves room for the words.
+    // All digits if the words still fit.
     let number = if area.width >= 110 { text::exact } else { text::count };
     let piece = |what: &'static str, tracepoint, history: &[u32], total| {
         if let Some(why) = sight.why_not(tracepoint) {

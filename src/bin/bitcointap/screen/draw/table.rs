@@ -12,7 +12,7 @@ use ratatui::{
 use super::{BOLD, REVERSED, Shown};
 use crate::screen::{keys::View, peers::Columns, text};
 
-/// Columns of what is told of a command, of which the first are there anyway.
+/// Columns for a command; the first ones are always there.
 const COMMAND_COLUMNS: [(&str, u16); 7] =
     [("command", 12), ("in/s", 6), ("out/s", 6), ("B/s", 7), ("B/s in", 7), ("B/s out", 7), ("messages", 8)];
 
@@ -57,7 +57,7 @@ fn messages_per_second(command: &Command) -> f64 {
     command.inbound.messages_per_second + command.outbound.messages_per_second
 }
 
-/// Those that there is room for from the one on to which it is scrolled.
+/// The columns that fit, from the one that the reader scrolled to.
 pub fn peers(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &mut View, listed: &[&Row]) {
     view.page = usize::from(area.height.saturating_sub(1)).max(1);
     view.scrolled = view.scrolled.min(listed.len().saturating_sub(view.page));
@@ -82,7 +82,7 @@ pub fn peers(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &mut Vi
     frame.render_widget(Table::new(rows, widths).header(title).column_spacing(1), area);
 }
 
-/// Text at the left, numbers at the right.
+/// Text on the left, numbers on the right.
 fn cell(text: String, is_text: bool) -> Text<'static> {
     let alignment = if is_text { Alignment::Left } else { Alignment::Right };
     Text::from(Line::from(text)).alignment(alignment)

@@ -36,7 +36,7 @@ fn press(view: &mut View, keys: &[KeyCode]) {
     keys.iter().for_each(|&code| assert!(view.press(KeyEvent::from(code)).is_continue()));
 }
 
-/// The numbers of the peers, from above.
+/// The numbers of the peers, from the top.
 fn ids(lines: &[String]) -> Vec<i64> {
     let table = lines.iter().skip_while(|line| !line.contains(" address")).skip(1);
     table.map_while(|line| line.split_whitespace().next()?.parse().ok()).collect()
@@ -148,7 +148,7 @@ fn keys_sort_reverse_filter_and_scroll_what_is_drawn() {
     assert_eq!(ids(&drawn(&[KeyCode::PageDown, KeyCode::Down])), [7, 8, 9, 10, 11, 12]);
     assert_eq!(ids(&drawn(&[KeyCode::End])), [94, 95, 96, 97, 98, 99]);
     drawn(&[KeyCode::Down, KeyCode::Down]);
-    // What was too much is not scrolled back.
+    // Scrolling too far does not need to be undone.
     assert_eq!(ids(&drawn(&[KeyCode::Up])), [93, 94, 95, 96, 97, 98]);
     let filtered = drawn(&[KeyCode::Char('/'), KeyCode::Char('.'), KeyCode::Char('7'), KeyCode::Char(':')]);
     assert_eq!(ids(&filtered), [7]);
@@ -201,7 +201,7 @@ fn what_cannot_be_seen_says_why() {
     assert!(!v25.contains("evicted"), "{v25}");
     let net = blind("net:inbound_message");
     all(&net, &["mempool: needs v25", "blocks: needs v23", "messages out: needs v23"]);
-    // Of a node from before, just now.
+    // A node that started before the attachment, which was just now.
     let mut node = Node::new();
     node.pass(3);
     let lines = lines(&shown(&node.snapshot()), &mut View::new(Column::In), 200, 24).join("\n");

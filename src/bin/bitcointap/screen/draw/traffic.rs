@@ -14,7 +14,7 @@ use crate::screen::text;
 
 /// Seconds of the history.
 const HISTORY: usize = 180;
-/// Columns below which bars say nothing.
+/// With fewer columns bars say nothing.
 const LEAST: u16 = 16;
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
@@ -62,11 +62,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     );
 }
 
-/// Means of as many seconds as it takes for all of them to have room, the last at the right. Where one begins depends on the
-/// time, so that bars move, but do not change on their way.
+/// Means over as many seconds as needed for all of them to fit, the last at the right. Where a mean begins depends on
+/// the time. So bars move, but do not change on their way.
 fn buckets(history: &[u32], now: usize, width: usize) -> Vec<u64> {
     let seconds = HISTORY.div_ceil(width.max(1));
-    // The last second that is over came before this one.
+    // The last complete second came before this one.
     let last = now.saturating_sub(1) / seconds;
     let mut sums = vec![(0_u64, 0_u64); width];
     for (before, &messages) in history.iter().rev().enumerate() {
