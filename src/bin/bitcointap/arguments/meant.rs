@@ -197,7 +197,7 @@ mod tests {
             ("recrod f", "there is no command 'recrod': is it `bitcointap record`?"),
             (
                 "1234",
-                "there is no command '1234': there are tap, export, record, top, probes, doctor, healthcheck, \
+                "there is no command '1234': there are tap, export, record, top, probes, doctor, check-config, healthcheck, \
                  completions, man",
             ),
         ] {
