@@ -3,7 +3,7 @@
 
 use std::{error::Error, process};
 
-use bitcointap::{event::Kind, network::Network, process::Which, tap::Tap};
+use bitcointap::{event::Kind, process::Which, tap::Tap};
 use futures_lite::{StreamExt, future};
 use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 
@@ -31,9 +31,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         while let Some(captured) = stream.next().await {
             if let Kind::Msg(message) = &captured?.event().kind {
                 let meta = &message.meta;
-                let network = Network::from_address(&meta.addr, meta.conn_type);
                 let direction = if meta.inbound { "inbound" } else { "outbound" };
-                bytes.with_label_values(&[network.name(), direction]).inc_by(meta.size);
+                bytes.with_label_values(&[meta.network.name(), direction]).inc_by(meta.size);
             }
         }
         Ok::<(), bitcointap::Error>(())

@@ -11,7 +11,7 @@ use std::{fmt, path::Path};
 
 use serde::Serialize;
 
-use crate::{error::Error, process::Node};
+use crate::{Error, process::Node};
 use facts::{Machine, Target};
 
 /// The result of a check.

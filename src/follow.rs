@@ -32,9 +32,9 @@ use self::{
 };
 use crate::{
     capture::{Batch, Counters, End, unshared},
+    node::process::{Node, Which},
     output::{Outputs, Result, Waiting},
     privileges,
-    process::{Node, Which},
     stop::Stop,
     tap::{DRAIN_INTERVAL, Options, Tap},
     tracepoint::{Tracepoint, Tracepoints},

@@ -161,7 +161,7 @@ fn start(listeners: Vec<Listener>, gate: Gate, site: Site, limits: Limits) -> io
     let (readiness, streams, freshness) = site.fed();
     let house = Arc::new(House { gate, site, limits, failures: Failures::default() });
     thread::Builder::new().name("http".into()).spawn(move || {
-        crate::tap::keep_little_memory();
+        crate::system::keep_little_memory();
         // The thread for passwords, which this one starts, then has none, either.
         privileges::drop_all_of_thread();
         runtime.block_on(accept(&doors, &house));

@@ -67,7 +67,6 @@ mod commands;
 #[cfg(feature = "metrics")]
 mod connected;
 pub mod doctor;
-mod error;
 pub mod event;
 mod files;
 pub mod follow;
@@ -79,22 +78,21 @@ pub mod http;
 pub mod json;
 #[cfg(feature = "http")]
 pub mod live;
-mod memory;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod network;
 pub mod networks;
+mod node;
 pub mod output;
 pub mod p2p;
 pub mod pcap;
 pub mod privileges;
-pub mod probes;
-pub mod process;
 mod record;
 pub mod recording;
 pub mod selection;
 pub mod spool;
 pub mod stop;
+mod system;
 #[cfg(feature = "metrics")]
 mod table;
 pub mod tap;
@@ -102,4 +100,4 @@ pub mod tracepoint;
 pub mod units;
 
 pub use bitcoin;
-pub use error::Error;
+pub use node::{error::Error, probes, process};

@@ -39,8 +39,8 @@ use crate::{
         net::{Connection, ConnectionType, Message},
         validation::Validation,
     },
+    node::process::Chain,
     p2p,
-    process::Chain,
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 

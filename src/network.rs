@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{event::net::ConnectionType, p2p::Address};
+use crate::p2p::Address;
 
 /// The host and the port in a peer's address as the node writes it: `host:port`, with brackets around an IPv6 address.
 /// A peer that the operator added has the operator's text, which may have no port.
@@ -96,10 +96,10 @@ impl Network {
 
     /// From `address:port` of a message. An inbound peer from an unroutable address may have come through the
     /// operator's Tor; only connection events show that. A peer added by host name may be in any network.
-    pub fn from_address(address: &str, connection_type: ConnectionType) -> Self {
-        match (Self::from_host(host_of(address)), connection_type) {
-            (Network::Unroutable, ConnectionType::Inbound | ConnectionType::Unknown) => Network::Unknown,
-            (network, _) => network,
+    pub fn from_address(address: &str, may_be_inbound: bool) -> Self {
+        match Self::from_host(host_of(address)) {
+            Network::Unroutable if may_be_inbound => Network::Unknown,
+            network => network,
         }
     }
 
@@ -229,11 +229,11 @@ mod tests {
             (":", Network::Unknown),
             ("", Network::Unknown),
         ] {
-            assert_eq!(Network::from_address(address, ConnectionType::Manual), expected, "{address}");
+            assert_eq!(Network::from_address(address, false), expected, "{address}");
         }
-        assert_eq!(Network::from_address("127.0.0.1:50000", ConnectionType::Inbound), Network::Unknown);
-        assert_eq!(Network::from_address("[fe80::1%2]:50000", ConnectionType::Inbound), Network::Unknown);
-        assert_eq!(Network::from_address("172.17.0.3:50000", ConnectionType::Inbound), Network::Unknown);
-        assert_eq!(Network::from_address("8.8.8.8:50000", ConnectionType::Inbound), Network::Ipv4);
+        assert_eq!(Network::from_address("127.0.0.1:50000", true), Network::Unknown);
+        assert_eq!(Network::from_address("[fe80::1%2]:50000", true), Network::Unknown);
+        assert_eq!(Network::from_address("172.17.0.3:50000", true), Network::Unknown);
+        assert_eq!(Network::from_address("8.8.8.8:50000", true), Network::Ipv4);
     }
 }

@@ -10,7 +10,10 @@ pub use self::{
     confinement::confine,
     dropping::{drop_all, drop_all_of_thread, keep_for_attaching, without_any},
 };
-use crate::error::Error;
+use crate::{
+    node::error::Error,
+    system::{kernel_release, kernel_version},
+};
 
 /// The first release with everything that the kernel side uses (`bpf_ktime_get_tai_ns`).
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
@@ -77,21 +80,12 @@ pub fn check() -> Result<(), Error> {
     }
 }
 
-pub(crate) fn kernel_release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
 /// Whether a kernel of this release is new enough. A release in an unknown form counts as new.
 pub(crate) fn check_kernel(release: &str) -> Result<(), Error> {
     match kernel_version(release) {
         Some(version) if version < OLDEST_KERNEL => Err(Error::KernelTooOld(release.to_owned())),
         _ => Ok(()),
     }
-}
-
-pub(crate) fn kernel_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Whether attaching may need CAP_SYS_ADMIN besides CAP_PERFMON. Perf events on uprobes need it since the fix of

@@ -5,8 +5,8 @@ mod arming;
 mod attachment;
 mod builder;
 mod events;
+mod options;
 mod overlay;
-mod places;
 mod programs;
 
 use std::{
@@ -26,7 +26,7 @@ use attachment::{Attachment, WHOLE_PAYLOADS, WOKEN, load_maps, load_program, rou
 pub use builder::Builder;
 pub use events::{Captured, EventStream, Events};
 use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, MapHandle, Object, RingBuffer, RingBufferBuilder, libbpf_sys};
-pub(crate) use places::can_read;
+pub use options::{Options, Payloads};
 use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, Timespec, epoll, eventfd},
@@ -36,77 +36,15 @@ use rustix::{
 
 use crate::{
     capture::{Batch, Counted, Counters, Intake, Run, WallClock, now},
-    error::{Error, Trying},
     event::{Decoder, Lost, each_lost},
+    node::error::{Error, Trying},
+    node::probes::{self, Probe, Refusal},
+    node::process::Node,
     privileges,
-    probes::{self, Probe, Refusal},
-    process::Node,
     record::{self, types},
-    selection::Selection,
+    system::give_memory_back,
     tracepoint::{Tracepoint, Tracepoints},
 };
-
-/// What to tap and with how much memory.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The events that some output wants. What the kernel side can decide of it is decided there, before anything is copied;
-    /// tracepoints whose events cannot be wanted are not attached, and the node pays nothing for them.
-    pub selection: Selection,
-    /// Of these, those whose events no output wants, only their [`Counters`]. Heeded of [`Tracepoints::coins`]: they are
-    /// counted and their values summed up in the kernel, which sends nothing and costs the node less.
-    pub summed: Tracepoints,
-    /// How much of messages' payloads is copied.
-    pub payloads: Payloads,
-    /// Whether they are whole at first, if they are [`Payloads::Limited`].
-    pub whole_payloads: bool,
-    /// Bytes of the ring buffer between kernel and reader: a power of two from 8 MiB to 1 GiB. The reader's resident
-    /// memory grows by up to twice of it.
-    pub ring_buffer_size: u32,
-}
-
-/// How much of messages' payloads is copied out of the node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Payloads {
-    /// All of them.
-    #[default]
-    Whole,
-    /// None: they are [`Unavailable`](crate::p2p::Message::Unavailable).
-    None,
-    /// Of each command at most so many bytes, and of others none, until [`Tap::want_whole_payloads`]. Of what is cut only the
-    /// beginning is decoded. Payloads of up to 64 bytes are whole, since deciding would cost more than copying.
-    Limited(&'static [(&'static str, u32)]),
-}
-
-impl Options {
-    /// 16 MiB.
-    pub const DEFAULT_RING_BUFFER_SIZE: u32 = 16 << 20;
-    /// Two messages of the largest size must fit.
-    pub const MIN_RING_BUFFER_SIZE: u32 = 8 << 20;
-    /// What the kernel allocates in one piece of addresses without trouble.
-    pub const MAX_RING_BUFFER_SIZE: u32 = 1 << 30;
-
-    /// Those whose events are sent.
-    pub fn sent(&self) -> Tracepoints {
-        self.selection.tracepoints().iter().filter(|&tracepoint| !self.summed.contains(tracepoint)).collect()
-    }
-
-    /// Whether the ring buffer can have this size.
-    pub fn accepts_ring_buffer_size(bytes: u32) -> bool {
-        bytes.is_power_of_two() && (Self::MIN_RING_BUFFER_SIZE..=Self::MAX_RING_BUFFER_SIZE).contains(&bytes)
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            selection: Selection::default(),
-            summed: Tracepoints::default(),
-            payloads: Payloads::Whole,
-            whole_payloads: false,
-            ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE,
-        }
-    }
-}
 
 /// What ended [`Tap::wait`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -503,49 +441,6 @@ fn detach_all(attachments: impl IntoIterator<Item = (Tracepoint, Attachment)>) {
 fn detach<T>(attachments: T) {
     privileges::drop_all_of_thread();
     drop(attachments);
-}
-
-/// Gives memory that is allocated no more back to the system. libbpf allocates some MiB for each run, and glibc keeps what is
-/// free between things that live on, from run to run a little more.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it changes nothing that is allocated, and any thread may call it at any time.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Has glibc give back what is free at the end of a thread's memory, as it does at first: after something large was freed it keeps
-/// twice as much, and a scrape takes a MiB in a thread that does little else.
-#[cfg(feature = "http")]
-pub(crate) fn keep_little_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it changes nothing that is allocated, and takes the lock that allocating takes.
-    unsafe {
-        const TRIM_BYTES: i32 = 128 << 10;
-        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_BYTES);
-    }
-}
-
-/// Whether a uprobe on a five-byte nop becomes a call, which overwrites what a function keeps below its stack pointer: on x86-64
-/// since Linux 6.18, which has a system call for that.
-pub(crate) fn kernel_turns_nops_into_calls() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        static KNOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        *KNOWN.get_or_init(|| {
-            /// Of asm/unistd_64.h.
-            const SYS_UPROBE: libc::c_long = 336;
-            // SAFETY: it takes no arguments. Called from elsewhere than the kernel's own trampoline it does nothing but fail.
-            let result = unsafe { libc::syscall(SYS_UPROBE) };
-            let exists = result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO);
-            // A filter of system calls, such as that of a service or a container, may hide it.
-            exists
-                || privileges::kernel_version(&privileges::kernel_release()).is_some_and(|version| version >= (6, 18))
-        })
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
 }
 
 /// Loads maps and all programs, and attaches none: whether the kernel takes them.

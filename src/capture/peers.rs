@@ -126,8 +126,8 @@ impl Peers {
     /// A message that tells its peer's address. Gives the peer's network.
     fn message(&mut self, fixed: &message_record, address: &[u8]) -> Network {
         let by_address = || {
-            let connection_type = ConnectionType::from_number(fixed.connection_type);
-            Told::ByAddress(Network::from_address(&String::from_utf8_lossy(address), connection_type))
+            let may_be_inbound = ConnectionType::from_number(fixed.connection_type).may_be_inbound();
+            Told::ByAddress(Network::from_address(&String::from_utf8_lossy(address), may_be_inbound))
         };
         let peer = self.tell(fixed.peer_id, by_address);
         if peer.address.as_deref() != Some(address) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Counters;
 use crate::{
     event::Lost,
-    process::Chain,
+    node::process::Chain,
     tracepoint::{Tracepoint, Tracepoints},
 };
 

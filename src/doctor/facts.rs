@@ -18,12 +18,13 @@ use procfs::{
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::{
-    error::Error,
-    memory,
-    privileges::{self, Capabilities},
-    probes::{self, Probe},
-    process::{self, Node},
+    node::error::Error,
+    node::memory,
+    node::probes::{self, Probe},
+    node::process::{self, Node},
+    privileges::Capabilities,
     selection::Selection,
+    system,
     tap::{self, Options, Tap},
     tracepoint::{Tracepoint, Tracepoints},
 };
@@ -72,7 +73,7 @@ impl Machine {
             let link = fs::read_link(format!("/proc/self/ns/{name}")).ok()?;
             Some(link.as_os_str() == OsStr::from_bytes(initial.as_bytes()))
         };
-        let release = privileges::kernel_release();
+        let release = system::kernel_release();
         let mounts = process.and_then(|process| process.mountinfo().ok());
         let capabilities = Capabilities::effective();
         Machine {

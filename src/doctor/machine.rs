@@ -4,8 +4,11 @@ use super::{
     Check,
     facts::{Machine, Target},
 };
-use crate::error::Error;
-use crate::privileges::{self, are, kernel_version, list, perf_events_may_take_sys_admin};
+use crate::node::error::Error;
+use crate::{
+    privileges::{self, are, list, perf_events_may_take_sys_admin},
+    system::kernel_version,
+};
 
 /// Options that attaching BPF programs to uprobes needs.
 const OPTIONS: [&str; 5] =

@@ -5,7 +5,7 @@ use super::{
     facts::{Attached, Machine, Target},
 };
 use crate::{
-    probes::{Probe, Refusal},
+    node::probes::{Probe, Refusal},
     tracepoint::{Tracepoint, Tracepoints},
 };
 

@@ -7,10 +7,10 @@ use super::{
     facts::{Attached, Machine, Program, Target},
 };
 use crate::{
-    error::Error,
+    node::error::Error,
+    node::probes::{Place, Probe, READABLE},
+    node::process::{DataDirectory, Image, Node},
     privileges::Capabilities,
-    probes::{Place, Probe, READABLE},
-    process::{DataDirectory, Image, Node},
     tracepoint::{Tracepoint, Tracepoints},
 };
 

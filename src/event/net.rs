@@ -68,7 +68,7 @@ impl<'a> Meta<'a> {
         size: u64,
     ) -> Self {
         let addr = addr.into();
-        let network = Network::from_address(&addr, conn_type);
+        let network = Network::from_address(&addr, conn_type.may_be_inbound());
         Self { peer_id, addr, conn_type, network, command, inbound, size }
     }
 }
@@ -143,6 +143,11 @@ impl ConnectionType {
             ConnectionType::AddrFetch => "addr-fetch",
             ConnectionType::PrivateBroadcast => "private-broadcast",
         }
+    }
+
+    /// Whether the peer may have opened the connection.
+    pub(crate) fn may_be_inbound(self) -> bool {
+        self.opened_by() != Some(Direction::Outbound)
     }
 
     /// Who opens connections of this type.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Error,
+    node::process::{Node, Which},
     output::{Outputs, Waiting},
-    process::{Node, Which},
     stop::Stop,
 };
 

@@ -10,8 +10,9 @@ use rustix::{
 };
 
 use crate::{
-    error::{Error, Trying},
-    privileges::{kernel_release, perf_events_may_take_sys_admin},
+    node::error::{Error, Trying},
+    privileges::perf_events_may_take_sys_admin,
+    system::kernel_release,
 };
 
 /// What loading and attaching BPF programs needs.

@@ -11,10 +11,10 @@ use rustix::io::Errno;
 
 use super::{attachment::Attachment, detach_all, overlay};
 use crate::{
-    error::Error,
-    memory,
-    probes::{self, Probe},
-    process::Node,
+    node::error::Error,
+    node::memory,
+    node::probes::{self, Probe},
+    node::process::Node,
     tracepoint::Tracepoint,
 };
 

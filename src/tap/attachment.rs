@@ -5,10 +5,10 @@ use std::{cell::RefCell, io, mem::offset_of, os::fd::AsFd, path::Path, sync::Onc
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject};
 
-use super::{Options, Payloads, places, programs};
+use super::{Options, Payloads, programs};
 use crate::{
-    error::{Error, Trying},
-    probes::Probe,
+    node::error::{Error, Trying},
+    node::probes::Probe,
     record::{
         OBJECT, bytes_of,
         types::{self, argument_place},
@@ -164,7 +164,7 @@ fn load_program_of(
             let places = probe.map_or(1, |probe| probe.places.len().clamp(1, 256)) as u32;
             map.set_max_entries(places).trying(|| "size a BPF map".into())?;
         } else if map.name() == PLACES {
-            let places = probe.map(places::of).unwrap_or_default();
+            let places = probe.map(Probe::argument_places).unwrap_or_default();
             let constants = map.initial_value_mut().unwrap_or_default().chunks_exact_mut(size_of::<argument_place>());
             places.iter().zip(constants).for_each(|(place, constant)| constant.copy_from_slice(bytes_of(place)));
         } else if !map.name().to_string_lossy().starts_with("__") {

@@ -1,7 +1,7 @@
 //! What to tap, step by step. In: which node, which events, how. Out: an attached [`Tap`].
 
 use super::{Options, Payloads, Tap};
-use crate::{error::Error, process::Which, selection::Selection, tracepoint::Tracepoints};
+use crate::{Error, process::Which, selection::Selection, tracepoint::Tracepoints};
 
 /// How to attach, by [`Tap::builder`].
 #[derive(Clone, Debug, Default)]

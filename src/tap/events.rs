@@ -16,8 +16,8 @@ use futures_core::Stream;
 use super::{DRAIN_INTERVAL, Stopper, Tap};
 use crate::{
     capture::{Batch, now, unshared},
-    error::{Error, Trying},
     event::{Event, Kind, Lost, Moment, Time},
+    node::error::{Error, Trying},
     privileges,
 };
 

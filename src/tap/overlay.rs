@@ -13,7 +13,7 @@ use std::{
 use procfs::process::Process;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
-use crate::process::Node;
+use crate::node::process::Node;
 
 /// Of the overlay that has the program of `node`, the files in lower directories that may be what the process runs; `None` if its
 /// program is on no overlay.

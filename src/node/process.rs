@@ -18,7 +18,7 @@ use procfs::process::{Process, Stat};
 pub use self::data_directory::Chain;
 pub(crate) use self::data_directory::DataDirectory;
 use self::settled::Settled;
-use crate::{error::Error, files};
+use crate::{Error, files};
 
 /// The programs that count as a node if none is named.
 const PROGRAMS: [&str; 3] = ["bitcoind", "bitcoin-qt", "bitcoin-node"];

@@ -1,6 +1,7 @@
 //! The USDT probes of a binary, read from its `.note.stapsdt` section (the format is SystemTap's; binutils' `readelf
 //! -n` prints it). In: a file. Out: providers, names and the place of each argument.
 
+mod arguments;
 mod loader;
 mod refusal;
 
@@ -16,7 +17,7 @@ use object::{
 };
 
 pub use self::{loader::absence, refusal::Refusal};
-use crate::{error::Error, process, tracepoint::Tracepoint};
+use crate::{Error, node::process, record::types::argument_place, tracepoint::Tracepoint};
 
 /// The owner and the type of the notes that describe probes.
 const OWNER: &[u8] = b"stapsdt";
@@ -50,6 +51,11 @@ pub struct Place {
 }
 
 impl Probe {
+    /// Where its arguments stand, for its program: one for each argument.
+    pub(crate) fn argument_places(&self) -> Vec<argument_place> {
+        arguments::of(self)
+    }
+
     /// Its tracepoint, if Bitcoin Core documents it.
     pub fn tracepoint(&self) -> Option<Tracepoint> {
         Tracepoint::all().find(|tracepoint| tracepoint.name() == self.name)

@@ -2,7 +2,7 @@
 //! ([`Probe`]); out the constants of the kernel side. What is not understood here is left to libbpf.
 
 use crate::{
-    probes::Probe,
+    node::probes::Probe,
     record::types::{argument_place, place},
 };
 
@@ -21,7 +21,7 @@ pub(super) fn of(probe: &Probe) -> Vec<argument_place> {
 
 /// Whether libbpf understands it, which looks at all arguments of what it attaches to, also at those that are placed here. What
 /// other processors write is left to it.
-pub(crate) fn can_read(argument: &str) -> bool {
+pub(super) fn can_read(argument: &str) -> bool {
     if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         return true;
     }
@@ -159,7 +159,7 @@ mod aarch64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probes::Place;
+    use crate::node::probes::Place;
 
     fn placed(kind: place, word: u8, offset: i64, bytes: u8, is_signed: u8) -> argument_place {
         argument_place { offset, place: kind.0 as u8, word, bytes, is_signed, ..argument_place::default() }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use procfs::process::{MMapPath, Process};
 
-use crate::{error::Error, process::Node};
+use crate::{Error, node::process::Node};
 
 /// Why the program of `node` has no tracepoints of Bitcoin Core.
 pub fn absence(node: &Node) -> Error {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    probes::Refusal,
-    process::{Chain, Conditions, Node},
+    node::probes::Refusal,
+    node::process::{Chain, Conditions, Node},
     tracepoint::{Tracepoint, Tracepoints},
 };
 

@@ -1,8 +1,8 @@
 //! Why a probe cannot be tapped. In: a probe in its program's file, and what the kernel does. Out: the first reason, in
 //! words.
 
-use super::Probe;
-use crate::tap;
+use super::{Probe, arguments};
+use crate::system;
 
 /// Why a probe cannot be tapped on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum Refusal {
 impl Probe {
     /// Why it cannot be tapped on this machine; `None` if it can.
     pub fn refusal(&self) -> Option<Refusal> {
-        self.refusal_by(tap::kernel_turns_nops_into_calls)
+        self.refusal_by(system::kernel_turns_nops_into_calls)
     }
 
     /// Asks the kernel only if the probe has such nops.
@@ -44,7 +44,7 @@ impl Probe {
             return Some(Refusal::ArgumentCount(count));
         }
         let arguments = self.places.iter().flat_map(|place| (1..).zip(&place.arguments));
-        if let Some((number, text)) = arguments.into_iter().find(|(_, text)| !tap::can_read(text)) {
+        if let Some((number, text)) = arguments.into_iter().find(|(_, text)| !arguments::can_read(text)) {
             return Some(Refusal::ArgumentForm { number, text: text.clone() });
         }
         let becomes_call = self.places.iter().any(|place| becomes_call(&place.code));

@@ -12,9 +12,9 @@ use nix::{
 use procfs::process::Process;
 
 use crate::{
-    error::Error,
-    probes::{self, Place, Probe},
-    process::Node,
+    node::error::Error,
+    node::probes::{self, Place, Probe},
+    node::process::Node,
 };
 
 /// What the kernel puts in place of an instruction that has a uprobe: `int3`, and `brk` with a number of its own.
