@@ -1,7 +1,7 @@
-# The commands of README.md, and what they are made of.
+# The commands of README.md, and their parts.
 
 CARGO ?= cargo
-# Attaching takes privileges; as root no sudo is used. Only what runs needs it, not what builds.
+# Attaching needs privileges. Only running uses sudo, building does not; root needs no sudo.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo "sudo -E env PATH=$$PATH")
 # Most tests wait for most of their time.
 TEST_THREADS := $(shell echo $$((2 * $$(nproc))))
@@ -9,7 +9,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'
 
 .PHONY: bpf dashboards demo test bench fuzz soak test-kernels test-matrix test-core test-package release package build install uninstall setup format
 
-# A simulated node, tapped: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
+# Taps a simulated node: /metrics and a live summary until Ctrl-C, or for DURATION seconds.
 demo: setup
 	$(CARGO) build --release --workspace --bins
 	@SUDO='$(SUDO)' scripts/demo
@@ -28,53 +28,55 @@ test:
 	@[ -z '$(SUDO)' ] || echo 'sudo is needed to attach to tracepoints'
 	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
 
-# What bitcointap costs the node and the machine: a table of figures of one run, and what each step of an event takes. Some minutes.
+# Measures what bitcointap costs the node and the machine, in a table of one run, and what each step of an event takes.
+# Some minutes.
 bench: setup
 	$(CARGO) build --release --workspace --bins --locked
 	$(SUDO) target/release/bench
 	$(CARGO) bench --locked
 
-# Each fuzz target for so many seconds.
+# Runs each fuzz target for SECONDS.
 SECONDS ?= 60
 fuzz:
 	@scripts/setup test
 	scripts/fuzz $(SECONDS)
 
-# An hour of traffic, churn, readers and restarts of the node, with what bitcointap then holds; how soon it ends; hundreds of restarts.
-# One after another, as how soon it ends is for a quiet machine.
+# An hour of traffic, churn, readers and restarts of the node, and what bitcointap then holds; how soon it ends;
+# hundreds of restarts. One after another, since how soon it ends needs a quiet machine.
 SOAK_SECONDS ?= 3600
 soak: setup
 	$(CARGO) build --release --workspace --bins --locked
 	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') SOAK_SECONDS=$(SOAK_SECONDS) \
 		$(CARGO) test --release --locked --test integration soak:: -- --nocapture --test-threads 1
 
-# On other kernels, in qemu: the oldest that is supported, the newest of Debian, and one between; with TARGET=aarch64-unknown-linux-gnu on
-# those of another processor, for which this machine can then build.
+# On other kernels, in qemu: the oldest supported, the newest of Debian, and one between. With
+# TARGET=aarch64-unknown-linux-gnu on kernels of another processor; this machine must be able to build for it.
 test-kernels: setup
 	$(CARGO) build --release --workspace --bins --locked $(if $(TARGET),--target $(TARGET))
 	TARGET=$(TARGET) scripts/test-kernels
 
-# The tests that have to do with Prometheus and Wireshark, with each version of these that a release of Debian has.
+# The tests about Prometheus and Wireshark, with each version of these in a release of Debian.
 test-matrix: setup
 	$(CARGO) build --workspace --bins --locked
 	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') scripts/test-matrix
 
-# Bitcoin Core's own functional tests, with a tap beside each of their nodes; scripts/test-core says what is to be in the environment.
+# Bitcoin Core's own functional tests, with a tap beside each of their nodes. scripts/test-core says what the
+# environment needs.
 test-core: setup
 	cd scripts/test_core && python3 -B -m unittest compare_test
 	$(CARGO) build --release --locked
 	$(SUDO) scripts/test-core
 
-# What clang makes of bpf/, which is kept in bpf/objects, so that nobody else needs it.
+# Compiles bpf/ into bpf/objects with clang. bpf/objects is committed, so that nobody else needs clang.
 bpf:
 	@scripts/setup test
 	BLESS=1 $(CARGO) test --features build-bpf --test integration the_objects_are
 
-# The dashboards for Grafana, from their definitions.
+# Makes the dashboards for Grafana from their definitions.
 dashboards:
 	$(CARGO) run --quiet --package bitcointap-dashboards
 
-# A commit, a tag and packages of a version, when all tests pass; then it prints what is left to do by hand.
+# Makes a commit, a tag and packages of a version if all tests pass. Then it prints what is left to do by hand.
 release: setup
 	scripts/release '$(VERSION)'
 
@@ -82,22 +84,23 @@ build:
 	@scripts/setup build
 	$(CARGO) build --release --locked
 
-# What a release is downloaded as, in target/packages, for both architectures or for TARGET.
+# The downloads of a release, in target/packages, for both architectures or for TARGET.
 package:
 	TARGET=$(TARGET) scripts/package
 
-# What `make package` has made: the same bytes when it is built elsewhere; installed, upgraded and purged on Debian 12 and 13.
+# Tests the result of `make package`: the same bytes when built elsewhere; installed, upgraded and purged on Debian 12
+# and 13.
 test-package: setup
 	$(CARGO) build --workspace --bins --locked
 	$(SUDO) scripts/test-package
 
-# What `make build` has made, for root or a packager: scripts/install says where to, and what the variables are.
+# Installs the result of `make build`, for root or a packager. scripts/install describes the places and the variables.
 PREFIX ?= /usr/local
 BINARY ?= target/release/bitcointap
 install:
 	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install
 
-# The same files, but for settings in /etc that were changed.
+# Removes the same files, except changed settings in /etc.
 uninstall:
 	@BINARY='$(BINARY)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/uninstall
 

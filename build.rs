@@ -1,6 +1,6 @@
-//! Gives the crate the kernel side: the BPF object of the target's architecture and the Rust types of its records, in `$OUT_DIR`. Both
-//! are taken from `bpf/objects`, so that no clang is needed; with the feature `build-bpf` they are made of `bpf/` anew. Says in one
-//! line what the machine lacks, and tells the program of which revision it is and by which compiler.
+//! Gives the crate the kernel side: the BPF object of the target's architecture and the Rust types of its records, in
+//! `$OUT_DIR`. It takes both from `bpf/objects`, so that no clang is needed. With the feature `build-bpf` it makes them
+//! from `bpf/` anew. It says in one line what the machine lacks, and tells the program its revision and its compiler.
 
 #[cfg(feature = "build-bpf")]
 #[path = "build/kernel_side.rs"]
@@ -27,8 +27,8 @@ fn main() {
         std::process::exit(1);
     }
 
-    // Changes with each commit. Elsewhere in a work tree of its own, and not there in a published package, which has no revision
-    // either: what is missing would be a change at each build.
+    // This file changes with each commit. It is elsewhere in a further work tree, and does not exist in a published
+    // package, which has no revision, either. A missing file would count as a change at each build.
     if let Some(log) = printed(Command::new("git").args(["rev-parse", "--git-path", "logs/HEAD"]))
         && Path::new(&log).exists()
     {
@@ -38,7 +38,7 @@ fn main() {
     set("BITCOINTAP_RUSTC", Command::new(env::var_os("RUSTC").expect("cargo sets RUSTC")).arg("--version"));
 }
 
-/// The object and the types of what `bpf/` is now.
+/// The object and the types of the current `bpf/`.
 #[cfg(feature = "build-bpf")]
 fn kernel_side(root: &Path, arch: &str, out: &Path) -> Result<(), String> {
     let built = kernel_side::compile(root, arch, out).map_err(|error| {
@@ -48,7 +48,7 @@ fn kernel_side(root: &Path, arch: &str, out: &Path) -> Result<(), String> {
     put(&out.join("types.rs"), built.types.as_bytes())
 }
 
-/// Those that are kept.
+/// Those of `bpf/objects`.
 #[cfg(not(feature = "build-bpf"))]
 fn kernel_side(root: &Path, arch: &str, out: &Path) -> Result<(), String> {
     let kept = root.join("bpf/objects");
@@ -71,10 +71,10 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), String> {
     fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// libbpf-sys compiles libbpf, and says at length what that is about when something is missing.
+/// libbpf-sys compiles libbpf. If something is missing, it says so at length.
 fn look_for_what_libbpf_takes() -> Result<(), String> {
     println!("cargo:rerun-if-env-changed=PKG_CONFIG");
-    // That brings these libraries, and takes other tools, which libbpf-sys names.
+    // This feature brings these libraries, and needs other tools, which libbpf-sys names.
     if env::var_os("CARGO_FEATURE_VENDORED").is_some() {
         return Ok(());
     }
@@ -106,7 +106,7 @@ fn look_for_what_libbpf_takes() -> Result<(), String> {
     Err(format!("{} missing (Debian: apt install {})", names.join(", "), packages.join(" ")))
 }
 
-/// Sets a variable of the compilation to what a program prints, if it succeeds.
+/// Sets a variable of the compilation to the output of a program, if it succeeds.
 fn set(name: &str, program: &mut Command) {
     if let Some(value) = printed(program) {
         println!("cargo:rustc-env={name}={value}");

@@ -36,7 +36,7 @@ fn main() {
     for object in objects {
         println!("cargo:rustc-link-arg-bin=emitter={}", object.display());
     }
-    // As simnode's own build has it, which says why.
+    // As in simnode's own build, which says why.
     for argument in ["-Wl,--undefined=_.stapsdt.base", "-fuse-ld=bfd"] {
         println!("cargo:rustc-link-arg-bin=emitter={argument}");
     }

@@ -1,5 +1,5 @@
-/* The one translation unit of the kernel side: one program for each tracepoint of Bitcoin Core (doc/tracing.md there),
- * attached by user space as a USDT probe of that name. */
+/* The only translation unit of the kernel side: one program for each tracepoint of Bitcoin Core (doc/tracing.md
+ * there). User space attaches it as a USDT probe of that name. */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 #include <stdbool.h>
@@ -13,5 +13,5 @@
 #include "utxocache.h"
 #include "coin_selection.h"
 
-/* The kernel offers the helpers used here to programs under a GPL-compatible licence only. */
+/* The kernel offers the helpers used here only to programs under a GPL-compatible licence. */
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

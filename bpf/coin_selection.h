@@ -17,7 +17,7 @@ struct create_tx_record {
 	struct event_header header;
 	__s64 fee;
 	__s32 change_position;
-	/* Of aps_create_tx_internal alone. */
+	/* Only for aps_create_tx_internal. */
 	__u8 use_aps;
 	__u8 success;
 	__u8 reserved[2];

@@ -1,12 +1,12 @@
-/* What every program shares: the ring that records go out by, the counters that account for each hit, and the helpers
- * that read the node's memory. In: arguments of a tracepoint. Out: a record in `ring`, or a count in `counters`.
+/* What all programs share: the ring buffer for records, the counters that account for each hit, and the helpers that
+ * read the node's memory. In: arguments of a tracepoint. Out: a record in `ring`, or a count in `counters`.
  *
- * A record is a struct that starts with struct event_header, followed by a text and, for a P2P message, its payload,
- * without a terminating zero. User space has these structs from this object's BTF: they are written once, here. */
+ * A record is a struct that starts with struct event_header. A text follows and, for a P2P message, its payload,
+ * without a terminating zero. User space gets these structs from this object's BTF: they are written once, here. */
 #ifndef BITCOINTAP_EVENT_H
 #define BITCOINTAP_EVENT_H
 
-/* `enum tracepoint`, made by build/kernel_side.rs of the table in src/tracepoint/table.rs. */
+/* `enum tracepoint`. build/kernel_side.rs makes it from the table in src/tracepoint/table.rs. */
 #include "tracepoints.h"
 
 /* In the order of LossReason::KERNEL in src/tracepoint.rs. */
@@ -20,12 +20,12 @@ enum loss_reason {
 #define TEXT_SIZE 264
 
 struct event_header {
-	/* CLOCK_BOOTTIME, which no step of the wall clock moves. What that shows the reader makes of it: a second clock
-	 * read here would cost the node a tenth of the trap. */
+	/* CLOCK_BOOTTIME, which no step of the wall clock moves. The reader converts it to wall-clock time: a second
+	 * clock read here would cost the node a tenth of the trap. */
 	__u64 boot_ns;
 	__u8 tracepoint;
 	__u8 reserved[5];
-	/* Bytes of text that follow the record's struct. */
+	/* Bytes of text after the record's struct. */
 	__u16 text_length;
 };
 
@@ -37,27 +37,27 @@ struct losses_record {
 /* Fired = delivered + filtered + lost. One cache line each, since threads of the node count at once. */
 struct tracepoint_counters {
 	__u64 fired;
-	/* Those that nobody selected, or that are only to be counted. */
+	/* Hits that nobody selected, or that are only counted. */
 	__u64 filtered;
-	/* Of coins, what all that fired are worth, in satoshis. */
+	/* For coins, the value of all that fired, in satoshis. */
 	__u64 value;
 	__u64 lost[LOSS_REASON_COUNT];
-	/* Of `lost`, what no losses_record has told yet. */
+	/* The part of `lost` that no losses_record has reported yet. */
 	__u32 untold[LOSS_REASON_COUNT];
 } __attribute__((aligned(64)));
 
 struct tracepoint_counters counters[TRACEPOINT_COUNT] = {};
-/* Not zero if some `untold` may not be zero: one load for the usual case. */
+/* Not zero if some `untold` may not be zero: one load in the usual case. */
 __u32 untold_losses = 0;
-/* Whether the reader was woken since it last went to sleep, before which it makes this zero. By the fill of the ring it could not
- * be seen that it has drained it: one record may fill it past the mark again. */
+/* Whether the reader was woken since it last went to sleep; it sets this to zero before. The fill of the ring buffer
+ * does not show that the reader has drained it: one record may fill it past the mark again. */
 __u32 woken SEC(".data.woken") = 0;
 
-/* Set before loading: the reader is woken when this many bytes wait, and drains on a timer, or when somebody
- * asks, before that. */
+/* Set before loading: the reader is woken when this many bytes wait. Before that it drains on a timer, or when
+ * somebody asks. */
 const volatile __u64 wake_mark = 1 << 20;
-/* Set before loading, a bit for each tracepoint: those of coins that are only counted, since no output wants the
- * events. The verifier drops the code that a constant rules out. */
+/* Set before loading, a bit for each tracepoint of coins that are only counted, since no output wants their events.
+ * The verifier drops code that a constant rules out. */
 const volatile __u32 summed = 0;
 
 struct {
@@ -65,15 +65,14 @@ struct {
 	__uint(max_entries, 16 << 20); /* set again before loading */
 } ring SEC(".maps");
 
-/* Puts a type into this object's BTF, from which user space has it. */
+/* Puts a type into this object's BTF, where user space gets it. */
 #define EXPORT(kind, type) kind type *export_##type __attribute__((unused))
 EXPORT(enum, tracepoint);
 EXPORT(enum, loss_reason);
 EXPORT(struct, event_header);
 EXPORT(struct, losses_record);
 
-/* Programs on one CPU interrupt each other, so that even counters need atomics. Gives how many hits there were before.
- */
+/* Programs on one CPU interrupt each other, so even counters need atomics. Returns the number of earlier hits. */
 static __always_inline __u64 count_fired(enum tracepoint tracepoint)
 {
 	return __sync_fetch_and_add(&counters[tracepoint].fired, 1);
@@ -91,7 +90,7 @@ static __always_inline void count_lost(enum tracepoint tracepoint, enum loss_rea
 	*(volatile __u32 *)&untold_losses = 1;
 }
 
-/* The node pays for waking the reader, so it is done once for each time that it sleeps. */
+/* The node pays for waking the reader, so it is done once for each sleep. */
 static __always_inline __u64 wake_flags(void)
 {
 	if (*(volatile __u32 *)&woken || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_mark)
@@ -100,16 +99,15 @@ static __always_inline __u64 wake_flags(void)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
-/* The same for what is small and fires often: some hundreds of these do not fill the ring, so that about one in 64
- * looks. Which one the clock decides, since what is wanted of what fires may follow a pattern, which counting could
- * miss. */
+/* The same for small events that fire often. Some hundreds of these do not fill the ring buffer, so only about one
+ * in 64 looks. The clock decides which one: wanted events may follow a pattern that counting would miss. */
 static __always_inline __u64 seldom_wake_flags(const struct event_header *header)
 {
 	return header->boot_ns & 63 ? BPF_RB_NO_WAKEUP : wake_flags();
 }
 
-/* Puts a gap in its place: before the first record that gets through after it. Not zero if there is no room for that,
- * so that no record may go first, however small. */
+/* Records a gap at its place: before the first record that gets through after it. Not zero if there is no room for
+ * it, so that no record goes first, however small. */
 static __always_inline int tell_losses(const struct event_header *next)
 {
 	if (!*(volatile __u32 *)&untold_losses)
@@ -155,16 +153,16 @@ static __always_inline long argument(struct pt_regs *ctx, __u64 index)
 	return value;
 }
 
-/* Where an argument of the program's tracepoint stands, set before loading from what the node's program says of itself.
- * The verifier drops the code that these constants rule out: what is left for an argument in a register is one load, a
- * tenth of what libbpf's bpf_usdt_arg takes, which finds all that out anew at each hit. */
+/* Where an argument of the program's tracepoint is, set before loading from the notes in the node's program. The
+ * verifier drops code that these constants rule out. What is left for an argument in a register is one load, a tenth
+ * of libbpf's bpf_usdt_arg, which finds the place anew at each hit. */
 enum place {
-	/* Left to libbpf. */
+	/* libbpf finds it. */
 	PLACE_OTHER,
 	PLACE_REGISTER,
-	/* At `offset` from where a register points. */
+	/* At `offset` from the address in a register. */
 	PLACE_MEMORY,
-	/* It is `offset` itself. */
+	/* The argument is `offset` itself. */
 	PLACE_CONSTANT,
 };
 
@@ -189,7 +187,8 @@ EXPORT(enum, place);
 		break;
 #define WORDS(first) WORD(first) WORD(first + 1) WORD(first + 2) WORD(first + 3)
 
-/* A register. The context can be read at constant offsets only, so that each has an instruction of its own. */
+/* A register. Programs can read the context only at constant offsets, so each register has an instruction of its
+ * own. */
 static __always_inline long register_word(struct pt_regs *ctx, __u8 word)
 {
 	long value = 0;
@@ -228,7 +227,7 @@ static __always_inline long quick_argument(struct pt_regs *ctx, __u64 index)
 		const void *from = (const void *)(value + at->offset);
 
 		value = 0;
-		/* The stack of a thread that runs, or what it has just used. */
+		/* The stack of a running thread, or memory that it has just used. */
 		if (bpf_probe_read_user(&value, sizeof(value), from))
 			bpf_copy_from_user(&value, sizeof(value), from);
 	}
@@ -236,8 +235,8 @@ static __always_inline long quick_argument(struct pt_regs *ctx, __u64 index)
 	return at->is_signed ? value >> unused_bits : (long)((unsigned long)value >> unused_bits);
 }
 
-/* Reads memory of the node: first without faults, which is cheap, and where the page is not resident by faulting it
- * in. `size` has a bound that the verifier sees. */
+/* Reads memory of the node: first without faults, which is cheap. If the page is not resident, faults it in. `size`
+ * has a bound that the verifier sees. */
 static __always_inline long read_bytes(void *to, __u32 size, const void *from)
 {
 	if (!bpf_probe_read_user(to, size, from))
@@ -247,8 +246,8 @@ static __always_inline long read_bytes(void *to, __u32 size, const void *from)
 
 #define PAGE_BYTES 4096
 
-/* Reads a C string and gives its length without the zero, or a negative error. Where a page is not resident, the two
- * that it can lie in are faulted in by reading a byte of each. */
+/* Reads a C string. Returns its length without the zero, or a negative error. If a page is not resident, reads a
+ * byte of each of the two pages that it can be in, which faults them in. */
 static __always_inline long read_text(char *to, __u32 size, const char *from)
 {
 	long length = bpf_probe_read_user_str(to, size, from);
@@ -262,7 +261,7 @@ static __always_inline long read_text(char *to, __u32 size, const char *from)
 			bpf_copy_from_user(&byte, 1, next_page);
 		length = bpf_probe_read_user_str(to, size, from);
 	}
-	/* Of an empty string older kernels give 0 and write nothing, newer ones count the zero. */
+	/* For an empty string older kernels return 0 and write nothing; newer ones count the zero. */
 	if (!length) {
 		*to = 0;
 		return 0;
@@ -275,7 +274,7 @@ static __always_inline long read_record_text(struct event_header *header, char *
 {
 	long length = read_text(text, TEXT_SIZE, from);
 
-	/* Never more than fits; the verifier wants to be told. */
+	/* Never more than fits; the check is for the verifier. */
 	if (length < 0 || length >= TEXT_SIZE)
 		return -1;
 	header->text_length = length;

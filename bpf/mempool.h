@@ -1,5 +1,5 @@
-/* Tracepoints of the context `mempool`. Sizes are virtual bytes, uint64 before v26 and int32 from v26 on: the binary's
- * notes say which, and argument() widens either. Fees are satoshis, entry times UNIX seconds. */
+/* Tracepoints of the context `mempool`. Sizes are virtual bytes, uint64 before v26 and int32 from v26 on: the notes
+ * in the node's program say which, and argument() widens both. Fees are satoshis, entry times UNIX seconds. */
 #ifndef BITCOINTAP_MEMPOOL_H
 #define BITCOINTAP_MEMPOOL_H
 

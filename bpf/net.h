@@ -6,7 +6,7 @@
 #define PAYLOAD_MAX 4000000
 #define COMMAND_SIZE 16
 
-/* The numbers of json.md's conn_type. Bitcoin Core passes names (ConnectionTypeAsString). */
+/* The numbers of conn_type in docs/events.md. Bitcoin Core passes names (ConnectionTypeAsString). */
 enum connection_type {
 	CONNECTION_UNKNOWN,
 	CONNECTION_INBOUND,
@@ -26,8 +26,8 @@ enum payload_state {
 	PAYLOAD_BEGINNING,
 };
 
-/* Text: the peer's address. After it `size` bytes if `payload` is PAYLOAD_WHOLE, `copied` if it is PAYLOAD_BEGINNING;
- * and any number of bytes that mean nothing. */
+/* Text: the peer's address. After it come `size` bytes if `payload` is PAYLOAD_WHOLE, `copied` bytes if it is
+ * PAYLOAD_BEGINNING, and any number of bytes without meaning. */
 struct message_record {
 	struct event_header header;
 	__s64 peer_id;
@@ -35,9 +35,9 @@ struct message_record {
 	__u8 command[COMMAND_SIZE];
 	__u8 connection_type;
 	__u8 payload;
-	/* For the reader to note the peer's network, which only connection_record tells: its number plus 1. */
+	/* Space for the reader to note the peer's network, which only connection_record has: its number plus 1. */
 	__u8 peer_network;
-	/* Not zero if the text is left out, since an earlier record of this peer has told it. The reader puts it in. */
+	/* Not zero if the text is left out, since an earlier record of this peer has it. The reader inserts it. */
 	__u8 is_known_peer;
 	__u32 copied;
 };
@@ -46,8 +46,8 @@ struct message_record {
 struct connection_record {
 	struct event_header header;
 	__s64 peer_id;
-	/* An opening: connections in this direction, this one included. A closing or eviction: when the connection was
-	 * established, UNIX time in seconds. */
+	/* For an opening: connections in this direction, including this one. For a closing or eviction: when the
+	 * connection was established, UNIX time in seconds. */
 	__u64 detail;
 	__u32 network;
 	__u8 connection_type;
@@ -64,14 +64,14 @@ struct misbehaving_record {
 	__u8 reserved[7];
 };
 
-/* What of a selection is decided here, before anything is copied; the reader decides the rest. All set before loading,
- * so that the verifier drops the code of what nobody asked for. */
+/* The part of a selection that is decided here, before anything is copied; the reader decides the rest. Everything
+ * is set before loading, so that the verifier drops code for conditions that nobody asked for. */
 enum listed {
-	/* All are wanted. */
+	/* All values are wanted. */
 	NOT_LISTED,
-	/* Those in the map. */
+	/* The values in the map are wanted. */
 	ONLY_LISTED,
-	/* Those that are not in the map. */
+	/* The values that are not in the map are wanted. */
 	NONE_LISTED,
 };
 
@@ -82,18 +82,19 @@ const volatile __u32 connection_types = ~0;
 const volatile __u64 min_size = 0;
 const volatile __u64 max_size = ~0ULL;
 
-/* How much of payloads is copied. */
+/* How much of payloads to copy. */
 enum payloads {
 	PAYLOADS_WHOLE,
 	PAYLOADS_NONE,
-	/* Of each command as much as `payload_limits` says, and of others nothing, while `whole_payloads` is zero. */
+	/* For each command as much as `payload_limits` says, and nothing of other commands, while `whole_payloads`
+	 * is zero. */
 	PAYLOADS_LIMITED,
 };
 
 const volatile __u32 payloads = PAYLOADS_WHOLE;
-/* Set at any time: whether some output wants all of them just now. */
+/* Can change at any time: whether some output wants whole payloads now. */
 __u32 whole_payloads SEC(".data.payloads") = 0;
-/* A payload of so few bytes costs less to copy than to decide about. */
+/* Copying a payload up to this size costs less than deciding about it. */
 #define PAYLOAD_SMALL 64
 
 struct {
@@ -121,8 +122,8 @@ struct {
 	__type(value, __u32);
 } payload_limits SEC(".maps");
 
-/* Peers of which a record has told address and connection type: (number + 1) << 8 | type, each in the place of its
- * number. So both are read once, not for each message. */
+/* Peers with a record that had their address and connection type: (number + 1) << 8 | type, at the place of their
+ * number. So both are read once, and not for each message. */
 #define KNOWN_PEERS 4096
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -138,7 +139,7 @@ EXPORT(struct, message_record);
 EXPORT(struct, connection_record);
 EXPORT(struct, misbehaving_record);
 
-/* The first eight bytes tell the names apart. */
+/* The names differ in their first eight bytes. */
 #define NAME8(a, b, c, d, e, f, g, h)                                                                                  \
 	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 |    \
 	 (__u64)(g) << 48 | (__u64)(h) << 56)
@@ -149,7 +150,7 @@ static __always_inline __u8 read_connection_type(const char *from)
 
 	if (read_text((char *)&name, sizeof(name), from) < 0)
 		return CONNECTION_UNKNOWN;
-	/* read_text ends with a zero: seven characters are left of longer names. */
+	/* read_text ends with a zero, which leaves seven characters of longer names. */
 	switch (name) {
 	case NAME8('i', 'n', 'b', 'o', 'u', 'n', 'd', 0):
 		return CONNECTION_INBOUND;
@@ -170,8 +171,8 @@ static __always_inline __u8 read_connection_type(const char *from)
 	}
 }
 
-/* Two slices of one constant size, which the verifier asks for, cover any payload from that size to twice of it: the
- * second ends where the payload ends. */
+/* Two slices of one constant size, which the verifier requires, cover any payload from that size to twice of it: the
+ * second one ends where the payload ends. */
 #define COPY_BY(slice)                                                                                                 \
 	if (size >= (slice)) {                                                                                         \
 		void *first = bpf_dynptr_data(to, offset, slice);                                                      \
@@ -247,7 +248,7 @@ static __always_inline long copy_payload(struct bpf_dynptr *to, __u64 offset, __
 	return 0;
 }
 
-/* What `known_peers` has for a peer of this type; 0 if its number does not fit. */
+/* The entry of `known_peers` for a peer of this type; 0 if its number does not fit. */
 static __always_inline __u64 known_peer(__s64 peer_id, __u8 type)
 {
 	return (__u64)peer_id < 1ULL << 55 ? (peer_id + 1) << 8 | type : 0;
@@ -264,7 +265,7 @@ static __always_inline void peer_was_told(const struct message_record *record)
 {
 	__u64 *place = place_of_peer(record->peer_id);
 
-	/* A type that could not be read is tried again. */
+	/* A type that could not be read is read again. */
 	if (place && record->connection_type != CONNECTION_UNKNOWN)
 		*place = known_peer(record->peer_id, record->connection_type);
 }
@@ -284,8 +285,8 @@ static __always_inline __u64 wanted_bytes(__u64 size, const __u8 *command)
 	return size;
 }
 
-/* Reads memory of the node as read_bytes does. `size` is never more than `most`; the verifier, which has lost sight of
- * that, is told. */
+/* Reads memory of the node as read_bytes does. `size` is never more than `most`; the check is for the verifier,
+ * which has lost track of that. */
 static __always_inline long read_payload(void *to, __u64 size, __u64 most, const void *from)
 {
 	asm volatile("" : "+r"(size));
@@ -294,8 +295,8 @@ static __always_inline long read_payload(void *to, __u64 size, __u64 most, const
 	return read_bytes(to, size, from);
 }
 
-/* Sends a message of a known peer by a record of a constant size, which costs the node the least; the rest of it means
- * nothing. */
+/* Sends a message of a known peer in a record of constant size, which costs the node least. The rest of the record
+ * has no meaning. */
 #define SEND_IN(bytes)                                                                                                 \
 	if (copied <= (bytes) - sizeof(record.fixed)) {                                                                \
 		struct message_record *to = bpf_ringbuf_reserve(&ring, bytes, 0);                                      \
@@ -394,12 +395,12 @@ static __always_inline int message(struct pt_regs *ctx, enum tracepoint tracepoi
 		count_lost(tracepoint, RING_FULL);
 		return 0;
 	}
-	/* Bytes that cannot be read mean nothing. */
+	/* Bytes that cannot be read have no meaning. */
 	if (copy_payload(&out, head, copied, from))
 		record.fixed.payload = PAYLOAD_UNREADABLE;
 	bpf_dynptr_write(&out, 0, &record, head, 0);
 	bpf_ringbuf_submit_dynptr(&out, wake_flags());
-	/* Of a known one this told nothing, and another may have its place by now. */
+	/* For a known peer this record added nothing, and another peer may have its place by now. */
 	if (!record.fixed.is_known_peer)
 		peer_was_told(&record.fixed);
 	return 0;

@@ -41,14 +41,14 @@ int utxocache_flush(struct pt_regs *ctx)
 	return 0;
 }
 
-/* Arguments: txid, vout, height, value in satoshis, whether of a coinbase. Values are summed up here, so that losses do
- * not matter to the sums. */
+/* Arguments: txid, vout, height, value in satoshis, whether of a coinbase. Values are summed up here, so that lost
+ * events do not change the sums. */
 static __always_inline int coin(struct pt_regs *ctx, enum tracepoint tracepoint)
 {
 	long value = quick_argument(ctx, 3);
 
 	count_fired(tracepoint);
-	/* No coin has less than 0, and a counter must not go down. */
+	/* No coin has a value below 0, and a counter must not fall. */
 	if (value > 0)
 		__sync_fetch_and_add(&counters[tracepoint].value, value);
 	if (summed & 1 << tracepoint) {

@@ -1,6 +1,6 @@
-//! Compiles the kernel side. In: `bpf/`, clang, the kernel's UAPI headers of an architecture. Out: its object, without any path of the
-//! machine that built it, and the Rust types of its records. Used by build.rs with the feature `build-bpf`, and by the test that
-//! compares what is kept in `bpf/objects` (tests/kernel_side.rs), which also writes that anew.
+//! Compiles the kernel side. In: `bpf/`, clang, the kernel's UAPI headers of an architecture. Out: its object, without
+//! any path of the build machine, and the Rust types of its records. build.rs uses it with the feature `build-bpf`. The
+//! test that compares `bpf/objects` (tests/kernel_side.rs) uses it, too, and writes `bpf/objects` anew.
 
 use std::{
     fs,
@@ -11,13 +11,14 @@ use std::{
 use libbpf_cargo::SkeletonBuilder;
 use libbpf_rs::{Linker, libbpf_sys::API_HEADERS};
 
-/// What is made of the source for one architecture.
+/// The results for one architecture.
 pub struct Built {
     pub object: Vec<u8>,
     pub types: String,
 }
 
-/// Compiles for an architecture, by Rust's name of it, from the source below `root`; `scratch` is a directory for what is between.
+/// Compiles for an architecture, by Rust's name of it, from the source below `root`. `scratch` is a directory for
+/// intermediate files.
 pub fn compile(root: &Path, arch: &str, scratch: &Path) -> Result<Built, String> {
     let headers = scratch.join("headers");
     fs::create_dir_all(headers.join("bpf")).map_err(|error| format!("{}: {error}", headers.display()))?;
@@ -34,7 +35,7 @@ pub fn compile(root: &Path, arch: &str, scratch: &Path) -> Result<Built, String>
     clang.current_dir(root).args(["-g", "-O2", "-target", "bpf", "-fno-stack-protector", "-Wall", "-Werror"]);
     // v3 has the atomic exchange; newer clangs default to it.
     clang.args(["-mcpu=v3", &format!("-D__TARGET_ARCH_{}", name_in_libbpf(arch))]);
-    // Line numbers, which the verifier's messages have, name files. The paths are to be the same wherever it is built.
+    // Line numbers, which the verifier's messages have, name files. The paths must be the same wherever it is built.
     clang.arg(format!("-ffile-prefix-map={}=libbpf", headers.display()));
     clang.arg(format!("-ffile-prefix-map={}=made", made.display()));
     clang.arg(format!("-ffile-prefix-map={}=.", root.display())).arg("-fdebug-compilation-dir=.");
@@ -56,7 +57,7 @@ pub fn compile(root: &Path, arch: &str, scratch: &Path) -> Result<Built, String>
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
 
-    // libbpf's linker drops what is for debuggers.
+    // libbpf's linker drops the debug information.
     let linked = scratch.join("bitcointap.bpf.o");
     let mut linker = Linker::new(&linked).map_err(|error| format!("{}: {error}", linked.display()))?;
     linker
@@ -95,7 +96,7 @@ fn numbers() -> String {
     format!("enum tracepoint {{\n{constants}\tTRACEPOINT_COUNT,\n{losses}\n}};\n")
 }
 
-/// The first line of what clang says of itself, which names its version.
+/// The first line of clang's own description, which has its version.
 #[allow(dead_code, reason = "for the test")]
 pub fn clang_version() -> Option<String> {
     let output = Command::new("clang").arg("--version").output().ok().filter(|output| output.status.success())?;
@@ -104,7 +105,7 @@ pub fn clang_version() -> Option<String> {
     Some(version.split(['-', ' ', '+']).next()?.to_owned())
 }
 
-/// Of the skeleton only these are used: tap.rs opens the object itself.
+/// The skeleton is used only for these: tap.rs opens the object itself.
 fn types(skeleton: &str) -> Option<String> {
     let body = &skeleton[skeleton.find("pub mod types {")?..];
     let mut depth = 0;
@@ -127,7 +128,8 @@ fn name_in_libbpf(arch: &str) -> &str {
     }
 }
 
-/// Where Debian has an architecture's <asm/…>: with its libraries, with a cross compiler, and since Debian 13 with all others.
+/// Where Debian has an architecture's <asm/…>: with its libraries, with a cross compiler, and since Debian 13 with all
+/// others.
 fn uapi(arch: &str) -> Vec<PathBuf> {
     let debian = if arch == "aarch64" { "arm64" } else { arch };
     let places = [

@@ -1,9 +1,10 @@
-//! Which sources the kernel side is made of. In: `bpf/`, the table of tracepoints. Out: a line for each file, by which build.rs sees that `bpf/objects` is of
-//! others. That the objects are what clang makes of these is for tests/kernel_side.rs.
+//! The sources of the kernel side. In: `bpf/`, the table of tracepoints. Out: a line for each file. By these, build.rs
+//! sees that `bpf/objects` belongs to other sources. tests/kernel_side.rs checks that the objects are what clang makes
+//! of them.
 
 use std::{fs, path::Path};
 
-/// What the numbers of tracepoints come from.
+/// The source of the numbers of tracepoints.
 pub const TABLE: &str = "src/tracepoint/table.rs";
 
 /// CRC-32 and name of each file, sorted by name.

@@ -1,5 +1,6 @@
-//! A Prometheus counter of one's own on the asynchronous stream, without tokio: bytes that peers of each network send and get.
-//! `sudo target/debug/examples/bytes_by_network [PID]` prints it as Prometheus scrapes it when the node has ended.
+//! A Prometheus counter of its own on the asynchronous stream, without tokio: bytes that peers of each network send and
+//! receive. `sudo target/debug/examples/bytes_by_network [PID]` prints it as Prometheus scrapes it, once the node has
+//! ended.
 
 use std::{error::Error, process};
 
@@ -9,7 +10,7 @@ use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
 
 fn main() {
     if let Err(error) = run() {
-        // It says what to do.
+        // The error says what to do.
         eprintln!("{error}");
         process::exit(1);
     }
@@ -25,7 +26,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let bytes = IntCounterVec::new(options, &["network", "direction"])?;
     registry.register(Box::new(bytes.clone()))?;
 
-    // Sizes are told without the payloads, which need not be copied.
+    // Sizes come without payloads, so there is no need to copy these.
     let mut stream = Tap::builder().node(node).payloads(false).attach()?.stream()?;
     future::block_on(async {
         while let Some(captured) = stream.next().await {

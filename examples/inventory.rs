@@ -15,7 +15,7 @@ use bitcointap::{
 
 fn main() {
     if let Err(error) = run() {
-        // It says what to do.
+        // The error says what to do.
         eprintln!("{error}");
         process::exit(1);
     }
@@ -26,7 +26,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         Some(pid) => Which::Pid(pid.parse()?),
         None => Which::default(),
     };
-    // Decided in the kernel: the node pays little for other messages, and nothing for other tracepoints.
+    // The kernel decides: the node pays little for other messages, and nothing for other tracepoints.
     let announcements =
         Selection::default().only(Condition::Command("inv".into())).only(Condition::Direction(Direction::Inbound));
     for captured in Tap::builder().node(node).selection(announcements).attach()?.events() {

@@ -14,7 +14,7 @@ const SHORT: Duration = Duration::from_secs(60);
 
 fn main() {
     if let Err(error) = run() {
-        // It says what to do.
+        // The error says what to do.
         eprintln!("{error}");
         process::exit(1);
     }
@@ -27,7 +27,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     };
     let closings = Tracepoints::from_iter([Tracepoint::NetClosedConnection]);
     let tap = Tap::builder().node(node).tracepoints(closings).attach()?;
-    // Reading takes none.
+    // Reading needs no capabilities.
     privileges::drop_all()?;
     for captured in tap.events() {
         let captured = captured?;
@@ -42,7 +42,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How long a connection was there that was established at a UNIX time in seconds.
+/// How long a connection lasted that was established at a UNIX time in seconds.
 fn lasted(now: Time, established: u64) -> Duration {
     Duration::from_nanos(now.0).saturating_sub(Duration::from_secs(established))
 }

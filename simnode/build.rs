@@ -9,13 +9,14 @@ use std::{env, fs, path::PathBuf};
 const LAYOUTS: [(&str, &str); 6] =
     [("v23", "23"), ("v25", "25"), ("v26", "26"), ("v27-patched", "27"), ("v29", "29"), ("v31", "31")];
 
-/// What makes the executables look to a tracer as those of Bitcoin Core do.
+/// Makes the executables look to a tracer like those of Bitcoin Core.
 const LINK_ARGUMENTS: [&str; 2] = [
-    // The notes tell addresses relative to this section, which nothing refers to: without this it would be collected.
+    // The notes give addresses relative to this section. Nothing refers to it, so the linker would drop it without
+    // this.
     "-Wl,--undefined=_.stapsdt.base",
-    // The linker of Bitcoin Core's releases. LLVM's puts the end of the relocated data and the semaphores on one page of
-    // the file, which is then mapped twice; when a process starts while a tracer is attached, the kernel counts the
-    // tracer in on the first mapping, which is not the one that the process reads.
+    // The linker of Bitcoin Core's releases. LLVM's linker puts the end of the relocated data and the semaphores on one
+    // page of the file, which is then mapped twice. If a process starts while a tracer is attached, the kernel counts
+    // the tracer in the first mapping, and the process reads the other one.
     "-fuse-ld=bfd",
 ];
 
@@ -33,7 +34,7 @@ fn main() {
             .file("probes.c")
             .include(&out)
             .define("LAYOUT", number)
-            // One as compilers have it by default, with arguments in memory; those of the others stand in registers.
+            // One layout as compilers build by default, with arguments in memory; those of the others are in registers.
             .opt_level(if name == "v23" { 0 } else { 2 })
             .debug(false)
             .warnings(true)

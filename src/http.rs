@@ -269,7 +269,7 @@ async fn accept(doors: &[Door], house: &Arc<House>) {
         match stream {
             Stream::Tcp(stream) => {
                 if let Err(error) = prepare(&stream) {
-                    tracing::debug!(%error, "an HTTP connection is as the system has them");
+                    tracing::debug!(%error, "cannot set the options of an HTTP connection");
                 }
                 connections.spawn(activity.clone(), receive(house, stream, activity));
             }
@@ -338,7 +338,7 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
         let (admission, fields) = match secured {
             Secured::Lacking => (Err(Refusal::PlainText), Vec::new()),
             // Other files let this client in. Clients ask again on another connection.
-            Secured::By(config) if !gate.is_in_force(config) => return Err("the files of TLS have changed"),
+            Secured::By(config) if !gate.is_in_force(config) => return Err("the TLS files have changed"),
             Secured::By(_) | Secured::NotAsked => gate.admit(request.headers()).await,
         };
         if admission.is_ok() {

@@ -201,7 +201,7 @@ impl Selection {
     pub fn doubts(&self) -> impl Iterator<Item = String> {
         let unknown = self.commands().filter(|command| p2p::command_index(command).is_none());
         unknown.take(COMMANDS_TOLD).map(|command| {
-            format!("Bitcoin Core has no message called {}: is it spelled as meant?", command.escape_default())
+            format!("Bitcoin Core has no message called {}: is it misspelled?", command.escape_default())
         })
     }
 

@@ -358,13 +358,13 @@ fn clients_that_tls_refuses_are_told_of_by_cause_and_few_lines() {
 
     let log = exporter.stop();
     for words in [
-        "a TLS client was refused: it shows no certificate, which client_auth_type asks for",
+        "a TLS client was refused: it sent no certificate, which client_auth_type requires",
         "a TLS client was refused: its certificate has expired",
         "a TLS client was refused: its certificate leads to no authority in client_ca",
         "a TLS client was refused: its certificate has none of the names in client_allowed_sans",
         "a TLS client was refused: its certificate is not for clients",
         "a TLS client was refused: its certificate is that of an authority (CA:TRUE)",
-        "a TLS client does not take the certificate of this server: it does not know who signed it",
+        "a TLS client does not accept the certificate of this server: it does not know who signed it",
     ] {
         let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
         let first = lines.first().unwrap_or_else(|| panic!("{words}: {log}"));

@@ -131,7 +131,7 @@ fn too_few_privileges() {
     assert!(run("-all").starts_with("too few privileges: CAP_BPF and CAP_PERFMON are missing"));
     assert!(run("-all,+bpf").starts_with("too few privileges: CAP_PERFMON is missing"));
     let words = run("-all,+bpf,+perfmon");
-    assert!(words.ends_with("the process of another user takes root or CAP_SYS_PTRACE"), "{words}");
+    assert!(words.ends_with("the process of another user needs root or CAP_SYS_PTRACE"), "{words}");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn conditions_that_select_nothing_are_wrong_usage() {
         ("export --json f --min-size 9 --max-size 8", "no event can meet all of these conditions"),
         ("export --command inv", "filter only what --json writes, and --json is missing"),
         ("export --not-peer 3 --events net", "filter only what --json writes, and --json is missing"),
-        ("tap --peer=-1", "'-1' is no number of a peer"),
+        ("tap --peer=-1", "'-1' is no peer number"),
         ("tap --command inv,", "'' is no command"),
         ("tap --not-min-size 3", "unexpected argument '--not-min-size'"),
         ("--network tor", "'tor' is none of unroutable, ipv4"),
@@ -283,7 +283,7 @@ fn a_command_that_may_be_misspelled_is_told_once() {
     assert!(recorder.wait().success(), "{}", recorder.log);
     let told = |log: &str| {
         let told = log.lines().filter(|line| line.contains("level=warn")).map(|line| {
-            assert!(line.contains("is it spelled as meant?"), "{log}");
+            assert!(line.contains("is it misspelled?"), "{log}");
             line.split_once("no message called ").unwrap().1.split_once(':').unwrap().0.to_owned()
         });
         told.collect::<Vec<_>>()

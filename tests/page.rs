@@ -151,7 +151,7 @@ fn what_cannot_be_seen_says_why() {
     let arguments = format!("--pid-file {}", absent.display());
     let waiting = Exporter::start_by(bitcointap, &arguments, "waiting for a node");
     let tiles = json!({ "Peers": ["\u{2013}", "not attached"], "Messages in": ["\u{2013}", "not attached"] });
-    looks(&waiting, &json!({ "state": "No node", "banner": "It goes on when the node is there.", "tiles": tiles }));
+    looks(&waiting, &json!({ "state": "No node", "banner": "It goes on when the node runs.", "tiles": tiles }));
     waiting.stop();
     // Connections of v25 have no tracepoints.
     let mut node = Simnode::start("v25", "--scenario mix --rate 500");
@@ -173,7 +173,7 @@ fn what_cannot_be_seen_says_why() {
     let tiles = json!({ "Mempool, 1 min": ["\u{2013}", unselected], "Last block": ["\u{2013}", unselected] });
     looks(
         &net,
-        &json!({ "state": "Attached to pid ", "tiles": tiles, "texts": ["connected: not selected (--events)", "Cannot be seen."] }),
+        &json!({ "state": "Attached to pid ", "tiles": tiles, "texts": ["connected: not selected (--events)", "bitcointap cannot see this."] }),
     );
     net.stop();
 }
@@ -197,7 +197,7 @@ fn a_node_of_before_an_end_and_a_replay_are_what_they_are() {
     std::thread::sleep(Duration::from_secs(2));
     drop(node);
     assert!(recorder.wait().success());
-    let banner = "follows no next run of it";
+    let banner = "bitcointap does not follow it";
     let gone = json!({ "Peers": ["\u{2013}", "not attached"], "Mempool, 1 min": ["\u{2013}", "not attached"] });
     looks(&exporter, &json!({ "state": "Node ended", "banner": banner, "tiles": gone }));
     exporter.stop();

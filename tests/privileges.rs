@@ -221,9 +221,9 @@ fn what_reaching_a_program_takes_is_named() {
         String::from_utf8_lossy(&output.stderr).trim_end().to_owned()
     };
     let others = words(TRACING);
-    assert!(others.ends_with("the process of another user takes root or CAP_SYS_PTRACE"), "{others}");
+    assert!(others.ends_with("the process of another user needs root or CAP_SYS_PTRACE"), "{others}");
     let unreadable = words(TRACING_OTHERS);
-    assert!(unreadable.ends_with("takes its owner, root or CAP_DAC_READ_SEARCH"), "{unreadable}");
+    assert!(unreadable.ends_with("needs its owner, root or CAP_DAC_READ_SEARCH"), "{unreadable}");
     let all = format!("{TRACING_OTHERS},+dac_read_search");
     let tap = Attached::spawn(nobody.bitcointap(&all, &format!("tap --pid {}", node.pid())));
     assert_held(tap.pid(), 0);

@@ -1,12 +1,12 @@
-/* The floor: what a trap costs whose program does nothing and takes no arguments. */
+/* The floor: the cost of a trap with a program that does nothing and reads no arguments. */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
-/* Its maps are what attaching takes. */
+/* Attaching needs its maps. */
 #include <bpf/usdt.bpf.h>
 
-/* Sleepable, as those of bitcointap are. */
+/* Sleepable, like the programs of bitcointap. */
 SEC("usdt.s")
 int empty(struct pt_regs *ctx)
 {

@@ -1,4 +1,4 @@
-//! Programs that do nothing, attached where bitcointap attaches its own.
+//! Programs that do nothing, attached to the same places as bitcointap's own.
 
 use std::{io::Read, path::Path};
 

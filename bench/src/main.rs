@@ -1,7 +1,7 @@
-//! What bitcointap costs the node and the machine, all from one run: `make bench`. In: the simulated node, real uprobes, this
-//! machine. Out: a table, each figure with its spread.
+//! What bitcointap costs the node and the machine, all from one run: `make bench`. In: the simulated node, real
+//! uprobes, this machine. Out: a table, each figure with its spread.
 //!
-//! Figures of one run are for comparison with each other; machines differ.
+//! Compare only figures of one run with each other; machines differ.
 
 mod empty;
 mod node_side;
@@ -27,7 +27,7 @@ struct Cli {
 enum Command {
     /// What a hit costs the node
     Hits {
-        /// Rounds, in each of which everything is measured once
+        /// Rounds; each measures everything once
         #[arg(long, default_value_t = HIT_ROUNDS)]
         rounds: usize,
     },
@@ -40,7 +40,8 @@ enum Command {
         #[arg(long, default_value_t = TOOL_SECONDS)]
         seconds: u64,
     },
-    /// Attach empty programs to the tracepoints that bitcointap attaches by default, until the input ends: the floor of a real node
+    /// Attach empty programs to the tracepoints that bitcointap attaches to by default, until the input ends: the floor
+    /// of a real node
     Empty {
         /// The node
         #[arg(long)]

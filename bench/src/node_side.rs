@@ -1,5 +1,5 @@
-//! What a hit costs the node: nothing attached, an empty program (the floor), and bitcointap's with payloads of several sizes.
-//! The emitter fires on one core, the reader drains on another.
+//! What a hit costs the node: with nothing attached, with an empty program (the floor), and with bitcointap's programs
+//! and payloads of several sizes. The emitter fires on one core, the reader drains on another.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -23,12 +23,12 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::{Result, empty, table::Figure};
 
-/// What is attached, and what is fired at it.
+/// What is attached, and what the emitter fires.
 struct Case {
     name: &'static str,
     attached: Attached,
     fired: &'static str,
-    /// Bytes for each hit, of which it depends how often it is fired.
+    /// Bytes for each hit, which decide how often it is fired.
     bytes: usize,
 }
 
@@ -63,7 +63,7 @@ const fn case(name: &'static str, attached: Attached, fired: &'static str, bytes
     Case { name, attached, fired, bytes }
 }
 
-/// Hits of a measurement; fewer of large messages.
+/// Hits of a measurement; fewer for large messages.
 const HITS: usize = 100_000;
 const BYTES: usize = 200_000_000;
 
@@ -149,7 +149,7 @@ impl Drop for Emitter {
     }
 }
 
-/// Drains on another core, and does nothing with what it drains.
+/// Drains on another core, and does nothing with the events.
 struct Reader {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<std::result::Result<u64, bitcointap::Error>>,

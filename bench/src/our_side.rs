@@ -1,5 +1,6 @@
-//! What bitcointap takes of the machine: CPU for each event, memory, the rate at which it begins to lose, how long a scrape and a
-//! start take. The simulated node fires on one core, bitcointap runs on another. In: commands and scenarios. Out: rows.
+//! What bitcointap takes of the machine: CPU for each event, memory, the rate at which it begins to lose events, how
+//! long a scrape and a start take. The simulated node fires on one core, bitcointap runs on another. In: commands and
+//! scenarios. Out: rows.
 
 use std::{
     fs,
@@ -17,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{Result, table::Figure};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Scrapes whose median is told.
+/// How many scrapes to take the median of.
 const SCRAPES: usize = 20;
 
 const COMMANDS: [(&str, &[&str]); 3] = [
@@ -33,7 +34,7 @@ const SCENARIOS: [(&str, &[&str]); 4] = [
     ("blocks, 100 a second", &["--scenario", "blocks", "--rate", "100"]),
 ];
 
-/// Mixed events a second while only Prometheus looks, which asks that often.
+/// Mixed events a second while only Prometheus scrapes, and how often it does.
 const QUIET_RATES: [&str; 2] = ["300", "1000"];
 const SCRAPE_SECONDS: u64 = 15;
 
@@ -47,7 +48,7 @@ struct Cost {
     fired: u64,
 }
 
-/// The node fires for so many seconds in each measurement.
+/// The node fires for `seconds` in each measurement.
 pub fn measure(rounds: usize, seconds: u64) -> Result<()> {
     let mut costs: Vec<Cost> = (0..COMMANDS.len() * SCENARIOS.len()).map(|_| Cost::default()).collect();
     let [mut idle, mut busy, mut started] = [Figure::default(), Figure::default(), Figure::default()];
@@ -130,7 +131,7 @@ fn quiet(rounds: usize) -> Result<[Figure; QUIET_RATES.len()]> {
             running.node.go()?;
             let tool = &running.tool;
             let address = tool.address.as_ref().ok_or("it serves metrics")?;
-            // Its peers connect, and what a first scrape allocates is there.
+            // Its peers connect, and the first scrape has allocated what it needs.
             thread::sleep(Duration::from_secs(SCRAPE_SECONDS / 2));
             scrape(address)?;
             let (before, start) = (cpu_nanoseconds(tool.child.id())?, Instant::now());
@@ -145,8 +146,8 @@ fn quiet(rounds: usize) -> Result<[Figure; QUIET_RATES.len()]> {
     Ok(figures)
 }
 
-/// The highest rate of the flood at which nothing is lost, and the lowest at which something is, in events a second; `None` where
-/// there is no such rate. A sixteenth of the highest rate that the node can fire at is told apart.
+/// The highest rate of the flood without losses, and the lowest with losses, in events a second; `None` if there is no
+/// such rate. Exact to a sixteenth of the node's highest rate.
 fn loss_begins(arguments: &[&str]) -> Result<[Option<f64>; 2]> {
     const SECONDS: u64 = 2;
     let lost_at = |rate: &str| -> Result<(f64, bool)> {
@@ -180,7 +181,7 @@ impl Running {
     }
 }
 
-/// The simulated node, which fires when it is told to.
+/// The simulated node, which fires on command.
 struct Node {
     child: Child,
 }
@@ -231,7 +232,7 @@ struct Tool {
     child: Child,
     log: Receiver<String>,
     attached_after: Duration,
-    /// Of the metrics, if it serves them.
+    /// The address of the metrics, if it serves them.
     address: Option<String>,
 }
 
@@ -267,7 +268,7 @@ impl Tool {
         }
     }
 
-    /// As it says when the node has ended.
+    /// From its log at the node's end.
     fn counted(&self) -> Result<Counted> {
         let line = self.line("the node has ended")?;
         let field = |name: &str| {
@@ -295,7 +296,7 @@ fn on_core(core: usize, program: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// CPU time of a process's threads. Those of a run that has ended let go of it, and are as good as idle.
+/// CPU time of a process's threads. Threads of a run that has ended are gone, and count as idle.
 fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -311,7 +312,7 @@ fn peak_memory_mib(pid: u32) -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
-/// Adds the seconds of some scrapes; gives the bytes of one.
+/// Adds the seconds of some scrapes; returns the bytes of one.
 fn scrapes(address: &str, figure: &mut Figure) -> Result<usize> {
     let mut bytes = 0;
     for _ in 0..SCRAPES {
@@ -323,7 +324,7 @@ fn scrapes(address: &str, figure: &mut Figure) -> Result<usize> {
     Ok(bytes)
 }
 
-/// Gives its bytes.
+/// Returns its bytes.
 fn scrape(address: &str) -> Result<usize> {
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;

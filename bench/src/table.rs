@@ -1,6 +1,6 @@
 //! Figures with their spread. In: values of rounds. Out: rows of text.
 
-/// The values of a figure, one of each round.
+/// The values of a figure, one for each round.
 #[derive(Clone, Debug, Default)]
 pub struct Figure(Vec<f64>);
 
@@ -28,7 +28,7 @@ impl Figure {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// From the least to the most.
+    /// From the smallest to the largest.
     pub fn spread(&self, decimals: usize) -> String {
         format!("{:.decimals$}–{:.decimals$}", self.least(), self.most())
     }
@@ -37,7 +37,7 @@ impl Figure {
         Figure(self.0.iter().map(|value| value * by).collect())
     }
 
-    /// Round by round: what drifts between rounds cancels out.
+    /// Round by round, so that drift between rounds cancels out.
     pub fn over(&self, other: &Figure) -> Figure {
         Figure(self.0.iter().zip(&other.0).map(|(value, by)| value / by).collect())
     }

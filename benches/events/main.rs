@@ -1,5 +1,5 @@
-//! What an event takes of bitcointap itself, step by step. In: [`samples`]. Out: a table of time and allocations for each step,
-//! by command of the message or by tracepoint. The whole of it, with a node, is what the package in `bench/` measures.
+//! What an event takes of bitcointap itself, step by step. In: [`samples`]. Out: a table of time and allocations for
+//! each step, by command of the message or by tracepoint. The package in `bench/` measures the whole, with a node.
 
 mod samples;
 
@@ -25,7 +25,7 @@ fn main() {
     Divan::default().min_time(Duration::from_millis(50)).config_with_args().main();
 }
 
-/// A payload's decoding, and what it takes to be rid of the message.
+/// Decoding a payload, and dropping the message.
 #[divan::bench(args = messages())]
 fn decode(bencher: Bencher, sample: &Sample) {
     let (command, payload) = sample.message();
@@ -33,7 +33,7 @@ fn decode(bencher: Bencher, sample: &Sample) {
     bencher.bench_local(|| drop(black_box(p2p::decode(black_box(command), black_box(payload)))));
 }
 
-/// What all families make of an event that was decoded, once they have its series. A millisecond lies between two events.
+/// The work of all families for a decoded event, once they have its series. A millisecond lies between two events.
 #[divan::bench(args = messages().into_iter().chain(happenings()))]
 fn observe(bencher: Bencher, sample: &Sample) {
     let mut events = sample.events();
@@ -49,7 +49,7 @@ fn observe(bencher: Bencher, sample: &Sample) {
     bencher.bench_local(observe);
 }
 
-/// An event's line, with byte strings as they are by default.
+/// An event's line, with byte strings in the default style.
 #[divan::bench(args = messages().into_iter().chain(happenings()))]
 fn json(bencher: Bencher, sample: &Sample) {
     line(bencher, &sample.events(), BytesStyle::Array);
@@ -73,7 +73,7 @@ fn line(bencher: Bencher, events: &[Event<'_>], bytes: BytesStyle) {
     bencher.bench_local(write);
 }
 
-/// A recorded node's records, as the kernel side writes them, to typed events. Items are events.
+/// Records of a recorded node, as the kernel side writes them, to typed events. Items are events.
 #[divan::bench(args = ["ping", "inv", "tx", "headers", "net:inbound_connection", "mempool:added", "mempool:rejected",
     "validation:block_connected", "utxocache:add"])]
 fn record(bencher: Bencher, events: &str) {
@@ -84,7 +84,7 @@ fn record(bencher: Bencher, events: &str) {
     bencher.bench_local(|| batches.iter().for_each(|batch| batch.each(|event| drop(black_box(event)))));
 }
 
-/// What the recording of the tests has of a tracepoint, or of messages of a command.
+/// The events of a tracepoint, or messages of a command, in the recording of the tests.
 fn recorded(events: &str) -> Vec<Arc<Batch>> {
     let recording = include_bytes!("../../tests/golden/version-2.recording");
     let wanted = match events.parse() {

@@ -1,4 +1,4 @@
-//! Events of the sizes that a node sees, made up. In: nothing. Out: [`Sample`]s by name.
+//! Made-up events of the sizes that a node sees. In: nothing. Out: [`Sample`]s by name.
 
 use std::{fmt, net::Ipv4Addr};
 
@@ -23,7 +23,7 @@ use bitcointap::{
     p2p,
 };
 
-/// What a bench is of.
+/// What a bench measures.
 pub struct Sample {
     name: &'static str,
     what: What,
@@ -34,7 +34,7 @@ enum What {
         command: &'static str,
         payload: Vec<u8>,
     },
-    /// One or, where only several bring the state back to what it was, several.
+    /// One event, or several where only several restore the state.
     Happening(fn() -> Vec<Kind<'static>>),
 }
 
@@ -96,8 +96,8 @@ pub fn messages() -> Vec<Sample> {
         sample("cmpctblock", "cmpctblock", compact_block()),
         sample("getblocktxn", "getblocktxn", [bytes(32), counted(20, &[9])].concat()),
         sample("block", "block", [serialize(&header()), counted(2500, &serialize(&transaction()))].concat()),
-        // What a peer can send at most, that is 4,000,000 bytes or as many items as Bitcoin Core takes; the tiniest transaction has
-        // neither inputs nor outputs.
+        // The most that a peer can send: 4,000,000 bytes, or as many items as Bitcoin Core accepts. The smallest
+        // transaction has neither inputs nor outputs.
         sample("inv of 50000", "inv", inventory(WTX, 50_000)),
         sample("getdata of 50000", "getdata", inventory(WITNESS_BLOCK, 50_000)),
         sample(
@@ -169,12 +169,12 @@ const HASH: Hash = Hash([0xa5; 32]);
 const WTX: u32 = 5;
 const WITNESS_BLOCK: u32 = 0x4000_0002;
 
-/// Of one, two and three digits, as those of a hash are.
+/// Bytes with one, two and three digits, as in a hash.
 fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|place| (place * 167 + 13) as u8).collect()
 }
 
-/// The same entry so many times, after their number.
+/// The same entry repeated, after the number of entries.
 fn counted(count: u64, entry: &[u8]) -> Vec<u8> {
     [serialize(&VarInt(count)), entry.repeat(count as usize)].concat()
 }
@@ -209,7 +209,7 @@ fn addr() -> Vec<u8> {
         .concat()
 }
 
-/// Tor v3, the one whose name takes most.
+/// Tor v3, which has the most expensive name.
 fn addrv2() -> Vec<u8> {
     [&1_747_100_000u32.to_le_bytes()[..], &[9, 4, 32], &bytes(32), &8333u16.to_be_bytes()].concat()
 }
@@ -225,7 +225,7 @@ fn header() -> Header {
     }
 }
 
-/// As in headers, where a number of transactions follows it.
+/// As in headers, with a number of transactions after it.
 fn announced_header() -> Vec<u8> {
     [serialize(&header()), vec![0]].concat()
 }
@@ -234,7 +234,7 @@ fn getheaders() -> Vec<u8> {
     [&70016u32.to_le_bytes()[..], &counted(30, &bytes(32)), &[0; 32]].concat()
 }
 
-/// Of 2500 transactions, but for the coinbase not one with it.
+/// A compact block of 2500 transactions that contains only the coinbase.
 fn compact_block() -> Vec<u8> {
     let prefilled = [vec![0], serialize(&transaction())].concat();
     [serialize(&header()), bytes(8), counted(2499, &bytes(6)), counted(1, &prefilled)].concat()

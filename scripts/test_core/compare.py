@@ -1,20 +1,21 @@
-"""Compares what bitcointap told of a run of a node with what the node says itself.
+"""Compares what bitcointap reported of a run of a node with what the node says itself.
 
 In: the lines of JSON of a tap, the lines of the node's debug.log, answers of its getpeerinfo. Out: a `Comparison`, with its counts and all
 differences. Pure.
 
-The rules, by Bitcoin Core's sources (net.cpp, net_processing.cpp, validation.cpp):
+The rules, from Bitcoin Core's sources (net.cpp, net_processing.cpp, validation.cpp):
 
-- Each message has one line in the log, beside its tracepoint, with its command, bytes and peer. What the transport refuses (a wrong
-  magic, checksum, size or command) has neither. One thread takes up all that peers send, so that these are in order.
-  Up to v24, a compact block that was made whole without asking is processed as an empty `blocktxn`, which has a line but was never sent.
-- The lines of LINES stand beside one tracepoint each. Blocks: "Index writing" is said for each block that ConnectBlock takes, so also
-  for those of verifychain, of a reorganisation, of reindexing and of the chainstate in the background, as the tracepoint fires.
-- getpeerinfo counts bytes when they come from or go to the socket, with the header; messages that are refused as `*other*`.
-- What a tap lost it tells, for each tracepoint: the log may have so many lines more, none less.
+- Each message has one line in the log, beside its tracepoint, with its command, bytes and peer. Messages that the transport refuses (a
+  wrong magic, checksum, size or command) have neither. One thread processes all messages of peers, so these are in order.
+  Up to v24, a compact block that was reconstructed without a request is processed as an empty `blocktxn`, which has a line but was never
+  sent.
+- Each line of LINES belongs to one tracepoint. Blocks: "Index writing" comes for each block that ConnectBlock accepts. That includes blocks
+  of verifychain, of a reorganisation, of reindexing and of the chainstate in the background, for which the tracepoint fires, too.
+- getpeerinfo counts bytes when they come from or go to the socket, with the header; refused messages count as `*other*`.
+- A tap reports its losses for each tracepoint: the log may have that many more lines, and no fewer.
 - A node that is killed or crashes has no "Shutdown done". It may end between a line and its tracepoint: one message in each direction.
-- A message that cannot be decoded is one that the node refuses as well: before its next message is taken up, the log has a line of
-  REFUSED. Those which the node sends can always be decoded, but for those that a test sends by sendmsgtopeer, in the thread of its call.
+- The node refuses a message that cannot be decoded, too: before it processes the next message, the log has a line of REFUSED. Messages of the
+  node can always be decoded, except those that a test sends by sendmsgtopeer, in the thread of its call.
 """
 
 import collections
@@ -22,7 +23,8 @@ import json
 import re
 
 HEADER_BYTES = 24
-# Of the second version of the transport (BIP 324): what it adds to a message, whose command is one byte for these, else 13.
+# In the second version of the transport (BIP 324): the bytes that it adds to a message with a command of one byte, as
+# these have; others have 13.
 V2_BYTES = 20
 SHORT_COMMANDS = set(
     "addr block blocktxn cmpctblock feefilter filteradd filterclear filterload getblocks getblocktxn getdata getheaders headers inv "
@@ -35,7 +37,7 @@ REJECTED = re.compile(r"\[net(?::\w+)?\] (?:Header error: (?:Wrong checksum|Inva
                       r"|V2 transport error: invalid message type \((\d+) bytes contents\)).*, peer=(\d+)$")
 VERSION = re.compile(r"\] Bitcoin Core version v(\d+)")
 EMPTY_BLOCKTXN = 33
-# What stands in the log beside tracepoints, and whether for all of their events. All of v24 to v31.
+# Lines of the log beside tracepoints, and whether they come for all events. Holds for v24 to v31.
 Line = collections.namedtuple("Line", "tracepoints pattern of_all", defaults=[True])
 LINES = {
     "connections accepted": Line(["net:inbound_connection"], r"\] connection from \S+ accepted$"),
@@ -70,7 +72,7 @@ class Comparison:
 
 
 class Told:
-    """What a tap told of a run."""
+    """What a tap reported of a run."""
 
     def __init__(self, lines):
         self.messages = []  # (time, inbound, peer, command, size, whether it could be decoded)
@@ -84,7 +86,7 @@ class Told:
         head, _, event = line.partition('"event":')
         self.number += 1
         if event.startswith('{"Msg":{"meta":'):
-            # What it says may be megabytes long.
+            # The payload may be megabytes long.
             meta, end = DECODE(event, 15)
             kind = re.match(r',"msg":\{?"(\w+)"', event[end:end + 40])[1]
             time = json.loads(head.rstrip(",") + "}")
@@ -123,7 +125,7 @@ class Told:
 
 
 class Said:
-    """What a node said in its log."""
+    """What the log of a node says."""
 
     def __init__(self, lines):
         self.messages = []  # (inbound, peer, command, size)
@@ -167,19 +169,19 @@ class Said:
         self.ended = self.ended or line.endswith(("Shutdown done", "Shutdown: done"))
 
     def is_made_up(self, message):
-        """Whether an inbound message is what the node makes of the compact block before it."""
+        """Whether the node made an inbound message from the compact block before it."""
         of_block = self.last_inbound is not None and self.last_inbound[1:3] == (message[1], "cmpctblock")
         return self.version is not None and self.version <= 24 and of_block and message[2:] == ("blocktxn", EMPTY_BLOCKTXN)
 
 
 def key(message):
-    """A message as the log has it, where unsafe characters of commands from peers are left out."""
+    """A message as in the log, which leaves out unsafe characters of commands from peers."""
     _, inbound, peer, command, size, _ = message
     return (inbound, peer, UNSAFE.sub("", command) if inbound else command, size)
 
 
 def compare(told, said, answers, tracepoints):
-    """All of a run. `told` by a tap, `said` in the log, `answers` of getpeerinfo; the tracepoints that this release has."""
+    """Compares a run: `told` by a tap, `said` in the log, `answers` of getpeerinfo, and the tracepoints of this release."""
     result = Comparison()
     compare_messages(told, said, result)
     for name, line in LINES.items():
@@ -202,7 +204,7 @@ def compare_messages(told, said, result):
         events, lines = collections.Counter(told_in_order), collections.Counter(said_in_order)
         missing, surplus = lines - events, events - lines
         cut_off = 0 if said.ended else 1
-        # Inbound messages are told before they are said, outbound ones after it.
+        # Tracepoints of inbound messages fire before their line, those of outbound ones after it.
         most_surplus, most_missing = (cut_off, 0) if inbound else (0, cut_off)
         lost = told.lost[tracepoint]
         if not lost <= missing.total() <= lost + most_missing or surplus.total() > most_surplus:
@@ -216,7 +218,7 @@ def compare_messages(told, said, result):
 
 def compare_counts(name, line, told, said, result):
     lost = sum(told.lost[tracepoint] for tracepoint in line.tracepoints)
-    # What was lost may be events without a line. All of these lines come before their tracepoints.
+    # Lost events may be ones without a line. All of these lines come before their tracepoints.
     least, most = lost if line.of_all else 0, lost if said.ended else lost + 1
     if not least <= said.lines[name] - told.events[name] <= most:
         result.differ(f"{name}: the log has {said.lines[name]}, the tap {told.events[name]}, lost {lost}")

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Stands in for bitcoind: becomes it, but not before a `bitcointap record` is attached.
 
-In: the arguments of bitcoind, and in the environment what `test-core` put there. Out: the node, in this process, by exec. A second
-process, which the node is no parent of, holds it at its first instruction until the tap is attached, waits for its end, and leaves in a
+In: the arguments of bitcoind, and the environment that `test-core` sets. Out: the node, in this process, by exec. A second process, which is
+no child of the node, holds the node at its first instruction until the tap is attached, and waits for its end. It leaves these files in a
 directory of its own below TEST_CORE_RUNS:
 
-    recording  what was tapped
-    tap.log    what bitcointap logged
-    debug.log  what this run of the node logged
+    recording  the recording of the tap
+    tap.log    the log of bitcointap
+    debug.log  the log of this run of the node
     run.json   how it went; written last
 """
 
@@ -26,9 +26,9 @@ from pathlib import Path
 # <sys/ptrace.h>, <sys/wait.h>
 PTRACE_CONT, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_O_TRACEEXEC, PTRACE_EVENT_EXEC = 7, 17, 0x4206, 0x10, 4
 WALL = 0x40000000
-# From the start to the file of the log a node takes milliseconds; -nodebuglogfile has none.
+# From its start until it opens the log a node takes milliseconds; with -nodebuglogfile there is none.
 LOG_PATIENCE = 20
-# Each run of a node begins with this line in its log, after what it says about its options.
+# Each run of a node begins with this line in its log, after lines about its options.
 FIRST_LINE = re.compile(rb"^(\S+Z) .*Bitcoin Core version v", re.MULTILINE)
 
 
@@ -117,7 +117,7 @@ def watch(pid, directory, ready):
 
 def main():
     node = os.environ["TEST_CORE_BITCOIND"]
-    # That Python ignores these goes on through exec.
+    # Otherwise exec would keep Python's ignoring of these.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     pid = os.getpid()
@@ -126,7 +126,7 @@ def main():
     go, ready = os.pipe()
     child = os.fork()
     if child == 0:
-        # A child of a child has init for a parent, so that the node has none that it does not know of.
+        # A child of a child gets init as its parent, so that the node has no child that it does not know.
         os.setsid()
         if os.fork() == 0:
             os.close(go)

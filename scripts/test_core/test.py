@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-# Nothing may be under way between two answers that are the same, so that they are of any moment between them.
+# Nothing may be in flight between two equal answers, so that they hold for any moment between them.
 QUIET = 0.15
 TRIES = 10
 

@@ -52,7 +52,7 @@ fn text() -> String {
     )
 }
 
-/// A type, and what stands before the name of a parameter.
+/// A type, and what comes before the name of a parameter.
 fn in_c(of: &str) -> &'static str {
     match of {
         "Text" => "const char *",

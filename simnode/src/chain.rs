@@ -1,4 +1,4 @@
-//! The simulated chain. Takes transactions, gives blocks on top of each other with right merkle roots, in the forms in
+//! The simulated chain. In: transactions. Out: blocks on top of each other with right merkle roots, in the forms in
 //! which they are sent. No proof of work.
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use crate::{
 const START_HEIGHT: u32 = 900_000;
 /// A block of ten minutes.
 const SPACING: u32 = 600;
-/// How many headers are remembered.
+/// How many headers to remember.
 const HEADERS: usize = 300;
 
 /// The newest headers.
@@ -33,7 +33,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// A chain whose last block is of `now`.
+    /// A chain with a last block of `now`.
     pub(crate) fn new(rng: &mut Rng, now: u32) -> Self {
         let mut headers = VecDeque::with_capacity(HEADERS + 1);
         let mut previous = BlockHash::from_byte_array(hash(rng));
@@ -56,13 +56,13 @@ impl Chain {
         self.headers.iter().skip(skip).copied().collect()
     }
 
-    /// The headers after that with the hash `after`, oldest first; none if that is not remembered.
+    /// The headers after the one with the hash `after`, oldest first; none if that is not remembered.
     pub(crate) fn headers_after(&self, after: BlockHash) -> Vec<Header> {
         let count = self.headers.iter().rev().position(|header| header.block_hash() == after);
         self.last_headers(count.unwrap_or(0))
     }
 
-    /// As nodes make them: the block `skip` below the tip first, then sparser and sparser.
+    /// A locator as nodes make it: the block `skip` below the tip first, then sparser and sparser.
     pub(crate) fn locator(&self, skip: usize) -> Vec<BlockHash> {
         let back = |distance: usize| self.headers.iter().rev().nth(skip + distance);
         (0..10).chain((4..8).map(|power| 1 << power)).filter_map(back).map(Header::block_hash).collect()
@@ -73,7 +73,7 @@ impl Chain {
         header(rng, self.tip(), root, now)
     }
 
-    /// Takes the tip off.
+    /// Removes the tip.
     pub(crate) fn pop(&mut self) {
         self.headers.pop_back();
         self.height -= 1;

@@ -1,4 +1,4 @@
-//! The command line. Takes the arguments, gives [`Options`] that need no further check.
+//! The command line. In: the arguments. Out: [`Options`] that need no further check.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,8 +6,8 @@ use clap::{Parser, ValueEnum};
 
 /// A simulated node: fires the USDT tracepoints of Bitcoin Core, then prints as one line of JSON what it fired.
 ///
-/// An event is one tracepoint hit. Without --count and --duration it runs until SIGINT or SIGTERM; then too it prints
-/// its tally and ends with status 0.
+/// An event is one tracepoint hit. Without --count and --duration it runs until SIGINT or SIGTERM. It then also prints
+/// its tally, and ends with status 0.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "simnode", version)]
 pub struct Options {
@@ -20,50 +20,51 @@ pub struct Options {
     /// The same seed gives the same events
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Events per second, or "max" for as fast as it goes
+    /// Events per second, or "max" for as fast as possible
     #[arg(long, value_name = "N|max", default_value = "1000", value_parser = parse_rate)]
     pub rate: Rate,
-    /// Stop after exactly so many events
+    /// Stop after exactly N events
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
-    /// Stop after so many seconds
+    /// Stop after N seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub duration: Option<Duration>,
-    /// Fire from so many threads at once, each with its own peers (scenarios mix and flood)
+    /// Fire from N threads at once, each with its own peers (scenarios mix and flood)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub threads: u32,
-    /// When ready, say so on stderr and fire nothing until a line or the end of file comes on stdin
+    /// When ready, say so on stderr, and fire nothing until a line or the end of file comes on stdin
     #[arg(long)]
     pub wait: bool,
-    /// After the last event print the tally and stay until SIGINT or SIGTERM
+    /// After the last event print the tally, and stay until SIGINT or SIGTERM
     #[arg(long)]
     pub linger: bool,
-    /// Write a line of JSON for each event, with the clock before and after it and its peer and message, to FILE; slow
+    /// Write a line of JSON for each event to FILE, with the clock before and after it and its peer and message; slow
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// Take this UNIX time for now in all that is fired, so that all of it depends on the seed alone
+    /// Use this UNIX time in all that is fired, so that everything depends on the seed alone
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32))]
     pub fixed_time: Option<u32>,
-    /// Lock this data directory, as a node does for as long as it runs; it is made if it is not there
+    /// Lock this data directory, as a node does while it runs; it is made if it does not exist
     #[arg(long, value_name = "DIR")]
     pub datadir: Option<PathBuf>,
     /// Lock the folder of this chain in the data directory: test, testnet4, signet or regtest
     #[arg(long, value_name = "CHAIN", default_value = "main", value_parser = ["main", "test", "testnet4", "signet", "regtest"])]
     pub chain: String,
-    /// As `bitcoind -daemon` does, let another process be the node, whose pid is printed; stay for so many seconds, as
+    /// As `bitcoind -daemon` does, start another process as the node and print its pid; stay for N seconds, as
     /// `-daemonwait` does until the node is ready
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub daemon: Option<Duration>,
-    /// All the time start another process of this program that ends soon, as `-blocknotify` does
+    /// Start short-lived processes of this program, one after another, as `-blocknotify` does
     #[arg(long)]
     pub children: bool,
-    /// Let peers have user agents that do harm where they are taken for more than text
+    /// Give peers user agents that do harm if something treats them as more than text
     #[arg(long)]
     pub hostile: bool,
 }
 
 impl Options {
-    /// Parses `arguments`, the program's name first. An error is help or version asked for, or a wrong usage.
+    /// Parses `arguments`, beginning with the program's name. An error is a request for help or version, or wrong
+    /// usage.
     pub fn parse_and_check<I, T>(arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
@@ -85,7 +86,7 @@ impl Options {
 pub enum Rate {
     /// Events per second.
     PerSecond(f64),
-    /// As fast as it goes.
+    /// As fast as possible.
     Max,
 }
 
@@ -134,7 +135,7 @@ impl Scenario {
     }
 }
 
-/// A release of Bitcoin Core, as far as its tracepoints go.
+/// A release of Bitcoin Core, by its tracepoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Layout {
     /// Messages, blocks in µs, the UTXO cache

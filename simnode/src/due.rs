@@ -1,5 +1,5 @@
-//! What will happen later: answers of peers on their way, and what the node takes its time for. Takes what is to happen
-//! and when, counted in events fired, so that runs of the same seed are alike at any rate; gives it back when it is due.
+//! What will happen later: answers of peers on their way, and work of the node that takes time. In: what will happen
+//! and when, counted in fired events, so that runs of the same seed are alike at any rate. Out: what is due.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -10,21 +10,21 @@ use bitcoin::{BlockHash, p2p::message_blockdata::Inventory};
 
 use crate::{chain::Block, mempool::Entry, peers::Place};
 
-/// What is to happen.
+/// What will happen.
 pub(crate) enum Due {
-    /// By the peer with this id, unless it is gone by then.
+    /// Something that the peer with this id does, unless it is gone by then.
     OfPeer(i64, OfPeer),
     OfNode(OfNode),
 }
 
 /// What a peer does.
 pub(crate) enum OfPeer {
-    /// Tells its version, and whether it goes on after that.
+    /// Sends its version, and whether it goes on after that.
     Version {
         goes_on: bool,
     },
     Verack,
-    /// The addresses that it was asked for.
+    /// Sends the requested addresses.
     Addresses,
     /// Answers the ping with this nonce.
     Pong(u64),
@@ -35,19 +35,19 @@ pub(crate) enum OfPeer {
     /// Has not answered getheaders; the node asks again.
     HeadersAskedAgain,
     Transactions(Vec<Entry>),
-    /// Says that it has not what it was asked for.
+    /// Says that it does not have what was requested.
     NoTransactions(Vec<Inventory>),
     /// Sends the parent that an orphan lacks.
     Parent(Box<Family>),
-    /// Asks for what the node broadcasts by it.
+    /// Requests what the node broadcasts through it.
     BroadcastAsked(Box<Entry>),
-    /// A step of the block that arrives.
+    /// A step of the arriving block.
     Block(BlockStep),
     /// Sends the blocks that win against the tip.
     Branch(Box<Branch>),
     /// Closes the connection.
     Leaves,
-    /// Drops the connection as it does not know its transport; the node will try the old one.
+    /// Drops the connection because it does not know its transport; the node will try the old one.
     DropsTransport,
 }
 
@@ -63,14 +63,14 @@ pub(crate) struct Branch {
     pub(crate) child: Block,
 }
 
-/// Another block of the same height as one that arrives.
+/// Another block of the same height as an arriving one.
 pub(crate) struct Rival {
     pub(crate) block: Block,
     /// The next block will be on it.
     pub(crate) wins: bool,
 }
 
-/// What comes from the peer that gives the block.
+/// What comes from the peer that sends the block.
 #[derive(Clone, Copy)]
 pub(crate) enum BlockStep {
     Header,
@@ -79,13 +79,13 @@ pub(crate) enum BlockStep {
     Whole,
 }
 
-/// What the node does, or somebody to it.
+/// What the node does, or what happens to it.
 pub(crate) enum OfNode {
-    /// The block that arrives is checked and gets connected.
+    /// The arriving block is checked and connected.
     Connects,
     /// One more peer announces the newest block.
     HearsOfBlock,
-    /// A block comes that is late against one of its height.
+    /// A block comes too late against one of its height.
     HearsOfRival(Box<Rival>),
     /// A block comes on top of that one.
     HearsOfBranch(Box<Block>),
@@ -95,7 +95,7 @@ pub(crate) enum OfNode {
 
 struct Task {
     at: u64,
-    /// Keeps those of the same time in order.
+    /// Keeps entries with the same time in order.
     number: u64,
     due: Due,
 }
@@ -126,7 +126,7 @@ impl Ord for Task {
     }
 }
 
-/// What is to happen, by time.
+/// What will happen, by time.
 #[derive(Default)]
 pub(crate) struct Queue {
     tasks: BinaryHeap<Reverse<Task>>,
@@ -140,7 +140,7 @@ impl Queue {
         self.next_number += 1;
     }
 
-    /// What is due after so many events.
+    /// What is due after this many events.
     #[inline]
     pub(crate) fn pop(&mut self, fired: u64) -> Option<Due> {
         if self.tasks.peek()?.0.at > fired {

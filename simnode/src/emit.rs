@@ -1,5 +1,5 @@
-//! Firing: the one place that calls the tracepoints. Takes what an event carries; calls the tracepoint when the pace
-//! allows, and tallies it. A tracepoint that the layout lacks is passed over in silence.
+//! Firing: the only place that calls the tracepoints. In: what an event carries. Out: a call of the tracepoint when the
+//! pace allows, and a tally. A tracepoint that the layout lacks is skipped in silence.
 
 mod trace;
 mod wallet;
@@ -71,8 +71,8 @@ impl<'a> Emitter<'a> {
         self.fire_about(tracepoint, || About::NoPeer {}, call)
     }
 
-    // Inlined, as all on the way of a message: a flood at full speed feels each call. What it is about is asked for a trace
-    // only.
+    // Inlined, like everything on the way of a message: a flood at full speed feels each call. Only a trace asks what
+    // the event is about.
     #[inline(always)]
     fn fire_about<'b>(
         &mut self,
@@ -93,7 +93,7 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// A message whose payload decodes (or whose command is unknown). Transactions have [`Self::transaction`].
+    /// A message with a payload that decodes, or with an unknown command. Transactions have [`Self::transaction`].
     #[inline(always)]
     pub(crate) fn message(
         &mut self,
@@ -122,7 +122,7 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// Whether there is a tracepoint that it fired.
+    /// Returns whether there is a tracepoint that it fired.
     #[inline(always)]
     fn fire_message(
         &mut self,
@@ -165,7 +165,7 @@ impl<'a> Emitter<'a> {
         self.message(Direction::Outbound, peer, command, payload)
     }
 
-    /// An inbound message with a known command whose payload does not decode.
+    /// An inbound message with a known command and a payload that does not decode.
     pub(crate) fn undecodable(&mut self, peer: &Peer, command: Command, payload: &[u8]) -> Result<(), Stop> {
         if self.fire_message(Direction::Inbound, peer, command, payload)? {
             self.tally.undecodable(command, peer.connection_type);
@@ -349,7 +349,7 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// `old` gives way to `new`, whose id is a package hash if `package` is given.
+    /// `old` is replaced by `new`. The id of `new` is a package hash if `package` is given.
     pub(crate) fn replaced(&mut self, old: &Entry, new: &Entry, package: Option<&[u8; 32]>) -> Result<(), Stop> {
         let Some(probe) = self.probes.mempool_replaced else {
             return Ok(());

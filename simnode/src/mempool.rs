@@ -5,7 +5,7 @@ use fastrand::Rng;
 /// A transaction, in the mempool or about to be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
-    /// With `serial`, what [`crate::transactions::Transactions`] makes the transaction from.
+    /// Together with `serial`, what [`crate::transactions::Transactions`] makes the transaction from.
     pub(crate) template: u32,
     pub(crate) serial: u32,
     pub(crate) txid: [u8; 32],
@@ -17,14 +17,14 @@ pub(crate) struct Entry {
     pub(crate) entered: u32,
 }
 
-/// Newest last, as far as removals leave the order.
+/// Newest last, as far as removals keep the order.
 #[derive(Default)]
 pub(crate) struct Mempool {
     entries: Vec<Entry>,
 }
 
 impl Mempool {
-    /// Above this many the mempool is full.
+    /// With more transactions the mempool is full.
     pub(crate) const CAPACITY: usize = 5_000;
     /// How far back the recent ones go.
     const RECENT: usize = 200;
@@ -43,7 +43,7 @@ impl Mempool {
         (len > 0).then(|| self.entries[len - 1 - rng.usize(..len.min(Self::RECENT))])
     }
 
-    /// Takes out any one.
+    /// Removes any transaction.
     pub(crate) fn take(&mut self, rng: &mut Rng) -> Option<Entry> {
         let len = self.entries.len();
         (len > 0).then(|| self.entries.swap_remove(rng.usize(..len)))

@@ -15,12 +15,12 @@ macro_rules! names {
             /// Every variant, in the order of their numbers.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name as Bitcoin Core has it.
+            /// Bitcoin Core's name.
             pub fn c_name(self) -> &'static CStr {
                 match self { $(Self::$variant => $text,)* }
             }
 
-            /// The name as Bitcoin Core has it.
+            /// Bitcoin Core's name.
             pub fn name(self) -> &'static str {
                 self.c_name().to_str().expect("names are ASCII")
             }
@@ -43,7 +43,7 @@ macro_rules! tracepoints {
 include!("table.rs");
 
 names! {
-    /// Which way a message went, or who opened a connection.
+    /// The direction of a message, or who opened a connection.
     Direction {
         Inbound = c"inbound",
         Outbound = c"outbound",
@@ -51,7 +51,7 @@ names! {
 }
 
 names! {
-    /// What one side asks the other for.
+    /// What one side requests from the other.
     #[derive(Hash)]
     Request {
         GetdataTx = c"getdata_tx",
@@ -62,7 +62,7 @@ names! {
 }
 
 names! {
-    /// Who is to answer a request.
+    /// Who answers a request.
     #[derive(Hash)]
     Responder {
         Peer = c"peer",
@@ -192,7 +192,7 @@ names! {
 }
 
 impl FlushMode {
-    /// What the tracepoint carries.
+    /// The number that the tracepoint carries.
     pub fn number(self) -> u32 {
         match self {
             Self::None => 0,

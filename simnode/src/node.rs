@@ -1,5 +1,5 @@
-//! The simulated node's state, and the steps that all scenarios share: say a message, open and close a connection, pick a
-//! peer. Takes decisions of a scenario, gives events to the [`Emitter`].
+//! The simulated node's state, and the steps that all scenarios share: send a message, open and close a connection,
+//! pick a peer. In: decisions of a scenario. Out: events to the [`Emitter`].
 
 use std::{collections::VecDeque, mem};
 
@@ -18,35 +18,35 @@ use crate::{
     transactions::Transactions,
 };
 
-/// The most inbound peers that a node with default options takes.
+/// The largest number of inbound peers of a node with default options.
 pub(crate) const MOST_INBOUND: usize = 114;
 
-/// How many places are remembered from which peers come back.
+/// How many places of former peers to remember.
 const REMEMBERED_PLACES: usize = 32;
 
-/// How the result of each step is told: `Err` when it was the last.
+/// The result of each step: `Err` when it was the last.
 pub(crate) type Step = Result<(), Stop>;
 
 pub(crate) struct Node<'e, 'p> {
     pub(crate) emitter: &'e mut Emitter<'p>,
     pub(crate) rng: Rng,
     pub(crate) layout: Layout,
-    /// Peers choose user agents that are.
+    /// Whether peers choose hostile user agents.
     pub(crate) is_hostile: bool,
     next_id: i64,
-    /// Threads share the ids among them, each taking every Nth.
+    /// Threads share the ids: each takes every Nth.
     id_step: i64,
     pub(crate) peers: Vec<Peer>,
     pub(crate) supply: Transactions,
     pub(crate) mempool: Mempool,
     pub(crate) chain: Chain,
-    /// The block that arrives.
+    /// The arriving block.
     pub(crate) arriving: Option<Arriving>,
-    /// The last block, as long as peers ask for it.
+    /// The last block, while peers ask for it.
     pub(crate) last_block: Option<Block>,
     pub(crate) queue: Queue,
     pub(crate) done: Done,
-    /// Places from which peers were that left lately, by direction.
+    /// Places of peers that left lately, by direction.
     gone: [VecDeque<Place>; 2],
     /// Kept so that messages need no allocation.
     pub(crate) payload: Vec<u8>,
@@ -59,9 +59,9 @@ pub(crate) struct Arriving {
     pub(crate) block: Block,
     /// How many of its transactions were in the mempool; the others follow them.
     pub(crate) known: usize,
-    /// Who gives it.
+    /// The peer that sends it.
     pub(crate) source: i64,
-    /// It cannot be put together from its parts.
+    /// It cannot be reconstructed from its parts.
     pub(crate) fails: bool,
     /// Another block of its height, which comes later.
     pub(crate) rival: Option<Box<Rival>>,
@@ -74,7 +74,7 @@ impl Arriving {
     }
 }
 
-/// How often something was done, of which every so manieth goes wrong.
+/// How often something was done; one in N of these fails.
 #[derive(Default)]
 pub(crate) struct Done {
     /// Transactions that the wallet made.
@@ -85,7 +85,7 @@ pub(crate) struct Done {
     pub(crate) headers_asked: u64,
     /// getdata for transactions to peers.
     pub(crate) transactions_asked: u64,
-    /// Orphans of which the parent was asked for.
+    /// Orphans with a requested parent.
     pub(crate) parents_asked: u64,
 }
 
@@ -118,7 +118,7 @@ impl<'e, 'p> Node<'e, 'p> {
         }
     }
 
-    /// A message with `value` for payload, to or from the peer at `peer`.
+    /// A message with `value` as payload, to or from the peer at `peer`.
     pub(crate) fn say<T: Encodable + ?Sized>(
         &mut self,
         direction: Direction,
@@ -186,7 +186,7 @@ impl<'e, 'p> Node<'e, 'p> {
         picked.unwrap_or_else(|| self.any_peer())
     }
 
-    /// Any peer to announce a block, by position: whose headers are not taken for an answer.
+    /// Any peer to announce a block, by position, that the node waits for no headers from.
     pub(crate) fn announcer(&mut self) -> usize {
         let picked = self.pick(|peer| peer.ready && !peer.headers_asked);
         picked.unwrap_or_else(|| self.any_peer())
@@ -197,7 +197,7 @@ impl<'e, 'p> Node<'e, 'p> {
         self.pick(|peer| peer.ready && peer.connection_type == connection_type)
     }
 
-    /// Any peer of `connection_type`, by position, even if it has not said anything yet.
+    /// Any peer of `connection_type`, by position, even if it has not sent anything yet.
     pub(crate) fn peer_of(&mut self, connection_type: ConnectionType) -> Option<usize> {
         self.pick(|peer| peer.connection_type == connection_type)
     }
@@ -244,12 +244,12 @@ impl<'e, 'p> Node<'e, 'p> {
         self.peers.iter().filter(outbound).any(|peer| peer.place.is_host_of(place))
     }
 
-    /// Where a peer of this direction was that left not long ago; each is given once.
+    /// The place of a peer of this direction that left not long ago; each is given once.
     pub(crate) fn gone_place(&mut self, direction: Direction) -> Option<Place> {
         self.gone[direction as usize].pop_front()
     }
 
-    /// A connection to or from `place`; gives the peer's position.
+    /// A connection to or from `place`. Returns the peer's position.
     pub(crate) fn open(&mut self, connection_type: ConnectionType, place: Place) -> Result<usize, Stop> {
         let peer = Peer {
             id: self.next_id,
@@ -299,17 +299,17 @@ impl<'e, 'p> Node<'e, 'p> {
         self.expect_in(latency, peer, what);
     }
 
-    /// What the peer at `peer` does so many events from now.
+    /// What the peer at `peer` does this many events from now.
     pub(crate) fn expect_in(&mut self, events: u64, peer: usize, what: OfPeer) {
         self.queue.push(self.emitter.fired() + events, Due::OfPeer(self.peers[peer].id, what));
     }
 
-    /// What comes next of the block that arrives, from the peer at `peer`.
+    /// The next step of the arriving block, by the peer at `peer`.
     pub(crate) fn expect_block(&mut self, peer: usize, step: BlockStep) {
         self.expect(peer, OfPeer::Block(step));
     }
 
-    /// What the node does so many events from now.
+    /// What the node does this many events from now.
     pub(crate) fn plan(&mut self, events: u64, what: OfNode) {
         self.queue.push(self.emitter.fired() + events, Due::OfNode(what));
     }

@@ -1,4 +1,4 @@
-//! When events may fire: the rate, the end, and what time it is. Takes the limits, gives out grants of events.
+//! When events may fire: the rate, the end, and the time. In: the limits. Out: grants of events.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use crate::{cli::Rate, emit::Stop};
 const LARGEST_GRANT: u64 = 2048;
 /// The shortest sleep: at high rates the events of a millisecond fire together.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
-/// The longest sleep, which bounds how late a signal is seen.
+/// The longest sleep. It limits how late a signal is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// How fast one thread fires, and when it ends.
@@ -53,11 +53,11 @@ impl Clock {
 }
 
 impl Rate {
-    /// How many events are due in all, so long after the start.
+    /// How many events are due in total, this long after the start.
     fn due(self, elapsed: Duration) -> u64 {
         match self {
             Rate::Max => u64::MAX,
-            // The first is due at once. Truncation is meant.
+            // The first is due at once. The cut is meant.
             Rate::PerSecond(rate) => (elapsed.as_secs_f64() * rate) as u64 + 1,
         }
     }
@@ -75,7 +75,7 @@ impl Pacer {
         Self { limits, start: None, granted: 0 }
     }
 
-    /// Waits until at least one event may fire and says how many may, or that it is over.
+    /// Waits until at least one event may fire. Returns how many may, or that it is over.
     pub(crate) fn grant(&mut self) -> Result<u64, Stop> {
         let start = *self.start.get_or_insert_with(Instant::now);
         let left = match self.limits.count {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_duration_ends_it() {
-        // Fewer, where this thread had no processor at the end.
+        // Fewer, if this thread had no processor at the end.
         let half_second = Some(Duration::from_millis(500));
         let fired = total(limits(Rate::PerSecond(10_000.0), None, half_second));
         assert!((1..=5001).contains(&fired), "{fired}");

@@ -1,5 +1,5 @@
-//! What messages carry, as far as it takes more than a line: version, addresses, locators. Pure: a peer, a time and
-//! random numbers in, messages of the `bitcoin` crate out.
+//! Contents of messages that need more than a line: version, addresses, locators. Pure. In: a peer, a time and random
+//! numbers. Out: messages of the `bitcoin` crate.
 
 use bitcoin::{
     BlockHash,
@@ -21,7 +21,7 @@ const PROTOCOL_VERSION: u32 = 70016;
 /// Protocol versions of other software and of older releases; the last is not known to Bitcoin Core.
 const OLD_PROTOCOLS: [u32; 7] = [70015, 70014, 70013, 70012, 70002, 70001, 80003];
 
-/// User agents as they are seen on mainnet, more or less by how often.
+/// User agents as seen on mainnet, roughly by frequency.
 const USER_AGENTS: [&str; 14] = [
     "/Satoshi:29.0.0/",
     "/Satoshi:28.1.0/",
@@ -39,8 +39,8 @@ const USER_AGENTS: [&str; 14] = [
     "",
 ];
 
-/// User agents that do harm where they are taken for more than text. As many as the others, and no longer than the 256 bytes
-/// that Bitcoin Core takes.
+/// User agents that do harm if something treats them as more than text. As many as the others, and within the 256 bytes
+/// that Bitcoin Core accepts.
 const HOSTILE_USER_AGENTS: [&str; USER_AGENTS.len()] = [
     "<script>document.title='owned'</script>",
     "<img src=x onerror=\"document.title='owned'\">",
@@ -58,7 +58,7 @@ const HOSTILE_USER_AGENTS: [&str; USER_AGENTS.len()] = [
     "__proto__",
 ];
 
-/// The version message of `peer`, whose clock is some seconds off.
+/// The version message of `peer`. Its clock is some seconds off.
 pub(crate) fn peer_version(rng: &mut Rng, peer: &Peer, now: u32, height: u32, is_hostile: bool) -> VersionMessage {
     let services = services(rng);
     let version = if rng.u8(..6) == 0 { OLD_PROTOCOLS[rng.usize(..OLD_PROTOCOLS.len())] } else { PROTOCOL_VERSION };
@@ -103,7 +103,7 @@ pub(crate) fn old_address(place: &Place, services: ServiceFlags) -> Address {
     Address { services, address: place.ip().segments(), port: place.port }
 }
 
-/// What nodes offer: most of them the same, one in some dozens something that Bitcoin Core does not name.
+/// Services of nodes: mostly the same, one in some dozens something that Bitcoin Core does not name.
 pub(crate) fn services(rng: &mut Rng) -> ServiceFlags {
     let mut services = ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED;
     if rng.bool() {
@@ -128,7 +128,7 @@ pub(crate) fn address(rng: &mut Rng, place: &Place, now: u32) -> AddrV2Message {
     AddrV2Message { time: last_seen(rng, now), services: services(rng), addr: place.address.clone(), port: place.port }
 }
 
-/// Compact blocks of version 2, to be announced by headers.
+/// Compact blocks of version 2, announced by headers.
 pub(crate) fn low_bandwidth() -> SendCmpct {
     SendCmpct { send_compact: false, version: 2 }
 }

@@ -1,5 +1,6 @@
-//! Peers and where they are. Nobody's addresses, but such as Bitcoin Core takes for routable: of IPv4 the class that is
-//! reserved for the future, of IPv6 the newer range for documentation. The onion names have valid checksums.
+//! Peers and where they are. The addresses belong to nobody, but Bitcoin Core takes them for routable: IPv4 addresses
+//! of the class reserved for the future, IPv6 addresses of the newer range for documentation. The onion names have
+//! valid checksums.
 
 use std::{
     ffi::CString,
@@ -38,7 +39,7 @@ static ONION_KEYS: LazyLock<[[u8; 32]; ONIONS.len()]> = LazyLock::new(|| ONIONS.
 /// A peer that was added by host name: its address is longer than any that Bitcoin Core makes itself.
 const HOST_NAME: &str = "a-node-that-was-added-by-its-long-host-name.in-a-zone-with-many-labels.example.org";
 
-/// Someone whom the node is connected to.
+/// A peer that the node is connected to.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) id: i64,
@@ -51,7 +52,7 @@ pub(crate) struct Peer {
     pub(crate) place: Place,
     /// How long it takes to answer, in events.
     pub(crate) latency: u64,
-    /// It has shaken hands and stays, so that anything can be said to it.
+    /// It has shaken hands and stays, so that any message can be sent to it.
     pub(crate) ready: bool,
     /// It has not answered the node's ping yet.
     pub(crate) pinged: bool,
@@ -60,17 +61,17 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Whether transactions are exchanged with it.
+    /// Whether the node exchanges transactions with it.
     pub(crate) fn relays_transactions(&self) -> bool {
         self.connection_type != ConnectionType::BlockRelayOnly
     }
 }
 
-/// Where somebody can be reached.
+/// Where a node can be reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) network: Network,
-    /// What the operator called it instead of its address.
+    /// The operator's name for it, instead of its address.
     name: Option<&'static str>,
     pub(crate) address: AddrV2,
     pub(crate) port: u16,
@@ -138,7 +139,7 @@ impl Place {
         }
         match &self.address {
             AddrV2::Ipv4(ip) => ip.to_string(),
-            // Which link it is on.
+            // The link that it is on.
             AddrV2::Ipv6(ip) if ip.is_unicast_link_local() => format!("[{ip}%2]"),
             AddrV2::Ipv6(ip) | AddrV2::Cjdns(ip) => format!("[{ip}]"),
             AddrV2::TorV3(key) => {
@@ -150,7 +151,7 @@ impl Place {
         }
     }
 
-    /// What Bitcoin Core prints for a peer there: inbound peers come from any port, and by onion through a local proxy.
+    /// How Bitcoin Core prints a peer there: inbound peers come from any port, and by onion through a local proxy.
     pub(crate) fn peer_address(&self, rng: &mut Rng, connection_type: ConnectionType) -> CString {
         let text = match (connection_type, self.network) {
             (ConnectionType::Inbound, Network::Onion) => format!("127.0.0.1:{}", rng.u16(32768..)),
@@ -162,7 +163,7 @@ impl Place {
         CString::new(text).expect("addresses have no zero byte")
     }
 
-    /// As in a version message: what has no IP is all zeros.
+    /// As in a version message: without an IP address all zeros.
     pub(crate) fn ip(&self) -> Ipv6Addr {
         match self.address {
             AddrV2::Ipv4(ip) => ip.to_ipv6_mapped(),

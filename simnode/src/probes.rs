@@ -1,4 +1,4 @@
-//! The table of tracepoints as Rust sees it: `probes.c` fills it. Nothing here calls what is in it; that is [`crate::Emitter`]'s.
+//! The table of tracepoints as Rust sees it: `probes.c` fills it. Only [`crate::Emitter`] calls its functions.
 
 use std::ffi::{c_char, c_uchar};
 

@@ -30,11 +30,11 @@ use crate::{
 
 /// The status after wrong usage.
 const USAGE: u8 = 2;
-/// How often a thread that waits looks for signals.
+/// How often a waiting thread looks for signals.
 const GLANCE: Duration = Duration::from_millis(20);
-/// How long one that starts a daemon takes to get that far.
+/// How long a process that starts a daemon takes until then.
 const PREPARATION: Duration = Duration::from_millis(400);
-/// How long a child lives: longer than a look at the processes takes to come again.
+/// How long a child lives: longer than the time between two looks at the processes.
 const CHILDHOOD: Duration = Duration::from_millis(300);
 
 /// Becomes the executable of the wanted layout, with the same arguments and pid.
@@ -48,12 +48,12 @@ pub fn launch() -> ExitCode {
         Ok(own) => own.with_file_name(format!("simnode-{}", layout.name())),
         Err(error) => return fail(&format!("cannot find its own executable: {error}")),
     };
-    // It only returns if it fails.
+    // It returns only if it fails.
     let error = process::Command::new(&executable).args(env::args_os().skip(1)).exec();
     fail(&format!("cannot run {}: {error}; build the whole package simnode", executable.display()))
 }
 
-/// Simulates a node with these tracepoints as the arguments say, and prints the tally.
+/// Simulates a node with these tracepoints and the given arguments, and prints the tally.
 pub fn simulate(probes: &'static Probes) -> ExitCode {
     let options = match parse() {
         Ok(options) => options,
@@ -77,9 +77,9 @@ pub fn simulate(probes: &'static Probes) -> ExitCode {
     }
 }
 
-/// Starts another process with the same arguments and streams, but `--daemon`, and prints its pid.
+/// Starts another process with the same arguments and streams, without `--daemon`, and prints its pid.
 fn start_daemon(stays: Duration) -> Result<(), String> {
-    // Bitcoin Core reads its configuration and checks itself before.
+    // Before that, Bitcoin Core reads its configuration and checks itself.
     thread::sleep(PREPARATION);
     let is_daemon = |argument: &OsString| argument.to_str().is_some_and(|it| it == "--daemon");
     let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -93,11 +93,11 @@ fn start_daemon(stays: Duration) -> Result<(), String> {
 }
 
 fn itself() -> process::Command {
-    // By this path it is reached though its file was replaced, or lies in another mount namespace.
+    // This path works even if its file was replaced, or is in another mount namespace.
     process::Command::new("/proc/self/exe")
 }
 
-/// Another process of this program after another, each for a while, until `stop`.
+/// Starts one process of this program after another, each for a while, until `stop`.
 fn start_children(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let quiet = || process::Stdio::null();
@@ -116,7 +116,7 @@ fn start_children(stop: &AtomicBool) {
     }
 }
 
-/// Takes the lock that Bitcoin Core's node has, as it does: for the process, of the whole file.
+/// Takes the lock of Bitcoin Core's node in the same way: for the process, on the whole file.
 fn lock(directory: &Path, chain: &str) -> Result<File, String> {
     let folder = match chain {
         "main" => directory.to_owned(),
@@ -187,7 +187,7 @@ fn run(options: &Options, layout: Layout, probes: &'static Probes) -> Result<(),
     Ok(())
 }
 
-/// Fires from all threads; gives what they fired and how many seconds that took.
+/// Fires from all threads. Returns what they fired and how many seconds that took.
 fn fire(
     options: &Options,
     layout: Layout,
@@ -214,7 +214,7 @@ fn fire(
             match thread.spawn_scoped(scope, work) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
-                    // The threads that were started wait for this one.
+                    // The threads that have started wait for this one.
                     eprintln!("error: cannot start {} threads: {error}", options.threads);
                     process::exit(1);
                 }
@@ -234,7 +234,7 @@ fn fire(
     })
 }
 
-/// The share of the thread numbered `index` of what `options` want.
+/// The share of the thread numbered `index` of what `options` ask for.
 fn limits(options: &Options, index: u32, stop: &Arc<AtomicBool>) -> Limits {
     let threads = u64::from(options.threads);
     Limits {

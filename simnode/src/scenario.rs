@@ -1,5 +1,5 @@
-//! The scenarios: what happens, in which order and how often. Each takes a [`Node`] and lives until the [`Emitter`]
-//! says stop.
+//! The scenarios: what happens, in which order and how often. Each takes a [`Node`] and runs until the [`Emitter`] says
+//! stop.
 
 mod answers;
 mod blocks;
@@ -23,7 +23,7 @@ use crate::{
 
 /// Plays the scenario of `options` until the last event has fired. `thread` numbers this thread from 0.
 ///
-/// `prepared` is called when all is ready and nothing fired yet, and holds the first event back until it returns.
+/// `prepared` is called when everything is ready and nothing has fired yet. The first event waits until it returns.
 pub fn play(options: &Options, layout: Layout, thread: u32, emitter: &mut Emitter, prepared: impl FnOnce()) {
     let node = &mut Node::new(emitter, options, layout, thread);
     let Err(Stop) = match options.scenario {

@@ -1,7 +1,8 @@
-// The tracepoints of Bitcoin Core (doc/tracing.md there). In: nothing. Out: a row for each, to whichever macro `tracepoints!` the file is
-// included with: names.rs and probes.rs make Rust's side of it, build/header.rs C's.
+// The tracepoints of Bitcoin Core (doc/tracing.md there). In: nothing. Out: a row for each, to whichever macro
+// `tracepoints!` the file is included with: names.rs and probes.rs make Rust's side of it, build/header.rs makes C's.
 //
-// A row has the first layout that has the tracepoint, and the function that fires it, which is in probes.c. Texts end with a zero byte.
+// A row has the first layout with the tracepoint, and the function that fires it, which is in probes.c. Texts end with
+// a zero byte.
 
 tracepoints! {
     InboundMessage: c"net:inbound_message", since 23,

@@ -1,5 +1,5 @@
-//! What was fired. Takes each event as a step of a counter in an array; gives the [`Report`], whose JSON is the last
-//! line on stdout.
+//! What was fired. In: each event, which steps a counter in an array. Out: the [`Report`]; its JSON is the last line on
+//! stdout.
 
 use crate::{
     names::{

@@ -1,5 +1,5 @@
-//! Transactions of realistic kinds and sizes. Makes a few hundred templates at the start; a template and a serial number,
-//! which becomes the lock time, are a transaction of its own, whose ids cost two short hashes and no allocation.
+//! Transactions of realistic kinds and sizes. A few hundred templates are made at the start. A template and a serial
+//! number, which becomes the lock time, are a distinct transaction. Its ids cost two short hashes and no allocation.
 
 use bitcoin::{
     Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
@@ -19,7 +19,7 @@ const LOCK_TIME: usize = 4;
 struct Template {
     /// With witnesses.
     bytes: Vec<u8>,
-    /// The hash of all but the lock time, without witnesses and with them.
+    /// The hash of everything except the lock time, without witnesses and with them.
     stripped: sha256::HashEngine,
     whole: sha256::HashEngine,
     vsize: i32,
@@ -39,7 +39,7 @@ impl Transactions {
         Self { templates: (0..TEMPLATES).map(|_| template(rng)).collect(), next_serial: 1 }
     }
 
-    /// A transaction that was not there before, with a fee of 1 to 60 satoshis per virtual byte.
+    /// A new transaction, with a fee of 1 to 60 satoshis per virtual byte.
     pub(crate) fn create(&mut self, rng: &mut Rng, now: u32) -> Entry {
         let index = rng.usize(..self.templates.len());
         let serial = self.next_serial;
@@ -82,7 +82,7 @@ fn finish(engine: &sha256::HashEngine, serial: u32) -> [u8; 32] {
     sha256d::Hash::from_engine(engine).to_byte_array()
 }
 
-/// How a coin is locked, which makes the sizes.
+/// How a coin is locked, which decides the sizes.
 #[derive(Clone, Copy)]
 enum Kind {
     PubkeyHash,
@@ -102,7 +102,7 @@ fn template(rng: &mut Rng) -> Template {
     let outputs: Vec<i64> = (0..1 + rng.u8(..4)).map(|_| value(rng)).collect();
     let transaction = Transaction {
         version: Version::TWO,
-        // In its place comes the serial number; final sequence numbers make nodes ignore it.
+        // The serial number replaces it; final sequence numbers make nodes ignore it.
         lock_time: LockTime::ZERO,
         input: inputs.iter().map(|(coin, _)| input(rng, kind, *coin)).collect(),
         output: outputs.iter().map(|value| output(rng, *value)).collect(),
@@ -164,7 +164,7 @@ pub(crate) fn padding(rng: &mut Rng, size: usize) -> Transaction {
             script_pubkey: ScriptBuf::from_bytes([&[0x51, 32][..], &bytes(rng, 32)].concat()),
         }],
     };
-    // Any two lengths from 253 on are written in as many bytes.
+    // Any two lengths from 253 on take the same number of bytes.
     let trial = 500;
     transaction.input[0].witness = Witness::from_slice(&[vec![0x42; trial]]);
     let length = size + trial - transaction.total_size();

@@ -243,7 +243,7 @@ fn versions(min: Option<&str>, max: Option<&str>) -> Result<Vec<&'static Support
     };
     let (min, max) = (number("min_version", min.unwrap_or("TLS12"))?, number("max_version", max.unwrap_or("TLS13"))?);
     if max < 12 {
-        return Err("max_version: TLS 1.0 and 1.1 are not spoken: it takes TLS12 or TLS13".into());
+        return Err("max_version: the server does not speak TLS 1.0 and 1.1: use TLS12 or TLS13".into());
     }
     if min > max {
         return Err("min_version is above max_version".into());
@@ -312,7 +312,8 @@ fn check_hash(user: &str, hash: &str) -> Result<(), String> {
     match parts.filter(|parts| (4..=31).contains(&parts.get_cost())) {
         Some(_) => Ok(()),
         None => Err(format!(
-            "basic_auth_users: what user {user:?} has is no hash of bcrypt; `htpasswd -nBC 10 \"\" | tr -d ':\\n'` makes one"
+            "basic_auth_users: the value of user {user:?} is no bcrypt hash; `htpasswd -nBC 10 \"\" | tr -d \
+             ':\\n'` makes one"
         )),
     }
 }
@@ -322,7 +323,7 @@ fn limit(section: RateLimitSection) -> Result<Option<RateLimit>, String> {
         .ok_or("rate_limit: interval is not a duration, as in 500ms, 1s or 1m30s")?;
     match section.burst.unwrap_or(0) {
         _ if interval.is_zero() => Ok(None),
-        0 => Err("rate_limit: burst is 0, by which every request would be refused".into()),
+        0 => Err("rate_limit: burst is 0, which would refuse every request".into()),
         burst => Ok(Some(RateLimit { interval, burst })),
     }
 }

@@ -216,11 +216,11 @@ impl Watched {
     ) -> Result<Arc<Rules>, String> {
         let config = parse(&self.path, bytes)?;
         if config.tls.is_some() && !self.has_tls {
-            return Err("has tls_server_config now, which takes a restart".into());
+            return Err("has tls_server_config now, which needs a restart".into());
         }
         let now = config.guards();
         if let Some(missing) = guards.difference(&now).next() {
-            return Err(format!("has no {missing} any more: to go without takes a restart"));
+            return Err(format!("has no {missing} any more: removing it needs a restart"));
         }
         *guards = now;
         let tokens = config.rate_limit.map_or(0.0, |limit| f64::from(limit.burst));
@@ -240,7 +240,7 @@ impl Watched {
                     tls.warn(&material);
                 }
                 if let (Some((_, Ok(_))), Ok(_)) = (last, &config) {
-                    tracing::info!("the files or the configuration of TLS have changed and are in force");
+                    tracing::info!("the TLS files or their configuration have changed and are in force");
                 }
                 config
             }

@@ -75,28 +75,31 @@ impl Cause {
 
     fn words(self) -> &'static str {
         match self {
-            Self::NoCertificate => "was refused: it shows no certificate, which client_auth_type asks for",
+            Self::NoCertificate => "was refused: it sent no certificate, which client_auth_type requires",
             Self::Expired => "was refused: its certificate has expired",
             Self::NotYetValid => "was refused: its certificate is not valid yet; do the clocks agree?",
             Self::UnknownIssuer => {
-                "was refused: its certificate leads to no authority in client_ca; does it send those in between?"
+                "was refused: its certificate leads to no authority in client_ca; does it send the intermediate \
+                 certificates?"
             }
             Self::Name => "was refused: its certificate has none of the names in client_allowed_sans",
             Self::Purpose => "was refused: its certificate is not for clients (extendedKeyUsage without clientAuth)",
-            Self::Old => "was refused: its certificate is of X.509 version 1 or 2, and TLS here takes version 3",
+            Self::Old => "was refused: its certificate is of X.509 version 1 or 2, and this server needs version 3",
             Self::Authority => {
-                "was refused: its certificate is that of an authority (CA:TRUE), and a client takes one that such has signed"
+                "was refused: its certificate is that of an authority (CA:TRUE); a client needs one that an \
+                 authority has signed"
             }
             Self::Algorithm => {
                 "was refused: its certificate has a signature that TLS here does not verify, but ECDSA on P-256 and P-384, \
                  Ed25519, RSA of 2048 to 8192 bits"
             }
-            Self::Signature => "was refused: a signature of its certificate, or by the key of that, is wrong",
+            Self::Signature => "was refused: a signature on its certificate, or by its key, is wrong",
             Self::OtherCertificate => "was refused: its certificate cannot be verified",
-            Self::OurExpired => "does not take the certificate of this server: it has expired, the client says",
-            Self::OurUnknown => "does not take the certificate of this server: it does not know who signed it",
+            Self::OurExpired => "does not accept the certificate of this server: it has expired, the client says",
+            Self::OurUnknown => "does not accept the certificate of this server: it does not know who signed it",
             Self::OurRefused => {
-                "does not take the certificate of this server: does it trust who signed it, and ask for its name?"
+                "does not accept the certificate of this server: does it trust the authority, and use a name in \
+                 the certificate?"
             }
             Self::NothingInCommon => {
                 "has no version, cipher suite or key exchange of TLS in common with this server: see min_version, \

@@ -153,7 +153,7 @@ fn words(address: &Address, error: &io::Error) -> String {
         (Address::Unix(_), io::ErrorKind::InvalidInput) => return "the path of a socket has at most 107 bytes".into(),
         (Address::Unix(_), io::ErrorKind::NotFound) => "; its directory must be there",
         (Address::Tcp(_) | Address::Everywhere(_), io::ErrorKind::PermissionDenied) => {
-            "; ports below 1024 take root or CAP_NET_BIND_SERVICE"
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
         }
         (Address::Tcp(_), io::ErrorKind::AddrNotAvailable) => "; this machine does not have that address",
         _ => "",
@@ -216,7 +216,7 @@ fn take(passed: &mut ListenFd, place: usize) -> io::Result<Listener> {
         Ok(Some(listener)) => Socket::Tcp(listener),
         _ => match passed.take_unix_listener(place) {
             Ok(Some(listener)) => Socket::Unix(listener),
-            _ => return Err(wrong("is no stream socket of TCP or UNIX: its unit takes ListenStream=")),
+            _ => return Err(wrong("is no stream socket of TCP or UNIX: its unit needs ListenStream=")),
         },
     };
     let listens = match &socket {
@@ -224,7 +224,7 @@ fn take(passed: &mut ListenFd, place: usize) -> io::Result<Listener> {
         Socket::Unix(listener) => socket_acceptconn(listener)?,
     };
     if !listens {
-        return Err(wrong("is a connection: its unit takes Accept=no"));
+        return Err(wrong("is a connection: its unit needs Accept=no"));
     }
     Ok(Listener { socket, file: None })
 }

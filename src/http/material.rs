@@ -34,10 +34,10 @@ pub(super) fn no_certificate(place: &str, path: Option<&Path>, bytes: &[u8]) -> 
         Some(words) => words,
         None if has("CERTIFICATE") => "has a certificate that is cut off or broken: copy it again, whole".into(),
         None if has("CERTIFICATE REQUEST") || has("NEW CERTIFICATE REQUEST") => {
-            "has a request for a certificate: name the certificate that an authority has made of it".into()
+            "has a request for a certificate: name the certificate that an authority has made from it".into()
         }
         None if has("PKCS7") => {
-            format!("has PKCS7, no CERTIFICATE: `openssl pkcs7 -print_certs -in {file} -out server.crt` takes it out")
+            format!("has PKCS7, no CERTIFICATE: `openssl pkcs7 -print_certs -in {file} -out server.crt` extracts it")
         }
         None if has("TRUSTED CERTIFICATE") => format!(
             "has a TRUSTED CERTIFICATE, which only OpenSSL reads: `openssl x509 -in {file} -out server.crt` makes a \

@@ -155,7 +155,7 @@ impl Site {
         let response = if let Err(refusal) = admission {
             refused(refusal)
         } else if path == other {
-            response(StatusCode::NOT_FOUND, PLAIN, "there is no such page: those that there are begin at /\n")
+            response(StatusCode::NOT_FOUND, PLAIN, "there is no such page: / has links to all pages\n")
         } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let response = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
             with_header(response, ALLOW, "GET, HEAD")
@@ -348,7 +348,7 @@ fn refused(refusal: Refusal) -> Response<Page> {
             with_header(response(StatusCode::BAD_REQUEST, PLAIN, words), CONNECTION, "close")
         }
         Refusal::Unauthorized => {
-            let response = response(StatusCode::UNAUTHORIZED, PLAIN, "it takes a user and a password\n");
+            let response = response(StatusCode::UNAUTHORIZED, PLAIN, "this server needs a user and a password\n");
             with_header(response, WWW_AUTHENTICATE, "Basic")
         }
         Refusal::TooMany => {

@@ -159,7 +159,7 @@ impl Streams {
             Tracepoints::default(),
             0,
             KEEP_ALIVE,
-            "events are not streamed: they tell addresses, which --web.hide-addresses hides",
+            "events are not streamed: they show addresses, which --web.hide-addresses hides",
         )
     }
 

@@ -99,9 +99,9 @@ fn problem(file: &File, error: &object::read::Error) -> String {
     let _ = file.read_exact_at(&mut start, 0);
     match start {
         [b'#', b'!', ..] => "it is a script: name the program that it starts".into(),
-        [0x7f, b'E', b'L', b'F', 1] => "it is one of 32 bits".into(),
+        [0x7f, b'E', b'L', b'F', 1] => "it is a 32-bit program".into(),
         [0x7f, b'E', b'L', b'F', ..] => error.to_string(),
-        _ => "it does not begin as one".into(),
+        _ => "it does not begin like one".into(),
     }
 }
 
@@ -215,15 +215,15 @@ mod tests {
     fn what_is_no_program_is_said_to_be_none() {
         let error = read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))).unwrap_err();
         assert!(
-            error.to_string().ends_with("Cargo.toml is not a 64-bit ELF program: it does not begin as one"),
+            error.to_string().ends_with("Cargo.toml is not a 64-bit ELF program: it does not begin like one"),
             "{error}"
         );
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
         for (start, words) in [
             (&b"#!/bin/sh\n"[..], "it is a script: name the program that it starts"),
-            (b"\x7fELF\x01\x01\x01", "it is one of 32 bits"),
-            (b"", "it does not begin as one"),
+            (b"\x7fELF\x01\x01\x01", "it is a 32-bit program"),
+            (b"", "it does not begin like one"),
         ] {
             std::fs::write(&path, start).unwrap();
             let error = read(&path).unwrap_err().to_string();

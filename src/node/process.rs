@@ -23,8 +23,9 @@ use crate::{Error, files};
 /// The programs that count as a node if none is named.
 const PROGRAMS: [&str; 3] = ["bitcoind", "bitcoin-qt", "bitcoin-node"];
 
-const PTRACE_HINT: &str = "; the process of another user takes root or CAP_SYS_PTRACE";
-const READ_HINT: &str = "; a program that others may not read takes its owner, root or CAP_DAC_READ_SEARCH";
+const PTRACE_HINT: &str = "; reading the process of another user needs root or CAP_SYS_PTRACE";
+const READ_HINT: &str =
+    "; reading a program that is closed to other users needs its owner, root or CAP_DAC_READ_SEARCH";
 
 /// How long [`Which::find`] waits for a node that is starting.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -75,10 +75,10 @@ pub fn confine() {
     match filter() {
         Ok(filter) => {
             if let Err(error) = seccompiler::apply_filter(&filter) {
-                tracing::warn!(%error, "system calls are not filtered");
+                tracing::warn!(%error, "cannot filter system calls");
             }
         }
-        Err(error) => tracing::debug!(%error, "system calls are not filtered"),
+        Err(error) => tracing::debug!(%error, "cannot filter system calls"),
     }
 }
 

@@ -254,12 +254,12 @@ fn words_that_say_nothing_are_refused() {
         ("direction", "in", "'in' is none of inbound, outbound"),
         ("connection-type", "tor", "'tor' is none of unknown, inbound"),
         ("network", "ip", "'ip' is none of unroutable, ipv4"),
-        ("peer", "-1", "'-1' is no number of a peer"),
+        ("peer", "-1", "'-1' is no peer number"),
         ("address", "10.0.0.0/33", "'10.0.0.0/33' is no IP address"),
         ("min-size", "1k", "'1k' is no size, such as 4096 (bytes), 64KiB"),
-        ("not-min-size", "1", "no such condition as 'not-min-size'"),
-        ("color", "red", "no such condition as 'color'"),
-        ("not-", "x", "no such condition"),
+        ("not-min-size", "1", "no condition 'not-min-size'"),
+        ("color", "red", "no condition 'color'"),
+        ("not-", "x", "no condition"),
     ] {
         let error = Selection::default().add(word, values).unwrap_err();
         assert!(error.contains(why), "{word}: {error}");
@@ -274,7 +274,7 @@ fn a_command_that_bitcoin_core_does_not_have_is_doubted() {
         selection.doubts().collect::<Vec<_>>()
     };
     assert_eq!(doubts("inv,ping"), [""; 0]);
-    let words = |name: &str| format!("Bitcoin Core has no message called {name}: is it spelled as meant?");
+    let words = |name: &str| format!("Bitcoin Core has no message called {name}: is it misspelled?");
     assert_eq!(doubts("pign,inv,a\r\n\u{fc}"), [words("a\\r\\n\\u{fc}"), words("pign")]);
     assert_eq!(doubts("a,b,c,d,e,f,g").len(), COMMANDS_TOLD);
 }

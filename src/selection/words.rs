@@ -32,7 +32,7 @@ pub static WORDS: [Word; 9] = [
         help: "Which events: groups (all, default, net, mempool, validation, utxocache, coin_selection) and tracepoints \
                (mempool:added), separated by commas. The default leaves out utxocache:add, spent and uncache, which fire \
                thousands of times for a block",
-        not: Some("Not these groups and tracepoints"),
+        not: Some("Leave out these groups and tracepoints"),
         suggested: groups,
     },
     Word {
@@ -41,14 +41,14 @@ pub static WORDS: [Word; 9] = [
         help: "Only P2P messages of these commands (inv,tx). An event must meet each condition, by any of its values. An event \
                that lacks the tested attribute, as one of the mempool lacks a command, fails the condition and passes its \
                not- form",
-        not: Some("No messages of these commands; all other events stay"),
+        not: Some("Leave out messages of these commands; keep all other events"),
         suggested: || COMMANDS.to_vec(),
     },
     Word {
         name: "direction",
         value: "LIST",
         help: "Only messages and connections of this direction: inbound or outbound",
-        not: Some("None of this direction"),
+        not: Some("Leave out messages and connections of this direction"),
         suggested: || Direction::ALL.map(Direction::name).to_vec(),
     },
     Word {
@@ -56,7 +56,7 @@ pub static WORDS: [Word; 9] = [
         value: "LIST",
         help: "Only messages and connections of these types: inbound, outbound-full-relay, block-relay-only, manual, feeler, \
                addr-fetch, private-broadcast, unknown",
-        not: Some("None of these types"),
+        not: Some("Leave out messages and connections of these types"),
         suggested: || ConnectionType::ALL.map(ConnectionType::name).to_vec(),
     },
     Word {
@@ -64,14 +64,14 @@ pub static WORDS: [Word; 9] = [
         value: "LIST",
         help: "Only messages and connections of peers in these networks: ipv4, ipv6, onion, i2p, cjdns, unroutable, internal, \
                unknown",
-        not: Some("None of these networks"),
+        not: Some("Leave out messages and connections of peers in these networks"),
         suggested: || Network::ALL.map(Network::name).to_vec(),
     },
     Word {
         name: "peer",
         value: "LIST",
-        help: "Only messages, connections and misbehaviour of the peers with these numbers, getpeerinfo's id",
-        not: Some("None of these peers"),
+        help: "Only messages, connections and misbehaviour of the peers with these numbers (the id of getpeerinfo)",
+        not: Some("Leave out messages, connections and misbehaviour of these peers"),
         suggested: Vec::new,
     },
     Word {
@@ -79,20 +79,20 @@ pub static WORDS: [Word; 9] = [
         value: "LIST",
         help: "Only messages and connections of peers at these IP addresses, networks (10.0.0.0/8, 2001:db8::/32) and hosts \
                (NAME.onion, NAME.b32.i2p), with or without a port",
-        not: Some("None of these addresses"),
+        not: Some("Leave out messages and connections of peers at these addresses"),
         suggested: Vec::new,
     },
     Word {
         name: "min-size",
         value: "SIZE",
-        help: "Only messages whose payload has at least this size (1000, 64KiB)",
+        help: "Only messages with a payload of at least this size (1000, 64KiB)",
         not: None,
         suggested: Vec::new,
     },
     Word {
         name: "max-size",
         value: "SIZE",
-        help: "Only messages whose payload has at most this size (1000, 64KiB)",
+        help: "Only messages with a payload of at most this size (1000, 64KiB)",
         not: None,
         suggested: Vec::new,
     },
@@ -101,7 +101,7 @@ pub static WORDS: [Word; 9] = [
 fn names() -> String {
     let (with_not, without): (Vec<_>, Vec<_>) = WORDS.iter().partition(|word| word.not.is_some());
     let names = |words: Vec<&Word>| words.iter().map(|word| word.name).collect::<Vec<_>>().join(", ");
-    format!("{}, each also with not- before it, and {}", names(with_not), names(without))
+    format!("{}, each also with not- in front, and {}", names(with_not), names(without))
 }
 
 fn groups() -> Vec<&'static str> {
@@ -124,7 +124,7 @@ impl Selection {
         };
         let is_word = |known: &Word| known.name == name && (!negated || known.not.is_some());
         if !WORDS.iter().any(is_word) {
-            return Err(format!("there is no such condition as '{word}', but {}", names()));
+            return Err(format!("there is no condition '{word}'; there are {}", names()));
         }
         for value in values.split(',').map(str::trim) {
             self.add_value(name, negated, value)?;
@@ -155,11 +155,11 @@ impl Selection {
             "peer" => {
                 let peer = value.parse().ok().filter(|&peer: &i64| peer >= 0);
                 Condition::Peer(
-                    peer.ok_or_else(|| format!("'{value}' is no number of a peer, such as 17: getpeerinfo's id"))?,
+                    peer.ok_or_else(|| format!("'{value}' is no peer number, such as 17: getpeerinfo's id"))?,
                 )
             }
             "address" => Condition::Address(value.parse()?),
-            _ => return Err(format!("there is no such condition as '{name}', but {}", names())),
+            _ => return Err(format!("there is no condition '{name}'; there are {}", names())),
         };
         let selection = std::mem::take(self);
         *self = if negated { selection.not(condition) } else { selection.only(condition) };

@@ -17,13 +17,13 @@ await page.evaluate(() => {
 console.log("attached");
 
 await state("ended");
-assert.match(await banner(), /^The node has ended, and bitcointap follows no next run of it /);
+assert.match(await banner(), /^The node has ended, and bitcointap does not follow it /);
 assert.equal(await page.textContent("#state"), "Node ended");
 assert.deepEqual(complaints, []);
 console.log("ended");
 
 await state("lost");
-assert.match(await banner(), /^Connection to bitcointap lost, trying again\. What is shown is of \d\d:\d\d:\d\d\.$/);
+assert.match(await banner(), /^Connection to bitcointap lost, trying again\. This page shows the state at \d\d:\d\d:\d\d\.$/);
 assert.match(await page.title(), /^Connection lost/);
 console.log("lost");
 

@@ -1,8 +1,8 @@
-//! Fires one tracepoint again and again, and nothing else. In: lines, `message COMMAND SIZE COUNT` or `coin COUNT`. Out: for
-//! each the nanoseconds of one hit, on the mean.
+//! Fires one tracepoint again and again, and nothing else. In: lines, `message COMMAND SIZE COUNT` or `coin COUNT`.
+//! Out: for each line the mean nanoseconds of a hit.
 //!
-//! What fills a ring buffer faster than any reader empties it is fired in bursts, with rests that are not counted: a hit whose
-//! record is lost costs less.
+//! Events that fill a ring buffer faster than any reader empties it are fired in bursts, with pauses that do not count:
+//! a hit with a lost record would cost less.
 
 use std::{
     ffi::CString,
@@ -72,7 +72,7 @@ fn coin(probes: &Probes, count: usize) -> f64 {
 
 /// Bytes of a burst: a quarter of the smallest ring buffer.
 const BURST: usize = 2 << 20;
-/// Of payloads below this many bytes a reader keeps up with any number.
+/// With payloads below this size a reader keeps up with any number of events.
 const LARGE: usize = 10_000;
 
 fn each(count: usize, bytes: usize, fire: impl Fn()) -> f64 {

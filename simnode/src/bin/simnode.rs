@@ -1,4 +1,4 @@
-//! The launcher: becomes the executable of the wanted layout, which lies beside it, with the same arguments and pid.
+//! The launcher: becomes the executable of the wanted layout, which is beside it, with the same arguments and pid.
 
 use std::process::ExitCode;
 

@@ -1,14 +1,14 @@
-//! The trace: a line of JSON for each event, as ground truth for what is said of events elsewhere. Takes an event and the
-//! call that fires it; writes when it fired and what it is about.
+//! The trace: a line of JSON for each event, as ground truth for what others say of events. In: an event and the call
+//! that fires it. Out: when it fired, and what it is about.
 //!
 //! ```text
 //! {"tracepoint":"net:inbound_message","before":N,"after":N,"peer":7,"address":"127.0.0.1:40000",
 //!  "connection_type":"inbound","network":"onion","direction":"inbound","command":"ping","size":8}
 //! ```
 //!
-//! `before` and `after` are UNIX nanoseconds right before and after the call. Messages have all of the others, connections
-//! all but `command` and `size`, misbehaviour only `peer`, which is all that its tracepoint tells of it, and events of no
-//! peer none. `network` is the peer's, which the tracepoints of messages do not carry.
+//! `before` and `after` are UNIX nanoseconds right before and after the call. Messages have all of the others,
+//! connections all except `command` and `size`. Misbehaviour has only `peer`, since its tracepoint has nothing else,
+//! and events of no peer have none. `network` is the peer's, which the tracepoints of messages do not carry.
 
 use std::{
     fs::File,

@@ -1,5 +1,5 @@
-//! What comes in its time: pongs, headers, and whatever else is due. Takes the node's queue, gives each entry to the
-//! step that does it.
+//! What comes later: pongs, headers, and everything else that is due. In: the node's queue. Out: each entry to the step
+//! that does it.
 
 use bitcoin::{BlockHash, p2p::message::NetworkMessage};
 
@@ -10,10 +10,10 @@ use crate::{
     payload,
 };
 
-/// Of so many pings to inbound peers, one is never answered.
+/// One in this many pings to inbound peers is never answered.
 const PINGS: u64 = 200;
-/// How long the node waits for a pong and for headers before it gives up or asks again, in events. Bitcoin Core does so
-/// for 20 and for 2 minutes.
+/// How long the node waits, in events, for a pong before it gives up, and for headers before it asks again. Bitcoin
+/// Core waits for 20 and for 2 minutes.
 const PONG_PATIENCE: u64 = 1_500;
 const HEADERS_PATIENCE: u64 = 1_500;
 
@@ -61,7 +61,7 @@ impl Node<'_, '_> {
         }
     }
 
-    /// What else comes of it that a peer is gone before it has done its part.
+    /// The further effects if a peer is gone before it has done its part.
     fn gone_peer_does_not(&mut self, what: OfPeer) -> Step {
         match what {
             OfPeer::Block(_) => self.fetch_block_elsewhere(),
@@ -81,7 +81,7 @@ impl Node<'_, '_> {
         }
     }
 
-    /// A ping of the node, unless one is open. The peer answers it in its time; one of many never does.
+    /// A ping of the node, unless one is open. The peer answers it later; one in many never does.
     pub(super) fn ping(&mut self, peer: usize) -> Step {
         if self.peers[peer].pinged {
             return Ok(());
@@ -108,7 +108,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// A ping of the peer, with the node's answer. Other software than Bitcoin Core counts its pings.
+    /// A ping of the peer, with the node's answer. Software other than Bitcoin Core counts its pings.
     pub(super) fn answer_ping(&mut self, peer: usize) -> Step {
         let nonce = match self.rng.u8(..32) {
             0 => 0,
@@ -121,8 +121,8 @@ impl Node<'_, '_> {
         self.send(peer, Command::Pong, &nonce)
     }
 
-    /// Asks for the headers after the block before the tip, unless the peer has still to answer. Some answer only when
-    /// asked again, some leave without an answer.
+    /// Asks for the headers after the block before the tip, unless the peer still has to answer. Some peers answer only
+    /// the second request; some leave without an answer.
     pub(super) fn ask_for_headers(&mut self, peer: usize) -> Step {
         if self.peers[peer].headers_asked {
             return Ok(());
@@ -159,7 +159,7 @@ impl Node<'_, '_> {
         self.hear(peer, Command::Headers, &NetworkMessage::Headers(headers))
     }
 
-    /// The peer closes, or is closed for not answering. The node looks for another where it needs one.
+    /// The peer closes, or the node closes it for not answering. The node looks for another peer if it needs one.
     fn leave(&mut self, peer: usize) -> Step {
         let connection_type = self.peers[peer].connection_type;
         if connection_type == ConnectionType::Inbound && self.connections(Direction::Inbound) < 3 {

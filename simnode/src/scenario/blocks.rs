@@ -1,5 +1,5 @@
-//! `blocks`: big messages. A few blocks are made at the start; each gets a new header whenever it is sent, so that its
-//! hash is new and the chain grows. Their merkle roots are those of the blocks as they were made.
+//! `blocks`: big messages. A few blocks are made at the start. Each gets a new header whenever it is sent, so that its
+//! hash is new and the chain grows. Merkle roots stay those of the blocks as they were made.
 
 use std::convert::Infallible;
 
@@ -35,7 +35,7 @@ const LARGEST_PADDING: usize = 2_500;
 const MOST_HEADERS: usize = 2_000;
 const MOST_INVENTORY: usize = 50_000;
 
-/// What is made before the first event.
+/// Made before the first event.
 pub(super) struct Supply {
     blocks: Vec<BigBlock>,
     headers: Vec<Header>,
@@ -152,7 +152,7 @@ impl Node<'_, '_> {
         self.emitter.outbound(&self.peers[peer], Command::Block, &block.payload)
     }
 
-    /// The block of `header` is connected; the coins of its coinbase stand for all.
+    /// Connects the block of `header`; the coins of its coinbase stand for all.
     fn connect_big(&mut self, header: Header, transactions: u64) -> Step {
         let height = self.chain.height + 1;
         let coinbase = coinbase(height).compute_txid().to_byte_array();
@@ -165,7 +165,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// A compact block of 2,000 to 4,000 transactions, for some of which the node asks.
+    /// A compact block of 2,000 to 4,000 transactions. The node requests some of them.
     fn big_compact_block(&mut self, peer: usize, entries: &[Entry]) -> Step {
         let count = self.rng.usize(entries.len() / 2..entries.len());
         let ids = entries[..count].iter().map(|entry| Wtxid::from_byte_array(entry.wtxid));

@@ -59,7 +59,7 @@ pub(super) fn play(node: &mut Node) -> Result<Infallible, Stop> {
 }
 
 impl Node<'_, '_> {
-    /// An inbound peer comes. Half of them say no more than their version.
+    /// An inbound peer comes. Half of them send no more than their version.
     fn visitor(&mut self, place: Place) -> Step {
         let peer = if self.connections(Direction::Inbound) >= MOST_INBOUND {
             self.evict_for(place)?

@@ -1,5 +1,5 @@
-//! Two nodes meet: versions, what they support, veracks, and what they say first. Takes a connection that was opened,
-//! gives a peer that is ready, or one that has done its purpose and is closed.
+//! Two nodes meet: versions, what they support, veracks, and their first messages. In: an opened connection. Out: a
+//! ready peer, or one that has done its purpose and is closed.
 
 use bitcoin::{
     Txid,
@@ -24,12 +24,12 @@ impl Node<'_, '_> {
         self.peer_verack(peer)
     }
 
-    /// Begins a handshake, of which the peer's part comes in its time.
+    /// Begins a handshake. The peer's part comes later.
     pub(super) fn meet(&mut self, peer: usize) -> Step {
         self.begin(peer, true)
     }
 
-    /// The same with a peer that says no more than its version.
+    /// The same with a peer that sends no more than its version.
     pub(super) fn meet_mute(&mut self, peer: usize) -> Step {
         self.begin(peer, false)
     }
@@ -49,7 +49,7 @@ impl Node<'_, '_> {
         }
         self.features(peer)?;
         match self.peers[peer].connection_type {
-            // It only shows whether there is a node at the address.
+            // It shows only whether there is a node at the address.
             ConnectionType::Feeler => return self.close(peer),
             ConnectionType::Inbound
             | ConnectionType::OutboundFullRelay
@@ -107,7 +107,7 @@ impl Node<'_, '_> {
         }
     }
 
-    /// The peer has the node's version; both say what they say to a new peer.
+    /// The peer has the node's version. Both send what they send to a new peer.
     pub(super) fn peer_verack(&mut self, peer: usize) -> Step {
         use Direction::Inbound;
         self.say_empty(Inbound, peer, Command::Wtxidrelay)?;
@@ -129,7 +129,7 @@ impl Node<'_, '_> {
         self.first_messages(peer)
     }
 
-    /// Beside the newest nodes there are some that reconcile (BIP 330), and some that name features (BIP 434).
+    /// Besides the newest nodes there are some that reconcile (BIP 330), and some that name features (BIP 434).
     fn peer_features(&mut self, peer: usize) -> Step {
         let number = self.peers[peer].id;
         match number.rem_euclid(4) {
@@ -153,7 +153,7 @@ impl Node<'_, '_> {
         }
         self.hear(peer, Command::Sendcmpct, &payload::low_bandwidth())?;
         self.answer_ping(peer)?;
-        // The peer's best block is the node's, and it asks for what follows the one before.
+        // The peer's best block is the node's, and it requests what follows the previous one.
         let getheaders = payload::getheaders(&self.chain, 1);
         self.hear(peer, Command::Getheaders, &getheaders)?;
         let headers = NetworkMessage::Headers(self.chain.last_headers(1));
@@ -194,7 +194,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// The stranger asks for it; that it has come shows by its answer to a ping, after which the node leaves.
+    /// The stranger requests it. Its answer to a ping shows that it came, and then the node leaves.
     pub(super) fn broadcast_asked(&mut self, peer: usize, entry: &Entry) -> Step {
         self.items.clear();
         self.items.push(Inventory::Transaction(Txid::from_byte_array(entry.txid)));

@@ -1,5 +1,6 @@
-//! `hostile`: honest peers connect and talk; then one of them, which has shaken hands as they have, sends whatever it may, and
-//! nobody else says anything. What a scrape after [`HONEST`] events and one at the end differ by is that peer's.
+//! `hostile`: honest peers connect and talk. Then one of them, which has shaken hands like the others, sends whatever
+//! it may, and nobody else sends anything. The difference between a scrape after [`HONEST`] events and one at the end
+//! is the work of that peer.
 
 use std::convert::Infallible;
 
@@ -27,7 +28,7 @@ use crate::{
     transactions::{bytes, hash},
 };
 
-/// After so many events the hostile peer begins.
+/// After this many events the hostile peer begins.
 const HONEST: u64 = 1_000;
 
 /// Where the honest peers are: many groups of addresses.
@@ -68,7 +69,7 @@ pub(super) fn play(node: &mut Node) -> Result<Infallible, Stop> {
 }
 
 impl Node<'_, '_> {
-    /// An honest peer tells of addresses, and asks for a block, which comes.
+    /// An honest peer announces addresses, and requests a block, which comes.
     fn talk(&mut self, peer: usize) -> Step {
         self.gossip(Direction::Inbound, peer, 3)?;
         let block = Block::new(&self.chain, &mut self.rng, self.emitter.now(), Vec::new());
@@ -190,7 +191,7 @@ impl Node<'_, '_> {
         }
     }
 
-    /// Any numbers and a user agent that there was not before.
+    /// Any numbers, and a new user agent.
     fn made_up_version(&mut self) -> VersionMessage {
         let services = ServiceFlags::from(self.rng.u64(..));
         let release = format!("/Satoshi:{}.{}.0/", self.rng.u8(..100), self.rng.u8(..100));

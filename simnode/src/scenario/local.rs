@@ -24,8 +24,7 @@ impl Node<'_, '_> {
         self.emitter.flush(microseconds, mode, coins, coins * 176, for_prune)
     }
 
-    /// A wallet makes a transaction: once as it comes, every other time once more without partial
-    /// spends. Some fail.
+    /// A wallet makes a transaction. Every other time it tries again without partial spends. Some attempts fail.
     pub(super) fn wallet_spends(&mut self) -> Step {
         let wallet = WALLETS[self.rng.usize(..WALLETS.len())];
         let target = self.rng.i64(10_000..500_000_000);
@@ -49,7 +48,7 @@ impl Node<'_, '_> {
         self.emitter.aps_create_tx(wallet, grouped_fee <= fee, Some((grouped_fee, change)))
     }
 
-    /// Gives a fee.
+    /// Returns a fee.
     fn select_coins(&mut self, wallet: &CStr, target: i64) -> Result<i64, Stop> {
         // CoinGrinder came with v28.
         let algorithms: &[CoinSelection] = if self.layout >= Layout::V29 {

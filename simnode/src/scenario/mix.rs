@@ -1,5 +1,5 @@
-//! `mix`: a node on mainnet in its steady state. First its peers connect, then what happens is drawn by weight; what is
-//! seldom comes once each soon.
+//! `mix`: a node on mainnet in its steady state. First its peers connect, then events are drawn by weight. Each rare
+//! event comes once, soon.
 
 use std::convert::Infallible;
 
@@ -21,16 +21,17 @@ const OUTBOUND: [ConnectionType; 10] = {
 };
 /// Inbound peers at the start; half as many stay at least.
 const INBOUND: usize = 40;
-/// Where the first inbound peers come from, so that with every seed each network soon has one; the others come as they do.
+/// Networks of the first inbound peers, so that with every seed each network soon has one. Later peers come from
+/// anywhere.
 const FIRST_INBOUND: [Network; 6] =
     [Network::Onion, Network::Ipv4, Network::Ipv6, Network::I2p, Network::Cjdns, Network::Unroutable];
-/// Events to each of the first blocks, which show the ways in which blocks arrive; then on average from block to block.
+/// Events until each of the first blocks, which show the ways in which blocks arrive; then the mean between blocks.
 const FIRST_BLOCKS: u64 = 400;
 const BLOCK_EVERY: u64 = 5_000;
-/// What happens seldom comes once each at first, so many events apart.
+/// Each rare event comes once at first, this many events apart.
 const RARE_EVERY: u64 = 60;
 
-/// `blocks` says whether blocks come; only one thread has them, as there is one chain.
+/// `blocks` says whether blocks come. Only one thread has them, since there is one chain.
 pub(super) fn play(node: &mut Node, blocks: bool) -> Result<Infallible, Stop> {
     node.connect_outbound()?;
     let mut next_rare = (node.emitter.fired() + RARE_EVERY, 0);
@@ -87,10 +88,10 @@ impl Node<'_, '_> {
         self.any_place()
     }
 
-    /// How many blocks at first each arrive in their own way.
+    /// How many of the first blocks each arrive in their own way.
     const FIRST_ARRIVALS: u64 = 7;
 
-    /// The first ones arrive in every way there is; then they come as they do.
+    /// The first ones arrive in every way there is; later ones at random.
     fn any_block(&mut self, number: u64) -> Step {
         use Arrival::{HighBandwidth, LowBandwidth, Whole};
         let usual = Special::default();
@@ -117,7 +118,7 @@ impl Node<'_, '_> {
     /// How many things happen seldom.
     const SELDOM: usize = Self::RARE + 12;
 
-    /// What has this number, up to [`Self::SELDOM`], of that which happens seldom.
+    /// The rare event with this number, up to [`Self::SELDOM`].
     fn seldom(&mut self, number: usize) -> Step {
         match number.checked_sub(Self::RARE) {
             None => self.rare(number),
@@ -142,7 +143,7 @@ impl Node<'_, '_> {
             }
             Some(9) => self.block_relay_rotates(),
             Some(10) => self.manual_comes_or_goes(),
-            // Late, since it asks for the last block.
+            // Late, since it requests the last block.
             Some(_) => {
                 let peer = self.relay_peer();
                 self.bloom_filter(peer)
@@ -204,7 +205,7 @@ impl Node<'_, '_> {
         }
     }
 
-    /// An inbound peer, often one that was there before, for which another is evicted when the node is full.
+    /// An inbound peer, often a former one. If the node is full, it evicts another.
     fn inbound_arrives(&mut self) -> Step {
         let back = if self.rng.u8(..3) == 0 { self.gone_place(Direction::Inbound) } else { None };
         let place = back.unwrap_or_else(|| self.visiting_place());
@@ -216,7 +217,7 @@ impl Node<'_, '_> {
         self.meet(peer)
     }
 
-    /// The node makes one more connection for blocks, now and then, and gives up one of those before.
+    /// Now and then the node makes one more connection for blocks, and gives up a former one.
     fn block_relay_rotates(&mut self) -> Step {
         self.connect_to_any(ConnectionType::BlockRelayOnly)?;
         match self.ready_peer_of(ConnectionType::BlockRelayOnly) {
@@ -260,8 +261,8 @@ impl Node<'_, '_> {
         }
     }
 
-    /// An outbound peer is given up for another, with or without falling back to the old transport, or for one that was
-    /// there before.
+    /// The node gives up an outbound peer for another, with or without falling back to the old transport, or for a
+    /// former one.
     pub(super) fn outbound_rotates(&mut self) -> Step {
         let back = self.gone_place(Direction::Outbound);
         self.give_up_outbound()?;

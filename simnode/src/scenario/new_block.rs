@@ -1,5 +1,5 @@
-//! A new block: how it arrives, step by step as peers answer, what it does to the UTXO set and the mempool, and how it
-//! goes on.
+//! A new block: how it arrives, step by step as peers answer, what it does to the UTXO set and the mempool, and how the
+//! node relays it.
 
 use bitcoin::{
     bip152::BlockTransactionsRequest,
@@ -33,11 +33,11 @@ pub(super) enum Arrival {
 /// What is special about a block that arrives.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Special {
-    /// So many of its transactions the node does not have.
+    /// The node lacks this many of its transactions.
     pub(super) missing: usize,
-    /// It cannot be put together from its parts, as short ids collide.
+    /// It cannot be reconstructed from its parts, as short ids collide.
     pub(super) fails: bool,
-    /// Who gives it leaves in the middle of it.
+    /// The peer that sends it leaves in the middle.
     pub(super) source_leaves: bool,
     /// Another block of its height comes later.
     pub(super) has_rival: bool,
@@ -104,7 +104,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// What was expected of the block comes.
+    /// The next expected step of the block.
     pub(super) fn block_goes_on(&mut self, peer: usize, step: BlockStep) -> Step {
         let Some(arriving) = &self.arriving else { return Ok(()) };
         let (block, hash) = (&arriving.block, arriving.block.hash);
@@ -135,7 +135,7 @@ impl Node<'_, '_> {
         }
     }
 
-    /// The compact block, after which the node asks for what it lacks.
+    /// The compact block, after which the node requests what it lacks.
     fn compact_block_comes(&mut self, peer: usize) -> Step {
         let Some(arriving) = &self.arriving else { return Ok(()) };
         let compact = arriving.block.compact(&mut self.rng);
@@ -154,7 +154,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// Who gave the block has left: another peer gives it whole.
+    /// The peer that sent the block has left: another peer sends it whole.
     pub(super) fn fetch_block_elsewhere(&mut self) -> Step {
         let Some(arriving) = &self.arriving else { return Ok(()) };
         let hash = arriving.block.hash;
@@ -167,7 +167,7 @@ impl Node<'_, '_> {
         self.plan(check, OfNode::Connects);
     }
 
-    /// The block that arrived is connected, and goes on.
+    /// The arrived block is connected, and relayed.
     pub(super) fn block_connects(&mut self) -> Step {
         let Some(Arriving { block, known, source, fails: _, rival }) = self.arriving.take() else { return Ok(()) };
         self.connect(&block, known)?;
@@ -180,7 +180,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// One more peer announces the block that arrives or has just done so.
+    /// One more peer announces the block that arrives or has just arrived.
     pub(super) fn hear_of_block(&mut self) -> Step {
         let arriving = self.arriving.as_ref().map(|arriving| &arriving.block);
         let Some(block) = arriving.or(self.last_block.as_ref()) else { return Ok(()) };
@@ -257,7 +257,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// The node passes the block on to others than `from`, and is asked for it or for parts of it.
+    /// The node relays the block to others than `from`, which request it or parts of it.
     pub(super) fn announce_block(&mut self, from: i64, block: &Block) -> Step {
         let header = NetworkMessage::Headers(vec![block.header]);
         let compact = block.compact(&mut self.rng);
@@ -286,7 +286,7 @@ impl Node<'_, '_> {
                 self.send(other, Command::Cmpctblock, &compact)?;
             }
         }
-        // Peers that serve blocks well are asked to send compact ones unasked.
+        // The node asks peers that serve blocks well to send compact ones unasked.
         if self.rng.u8(..4) == 0
             && let Some(full) = self.ready_peer_of(ConnectionType::OutboundFullRelay)
         {
@@ -300,7 +300,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// `peer` gets `block` whole. Software that knows of no witnesses asks for it in the old way.
+    /// `peer` gets `block` whole. Software without witnesses requests it in the old way.
     fn serve_block(&mut self, peer: usize, block: &Block) -> Step {
         self.items.clear();
         let old = self.rng.u8(..4) == 0;

@@ -1,4 +1,4 @@
-//! Messages that a node on mainnet sees seldom or no more, and such as are not what they should be.
+//! Messages that a node on mainnet sees rarely or no more, and messages that are not what they should be.
 
 use bitcoin::{
     BlockHash, FilterHash, FilterHeader, Txid,
@@ -131,7 +131,7 @@ impl Node<'_, '_> {
         self.send(peer, Command::Headers, &headers)
     }
 
-    /// A peer asks for a block that the node does not have, to which Bitcoin Core says nothing; it leaves in the end.
+    /// A peer requests a block that the node does not have. Bitcoin Core does not answer; the peer leaves in the end.
     fn unknown_block_asked_for(&mut self, peer: usize) -> Step {
         let peer = self.ready_peer_of(ConnectionType::Inbound).unwrap_or(peer);
         let block_hash = BlockHash::from_byte_array(hash(&mut self.rng));
@@ -190,7 +190,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// Payloads that end too early, or say that there is more than there can be.
+    /// Payloads that end too early, or that claim more than there can be.
     pub(super) fn undecodable(&mut self, peer: usize) -> Step {
         let mut inv = vec![3];
         inv.extend(bytes(&mut self.rng, 40));
@@ -217,7 +217,7 @@ impl Node<'_, '_> {
         self.say_items(Direction::Inbound, peer, Command::Getdata)
     }
 
-    /// Transactions and blocks in one message, with types that nobody knows, and an answer that none is there.
+    /// Transactions and blocks in one message, with unknown types, and an answer that none is there.
     fn unknown_inventory(&mut self, peer: usize) -> Step {
         self.items.clear();
         let mut random = || hash(&mut self.rng);

@@ -1,4 +1,4 @@
-//! Transactions: how they come, go on, replace each other, are rejected and leave the mempool.
+//! Transactions: how they come, are relayed, replace each other, are rejected and leave the mempool.
 
 use bitcoin::{Txid, Wtxid, hashes::Hash, p2p::message_blockdata::Inventory};
 
@@ -20,7 +20,7 @@ fn by_txid(entry: &Entry) -> Inventory {
     Inventory::Transaction(Txid::from_byte_array(entry.txid))
 }
 
-/// How transactions are asked for that were announced by `item`: with their witnesses.
+/// How to request transactions that `item` announced: with their witnesses.
 fn wanted(item: Inventory) -> Inventory {
     match item {
         Inventory::Transaction(txid) => Inventory::WitnessTransaction(txid),
@@ -29,8 +29,8 @@ fn wanted(item: Inventory) -> Inventory {
 }
 
 impl Node<'_, '_> {
-    /// A peer announces one or two new transactions among known ones; the node asks for them; others announce them too,
-    /// before they have come.
+    /// A peer announces one or two new transactions among known ones. The node requests them. Others announce them,
+    /// too, before they come.
     pub(super) fn transactions_arrive(&mut self) -> Step {
         let peer = self.relay_peer();
         let new = 1 + self.rng.usize(..2);
@@ -63,7 +63,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// Asks for what is in `self.picked`. Nearly always it comes.
+    /// Requests what is in `self.picked`. It nearly always comes.
     fn ask_for_transactions(&mut self, peer: usize) -> Step {
         self.say_items(Direction::Outbound, peer, Command::Getdata)?;
         let number = self.done.transactions_asked;
@@ -101,7 +101,7 @@ impl Node<'_, '_> {
         self.say_items(Direction::Inbound, peer, Command::Notfound)
     }
 
-    /// A peer announces what the node has.
+    /// A peer announces transactions that the node has.
     pub(super) fn known_transactions_announced(&mut self) -> Step {
         let peer = self.relay_peer();
         self.items.clear();
@@ -112,7 +112,7 @@ impl Node<'_, '_> {
         self.say_items(Direction::Inbound, peer, Command::Inv)
     }
 
-    /// The node announces some of its transactions, and now and then is asked for them.
+    /// The node announces some of its transactions, and now and then a peer requests them.
     pub(super) fn announce_transactions(&mut self) -> Step {
         let peer = self.relay_peer();
         let named = if self.rng.u8(..12) == 0 { by_txid } else { by_wtxid };
@@ -144,7 +144,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// Adds `entry` to the mempool, which may be too full then.
+    /// Adds `entry` to the mempool, which may then be too full.
     pub(super) fn accept(&mut self, entry: Entry) -> Step {
         self.emitter.added(&entry)?;
         self.mempool.push(entry);
@@ -163,14 +163,14 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// `new`, or sometimes a package of it and another (since v29), takes the place of one to three transactions.
+    /// `new`, or sometimes a package of it and another (since v29), replaces one to three transactions.
     fn replace(&mut self, mut new: Entry) -> Step {
         let mut replaced = [None; 3];
         for slot in &mut replaced[..1 + self.rng.usize(..3)] {
             *slot = self.mempool.take(&mut self.rng);
         }
         let paid: i64 = replaced.iter().flatten().map(|old| old.fee).sum();
-        // Less than what it replaces may have paid, if the operator had lowered that one's priority.
+        // Less than the replaced ones may have paid, if the operator had lowered their priority.
         let is_cheaper = self.rng.u8(..16) == 0;
         new.fee = if is_cheaper { paid / 2 } else { paid + i64::from(new.vsize) * (1 + self.rng.i64(0..20)) };
         let mut replacement = new;
@@ -193,8 +193,8 @@ impl Node<'_, '_> {
         child.map_or(Ok(()), |entry| self.accept(entry))
     }
 
-    /// `entry` of `peer` is not accepted. The coins that were loaded to judge it leave the cache; for an orphan the
-    /// node asks for the parent.
+    /// `entry` of `peer` is not accepted. The coins that were loaded to judge it leave the cache. For an orphan the
+    /// node requests the parent.
     fn reject(&mut self, peer: usize, entry: &Entry) -> Step {
         let reason =
             if self.rng.bool() { Rejection::Missing } else { Rejection::ALL[self.rng.usize(..Rejection::ALL.len())] };
@@ -217,7 +217,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// The parent comes, which makes the orphan whole; the parents of every third orphan are unknown to who sent it.
+    /// The parent comes, and the orphan is complete. The sender of every third orphan does not know the parents.
     pub(super) fn parent_comes(&mut self, peer: usize, family: &Family) -> Step {
         if self.done.parents_asked % 3 == 1 {
             self.items.clear();

@@ -1,4 +1,4 @@
-//! Two blocks of the same height: the later one is passed over, unless the next block is on it.
+//! Two blocks of the same height: the node ignores the later one, unless the next block is on it.
 
 use bitcoin::p2p::{message::NetworkMessage, message_blockdata::Inventory};
 
@@ -25,7 +25,7 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// A block on the rival of the tip is announced; the node asks for both.
+    /// A peer announces a block on the rival of the tip. The node requests both.
     pub(super) fn hear_of_branch(&mut self, rival: Block) -> Step {
         if !self.is_at_tip(&rival) {
             return Ok(());
@@ -42,8 +42,8 @@ impl Node<'_, '_> {
         Ok(())
     }
 
-    /// Both come: the tip is disconnected, and they are connected. What was in the tip alone is in the mempool again, but
-    /// for what is not valid any more.
+    /// Both come: the node disconnects the tip, and connects them. What only the tip contained is in the mempool again,
+    /// unless it is not valid any more.
     pub(super) fn branch_comes(&mut self, peer: usize, branch: Branch) -> Step {
         let Branch { rival, child } = branch;
         for block in [&rival, &child] {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Node<'_, '_> {
-    /// Tries whether an address works: closed once the peer has told its version.
+    /// Tries whether an address works: the node closes it once the peer has sent its version.
     pub(super) fn feeler(&mut self) -> Step {
         self.connect_to_any(ConnectionType::Feeler)
     }

@@ -1,6 +1,6 @@
-//! What the fired events say together: pings with their pongs, requests with their answers, blocks from announcement to
-//! connection, connections that come back. Takes each event right after it was fired and reads its payload, whatever
-//! the scenario meant by it; gives an [`ExchangesTally`].
+//! What several fired events say together: pings with their pongs, requests with their answers, blocks from
+//! announcement to connection, connections that come back. In: each event right after it was fired, with its payload,
+//! whatever the scenario meant by it. Out: an [`ExchangesTally`].
 
 mod blocks;
 mod connections;
@@ -28,7 +28,8 @@ pub(crate) struct Exchanges {
 }
 
 impl Exchanges {
-    /// A message whose payload decodes. Transactions come by [`Self::transaction`], as their ids are known there.
+    /// A message with a payload that decodes. Transactions come through [`Self::transaction`], where their ids are
+    /// known.
     #[inline(always)]
     pub(crate) fn message(&mut self, direction: Direction, peer: &Peer, command: Command, payload: &[u8]) {
         // Inbound pings come by the million in a flood.
@@ -110,7 +111,7 @@ impl Exchanges {
         self.blocks.connected(hash, height, &mut self.counts);
     }
 
-    /// What is open now stays so.
+    /// What is open now stays open.
     pub(crate) fn finish(mut self) -> ExchangesTally {
         self.requests.finish(&mut self.counts);
         self.blocks.finish(&mut self.counts);

@@ -1,5 +1,5 @@
-//! The shape of the JSON line on stdout. Counts are of tracepoint hits; a tracepoint that the layout lacks leaves its
-//! counts at 0. Only what was fired has a row in the lists and in the maps, but for `tracepoints`.
+//! The shape of the JSON line on stdout. Counts are tracepoint hits. A tracepoint that the layout lacks leaves its
+//! counts at 0. Lists and maps have rows only for what was fired, except `tracepoints`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::names::{ConnectionType, Request, Responder};
 
-/// All that was fired.
+/// Everything that was fired.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// For example `v31`.
@@ -36,7 +36,7 @@ pub struct Report {
     pub utxocache: UtxoTally,
     /// coin_selection:*
     pub coin_selection: CoinSelectionTally,
-    /// What the events say together.
+    /// What several events say together.
     pub exchanges: ExchangesTally,
 }
 
@@ -53,7 +53,7 @@ pub struct MessageTally {
     pub count: u64,
     /// Of payload.
     pub bytes: u64,
-    /// Those with a known command whose payload does not decode.
+    /// Messages with a known command and a payload that does not decode.
     pub undecodable: u64,
 }
 
@@ -129,7 +129,7 @@ pub struct RemovedTally {
     pub reasons: BTreeMap<&'static str, u64>,
 }
 
-/// Replaced transactions. A replacement is summed once for each transaction that it replaces.
+/// Replaced transactions. A replacement counts once for each transaction that it replaces.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplacedTally {
     /// Sums over the replaced.
@@ -280,8 +280,8 @@ impl CreatedTally {
     }
 }
 
-/// Exchanges that ended, or are open at the end of the run. Each thread has its own: what one closes and another opens is
-/// nothing together.
+/// Exchanges that ended, or are open at the end of the run. Each thread has its own: an exchange that one thread closes
+/// and another opens counts in neither.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ExchangesTally {
     /// Pings of the node that were answered with their nonce.
@@ -294,28 +294,29 @@ pub struct ExchangesTally {
     pub requests: [[RequestTally; Responder::ALL.len()]; Request::ALL.len()],
     /// Blocks that came as compact blocks before they were connected.
     pub compact_blocks: CompactBlockTally,
-    /// Blocks that were connected after an inv, headers or cmpctblock that nobody had asked for, above all before them.
+    /// Blocks that were connected after an unasked inv, headers or cmpctblock, above all earlier ones.
     pub announced_blocks_connected: u64,
-    /// Blocks that were connected at the height of one before or below it.
+    /// Blocks that were connected at or below the height of an earlier one.
     pub reorganised_blocks: u64,
-    /// Openings within an hour after a closing of the same host, by connection type. Not of hosts that share an address.
+    /// Openings within an hour after a closing of the same host, by connection type. Excludes hosts that share an
+    /// address.
     #[serde(serialize_with = "by_connection_type")]
     pub reconnections: [u64; ConnectionType::ALL.len()],
     /// Outbound openings within a minute after one of the same address and type was closed without an inbound message.
-    /// They are reconnections too.
+    /// They also count as reconnections.
     pub transport_retries: u64,
 }
 
-/// What became of requests. Items of getdata count one by one; asked for again while open they are the same.
+/// What became of requests. Items of getdata count one by one. A request repeated while it is open is the same request.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct RequestTally {
-    /// By what was asked for.
+    /// By the requested item.
     pub answered: u64,
     /// By notfound.
     pub notfound: u64,
     /// Open when the connection was closed.
     pub closed: u64,
-    /// getheaders that another followed.
+    /// getheaders that another one followed.
     pub repeated: u64,
     /// Open at the end.
     pub open: u64,

@@ -1,4 +1,4 @@
-//! What events say together: the tally of it is right, all of it comes soon, and answers take their time.
+//! What several events say together: its tally is right, all of it comes soon, and answers take their time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -192,7 +192,7 @@ impl Reader {
             }
             Event::Block { hash, height, .. } => {
                 self.connected.insert(*hash);
-                // No height is connected to twice but in a reorganisation.
+                // Only a reorganisation connects a height twice.
                 let is_new = self.heights.insert(*height);
                 self.announced_connected += u64::from(is_new && self.announced.contains(hash));
                 self.reorganised += u64::from(!is_new);
@@ -247,7 +247,7 @@ impl Reader {
     }
 }
 
-/// Without the port, where that tells hosts apart.
+/// Without the port, if hosts differ without it.
 fn host(address: &str, connection_type: &str, network: u32) -> Option<String> {
     const UNROUTABLE: u32 = 0;
     const ONION: u32 = 3;
@@ -307,7 +307,7 @@ fn the_first_20_000_events_of_the_mix_have_every_kind_of_exchange() {
             for outcome in outcomes {
                 let is_there = row[outcome].as_u64().unwrap() > 0;
                 *seeds_with.entry((request, responder, *outcome)).or_default() += u32::from(is_there);
-                // What other tests ask for, too, is there in the seed that they have.
+                // What other tests need, too, is there in their seed.
                 assert!(is_there || seed > 1, "{request} by {responder} {outcome}");
             }
         }
@@ -315,7 +315,7 @@ fn the_first_20_000_events_of_the_mix_have_every_kind_of_exchange() {
     assert!(seeds_with.values().all(|&seeds| seeds >= 3), "{seeds_with:?}");
 }
 
-/// How many events after what it answers each pong and each transaction of a peer comes, by peer.
+/// For each pong and each transaction of a peer, how many events after its request it comes, by peer.
 fn delays(events: &[Event]) -> Vec<(i64, usize)> {
     let mut asked = BTreeMap::new();
     let mut delays = Vec::new();

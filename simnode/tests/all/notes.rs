@@ -33,7 +33,7 @@ const V31: [(&str, &[i8]); Tracepoint::ALL.len()] = [
     ("mempool:rejected", &[8, 8]),
 ];
 
-/// What a layout has, told by its differences from v31.
+/// The tracepoints of a layout, as differences from v31.
 fn expected(without: &[&str], changed: &[(&str, &[i8])]) -> Notes {
     let mut notes: Notes = V31.iter().map(|&(name, widths)| (name.to_owned(), widths.to_vec())).collect();
     notes.retain(|name, _| !without.iter().any(|prefix| name.starts_with(prefix)));
@@ -91,7 +91,7 @@ fn the_launcher_has_none() {
     assert!(object::File::parse(&*data).unwrap().section_by_name(".note.stapsdt").is_none());
 }
 
-/// Whether the executable has these tracepoints, each once, all of them with a semaphore or none.
+/// Checks that the executable has these tracepoints, each once, all with a semaphore or none.
 fn check(executable: &str, expected: &Notes, semaphores: bool) {
     let data = fs::read(executable).unwrap();
     let file = object::File::parse(&*data).unwrap();
@@ -123,8 +123,8 @@ fn check(executable: &str, expected: &Notes, semaphores: bool) {
     assert_eq!(&notes, expected, "{executable}");
 }
 
-/// How often the page of the file that has this address is mapped for writing when the executable starts. If it were
-/// twice, the kernel could count a tracer in on the wrong one.
+/// How often the page of the file with this address is mapped for writing when the executable starts. If it were mapped
+/// twice, the kernel could count a tracer in the wrong mapping.
 fn writable_mappings(file: &object::File, address: u64) -> usize {
     const PAGE: u64 = 4096;
     let holds = |segment: &object::Segment| (segment.address()..segment.address() + segment.size()).contains(&address);

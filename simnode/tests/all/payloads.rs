@@ -1,4 +1,5 @@
-//! Payloads are what Bitcoin Core would send: the `bitcoin` crate decodes them whole, except those that are meant not to.
+//! Payloads are what Bitcoin Core would send: the `bitcoin` crate decodes them completely, except those that must not
+//! decode.
 
 use bitcoin::{
     Block,
@@ -13,7 +14,7 @@ use simnode::Command;
 
 use crate::recorder::{Event, play};
 
-/// The message, if its payload decodes and nothing of it is left over.
+/// The message, if its payload decodes without a rest.
 pub fn decode(command: &str, payload: &[u8]) -> Option<NetworkMessage> {
     let mut raw = Magic::BITCOIN.to_bytes().to_vec();
     raw.extend(command.bytes().chain(std::iter::repeat(0)).take(12));

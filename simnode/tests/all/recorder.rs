@@ -9,7 +9,7 @@ use std::{
 
 use simnode::{Clock, Emitter, Layout, Limits, Options, Probes, Rate, Report};
 
-/// What a tracepoint was given.
+/// The arguments of a tracepoint.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(dead_code)]
 pub enum Event {
@@ -216,7 +216,7 @@ pub fn probes() -> Probes {
     }
 }
 
-/// Plays `scenario` for `count` events from `seed`; gives the events and the report.
+/// Plays `scenario` for `count` events from `seed`. Returns the events and the report.
 pub fn play(scenario: &str, seed: u64, count: u64) -> (Vec<Event>, Report) {
     let seed = seed.to_string();
     let arguments = ["simnode", "--scenario", scenario, "--seed", &seed, "--rate", "max"];

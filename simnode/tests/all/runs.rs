@@ -39,7 +39,7 @@ fn wait(child: &mut Child) -> ExitStatus {
     eventually("the end", || child.try_wait().unwrap())
 }
 
-/// Repeats until it gives something.
+/// Repeats until there is a result.
 fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     // Long enough for a slow machine.
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -52,7 +52,7 @@ fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Until it catches SIGTERM: before, that would just end it.
+/// Waits until it catches SIGTERM: before that, the signal would just end it.
 fn wait_until_it_listens(child: &Child) {
     const SIGTERM: u32 = 15;
     eventually("a handler of signals", || {
@@ -91,7 +91,7 @@ fn a_fixed_time_makes_runs_alike() {
 fn threads_share_count_and_rate() {
     let tally = tally(&["--threads", "3", "--count", "10000", "--rate", "20000"]);
     assert_eq!(tally["events"], 10_000);
-    // Each at that rate would take a third of it.
+    // At that rate each alone would take a third of it.
     let seconds = tally["seconds"].as_f64().unwrap();
     assert!(seconds > 0.4, "{seconds}");
 }
@@ -99,7 +99,7 @@ fn threads_share_count_and_rate() {
 #[test]
 fn the_duration_ends_it_at_the_rate() {
     let tally = tally(&["--scenario", "flood", "--duration", "1", "--rate", "5000"]);
-    // Fewer, where it had no processor at the end.
+    // Fewer, if it had no processor at the end.
     let events = tally["events"].as_u64().unwrap();
     assert!((1..=5_001).contains(&events), "{events}");
     assert!(tally["seconds"].as_f64().unwrap() >= 1.0, "{tally}");

@@ -1,4 +1,4 @@
-//! What the events say together makes sense, since that is what metrics are computed from.
+//! What several events say together makes sense. Metrics are computed from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +52,7 @@ fn peers_come_by_every_network_and_by_onion_from_a_local_proxy() {
                 ("unroutable", _) => ["127.0.0.1:", "192.168.1.", "[fe80::"].iter().any(|it| address.starts_with(it)),
                 ("ipv4", _) => address.starts_with("24") || address.starts_with("25") || address.starts_with("a-node-"),
                 ("ipv6", _) => address.starts_with("[3fff:"),
-                // As behind a Tor on the same machine: the address alone does not say it.
+                // As behind a Tor on the same machine: the address alone does not show it.
                 ("onion", true) => address.starts_with("127.0.0.1:"),
                 ("onion", false) => address.ends_with(".onion:8333"),
                 ("i2p", _) => address.ends_with(".b32.i2p:0"),

@@ -1,5 +1,5 @@
-// What there was in each of the last seconds, as lines. Takes a snapshot's history, draws an SVG for each chart and says in words
-// what it shows.
+// The counts of each of the last seconds, as lines. In: a snapshot's history. Out: an SVG for each chart, and the same in
+// words.
 
 import { draw, find, make, put, set } from "./dom.js";
 import { ADDED, CLOSED, MESSAGES, OPENED, REJECTED, REMOVED, whyNone } from "./sight.js";
@@ -57,11 +57,11 @@ class Chart {
   #top = make("span", { class: "top" });
   #half = make("span", { class: "half" });
   #when = make("span", {}, "now");
-  /** Instead of lines, why there are none. */
+  /** Shows why there are no lines. */
   #blind = make("p", { class: "blind" });
   #cursor = draw("line", { class: "cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
   #svg;
-  /** The second that is pointed at, counted from now; none if that is not. */
+  /** The second under the pointer, counted from now; none if there is none. */
   #pointed = null;
   #history = null;
 
@@ -124,7 +124,7 @@ class Chart {
     this.#legend();
   }
 
-  /** Of the second that is pointed at, else of the last. */
+  /** The values of the second under the pointer, or of the last one. */
   #legend() {
     const ago = this.#pointed ?? 0;
     put(this.#when, this.#pointed === null ? "now" : `${ago} s ago`);
@@ -138,7 +138,7 @@ class Chart {
   }
 }
 
-/** Where so many seconds ago are. */
+/** The place of this many seconds ago. */
 const x = (ago) => SECONDS - (ago * SECONDS) / (SECONDS - 1);
 
 function shape(numbers, top) {
@@ -148,7 +148,7 @@ function shape(numbers, top) {
   return { line, area: `${line}L${SECONDS} ${HEIGHT}L${x(numbers.length - 1).toFixed(2)} ${HEIGHT}Z` };
 }
 
-/** The next of 2, 4, 10, 20, 40, …, of which the half is whole. */
+/** The next of 2, 4, 10, 20, 40, …, which have a whole half. */
 function round(number) {
   const power = 10 ** Math.floor(Math.log10(number));
   return [1, 2, 4, 10].map((step) => step * power).find((step) => step >= number);

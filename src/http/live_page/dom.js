@@ -1,4 +1,4 @@
-// What all parts do with elements: make them, change only what differs, keep rows in order. Everything becomes text.
+// What all parts do with elements: make them, change only what differs, keep rows in order. Every string becomes text.
 
 import { pieces, visible } from "./text.js";
 
@@ -7,7 +7,7 @@ export function make(name, attributes = {}, ...children) {
   return fill(document.createElement(name), attributes, children);
 }
 
-/** The same of SVG. */
+/** The same for SVG. */
 export function draw(name, attributes = {}, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 }
@@ -20,7 +20,7 @@ function fill(element, attributes, children) {
 
 export const find = (id) => document.getElementById(id);
 
-/** Sets a text if it is another, so that a selection in it lasts. */
+/** Sets a text only if it differs, so that a selection in it stays. */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -32,7 +32,7 @@ export function set(element, name, value) {
 
 const foreign = new WeakMap();
 
-/** A text that peers choose: apart from its neighbours whatever its direction, unseen characters escaped, whole in its title. */
+/** Shows a text that peers choose. Its direction does not affect its neighbours, invisible characters are escaped, and its title has all of it. */
 export function putForeign(element, text) {
   if (foreign.get(element) === text) return;
   foreign.set(element, text);
@@ -41,14 +41,14 @@ export function putForeign(element, text) {
   element.title = visible(text);
 }
 
-/** Instead of such a text, that there is none, and why. */
+/** Shows that there is no such text, and why. */
 export function putNone(element, none, why) {
   foreign.delete(element);
   put(element, none);
   set(element, "title", why);
 }
 
-/** A child for each item, in order: those that are there are kept, wherever they stand. */
+/** Keeps one child for each item, in order. Existing children are kept and moved. */
 export function keep(parent, children, items, key, create, update) {
   const wanted = new Set();
   let place = parent.firstElementChild;

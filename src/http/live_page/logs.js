@@ -1,10 +1,10 @@
-// What happened last: connections, blocks, and what the mempool did not take. Takes snapshots; what is new comes on top.
+// The latest events: connections, blocks, and what the mempool rejected or replaced. In: snapshots. New lines come on top.
 
 import { find, keep, make, put, putForeign } from "./dom.js";
 import { BLOCKS, CLOSED, EVICTED, MISBEHAVING, OPENED, REJECTED, REPLACED, blind, whyNone } from "./sight.js";
 import { count, dateAndTime, duration, exact, latency, plural, timeOfDay } from "./text.js";
 
-/** How much of a hash is shown. */
+/** How many digits of a hash to show. */
 const HASH = 16;
 
 export class Logs {
@@ -30,7 +30,7 @@ export class Logs {
   }
 }
 
-/** What there was so far of what is heard, and why the rest is not. Before there was a node, nothing of it is anything. */
+/** The totals of attached tracepoints, and why the others are missing. */
 function note({ sight, node, totals }, things) {
   const unheard = blind(sight, things);
   const isPast = !node && Object.values(totals).some((total) => total > 0);
@@ -56,10 +56,10 @@ class Log {
   show(happenings, note, isBlind) {
     put(this.#note, note);
     const create = (happening) => line(happening, !this.#isFirst);
-    // Nothing changes in what has happened.
+    // A line never changes.
     keep(this.#list, this.#lines, happenings, ({ number, time }) => `${number} ${time}`, create, () => {});
     this.#isFirst = false;
-    const none = isBlind ? "Cannot be seen." : "Nothing yet.";
+    const none = isBlind ? "bitcointap cannot see this." : "Nothing yet.";
     put(this.#none, happenings.length === 0 ? none : "");
     this.#none.hidden = happenings.length > 0;
   }
@@ -72,7 +72,7 @@ function line(happening, isNew) {
   return make("li", isNew ? { class: "new" } : {}, time, badge, make("span", { class: "words" }, ...words.filter(Boolean)));
 }
 
-/** Kind, name, and what else there is to say. */
+/** Kind, name, and further words. */
 function told(it) {
   switch (it.what) {
     case "node_attached":

@@ -1,4 +1,4 @@
-// Ties the parts together: snapshots come in, each part shows its share of them.
+// Connects the parts: snapshots come in, and each part shows its share.
 
 import { Charts } from "./charts.js";
 import { find } from "./dom.js";

@@ -1,11 +1,11 @@
-// Peers by network and direction, as `bitcoin-cli -netinfo` has them. Takes snapshots.
+// Peers by network and direction, as in `bitcoin-cli -netinfo`. In: snapshots.
 
 import { find, make, put } from "./dom.js";
 import { MESSAGES, OPENED, whyNone } from "./sight.js";
 import { exact } from "./text.js";
 
-/** How -netinfo's words are meant. */
-const TITLES = { npr: "Not publicly routable", int: "The node's own", unknown: "Which came by an address that does not say so" };
+/** What -netinfo's words mean. */
+const TITLES = { npr: "Not publicly routable", int: "The node's own", unknown: "The peer's address does not show its network" };
 
 export class Networks {
   #table = find("networks-table");
@@ -25,7 +25,7 @@ export class Networks {
     }
   }
 
-  /** Anew where a network comes or goes. */
+  /** Rebuilds the table when a network comes or goes. */
   #arrange(names) {
     if (this.#names === names.join()) return;
     this.#names = names.join();

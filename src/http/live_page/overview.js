@@ -1,19 +1,19 @@
-// The state in words, and the figures that matter most. Takes snapshots, or why there is none.
+// The state in words, and the most important figures. In: snapshots, or why there is none.
 
 import { find, make, put, set } from "./dom.js";
 import { Refused } from "./poll.js";
 import { ADDED, BLOCKS, CLOSED, EVICTED, MESSAGES, OPENED, REJECTED, REMOVED, blind, whyNone } from "./sight.js";
 import { NONE, bytes, count, dateAndTime, duration, exact, percent, plural, rate, signed, timeOfDay, visible } from "./text.js";
 
-/** Seconds over which events are counted for their rate, and changes are summed up. */
+/** Seconds over which to count events for a rate, and to sum up changes. */
 const EVENTS_WINDOW = 10;
 const MEMPOOL_WINDOW = 60;
 const CONNECTIONS_WINDOW = 180;
-/** A clock that differs by more is that of a recording, or wrong. */
+/** A clock that differs by more seconds belongs to a recording, or is wrong. */
 const OTHER_TIME = 60;
 
 const sum = (numbers, last) => numbers.slice(-last).reduce((sum, number) => sum + number, 0);
-/** Of the last seconds that are over, each on the mean. */
+/** The mean of the last complete seconds. */
 const mean = (numbers, last) => sum(numbers, last) / Math.max(1, Math.min(last, numbers.length));
 
 export class Overview {
@@ -42,7 +42,7 @@ export class Overview {
     this.#tell();
   }
 
-  /** In the title, the pill, and, when something is wrong, a banner: read out where it changes. */
+  /** Shows the state in the title, the pill and, if something is wrong, a banner. Changes are read out. */
   #tell() {
     const [kind, words, banner] = this.#state();
     const state = find("state");
@@ -54,7 +54,7 @@ export class Overview {
   }
 
   #state() {
-    const since = this.#last ? ` What is shown is of ${timeOfDay(this.#last.time)}.` : "";
+    const since = this.#last ? ` This page shows the state at ${timeOfDay(this.#last.time)}.` : "";
     if (this.#isPaused) return ["paused", "Paused", null];
     if (this.#failure instanceof Refused) {
       const words = visible(this.#failure.message.trim()).slice(0, 200);
@@ -63,14 +63,14 @@ export class Overview {
     if (this.#failure) return ["lost", "Connection lost", `Connection to bitcointap lost, trying again.${since}`];
     if (!this.#last) return ["loading", "Loading", null];
     const { node, replay, over, waiting } = this.#last;
-    if (replay && over) return ["ended", "Replay ended", "The recording has ended. What is shown is what there was at its end."];
+    if (replay && over) return ["ended", "Replay ended", "The recording has ended. This page shows the state at its end."];
     if (replay) return ["replay", node ? `Replay of pid ${node.pid}` : "Replay", null];
     if (node) return ["attached", `Attached to pid ${node.pid}`, null];
     if (over) {
-      return ["ended", "Node ended", "The node has ended, and bitcointap follows no next run of it "
+      return ["ended", "Node ended", "The node has ended, and bitcointap does not follow it "
         + "(--pid, or --drop-capabilities all): nothing more comes."];
     }
-    return ["waiting", "No node", `bitcointap is attached to no node: ${waiting}. It goes on when the node is there.`];
+    return ["waiting", "No node", `bitcointap is attached to no node: ${waiting}. It goes on when the node runs.`];
   }
 
   #node({ node, time, replay, sight }) {
@@ -141,7 +141,7 @@ export class Overview {
     set(this.#tiles.get("Lost").tile, "title", losses(events.losses));
   }
 
-  /** Events a second, by what had fired some seconds ago; null before that is known. */
+  /** Events a second, compared with some seconds ago; null until that is known. */
   #firing(time, fired) {
     const seen = this.#seen;
     const last = seen.at(-1);
@@ -152,7 +152,7 @@ export class Overview {
     return time > begin ? (fired - before) / (time - begin) : null;
   }
 
-  /** A figure with its note; or that there is none, and why. */
+  /** A figure with its note; or the reason why there is none. */
   #figure(label, why, [value, note], kind = "") {
     if (why === null) this.#tile(label, value, note, kind);
     else this.#tile(label, NONE, why, kind);
@@ -173,7 +173,7 @@ export class Overview {
   }
 }
 
-/** By tracepoint and reason, for a title. */
+/** Losses by tracepoint and reason, for a title. */
 function losses(found) {
   if (found.length === 0) return null;
   return found.map((loss) => `${loss.tracepoint}: ${exact(loss.count)} ${loss.reason}`).join("\n");

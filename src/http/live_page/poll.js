@@ -1,4 +1,4 @@
-// Asks for snapshots while somebody looks. Out: each snapshot, or why there is none; then it asks less and less often.
+// Polls for snapshots while the page is visible. Out: each snapshot, or why there is none. After failures it polls less and less often.
 
 const EVERY = 1_000;
 const SLOWEST = 10_000;
@@ -13,7 +13,7 @@ export class Refused extends Error {
   }
 }
 
-/** Starts it. `show` is given snapshots, `fail` errors; gives a function that pauses it, or lets it go on. */
+/** Starts polling. `show` gets snapshots, `fail` gets errors. Returns a function that pauses polling, or resumes it. */
 export function poll(url, show, fail) {
   let failures = 0;
   let isPaused = false;
@@ -34,7 +34,7 @@ export function poll(url, show, fail) {
     const [snapshot, error] = await ask().then((snapshot) => [snapshot, null], (error) => [null, error]);
     isAsking = false;
     failures = error ? failures + 1 : 0;
-    // A pause shows what it began with.
+    // While paused, the page keeps its last snapshot.
     if (!isPaused) {
       const pause = Math.min(EVERY * 2 ** Math.max(0, failures - 1), SLOWEST);
       timer = setTimeout(next, Math.max(0, pause - (performance.now() - begun)));

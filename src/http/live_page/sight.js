@@ -1,4 +1,4 @@
-// What cannot be seen, and why. Takes a snapshot's `sight`, gives the words that stand where a zero would be wrong.
+// What bitcointap cannot see, and why. In: a snapshot's `sight`. Out: the words in place of a wrong zero.
 
 export const MESSAGES = { in: "net:inbound_message", out: "net:outbound_message" };
 export const OPENED = ["net:inbound_connection", "net:outbound_connection"];
@@ -11,13 +11,13 @@ export const REPLACED = ["mempool:replaced"];
 export const REJECTED = ["mempool:rejected"];
 export const BLOCKS = ["validation:block_connected"];
 
-/** Why nothing of these is heard; null if something is. */
+/** Why none of these tracepoints is attached; null if one is. */
 export function whyNone({ unseen }, tracepoints) {
   const reasons = tracepoints.map((tracepoint) => unseen[tracepoint]);
   return reasons.every((reason) => reason !== undefined) ? (reasons[0] ?? null) : null;
 }
 
-/** Of things, [name, tracepoints] each, those that are not heard, in words; null if all are. Things of one reason stand together. */
+/** In words, which of `things`, [name, tracepoints] each, cannot be seen; null if all can. Things with the same reason are grouped. */
 export function blind(sight, things) {
   const reasons = new Map();
   for (const [name, tracepoints] of things) {

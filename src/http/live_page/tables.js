@@ -1,14 +1,14 @@
-// Peers and commands as tables that can be sorted. Takes snapshots; rows stay where and what they are as far as they can. How
-// it is sorted and searched stands in the address of the page, so that it outlives a reload and can be kept as a bookmark.
+// Peers and commands as sortable tables. In: snapshots. Rows stay the same elements, in place where possible. The address of the
+// page has the sorting and the search, so that they survive a reload and can be bookmarked.
 
 import { find, keep, make, put, putForeign, putNone, set } from "./dom.js";
 import { MESSAGES, OPENED, whyNone } from "./sight.js";
 import { NONE, bytes, count, dateAndTime, duration, exact, latency, plural, rate } from "./text.js";
 
-/** More rows are no use to anybody, and slow. */
+/** More rows help nobody, and are slow. */
 const MOST_ROWS = 500;
 
-/** What the address says. */
+/** A word of the address. */
 const asked = (name) => new URLSearchParams(location.hash.slice(1)).get(name);
 
 function ask(name, value) {
@@ -18,13 +18,13 @@ function ask(name, value) {
   history.replaceState(null, "", `#${words}`);
 }
 
-/** Numbers by size, texts as people do; what is not known comes last in both directions. */
+/** Compares numbers by size, texts as people do. Unknown values come last in both directions. */
 function compare(a, b, sign) {
   if (a === null || b === null) return (a === null) - (b === null);
   return sign * (typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true }));
 }
 
-/** Columns have: name, label, value to sort by, how it shows, whether it is a number. */
+/** Columns have: name, label, value to sort by, how to show it, whether it is a number. */
 class Table {
   #table;
   #name;
@@ -66,7 +66,7 @@ class Table {
   }
 
   #sort(column) {
-    // At first what matters most is on top: of numbers the largest.
+    // The first click puts what matters most on top: the largest number.
     const first = column.isNumber && !column.isAscending ? -1 : 1;
     this.#sign = this.#sorted === column ? -this.#sign : first;
     this.#sorted = column;
@@ -107,7 +107,7 @@ const number = (name, label, value, format, more = {}) => ({
   ...more,
 });
 
-/** A rate with a bar below it that says how it is to the largest; how many messages that were is its title. */
+/** A rate with a bar below it, relative to the largest rate. The title has the number of messages. */
 function barred(column, direction, largest) {
   const show = (cell, item) => {
     column.show(cell, item);
@@ -184,7 +184,7 @@ export class Peers {
 
   #showAge(cell, peer) {
     if (peer.opened === null) {
-      putNone(cell, NONE, `From before bitcointap, which saw it first at ${dateAndTime(peer.seen)}`);
+      putNone(cell, NONE, `Older than the attachment; first seen at ${dateAndTime(peer.seen)}`);
       return;
     }
     put(cell, duration(this.#time - peer.opened));
@@ -194,19 +194,19 @@ export class Peers {
 
 function showId(cell, { id, offences }) {
   put(cell, offences ? `${id} (!)` : String(id));
-  set(cell, "title", offences ? `The node called it misbehaving ${plural(offences, "time")}` : null);
+  set(cell, "title", offences ? `The node reported its misbehaviour ${plural(offences, "time")}` : null);
   cell.classList.toggle("offender", offences > 0);
 }
 
 function showAgent(cell, { user_agent }) {
-  if (user_agent === null) putNone(cell, NONE, "Its version message came before bitcointap, or not yet");
-  else if (user_agent === "") putNone(cell, "(empty)", "The peer says nothing");
+  if (user_agent === null) putNone(cell, NONE, "Its version message came before the attachment, or has not come yet");
+  else if (user_agent === "") putNone(cell, "(empty)", "The peer sent an empty user agent");
   else putForeign(cell, user_agent);
 }
 
 function showPing(cell, { ping, min_ping }) {
   put(cell, ping === null ? NONE : latency(ping));
-  set(cell, "title", min_ping === null ? "No ping of the node was answered yet" : `The shortest: ${latency(min_ping)}`);
+  set(cell, "title", min_ping === null ? "The peer has not answered a ping of the node yet" : `Shortest: ${latency(min_ping)}`);
 }
 
 export class Commands {

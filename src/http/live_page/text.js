@@ -1,4 +1,4 @@
-// Numbers, times and foreign texts as people read them. Takes values of a snapshot, gives strings; of a foreign text, pieces.
+// Numbers, times and foreign texts as people read them. In: values of a snapshot. Out: strings; for a foreign text, pieces.
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -7,15 +7,15 @@ const three = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximum
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const calendar = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
-/** What is not known. */
+/** Shown for unknown values. */
 export const NONE = "\u2013";
 
-/** A number with a prefix of the SI, as 12.3 M; small ones are whole. */
+/** A number with an SI prefix, as 12.3 M; small ones are whole. */
 function scaled(number, unit, wholeBelow) {
   if (number < wholeBelow) return `${whole.format(number)}${unit && ` ${unit}`}`;
   let prefix = "";
   for (const next of ["k", "M", "G", "T", "P", "E"]) {
-    // What would be rounded up to 1000 belongs to the next.
+    // A number that would be rounded up to 1000 gets the next prefix.
     if (number < 999.5) break;
     number /= 1000;
     prefix = next;
@@ -26,12 +26,12 @@ function scaled(number, unit, wholeBelow) {
 export const count = (number) => scaled(number, "", 1_000_000);
 export const bytes = (number) => scaled(number, "B", 1_000);
 export const exact = (number) => whole.format(number);
-/** So many of something, by its words for one and for more. */
+/** A number of things, with the words for one and for more. */
 export const plural = (number, one, more = `${one}s`) => `${exact(number)} ${number === 1 ? one : more}`;
 /** With its sign. */
 export const signed = (number) => (number < 0 ? `\u2212${count(-number)}` : number > 0 ? `+${count(number)}` : "0");
 
-/** So many in each second, without the unit. */
+/** A number in each second, without the unit. */
 export function rate(number) {
   if (number === 0) return "0";
   return number < 9.95 ? tenths.format(number) : count(Math.round(number));
@@ -42,7 +42,7 @@ export function percent(share) {
   return share < 0.001 ? "below 0.1 %" : `${tenths.format(share * 100)} %`;
 }
 
-/** Its two largest units. */
+/** A duration in its two largest units. */
 export function duration(seconds) {
   const s = Math.max(0, Math.floor(seconds));
   if (s < 60) return `${s} s`;
@@ -51,7 +51,7 @@ export function duration(seconds) {
   return `${whole.format(Math.floor(s / 86_400))} d ${Math.floor((s % 86_400) / 3600)} h`;
 }
 
-/** A short one, as of a round trip. */
+/** A short duration, as of a round trip. */
 export function latency(seconds) {
   if (seconds < 0.0009995) return `${short.format(seconds * 1e6)} \u00b5s`;
   return seconds < 0.9995 ? `${three.format(seconds * 1000)} ms` : `${three.format(seconds)} s`;
@@ -61,11 +61,11 @@ export function latency(seconds) {
 export const timeOfDay = (time) => clock.format(time * 1000);
 export const dateAndTime = (time) => calendar.format(time * 1000);
 
-// Characters that change how their neighbours look, or that look like nothing: controls, those of direction, of no width, of
-// no meaning.
+// Characters that change how their neighbours look, or that are invisible: controls, marks of direction, those without width or
+// meaning.
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u;
 
-/** Pieces of any text, [piece, whether it is escaped]. Unseen characters become \u{202e}. */
+/** Pieces of any text, [piece, whether it is escaped]. Invisible characters become \u{202e}. */
 export function pieces(text) {
   const found = [];
   let seen = "";
@@ -82,5 +82,5 @@ export function pieces(text) {
   return found;
 }
 
-/** Any text with unseen characters escaped. */
+/** Any text with invisible characters escaped. */
 export const visible = (text) => pieces(text).map(([piece]) => piece).join("");

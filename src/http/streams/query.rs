@@ -87,7 +87,7 @@ fn one_of<T: Copy>(values: &[(&str, T)], text: &str) -> Result<T, String> {
 
 fn once<T>(place: &mut Option<T>, word: &str, value: T) -> Result<(), String> {
     match place.replace(value) {
-        Some(_) => Err(format!("'{word}' is there twice")),
+        Some(_) => Err(format!("'{word}' is given twice")),
         None => Ok(()),
     }
 }
@@ -170,26 +170,23 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_a_line() {
         for (query, words) in [
-            ("peer", "'' is no number of a peer, such as 17: getpeerinfo's id"),
-            ("peer=1,", "'' is no number of a peer, such as 17: getpeerinfo's id"),
-            ("peer=-1", "'-1' is no number of a peer, such as 17: getpeerinfo's id"),
-            (
-                "peer=99999999999999999999",
-                "'99999999999999999999' is no number of a peer, such as 17: getpeerinfo's id",
-            ),
+            ("peer", "'' is no peer number, such as 17: getpeerinfo's id"),
+            ("peer=1,", "'' is no peer number, such as 17: getpeerinfo's id"),
+            ("peer=-1", "'-1' is no peer number, such as 17: getpeerinfo's id"),
+            ("peer=99999999999999999999", "'99999999999999999999' is no peer number, such as 17: getpeerinfo's id"),
             ("command=abcdefghijklm", "'abcdefghijklm' is no command, such as inv: these have 1 to 12 characters"),
             ("payload=all", "'all' is none of none, decoded, raw"),
             ("payload=", "'' is none of none, decoded, raw"),
             ("bytes=Hex", "'Hex' is none of array, hex"),
-            ("bytes=hex&bytes=hex", "'bytes' is there twice"),
-            ("payload=raw&payload=none", "'payload' is there twice"),
+            ("bytes=hex&bytes=hex", "'bytes' is given twice"),
+            ("payload=raw&payload=none", "'payload' is given twice"),
             ("command=%zz", "'%zz' is not percent-encoded: after % come two hexadecimal digits"),
             ("command=a%4", "'a%4' is not percent-encoded: after % come two hexadecimal digits"),
             ("%", "'%' is not percent-encoded: after % come two hexadecimal digits"),
             ("command=%+1", "'%+1' is not percent-encoded: after % come two hexadecimal digits"),
             ("command=%ff", "'%ff' is not UTF-8"),
             ("command=%C3", "'%C3' is not UTF-8"),
-            ("peer=1%0D%0AX:%00", "'1\u{fffd}\u{fffd}X:\u{fffd}' is no number of a peer, such as 17: getpeerinfo's id"),
+            ("peer=1%0D%0AX:%00", "'1\u{fffd}\u{fffd}X:\u{fffd}' is no peer number, such as 17: getpeerinfo's id"),
             ("events=mempool&command=inv", "no event can meet all of these conditions together: leave one of them out"),
             ("not-events=all", "no event can meet all of these conditions together: leave one of them out"),
         ] {
@@ -204,8 +201,8 @@ mod tests {
             ("Command=inv", "Command"),
         ] {
             let words = format!(
-                "there is no such condition as '{word}', but events, command, direction, connection-type, network, peer, \
-                 address, each also with not- before it, and min-size, max-size"
+                "there is no condition '{word}'; there are events, command, direction, connection-type, \
+                 network, peer, address, each also with not- in front, and min-size, max-size"
             );
             assert_eq!(parse(query, set("all")).unwrap_err(), words, "{query}");
         }

@@ -186,7 +186,7 @@ fn hidden_addresses_are_told_nowhere() {
         assert!(live.contains("\"id\":7,") && live.contains("\"what\":\"misbehaving\""), "{live}");
         assert_eq!(
             assert_status(address, "GET /events", 404),
-            "events are not streamed: they tell addresses, which --web.hide-addresses hides\n"
+            "events are not streamed: they show addresses, which --web.hide-addresses hides\n"
         );
         assert!(!assert_status(address, "GET /", 200).contains("events\">"));
         live.contains("192.0.2.1")
@@ -207,7 +207,10 @@ fn who_gets_no_metrics_gets_no_live_page() {
     let (address, _server) = served(with_a_peer(false), with_streams(), "/metrics", gate);
     for path in paths() {
         let (head, body) = ask(address, &format!("GET {path}"));
-        assert!(head.starts_with("http/1.1 401 ") && body == "it takes a user and a password\n", "{path}: {head}");
+        assert!(
+            head.starts_with("http/1.1 401 ") && body == "this server needs a user and a password\n",
+            "{path}: {head}"
+        );
         // alice:secret
         let user = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
         let (head, _) = exchange(connect(address), &format!("GET {path}"), user);

@@ -123,7 +123,7 @@ fn server_sent_events_are_for_who_asks_for_them() {
 fn what_cannot_be_given_is_refused_with_the_reason() {
     let Running { address, registry, streams, .. } = server(LIMITS);
     let words = assert_status(address, "GET /events?comand=inv", 400);
-    assert!(words.starts_with("there is no such condition as 'comand', but events, command, "), "{words}");
+    assert!(words.starts_with("there is no condition 'comand'; there are events, command, "), "{words}");
     assert_eq!(
         assert_status(address, "GET /events?events=utxocache:add", 400),
         "no such event is tapped: start export with --events that lists utxocache:add\n"
@@ -278,7 +278,7 @@ fn a_stream_with_payloads_begins_when_these_are_whole_or_all_streams_end() {
 #[test]
 fn a_command_that_may_be_misspelled_is_told_beside_the_events() {
     let Running { address, streams, .. } = server(LIMITS);
-    let warning = "bitcointap-warning: bitcoin core has no message called pign: is it spelled as meant?";
+    let warning = "bitcointap-warning: bitcoin core has no message called pign: is it misspelled?";
     let mut lines = Client::open(address, "?command=pign,ping&payload=none", "");
     assert!(lines.head.contains(&format!("\r\n{warning}\r\n")), "{}", lines.head);
     let fields = "Accept: text/event-stream\r\n";
@@ -287,7 +287,7 @@ fn a_command_that_may_be_misspelled_is_told_beside_the_events() {
     streams.push(&batch(&["ping"]));
     assert!(lines.line().starts_with("{\"timestamp\":"), "lines are events");
     // A comment, before all else.
-    assert_eq!(events.line(), ": Bitcoin Core has no message called pign: is it spelled as meant?\n");
+    assert_eq!(events.line(), ": Bitcoin Core has no message called pign: is it misspelled?\n");
     assert_eq!([events.line(), events.line()], ["retry: 1000\n", "\n"]);
     assert!(events.line().starts_with("data: {"));
 

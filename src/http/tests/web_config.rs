@@ -300,7 +300,7 @@ fn passwords_guard_all_pages() {
             head.contains("\r\nwww-authenticate: basic\r\n") && head.contains("\r\nx-frame-options: deny\r\n"),
             "{head}"
         );
-        assert_eq!(body, "it takes a user and a password\n");
+        assert_eq!(body, "this server needs a user and a password\n");
     }
     for wrong in [("alice", "wrong"), ("alice", ""), ("bob", "secret"), ("", "secret")] {
         assert_eq!(http(address, &authorization(wrong.0, wrong.1)), 401, "{wrong:?}");
@@ -571,7 +571,7 @@ fn a_wrong_file_is_told_at_the_start() {
         (tls("client_auth_type: RequireAndVerifyClientCert"), "needs client_ca or client_ca_file"),
         (tls("client_auth_type: VerifyClientCertIfGiven"), "needs client_ca or client_ca_file"),
         (tls("min_version: SSL30"), "min_version: \"SSL30\" is none of TLS12, TLS13"),
-        (tls("max_version: TLS11"), "max_version: TLS 1.0 and 1.1 are not spoken"),
+        (tls("max_version: TLS11"), "max_version: the server does not speak TLS 1.0 and 1.1"),
         (tls("min_version: TLS13\n  max_version: TLS12"), "min_version is above max_version"),
         (tls("cipher_suites: [TLS_NONE]"), "cipher_suites: \"TLS_NONE\" is none of TLS_AES_256_GCM_SHA384, "),
         (tls("curve_preferences: [CurveP521]"), "curve_preferences: \"CurveP521\" is none of X25519, "),
@@ -591,7 +591,7 @@ fn a_wrong_file_is_told_at_the_start() {
             "http_server_config:\n  headers:\n    X-Frame-Options: allow\n".into(),
             "invalid value for X-Frame-Options: \"allow\" is none of deny, sameorigin",
         ),
-        ("basic_auth_users:\n  alice: secret\n".into(), "what user \"alice\" has is no hash of bcrypt; `htpasswd"),
+        ("basic_auth_users:\n  alice: secret\n".into(), "the value of user \"alice\" is no bcrypt hash; `htpasswd"),
         (format!("basic_auth_users:\n  alice: {}\n", &hash[..59]), "user \"alice\""),
         (format!("basic_auth_users:\n  alice: {}\n", hash.replace("$04$", "$32$")), "user \"alice\""),
         ("rate_limit:\n  interval: fast\n".into(), "interval is not a duration"),

@@ -1,4 +1,4 @@
-//! Blocks from what is first heard of them to their connection. Takes hashes; steps the counters of `compact_blocks`,
+//! Blocks from their first mention to their connection. In: hashes. Out: the counters of `compact_blocks`,
 //! `announced_blocks_connected` and `reorganised_blocks`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::wire;
 use crate::tally::report::ExchangesTally;
 
-/// Blocks that are remembered, of those that are connected and of those that are not. No block is spoken of for so long.
+/// How many connected blocks, and how many others, to remember. No block is mentioned for that long.
 const REMEMBERED: usize = 2_000;
 
 /// What was heard of a block that is not connected.
@@ -21,7 +21,7 @@ struct Heard {
 #[derive(Default)]
 pub(super) struct Blocks {
     heard: HashMap<[u8; 32], Heard>,
-    /// The order in which they were heard of; some are connected by now.
+    /// The order in which they were first mentioned; some are connected by now.
     order: VecDeque<[u8; 32]>,
     connected: HashSet<[u8; 32]>,
     connected_order: VecDeque<[u8; 32]>,

@@ -1,5 +1,5 @@
-//! Connections: their handshakes and pings, and who comes back. Takes openings, closings and what peers say; steps the
-//! counters of `handshakes_completed`, `pings_answered`, `reconnections` and `transport_retries`.
+//! Connections: their handshakes and pings, and which hosts come back. In: openings, closings and messages of peers.
+//! Out: the counters of `handshakes_completed`, `pings_answered`, `reconnections` and `transport_retries`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,7 +31,7 @@ pub(super) struct Connections {
     closed_silently: HashMap<(CString, ConnectionType), u32>,
 }
 
-/// The address without the port, if it tells hosts apart.
+/// The address without the port, if hosts differ by it.
 fn host(peer: &Peer) -> Option<&[u8]> {
     match (peer.network, peer.connection_type) {
         (Network::Unroutable | Network::Internal, _) | (Network::Onion, ConnectionType::Inbound) => None,

@@ -1,4 +1,4 @@
-//! Requests, from asking to their end. Takes who says what to whom; steps the counters of `requests`.
+//! Requests, from asking to their end. In: messages with their senders. Out: the counters of `requests`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,14 +22,14 @@ struct Open {
 }
 
 impl Hash for Open {
-    /// What is asked for is a hash already.
+    /// The requested item is already a hash.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.hash;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ self.peer.cast_unsigned());
     }
 }
 
-/// Takes the one number of [`Open`] as it is: it is asked thousands of times where a run is fast.
+/// Uses the one number of [`Open`] as it is: a fast run hashes thousands.
 #[derive(Default)]
 struct AsItIs(u64);
 
@@ -67,7 +67,7 @@ pub(super) struct Requests {
     locators: HashMap<(i64, Responder), Vec<[u8; 32]>>,
 }
 
-/// Who is to answer what is asked in this direction.
+/// Who answers requests sent in this direction.
 fn responder_to(asked: Direction) -> Responder {
     match asked {
         Direction::Inbound => Responder::Node,
@@ -132,7 +132,7 @@ impl Requests {
         self.open.insert(Open { peer: peer.id, responder, request: Request::Getblocktxn, hash: *hash });
     }
 
-    /// Whether what has come of a block was asked for by getdata.
+    /// Whether a getdata requested what has come of a block.
     pub(super) fn block(
         &mut self,
         direction: Direction,
@@ -176,7 +176,7 @@ impl Requests {
         }
     }
 
-    /// Whether the headers are those that were asked for: none, or such as follow a block of the locator.
+    /// Whether the headers are requested ones: none, or headers after a block of the locator.
     pub(super) fn headers(
         &mut self,
         direction: Direction,

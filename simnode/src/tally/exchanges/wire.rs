@@ -1,4 +1,4 @@
-//! The few places of payloads that are read here. Payloads are well-formed: those that are not never get here.
+//! The few parts of payloads that the tally reads. These payloads are well-formed: others never get here.
 
 use bitcoin::hashes::{Hash, sha256d};
 
