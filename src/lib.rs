@@ -59,11 +59,10 @@
 
 #![warn(missing_docs)]
 
+pub mod address_set;
 #[cfg(feature = "metrics")]
 mod best_chain;
 pub mod capture;
-#[cfg(feature = "metrics")]
-mod commands;
 #[cfg(feature = "metrics")]
 mod connected;
 pub mod doctor;
@@ -81,7 +80,6 @@ pub mod live;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod network;
-pub mod networks;
 mod node;
 pub mod output;
 pub mod p2p;

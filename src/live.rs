@@ -5,7 +5,7 @@
 //! user agents, is any text.
 
 mod happenings;
-mod networks;
+mod netinfo;
 mod output;
 mod peers;
 mod rates;
@@ -24,7 +24,7 @@ use self::{
 };
 pub use self::{
     happenings::{ConnectionRow, Happened, Happening},
-    networks::{NetworkCount, Networks},
+    netinfo::{NetInfo, NetworkCount},
     peers::Row,
     rates::{History, Rates},
     sight::Sight,
@@ -32,7 +32,6 @@ pub use self::{
 use crate::{
     best_chain::{self, BestChain},
     capture::{Batch, Counted, Counters, Run},
-    commands,
     event::{
         Event, Kind, Moment, Time,
         mempool::Mempool,
@@ -66,7 +65,7 @@ pub struct Live {
     /// By [`Tracepoint::index`], of all runs.
     counted: [Counters; Tracepoint::COUNT],
     ring_buffer: (u64, u64),
-    /// By [`commands::place`]; inbound and outbound.
+    /// By [`p2p::counted_index`]; inbound and outbound.
     commands: Vec<[Traffic; 2]>,
     current: Second,
     history: VecDeque<Second>,
@@ -116,11 +115,11 @@ pub struct Snapshot {
     /// The last seconds, oldest first.
     pub history: History,
     /// Of commands that came.
-    pub commands: Vec<Command>,
+    pub commands: Vec<CommandRow>,
     /// Who is connected, by number.
     pub peers: Vec<Row>,
     /// How many of them, by network and direction.
-    pub networks: Networks,
+    pub networks: NetInfo,
     /// Peers of which it is not known any more whether they are connected, as there were too many or they were silent for long.
     pub peers_dropped: u64,
     /// The last connections that came and went, newest first.
@@ -196,7 +195,7 @@ pub struct Loss {
 /// Messages of one type.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Command {
+pub struct CommandRow {
     /// Its name; `other` for all that Bitcoin Core has never had.
     pub command: &'static str,
     /// To the node.
@@ -223,7 +222,7 @@ impl Live {
             user_agent: None,
             counted: Default::default(),
             ring_buffer: (0, 0),
-            commands: commands::names().map(|_| Default::default()).collect(),
+            commands: p2p::counted_names().map(|_| Default::default()).collect(),
             current: Second::default(),
             history: VecDeque::new(),
             peers: Peers::default(),
@@ -377,7 +376,7 @@ impl Live {
 
     fn message(&mut self, message: &Message<'_>) {
         let meta = &message.meta;
-        self.commands[commands::place(meta.command)][usize::from(!meta.inbound)].count(self.second, meta.size);
+        self.commands[p2p::counted_index(meta.command)][usize::from(!meta.inbound)].count(self.second, meta.size);
         let (messages, bytes) = if meta.inbound {
             (&mut self.current.inbound_messages, &mut self.current.inbound_bytes)
         } else {
@@ -449,10 +448,11 @@ impl Live {
 
     /// What can be seen now.
     pub fn snapshot(&self) -> Snapshot {
-        let came = commands::names().zip(&self.commands).filter(|(_, traffic)| traffic.iter().any(|it| !it.is_empty()));
+        let came =
+            p2p::counted_names().zip(&self.commands).filter(|(_, traffic)| traffic.iter().any(|it| !it.is_empty()));
         let commands = came.map(|(command, traffic)| {
             let [inbound, outbound] = traffic.each_ref().map(|it| it.rates(self.second));
-            Command { command, inbound, outbound }
+            CommandRow { command, inbound, outbound }
         });
         let [connections, blocks, mempool] = self.happenings.newest_first(self.hides_addresses);
         let peers = self.peers.rows(self.second, self.hides_addresses);
@@ -472,7 +472,7 @@ impl Live {
             totals: self.totals,
             history: History::of(&self.history),
             commands: commands.collect(),
-            networks: Networks::of(&peers),
+            networks: NetInfo::of(&peers),
             peers,
             peers_dropped: self.peers.dropped(),
             connections,

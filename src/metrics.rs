@@ -184,8 +184,8 @@ impl Metrics {
 
     fn replace_lists(&mut self) {
         let lists: Vec<_> = self.lists.iter().flat_map(Receiver::try_iter).collect();
-        for AddressList { name, networks } in lists {
-            self.groups.connections.replace_list(&name, networks);
+        for AddressList { name, addresses } in lists {
+            self.groups.connections.replace_list(&name, addresses);
         }
     }
 

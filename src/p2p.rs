@@ -26,6 +26,8 @@ use bitcoin::hashes::{Hash as _, sha256d};
 
 pub use self::address::{Address, NetAddress};
 pub use self::commands::{COMMANDS, command_index};
+#[cfg(feature = "metrics")]
+pub(crate) use self::commands::{counted_index, counted_names};
 pub use self::inventory::Items;
 pub use self::message::Message;
 use self::reader::{Error, Reader, Result};

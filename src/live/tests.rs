@@ -181,8 +181,8 @@ fn commands_have_totals_and_rates_and_made_up_ones_are_one() {
     assert_eq!(
         seen.live.snapshot().commands,
         [
-            Command { command: "inv", inbound: rates(2, 110), outbound: rates(1, 5) },
-            Command { command: "other", inbound: rates(2, 3), outbound: rates(0, 0) },
+            CommandRow { command: "inv", inbound: rates(2, 110), outbound: rates(1, 5) },
+            CommandRow { command: "other", inbound: rates(2, 3), outbound: rates(0, 0) },
         ]
     );
 }

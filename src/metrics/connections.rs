@@ -20,12 +20,12 @@ use super::{
     state::State,
 };
 use crate::{
+    address_set::AddressSet,
     event::{
         Event, Kind, Moment,
         net::{Conn, Connection, Meta},
     },
     network::Network,
-    networks::Networks,
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -126,8 +126,8 @@ impl Group for Connections {
 
 impl Connections {
     /// A list was read again.
-    pub(super) fn replace_list(&mut self, name: &str, networks: Networks) {
-        self.peers.replace_list(name, networks);
+    pub(super) fn replace_list(&mut self, name: &str, addresses: AddressSet) {
+        self.peers.replace_list(name, addresses);
     }
 
     fn message(&mut self, now: Moment, meta: &Meta<'_>, state: &State) {

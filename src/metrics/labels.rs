@@ -4,10 +4,9 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use crate::{
-    commands,
     event::net::ConnectionType,
     network::Network,
-    p2p::COMMANDS,
+    p2p::{COMMANDS, counted_names},
     tracepoint::{LossReason, Tracepoint},
 };
 
@@ -76,11 +75,11 @@ pub(super) fn network() -> Label {
 
 /// The command of a message.
 pub(super) fn command() -> Label {
-    Label::new("command", commands::names())
+    Label::new("command", counted_names())
 }
 
 /// Its place in [`command`].
-pub(super) use commands::place as command_place;
+pub(super) use crate::p2p::counted_index as command_index;
 
 /// Commands that today's nodes send and that have payloads of varying size. Excludes historic commands (`alert`,
 /// `reject`, …), and unknown ones, since a peer could give these any size.
@@ -114,7 +113,7 @@ pub(super) fn sized_command() -> Label {
 }
 
 /// Its place in [`sized_command`], from its place in [`command`].
-pub(super) fn sized_command_place(command: usize) -> Option<usize> {
+pub(super) fn sized_command_index(command: usize) -> Option<usize> {
     static PLACES: LazyLock<Vec<Option<usize>>> = LazyLock::new(|| {
         COMMANDS.iter().map(|command| SIZED_COMMANDS.iter().position(|sized| sized == command)).collect()
     });
@@ -231,12 +230,12 @@ mod tests {
     #[test]
     fn places_are_those_of_the_values() {
         for (place, value) in command().values.iter().enumerate() {
-            assert_eq!(command_place(&value.text), place);
-            let sized = sized_command_place(place).map(|place| sized_command().values[place].text.clone());
+            assert_eq!(command_index(&value.text), place);
+            let sized = sized_command_index(place).map(|place| sized_command().values[place].text.clone());
             assert_eq!(sized, SIZED_COMMANDS.contains(&&*value.text).then_some(value.text.clone()));
         }
         assert!(SIZED_COMMANDS.iter().all(|command| COMMANDS.contains(command)));
-        assert_eq!(command().values[command_place("made-up")].text, "other");
+        assert_eq!(command().values[command_index("made-up")].text, "other");
         assert_eq!(removal_reason().values[removal_reason_place("made-up")].text, "other");
         assert_eq!(removal_reason().values[removal_reason_place("block")].text, "block");
         assert_eq!(service().values.len(), SERVICES);

@@ -14,8 +14,8 @@ use super::{
     family::{Counters, Histograms, Registered, families},
     group::{Group, Shared, WHOLE},
     labels::{
-        INBOUND, MESSAGES, OUTBOUND, command, command_place, connection_type, direction, sized_command,
-        sized_command_place,
+        INBOUND, MESSAGES, OUTBOUND, command, command_index, connection_type, direction, sized_command,
+        sized_command_index,
     },
 };
 use crate::{
@@ -127,11 +127,11 @@ impl Messages {
     fn message(&mut self, now: Moment, time: Time, message: &Message<'_>) {
         let Message { meta, msg: _, payload: _ } = message;
         let direction = if meta.inbound { INBOUND } else { OUTBOUND };
-        let command = command_place(meta.command);
+        let command = command_index(meta.command);
         let connection_type = meta.conn_type as usize;
         self.families.p2p_messages_total.at([direction, command, connection_type]).inc();
         self.families.p2p_message_bytes_total.at([direction, command, connection_type]).inc_by(meta.size);
-        if let Some(sized_command) = sized_command_place(command) {
+        if let Some(sized_command) = sized_command_index(command) {
             self.families.p2p_message_size_bytes.at([direction, sized_command]).observe(meta.size as f64);
         }
         self.content(now, time, direction, command, message);

@@ -14,6 +14,7 @@ use prometheus::{Registry, TextEncoder, core::Collector};
 
 use super::{AddressList, Metrics, Options};
 use crate::{
+    address_set::AddressSet,
     event::{
         Event, Kind, Moment, Time,
         mempool::Mempool,
@@ -21,7 +22,6 @@ use crate::{
         validation::Validation,
     },
     json::Hash,
-    networks::Networks,
     p2p,
     tracepoint::Tracepoints,
 };
@@ -45,7 +45,7 @@ pub(crate) static EVERYTHING: LazyLock<Options> = LazyLock::new(|| Options {
 
 /// The same with one list.
 pub(crate) fn everything_and_a_list() -> Options {
-    let list = AddressList { name: "example".into(), networks: Networks::default() };
+    let list = AddressList { name: "example".into(), addresses: AddressSet::default() };
     Options { address_lists: vec![list], ..EVERYTHING.clone() }
 }
 

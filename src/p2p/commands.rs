@@ -74,6 +74,18 @@ pub fn command_index(command: &str) -> Option<usize> {
     Some(begin + place)
 }
 
+/// The names under which messages count in metrics and on the live page: all [`COMMANDS`], and `other` for anything else.
+#[cfg(feature = "metrics")]
+pub(crate) fn counted_names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().copied().chain(["other"])
+}
+
+/// The place of a command in [`counted_names`].
+#[cfg(feature = "metrics")]
+pub(crate) fn counted_index(command: &str) -> usize {
+    command_index(command).unwrap_or(COMMANDS.len())
+}
+
 /// The places of the commands that begin with a byte; they are sorted.
 const BY_FIRST: [(usize, usize); 256] = {
     let mut by_first = [(0, 0); 256];
@@ -102,5 +114,17 @@ mod tests {
         }
         assert_eq!(command_index("versio"), None);
         assert_eq!(command_index(""), None);
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn each_command_counts_under_its_name_and_anything_else_as_other() {
+        for (index, command) in counted_names().enumerate() {
+            assert_eq!(counted_index(command), index);
+        }
+        let other = COMMANDS.len();
+        for made_up in ["", "pin", "pings", "ping\0", "Ping", "zzz", "\u{fffd}", "sendheaders-and-more"] {
+            assert_eq!(counted_index(made_up), other, "{made_up:?}");
+        }
     }
 }

@@ -11,8 +11,8 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
+    address_set::{self, AddressSet},
     network::{host_of, ip_of, parse_ip, split},
-    networks::{self, Networks},
 };
 
 /// One address of a peer, or many.
@@ -41,7 +41,7 @@ impl FromStr for Address {
                  address or name may have a port (192.0.2.1:8333, [2001:db8::1]:8333)"
             )
         };
-        if let Some(network) = networks::network(text) {
+        if let Some(network) = address_set::network(text) {
             return Ok(Self(Kind::Network(network)));
         }
         let text = text.to_ascii_lowercase();
@@ -65,7 +65,7 @@ impl FromStr for Address {
 /// Many addresses, looked up for each event.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Addresses {
-    networks: Networks,
+    networks: AddressSet,
     sockets: BTreeSet<SocketAddr>,
     hosts: BTreeSet<String>,
 }

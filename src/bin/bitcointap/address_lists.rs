@@ -3,8 +3,8 @@
 use std::{collections::HashSet, io, path::PathBuf, str::FromStr};
 
 use bitcointap::{
+    address_set::{self, AddressSet},
     metrics::AddressList,
-    networks::{self, Networks},
 };
 
 /// The longest name of a list, in bytes.
@@ -52,15 +52,15 @@ impl AddressListFile {
     }
 
     /// What it has now.
-    pub fn networks(&self) -> Result<Networks, networks::Error> {
-        Networks::read(&self.path)
+    pub fn addresses(&self) -> Result<AddressSet, address_set::Error> {
+        AddressSet::read(&self.path)
     }
 
     /// The same as a list, which the log tells.
-    pub fn read(&self) -> Result<AddressList, networks::Error> {
-        let networks = self.networks()?;
-        tracing::info!(list = self.name, networks = networks.len(), "read the address list {}", self.path.display());
-        Ok(AddressList { name: self.name.clone(), networks })
+    pub fn read(&self) -> Result<AddressList, address_set::Error> {
+        let addresses = self.addresses()?;
+        tracing::info!(list = self.name, networks = addresses.len(), "read the address list {}", self.path.display());
+        Ok(AddressList { name: self.name.clone(), addresses })
     }
 }
 
@@ -69,7 +69,7 @@ pub fn read(files: &[AddressListFile]) -> Result<Vec<AddressList>, String> {
     let list = |file: &AddressListFile| {
         file.read().map_err(|error| {
             let hint = match &error {
-                networks::Error::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                address_set::Error::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                     "; its user must have access without capabilities, even root"
                 }
                 _ => "",

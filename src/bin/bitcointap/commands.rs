@@ -3,9 +3,10 @@
 mod check_config;
 mod doctor;
 mod export;
-mod files;
+
 mod healthcheck;
 mod manual;
+mod new_file;
 mod probes;
 mod record;
 mod tap;

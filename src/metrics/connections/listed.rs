@@ -6,9 +6,9 @@ use std::{collections::HashSet, net::IpAddr};
 use crate::metrics::{
     Options,
     family::{Counters, Registered, families},
-    labels::{INBOUND, Label, MESSAGES, OPENINGS, OUTBOUND, command, command_place, direction},
+    labels::{INBOUND, Label, MESSAGES, OPENINGS, OUTBOUND, command, command_index, direction},
 };
-use crate::{event::net::Meta, networks::Networks, tracepoint::Tracepoints};
+use crate::{address_set::AddressSet, event::net::Meta, tracepoint::Tracepoints};
 
 /// A list of networks whose peers count apart.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct AddressList {
     /// The value of the label `list`.
     pub name: String,
     /// The networks in it.
-    pub networks: Networks,
+    pub addresses: AddressSet,
 }
 
 impl AddressList {
@@ -71,13 +71,13 @@ impl Lists {
     /// Which of them contain an address. None contains anything but IP addresses.
     pub(super) fn with(&self, address: Option<IpAddr>) -> InLists {
         let Some(address) = address else { return InLists::default() };
-        let bits = self.0.iter().enumerate().map(|(place, list)| u8::from(list.networks.contains(address)) << place);
+        let bits = self.0.iter().enumerate().map(|(place, list)| u8::from(list.addresses.contains(address)) << place);
         InLists(bits.sum())
     }
 
-    pub(super) fn replace(&mut self, name: &str, networks: Networks) {
+    pub(super) fn replace(&mut self, name: &str, addresses: AddressSet) {
         if let Some(list) = self.0.iter_mut().find(|list| list.name == name) {
-            list.networks = networks;
+            list.addresses = addresses;
         }
     }
 }
@@ -105,7 +105,7 @@ impl Listed {
             return;
         }
         let direction = if meta.inbound { INBOUND } else { OUTBOUND };
-        let command = command_place(meta.command);
+        let command = command_index(meta.command);
         for list in lists.each() {
             self.families.p2p_listed_messages_total.at([list, direction, command]).inc();
             self.families.p2p_listed_message_bytes_total.at([list, direction, command]).inc_by(meta.size);
@@ -137,14 +137,14 @@ mod tests {
     const IPV4: u32 = 1;
     const ONION: u32 = 3;
 
-    fn networks(lines: &str) -> Networks {
+    fn networks(lines: &str) -> AddressSet {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(lines.as_bytes()).unwrap();
-        Networks::read(file.path()).unwrap()
+        AddressSet::read(file.path()).unwrap()
     }
 
     fn options(lists: &[(&str, &str)]) -> Options {
-        let list = |&(name, lines): &(&str, &str)| AddressList { name: name.into(), networks: networks(lines) };
+        let list = |&(name, lines): &(&str, &str)| AddressList { name: name.into(), addresses: networks(lines) };
         Options { address_lists: lists.iter().map(list).collect(), ..OPTIONS.clone() }
     }
 
@@ -244,7 +244,7 @@ mod tests {
         let (read_again, lists) = std::sync::mpsc::channel();
         told.metrics.replace_lists_by(lists);
         for (name, text) in [("a", "9.0.0.0/8\n127.0.0.0/8"), ("unknown", "0.0.0.0/0")] {
-            read_again.send(AddressList { name: name.into(), networks: networks(text) }).unwrap();
+            read_again.send(AddressList { name: name.into(), addresses: networks(text) }).unwrap();
         }
         told.metrics.idle();
         message(&mut told, 1, "8.8.8.8:1");

@@ -12,13 +12,13 @@ use crate::metrics::{
     state::{Cause, Of, State},
 };
 use crate::{
+    address_set::AddressSet,
     connected::{Connected, Found},
     event::{
         Moment,
         net::{Conn, ConnectionType, Meta},
     },
     network::{Network, ip_of},
-    networks::Networks,
     tracepoint::Tracepoints,
 };
 
@@ -196,8 +196,8 @@ impl Peers {
     }
 
     /// A list was read again.
-    pub(super) fn replace_list(&mut self, name: &str, networks: Networks) {
-        self.lists.replace(name, networks);
+    pub(super) fn replace_list(&mut self, name: &str, addresses: AddressSet) {
+        self.lists.replace(name, addresses);
         for peer in self.connected.values_mut() {
             peer.lists = self.lists.with(peer.address);
         }

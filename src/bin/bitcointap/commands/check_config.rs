@@ -23,7 +23,7 @@ pub fn check_config(file: &Path) -> Result<()> {
     let config = args.read.as_ref().expect("it was read");
     let mut errors = Vec::new();
     for list in &args.address_lists {
-        if let Err(error) = list.networks() {
+        if let Err(error) = list.addresses() {
             errors.push(config.wrong(&format!("--address-list={}=", list.name()), &error.to_string()));
         }
     }

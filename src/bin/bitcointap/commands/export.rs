@@ -14,7 +14,7 @@ use bitcointap::{
     tracepoint::Tracepoints,
 };
 
-use super::files::warn_of_commands;
+use super::new_file::warn_of_commands;
 use crate::{
     address_lists,
     arguments::{ExportArgs, NamedOutput},

@@ -2,7 +2,7 @@
 
 use bitcointap::{output::Outputs, privileges, recording::RecordingOutput};
 
-use super::files::{new_file, warn_of_commands};
+use super::new_file::{new_file, warn_of_commands};
 use crate::{arguments::RecordArgs, result::Result, signals, source::Source};
 
 /// `record`: events as they are, to a file.

@@ -9,7 +9,7 @@ use bitcointap::{
     spool::{Place, Room, Spool, SpoolOutput},
 };
 
-use super::files::{new_file, warn_of_commands};
+use super::new_file::{new_file, warn_of_commands};
 use crate::{arguments::TapArgs, result::Result, signals, source::Source};
 
 /// `tap`: events as JSON lines.

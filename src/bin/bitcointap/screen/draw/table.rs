@@ -1,6 +1,6 @@
 //! The tables of commands and of peers.
 
-use bitcointap::live::{Command, Row};
+use bitcointap::live::{CommandRow, Row};
 use ratatui::{
     Frame,
     layout::{Alignment, Constraint, Rect},
@@ -17,7 +17,7 @@ const COMMAND_COLUMNS: [(&str, u16); 7] =
     [("command", 12), ("in/s", 6), ("out/s", 6), ("B/s", 7), ("B/s in", 7), ("B/s out", 7), ("messages", 8)];
 
 pub fn commands(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
-    let mut commands: Vec<&Command> = shown.snapshot.commands.iter().collect();
+    let mut commands: Vec<&CommandRow> = shown.snapshot.commands.iter().collect();
     commands.sort_by(|one, other| {
         let by_rate = messages_per_second(other).total_cmp(&messages_per_second(one));
         by_rate.then(messages(other).cmp(&messages(one))).then(one.command.cmp(other.command))
@@ -49,11 +49,11 @@ pub fn commands(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     frame.render_widget(Table::new(rows, widths).header(title).column_spacing(1), area);
 }
 
-fn messages(command: &Command) -> u64 {
+fn messages(command: &CommandRow) -> u64 {
     command.inbound.messages.saturating_add(command.outbound.messages)
 }
 
-fn messages_per_second(command: &Command) -> f64 {
+fn messages_per_second(command: &CommandRow) -> f64 {
     command.inbound.messages_per_second + command.outbound.messages_per_second
 }
 

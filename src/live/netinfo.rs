@@ -8,7 +8,7 @@ use crate::{event::net::ConnectionType, network::Network};
 /// How many peers there are, as `bitcoin-cli -netinfo` counts them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Networks {
+pub struct NetInfo {
     /// By network: those that a node can reach, and of the others those by which somebody is here.
     pub networks: Vec<NetworkCount>,
     /// Outbound ones that relay blocks only.
@@ -47,7 +47,7 @@ const NETWORKS: [(Network, &str, bool); 8] = [
     (Network::Unknown, "unknown", false),
 ];
 
-impl Networks {
+impl NetInfo {
     pub(super) fn of(peers: &[Row]) -> Self {
         let count = |is: &dyn Fn(&&Row) -> bool| peers.iter().filter(is).count() as u32;
         let of_type = |wanted: ConnectionType| count(&|peer| peer.connection_type == wanted.name());

@@ -12,7 +12,7 @@ use crate::network::parse_ip;
 
 /// IP networks, looked up in logarithmic time.
 #[derive(Clone, Debug, Default)]
-pub struct Networks {
+pub struct AddressSet {
     /// In order; no network is within another.
     ipv4: Vec<Ipv4Net>,
     ipv6: Vec<Ipv6Net>,
@@ -52,7 +52,7 @@ pub enum Error {
 /// How many characters of a wrong line to show.
 const SHOWN: usize = 64;
 
-impl Networks {
+impl AddressSet {
     /// Reads a file with an IP address or a network in CIDR notation on each line. `#` starts a comment, and empty
     /// lines are skipped. Bits beyond the prefix are ignored: 192.0.2.7/24 is 192.0.2.0/24. IPv4 within IPv6
     /// (::ffff:192.0.2.0/120) is IPv4. Scopes of addresses (fe80::1%eth0) and brackets are ignored.
@@ -149,12 +149,12 @@ pub(crate) fn network(text: &str) -> Option<IpNet> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Networks {
-        Networks::parse(text.as_bytes()).unwrap()
+    fn parsed(text: &str) -> AddressSet {
+        AddressSet::parse(text.as_bytes()).unwrap()
     }
 
     #[track_caller]
-    fn assert_contains(networks: &Networks, inside: &[&str], outside: &[&str]) {
+    fn assert_contains(networks: &AddressSet, inside: &[&str], outside: &[&str]) {
         for (addresses, expected) in [(inside, true), (outside, false)] {
             for address in addresses {
                 assert_eq!(networks.contains(address.parse().unwrap()), expected, "{address}");
@@ -169,7 +169,7 @@ mod tests {
         for _ in 0..100 {
             let mut order = given;
             rng.shuffle(&mut order);
-            let mut networks = Networks::default();
+            let mut networks = AddressSet::default();
             order.iter().for_each(|text| networks.add(network(text).unwrap()));
             assert_eq!((networks.ipv4.len(), networks.len()), (4, 7), "{order:?}: {networks:?}");
             assert_contains(
@@ -259,9 +259,9 @@ mod tests {
             ("1.2.3.4:8333", 1, "1.2.3.4:8333"),
             ("1.2.3.0-1.2.3.9", 1, "1.2.3.0-1.2.3.9"),
         ] {
-            assert_eq!(Networks::parse(text.as_bytes()).unwrap_err(), (line, shown.to_owned()));
+            assert_eq!(AddressSet::parse(text.as_bytes()).unwrap_err(), (line, shown.to_owned()));
         }
-        let (line, shown) = Networks::parse(&[0xff; 1 << 20]).unwrap_err();
+        let (line, shown) = AddressSet::parse(&[0xff; 1 << 20]).unwrap_err();
         assert_eq!((line, shown.chars().count()), (1, SHOWN));
     }
 
