@@ -26,7 +26,7 @@ pub use destination::{Destination, Place};
 pub use rotation::{Limits, Rotation};
 
 use crate::{
-    capture::{self, Batch},
+    capture::{self, Asked, Batch},
     event::{Event, Kind, Lost, Moment, Time},
     json::{self, BytesStyle, PayloadStyle, Style},
     privileges,
@@ -487,10 +487,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
                 self.shared.lose(&mut self.untold, &batch, LossReason::QueueFull);
                 continue;
             }
-            let tracepoints: Vec<_> = batch.tracepoints(&self.shared.filter).collect();
-            self.shared.events.fetch_add(tracepoints.len() as u64, Relaxed);
-            self.lost_before = self.shared.lost.load(Relaxed);
-            let result = self.write(&batch, &tracepoints);
+            let result = self.write(&batch);
             self.account();
             self.shared.queue().bytes -= batch.bytes();
             result?;
@@ -542,38 +539,52 @@ impl<D: Destination, F: Format> Writing<D, F> {
         }
     }
 
-    /// Writes the events of a batch, whose tracepoints are given.
-    fn write(&mut self, batch: &Batch, tracepoints: &[Tracepoint]) -> io::Result<()> {
-        let mut result = Ok(());
-        // Events that are written, and why those after them are not.
-        let (mut events, mut end) = (0, None);
+    /// Writes the events of a batch.
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        batch.each_of(&shared.filter, self.format.decodes(), |event| {
-            if let Kind::Lost(gap) = event.kind {
+        // Asked once, and before any is written: a thread that is stuck with one has counted them all.
+        let asked: Vec<Asked> = batch.asked(&shared.filter).collect();
+        let wanted = asked.iter().filter(|asked| matches!(asked, Asked::Wanted(_))).count();
+        shared.events.fetch_add(wanted as u64, Relaxed);
+        self.lost_before = shared.lost.load(Relaxed);
+        let mut result = Ok(());
+        // Why no more are written.
+        let mut end = None;
+        for (index, asked) in asked.into_iter().enumerate() {
+            match asked {
+                Asked::Unwanted => {}
                 // Told before the event that follows, with that one's time.
-                self.untold.add_gap(gap);
-                return;
+                Asked::Gaps => batch.event_or_gaps(index, false, |event| match event.kind {
+                    Kind::Lost(gap) if shared.filter.wants(gap.tracepoint) => self.untold.add_gap(gap),
+                    _ => {}
+                }),
+                Asked::Wanted(_) if self.left == 0 => {}
+                Asked::Wanted(tracepoint) => {
+                    // Time may be up in the middle of a batch.
+                    if end.is_none() && shared.abandoned.load(Relaxed) {
+                        end = Some(LossReason::QueueFull);
+                    }
+                    if end.is_none() {
+                        batch.event_or_gaps(index, self.format.decodes(), |event| {
+                            result = self.event(&event, Line::Event(tracepoint));
+                        });
+                        end = result.as_ref().err().map(|_| LossReason::WriteFailed);
+                    }
+                    if let Some(reason) = end {
+                        self.untold.add_gap(Lost { tracepoint, reason, count: 1 });
+                        shared.lost.fetch_add(1, Relaxed);
+                    }
+                }
             }
-            if end.is_some() || self.left == 0 {
-                return;
-            }
-            // Time may be up in the middle of a batch.
-            if self.shared.abandoned.load(Relaxed) {
-                end = Some(LossReason::QueueFull);
-                return;
-            }
-            let line = Line::Event(tracepoints[events]);
-            match self.gaps((event.time, event.moment)).and_then(|()| self.line(&event, line)) {
-                Ok(()) => (events, self.left) = (events + 1, self.left - 1),
-                Err(error) => (result, end) = (Err(error), Some(LossReason::WriteFailed)),
-            }
-        });
-        if let Some(reason) = end {
-            let rest = &tracepoints[events..];
-            rest.iter().for_each(|&tracepoint| self.untold.add_gap(Lost { tracepoint, reason, count: 1 }));
-            self.shared.lost.fetch_add(rest.len() as u64, Relaxed);
         }
         result
+    }
+
+    fn event(&mut self, event: &Event<'_>, line: Line) -> io::Result<()> {
+        self.gaps((event.time, event.moment))?;
+        self.line(event, line)?;
+        self.left -= 1;
+        Ok(())
     }
 
     fn gaps(&mut self, (time, moment): (Time, Moment)) -> io::Result<()> {

@@ -7,6 +7,7 @@ use crate::record::{
     types::{attempting_aps_record, event_header},
     write,
 };
+use crate::selection::Condition;
 
 const APS: Tracepoint = Tracepoint::CoinSelectionAttemptingApsCreateTx;
 
@@ -190,4 +191,15 @@ fn a_plain_writer_ends_with_its_first_failure() {
     assert_eq!((outcome.written, outcome.lost), (1, 2));
     assert_eq!(outcome.failure.unwrap().kind(), io::ErrorKind::StorageFull);
     assert_eq!(disk.events(), [line("a")]);
+}
+
+#[test]
+fn each_record_is_asked_about_once() {
+    let disk = Disk::with_room(usize::MAX);
+    let wanted = Selection::of([APS].into_iter().collect()).not(Condition::Peer(7));
+    let output = Spool::start_to(disk.clone(), JsonLines::default(), &wanted, None).unwrap();
+    let asked = Arc::clone(&output.shared.filter.asked);
+    output.push(&batch(&["a", "b", "c"]));
+    assert_eq!(output.finish(|_| false).written, 3);
+    assert_eq!(asked.load(Relaxed), 3);
 }
