@@ -7,7 +7,7 @@ use crate::record::{
     types::{attempting_aps_record, event_header},
     write,
 };
-use crate::selection::Condition;
+use crate::{selection::Condition, tracepoint::Tracepoint};
 
 const APS: Tracepoint = Tracepoint::CoinSelectionAttemptingApsCreateTx;
 
