@@ -2,7 +2,7 @@
 //!
 //! In: anything that is [`Serialize`], with byte strings as [`Bytes`] and hashes as [`struct@Hash`], and a [`Style`].
 //! Out: a line on a writer. Byte strings go into it as they are read, in small chunks: a block of 4 MB becomes
-//! 14 MB of text, which never exist in one piece.
+//! 14 MB of text, which exist in one piece only if the writer gathers them.
 
 use std::cell::Cell;
 use std::fmt;

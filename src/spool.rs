@@ -3,12 +3,15 @@
 //! before the event that it precedes. A destination that fails may work again later: what waits is written then, as far as it
 //! still waits.
 //!
-//! Here is the handle. What it is handed waits in `queue`, and `writing` takes it from there.
+//! Here is the handle. What it is handed waits in `queue`, `writing` takes it from there, and `gathering` hands it over.
 
 mod destination;
 mod file;
 mod format;
+mod gathering;
+mod outage;
 mod queue;
+mod records;
 mod rotation;
 mod socket;
 #[cfg(test)]
@@ -26,6 +29,7 @@ use self::{destination::Plain, queue::Shared, writing::Writing};
 pub use self::{
     destination::{Destination, Place},
     format::{Format, JsonLines},
+    records::{Line, Record, Records},
     rotation::{Limits, Rotation},
 };
 use crate::{capture::Batch, event::Lost, privileges, selection::Selection, tracepoint::LossReason};
@@ -78,7 +82,8 @@ impl Spool {
         Self::start_any(destination, lines, wanted, count)
     }
 
-    fn start_any(
+    /// Such a destination, in any format. What is logged of its failures calls what is written JSON lines.
+    pub(crate) fn start_any(
         destination: impl Destination,
         format: impl Format,
         wanted: &Selection,

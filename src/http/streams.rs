@@ -4,7 +4,7 @@
 //! Each reader has a [`Spool`] of its own, and so a slow one loses its own oldest events, which it is told, and holds up nobody.
 //! What waits for readers is shared by them: 8 MiB of batches, however many there are. A reader that has stopped holds the batch
 //! besides that was being written for it, of up to 2 MiB, or 5 MB with a message of the largest size, what the message was decoded
-//! to, 13 MB at most, and 350 KiB of text.
+//! to, 13 MB at most, and 320 KiB of text: a line that is larger than 64 KiB, of up to 105 MB, comes in parts.
 
 mod body;
 mod query;
@@ -259,10 +259,10 @@ impl Streams {
         let (chunks, received) = body::channel();
         let has_payloads = wanted.lines.decodes();
         let output = match framing {
-            Framing::Lines => Spool::start(chunks, wanted.lines, &wanted.selection, None),
+            Framing::Lines => Spool::start_any(chunks, wanted.lines, &wanted.selection, None),
             Framing::ServerSentEvents => {
                 let events = ServerSentEvents { lines: wanted.lines, doubts: doubts.clone() };
-                Spool::start(chunks, events, &wanted.selection, None)
+                Spool::start_any(chunks, events, &wanted.selection, None)
             }
         };
         let output = output.map_err(|error| {
