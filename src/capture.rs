@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) use self::peers::PLACES as KNOWN_PEERS;
+pub(crate) use self::{batch::Asked, clock::WallClock, intake::Intake};
 pub use self::{
     batch::Batch,
     clock::now,
     counters::Counters,
     run::{Counted, End, Run},
 };
-pub(crate) use self::{clock::WallClock, intake::Intake};
 
 /// The batch itself, or a new one if somebody else still holds it.
 pub fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {

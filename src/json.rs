@@ -1,8 +1,8 @@
 //! Writes values as JSON, one to a line.
 //!
 //! In: anything that is [`Serialize`], with byte strings as [`Bytes`] and hashes as [`struct@Hash`], and a [`Style`].
-//! Out: a line on a writer. Byte strings are written in small chunks, as they are read: a block of 4 MB becomes 14 MB of
-//! text, which is never whole in memory.
+//! Out: a line on a writer. Byte strings go into it as they are read, in small chunks: a block of 4 MB becomes
+//! 14 MB of text, which exist in one piece only if the writer gathers them.
 
 use std::cell::Cell;
 use std::fmt;

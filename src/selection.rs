@@ -207,7 +207,12 @@ impl Selection {
 
     /// For use with many records.
     pub(crate) fn compile(&self) -> Filter {
-        Filter { tracepoints: self.tracepoints(), conditions: self.has_conditions().then(|| self.clone()) }
+        Filter {
+            tracepoints: self.tracepoints(),
+            conditions: self.has_conditions().then(|| self.clone()),
+            #[cfg(test)]
+            asked: Default::default(),
+        }
     }
 
     /// What the kernel side can evaluate.
@@ -302,14 +307,12 @@ impl Selection {
 pub(crate) struct Filter {
     tracepoints: Tracepoints,
     conditions: Option<Selection>,
+    /// How often it was asked about a record.
+    #[cfg(test)]
+    pub(crate) asked: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Filter {
-    /// All events.
-    pub(crate) fn none() -> Self {
-        Self { tracepoints: Tracepoint::all().collect(), conditions: None }
-    }
-
     /// Whether some of its events may be wanted, so that lost ones matter.
     pub(crate) fn wants(&self, tracepoint: Tracepoint) -> bool {
         self.tracepoints.contains(tracepoint)
@@ -322,6 +325,8 @@ impl Filter {
 
     /// Whether a record of this tracepoint is wanted.
     pub(crate) fn admits(&self, tracepoint: Tracepoint, record: &[u8]) -> bool {
+        #[cfg(test)]
+        self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let meets = |conditions: &Selection| {
             // A record that cannot be read is not left out in silence: decoding it reports the problem.
             Traits::of(tracepoint, record).is_none_or(|traits| conditions.is_met_by(&traits))

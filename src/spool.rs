@@ -1,103 +1,45 @@
-//! Events to a writer, by a thread of its own, so that a slow or stopped reader holds up nothing else. In: [`Batch`]es, bounded
+//! Events to a destination, by a thread of its own, so that a slow or stopped reader holds up nothing else. In: [`Batch`]es, bounded
 //! in bytes; those that wait longest make room for new ones. Out, in some [`Format`]: each event that is wanted, and each gap
 //! before the event that it precedes. A destination that fails may work again later: what waits is written then, as far as it
 //! still waits.
+//!
+//! Here is the handle. What it is handed waits in `queue`, `writing` takes it from there, and `gathering` hands it over.
 
 mod destination;
 mod file;
+mod format;
+mod gathering;
+mod outage;
 mod output;
+mod queue;
+mod records;
 mod rotation;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    io::{self, BufWriter, Write},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    io::{self, Write},
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
-use destination::Plain;
-pub use destination::{Destination, Place};
-pub use output::{Room, SpoolOutput};
-pub use rotation::{Limits, Rotation};
-
-use crate::{
-    capture::{self, Batch},
-    event::{Event, Kind, Lost, Moment, Time},
-    json::{self, BytesStyle, PayloadStyle, Style},
-    privileges,
-    selection::{Filter, Selection},
-    tracepoint::{LossReason, Tracepoint},
+use self::{destination::Plain, queue::Shared, writing::Writing};
+pub use self::{
+    destination::{Destination, Place},
+    format::{Format, JsonLines},
+    output::{Room, SpoolOutput},
+    records::{Line, Record, Records},
+    rotation::{Limits, Rotation},
 };
+use crate::{capture::Batch, event::Lost, privileges, selection::Selection, tracepoint::LossReason};
 
-/// What may wait for the writer, in bytes of memory; a single larger batch may too.
-const QUEUE_BYTES: usize = 8 << 20;
-const BUFFER_BYTES: usize = 64 << 10;
 /// How often the end of the thread is looked for.
 pub(crate) const FINISH_INTERVAL: Duration = Duration::from_millis(1);
-/// How long a writer that does not block is left alone when it can take no more.
-const WRITER_INTERVAL: Duration = Duration::from_millis(1);
-/// How often a destination is flushed and looked after, and how long one that fails is left alone.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What an abandoned thread that can still write takes to write what is missing.
 pub(crate) const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
-
-/// How events are written.
-pub trait Format: Send + 'static {
-    /// Whether it needs the payloads of messages decoded.
-    fn decodes(&self) -> bool {
-        true
-    }
-
-    /// Writes what comes before all events.
-    fn begin(&mut self, _out: &mut impl Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Writes an event, or a gap.
-    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()>;
-
-    /// What comes next is of another run of the node, whose numbers of peers start anew.
-    fn next_run(&mut self) {}
-
-    /// Writes what comes after all events.
-    fn end(&mut self, _out: &mut impl Write, _time: Time) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A line of JSON for each event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JsonLines {
-    /// How they are written.
-    pub style: Style,
-    /// Whether messages are written without their payload, which is then not decoded.
-    pub without_payload: bool,
-}
-
-impl JsonLines {
-    /// Not indented.
-    pub fn new(bytes: BytesStyle, payload: PayloadStyle) -> Self {
-        let style = Style { bytes, pretty: false, raw: payload == PayloadStyle::Raw };
-        Self { style, without_payload: payload == PayloadStyle::None }
-    }
-}
-
-impl Format for JsonLines {
-    fn decodes(&self) -> bool {
-        !self.without_payload
-    }
-
-    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
-        json::write_line(out, event, self.style)
-    }
-}
 
 /// Where events go. Dropped, it writes nothing more, and its thread ends as soon as the writer lets it.
 #[derive(Debug)]
@@ -106,51 +48,6 @@ pub struct Spool {
     thread: thread::JoinHandle<()>,
     /// Bytes that had left, and when that was seen.
     progress: (u64, Instant),
-}
-
-#[derive(Debug)]
-struct Shared {
-    filter: Filter,
-    queue: Mutex<Queue>,
-    /// There is more in the queue, or it is closed.
-    queued: Condvar,
-    written: AtomicU64,
-    written_events: AtomicU64,
-    written_bytes: AtomicU64,
-    /// Events that are to be written and were taken from the queue, or out of it.
-    events: AtomicU64,
-    /// Events that found no room, or that writing failed for.
-    lost: AtomicU64,
-    /// Writing fails at the moment, and is tried again.
-    interrupted: AtomicBool,
-    /// Nothing more will be written.
-    ended: AtomicBool,
-    /// As many events as were asked for are written.
-    satisfied: AtomicBool,
-    /// What is not written yet is to be lost.
-    abandoned: AtomicBool,
-    failure: Mutex<Option<io::Error>>,
-}
-
-/// What waits for the thread.
-#[derive(Debug, Default)]
-struct Queue {
-    items: VecDeque<Item>,
-    /// Of memory, those in the hands of the thread too.
-    bytes: usize,
-    /// What is missing after the last item.
-    untold: Untold,
-    /// Whether a run has ended after the last item.
-    run_ended: bool,
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct Item {
-    /// Whether it is the first of its run.
-    next_run: bool,
-    lost: Untold,
-    batch: Arc<Batch>,
 }
 
 /// How a [`Spool`] ended.
@@ -187,40 +84,15 @@ impl Spool {
         Self::start_any(destination, lines, wanted, count)
     }
 
-    fn start_any(
-        writer: impl Destination,
+    /// Such a destination, in any format. What is logged of its failures calls what is written JSON lines.
+    pub(crate) fn start_any(
+        destination: impl Destination,
         format: impl Format,
         wanted: &Selection,
         count: Option<u64>,
     ) -> io::Result<Spool> {
-        let shared = Arc::new(Shared {
-            filter: wanted.compile(),
-            queue: Mutex::default(),
-            queued: Condvar::new(),
-            written: AtomicU64::new(0),
-            written_events: AtomicU64::new(0),
-            written_bytes: AtomicU64::new(0),
-            events: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            interrupted: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-            satisfied: AtomicBool::new(false),
-            abandoned: AtomicBool::new(false),
-            failure: Mutex::new(None),
-        });
-        let counted = Counted { writer, bytes: 0, discards: false, shared: Arc::clone(&shared) };
-        let writing = Writing {
-            out: BufWriter::with_capacity(BUFFER_BYTES, counted),
-            format,
-            left: count.unwrap_or(u64::MAX),
-            untold: Untold::default(),
-            unwritten: VecDeque::new(),
-            whole: 0,
-            looked_after: None,
-            lost_before: 0,
-            outage: None,
-            shared: Arc::clone(&shared),
-        };
+        let shared = Arc::new(Shared::new(wanted.compile()));
+        let writing = Writing::new(destination, format, count, Arc::clone(&shared));
         let thread = thread::Builder::new().name("output".into()).spawn(move || {
             privileges::drop_all_of_thread();
             writing.run();
@@ -239,29 +111,7 @@ impl Spool {
         if !batch.concerns(&self.shared.filter) || self.shared.satisfied.load(Relaxed) {
             return;
         }
-        let bytes = batch.bytes();
-        let mut queue = self.shared.queue();
-        // Asked with the queue in hand, which the thread empties after it has ended.
-        if self.has_ended() {
-            return self.shared.lose(&mut queue.untold, batch, LossReason::QueueFull);
-        }
-        while !queue.has_room(bytes) {
-            let Some(oldest) = queue.items.pop_front() else { break };
-            queue.bytes -= oldest.batch.bytes();
-            let mut missing = oldest.lost;
-            self.shared.lose(&mut missing, &oldest.batch, LossReason::QueueFull);
-            queue.gap_at_front().merge(missing);
-            match queue.items.front_mut() {
-                Some(next) => next.next_run |= oldest.next_run,
-                None => queue.run_ended |= oldest.next_run,
-            }
-        }
-        let lost = std::mem::take(&mut queue.untold);
-        let next_run = std::mem::take(&mut queue.run_ended);
-        queue.bytes += bytes;
-        queue.items.push_back(Item { next_run, lost, batch: Arc::clone(batch) });
-        drop(queue);
-        self.shared.queued.notify_one();
+        self.shared.push(batch);
     }
 
     /// Counts the events of a batch as lost, and tells so before the next that is written.
@@ -310,7 +160,7 @@ impl Spool {
 
     /// Why writing failed, once. A closed pipe is told as such.
     pub fn take_failure(&self) -> Option<io::Error> {
-        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.shared.take_failure()
     }
 
     /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
@@ -335,8 +185,7 @@ impl Spool {
 
     /// Nothing more will be handed over: the thread ends when it has written what is queued.
     pub(crate) fn close(&self) {
-        self.shared.queue().closed = true;
-        self.shared.queued.notify_one();
+        self.shared.close();
     }
 
     /// What is not written by now is lost; a thread that can still write ends with a whole line.
@@ -354,407 +203,5 @@ impl Drop for Spool {
     fn drop(&mut self) {
         self.abandon();
         self.close();
-    }
-}
-
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>, timeout: Duration) -> MutexGuard<'a, Queue> {
-        self.queued.wait_timeout(queue, timeout).unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// Counts the events of a batch as lost that was not taken from the queue.
-    fn lose(&self, untold: &mut Untold, batch: &Batch, reason: LossReason) {
-        let events = untold.add(&self.filter, batch, reason);
-        self.events.fetch_add(events, Relaxed);
-        self.lost.fetch_add(events, Relaxed);
-    }
-}
-
-impl Queue {
-    fn has_room(&self, bytes: usize) -> bool {
-        self.bytes == 0 || self.bytes + bytes <= QUEUE_BYTES
-    }
-
-    /// What is missing before the first item.
-    fn gap_at_front(&mut self) -> &mut Untold {
-        match self.items.front_mut() {
-            Some(item) => &mut item.lost,
-            None => &mut self.untold,
-        }
-    }
-}
-
-/// What a stream is missing, summed up.
-#[derive(Debug, Default)]
-struct Untold(BTreeMap<(Tracepoint, LossReason), u64>);
-
-impl Untold {
-    /// Adds what is missing without a batch; gives how many events that are.
-    fn add(&mut self, filter: &Filter, batch: &Batch, reason: LossReason) -> u64 {
-        let mut events = 0;
-        batch.as_lost(filter, reason, |lost| {
-            events += if lost.reason == reason { lost.count } else { 0 };
-            self.add_gap(lost);
-        });
-        events
-    }
-
-    fn add_gap(&mut self, lost: Lost) {
-        *self.0.entry((lost.tracepoint, lost.reason)).or_default() += lost.count;
-    }
-
-    fn merge(&mut self, other: Untold) {
-        other.gaps().for_each(|gap| self.add_gap(gap));
-    }
-
-    fn first(&self) -> Option<Lost> {
-        self.0.first_key_value().map(|(&(tracepoint, reason), &count)| Lost { tracepoint, reason, count })
-    }
-
-    fn gaps(self) -> impl Iterator<Item = Lost> {
-        self.0.into_iter().map(|((tracepoint, reason), count)| Lost { tracepoint, reason, count })
-    }
-}
-
-/// The thread's side.
-struct Writing<D: Destination, F> {
-    out: BufWriter<Counted<D>>,
-    format: F,
-    /// Events until the end.
-    left: u64,
-    /// What is missing before the next event.
-    untold: Untold,
-    /// Lines that have not left the buffer, and where each ends.
-    unwritten: VecDeque<(u64, Line)>,
-    /// Where the last line ends that has.
-    whole: u64,
-    /// When the destination was flushed and looked after.
-    looked_after: Option<Instant>,
-    /// What was lost before the last batch that was begun.
-    lost_before: u64,
-    outage: Option<Outage>,
-    shared: Arc<Shared>,
-}
-
-/// What a line tells.
-#[derive(Clone, Copy, Debug)]
-enum Line {
-    Event(Tracepoint),
-    Gap(Lost),
-}
-
-/// A destination has failed, and it is not known for long enough that it works again.
-#[derive(Debug)]
-struct Outage {
-    /// What was lost before it.
-    lost_before: u64,
-    /// Since when it seems to work again.
-    works_since: Option<Instant>,
-}
-
-impl<D: Destination, F: Format> Writing<D, F> {
-    fn run(mut self) {
-        // What is not there yet is told at once, and not with the first event.
-        let mut result = self.format.begin(&mut self.out).and_then(|()| self.look_after());
-        while let Err(error) = result.and_then(|()| self.write_all()) {
-            result = self.recover(error);
-            if let Err(error) = result {
-                // One that would block was waited for as long as there was time.
-                let failure = Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock);
-                *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-                break;
-            }
-        }
-        self.shared.satisfied.store(self.left == 0, Relaxed);
-        self.shared.ended.store(true, Relaxed);
-        // Not dropped, which would try to write the buffer once more.
-        let _ = self.out.into_parts();
-        let left_over = std::mem::take(&mut *self.shared.queue());
-        for item in left_over.items.iter().filter(|_| self.left > 0) {
-            self.shared.lose(&mut Untold::default(), &item.batch, LossReason::QueueFull);
-        }
-    }
-
-    fn write_all(&mut self) -> io::Result<()> {
-        while let Some(Item { next_run, lost, batch }) = self.next()? {
-            if next_run {
-                self.format.next_run();
-            }
-            self.untold.merge(lost);
-            if self.shared.abandoned.load(Relaxed) {
-                self.shared.lose(&mut self.untold, &batch, LossReason::QueueFull);
-                continue;
-            }
-            let tracepoints: Vec<_> = batch.tracepoints(&self.shared.filter).collect();
-            self.shared.events.fetch_add(tracepoints.len() as u64, Relaxed);
-            self.lost_before = self.shared.lost.load(Relaxed);
-            let result = self.write(&batch, &tracepoints);
-            self.account();
-            self.shared.queue().bytes -= batch.bytes();
-            result?;
-            if self.left == 0 {
-                break;
-            }
-        }
-        let (time, moment) = capture::now();
-        if self.left > 0 {
-            self.gaps((time, moment))?;
-        }
-        self.format.end(&mut self.out, time)?;
-        self.flush()?;
-        self.end_outage();
-        Ok(())
-    }
-
-    /// Flushes before it waits: a line is seen when it is there. None when the queue is closed.
-    fn next(&mut self) -> io::Result<Option<Item>> {
-        let mut flushed = false;
-        let shared = Arc::clone(&self.shared);
-        let mut queue = shared.queue();
-        loop {
-            // Also when there is always more; and before anything is taken, which would be lost if that fails.
-            if !queue.items.is_empty() && self.looked_after.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
-                drop(queue);
-                self.look_after()?;
-                queue = shared.queue();
-            }
-            if let Some(item) = queue.items.pop_front() {
-                return Ok(Some(item));
-            }
-            if queue.closed {
-                self.untold.merge(std::mem::take(&mut queue.untold));
-                return Ok(None);
-            }
-            if !flushed {
-                drop(queue);
-                self.flush()?;
-                flushed = true;
-                queue = shared.queue();
-                continue;
-            }
-            queue = match self.outage {
-                None => shared.queued.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Some(_) => shared.wait(queue, LOOK_INTERVAL),
-            };
-            self.end_outage_if_over();
-        }
-    }
-
-    /// Writes the events of a batch, whose tracepoints are given.
-    fn write(&mut self, batch: &Batch, tracepoints: &[Tracepoint]) -> io::Result<()> {
-        let mut result = Ok(());
-        // Events that are written, and why those after them are not.
-        let (mut events, mut end) = (0, None);
-        let shared = Arc::clone(&self.shared);
-        batch.each_of(&shared.filter, self.format.decodes(), |event| {
-            if let Kind::Lost(gap) = event.kind {
-                // Told before the event that follows, with that one's time.
-                self.untold.add_gap(gap);
-                return;
-            }
-            if end.is_some() || self.left == 0 {
-                return;
-            }
-            // Time may be up in the middle of a batch.
-            if self.shared.abandoned.load(Relaxed) {
-                end = Some(LossReason::QueueFull);
-                return;
-            }
-            let line = Line::Event(tracepoints[events]);
-            match self.gaps((event.time, event.moment)).and_then(|()| self.line(&event, line)) {
-                Ok(()) => (events, self.left) = (events + 1, self.left - 1),
-                Err(error) => (result, end) = (Err(error), Some(LossReason::WriteFailed)),
-            }
-        });
-        if let Some(reason) = end {
-            let rest = &tracepoints[events..];
-            rest.iter().for_each(|&tracepoint| self.untold.add_gap(Lost { tracepoint, reason, count: 1 }));
-            self.shared.lost.fetch_add(rest.len() as u64, Relaxed);
-        }
-        result
-    }
-
-    fn gaps(&mut self, (time, moment): (Time, Moment)) -> io::Result<()> {
-        while let Some(gap) = self.untold.first() {
-            self.line(&Event { time, moment, kind: Kind::Lost(gap) }, Line::Gap(gap))?;
-            self.untold.0.pop_first();
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, event: &Event<'_>, line: Line) -> io::Result<()> {
-        if self.destination().is_full(self.out.buffer().len()) {
-            self.look_after()?;
-        }
-        self.format.event(&mut self.out, event)?;
-        let end = self.out.get_ref().bytes + self.out.buffer().len() as u64;
-        self.unwritten.push_back((end, line));
-        Ok(())
-    }
-
-    fn destination(&self) -> &D {
-        &self.out.get_ref().writer
-    }
-
-    fn destination_mut(&mut self) -> &mut D {
-        &mut self.out.get_mut().writer
-    }
-
-    /// Between two lines.
-    fn look_after(&mut self) -> io::Result<()> {
-        self.looked_after = Some(Instant::now());
-        self.flush()?;
-        self.end_outage_if_over();
-        self.destination_mut().look_after()
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let result = self.out.flush();
-        self.account();
-        result
-    }
-
-    /// A line counts as written when it has left the buffer.
-    fn account(&mut self) {
-        let written = self.unwritten.partition_point(|&(end, _)| end <= self.out.get_ref().bytes);
-        let mut events = 0;
-        for (end, line) in self.unwritten.drain(..written) {
-            self.whole = end;
-            events += u64::from(matches!(line, Line::Event(_)));
-        }
-        self.shared.written.fetch_add(written as u64, Relaxed);
-        self.shared.written_events.fetch_add(events, Relaxed);
-    }
-
-    /// After a failure: until it works again, or the end.
-    fn recover(&mut self, mut error: io::Error) -> io::Result<()> {
-        let mut may_work_again = self.give_up_unwritten();
-        if may_work_again && !self.shared.abandoned.load(Relaxed) {
-            self.begin_outage(&error);
-        }
-        while may_work_again && !self.shared.abandoned.load(Relaxed) {
-            let is_last = self.wait_to_retry();
-            match self.retry() {
-                Ok(()) => {
-                    self.outage.as_mut().expect("it has begun").works_since = Some(Instant::now());
-                    self.shared.interrupted.store(false, Relaxed);
-                    return Ok(());
-                }
-                Err(again) => error = again,
-            }
-            may_work_again = self.give_up_unwritten() && !is_last;
-        }
-        Err(error)
-    }
-
-    /// First of all what was lost, which shows whether it works without that anything is risked.
-    fn retry(&mut self) -> io::Result<()> {
-        self.destination_mut().reopen()?;
-        let waits_longest = self.shared.queue().items.front().map(|item| item.batch.drained());
-        self.gaps(waits_longest.unwrap_or_else(capture::now))?;
-        self.flush()
-    }
-
-    /// What has not left the buffer is lost. Gives whether the destination may ever work again.
-    fn give_up_unwritten(&mut self) -> bool {
-        self.account();
-        let torn = self.out.get_ref().bytes - self.whole;
-        self.whole = self.out.get_ref().bytes;
-        let mut events = 0;
-        for (_, line) in std::mem::take(&mut self.unwritten) {
-            match line {
-                Line::Event(tracepoint) => {
-                    events += 1;
-                    self.untold.add_gap(Lost { tracepoint, reason: LossReason::WriteFailed, count: 1 });
-                }
-                Line::Gap(gap) => self.untold.add_gap(gap),
-            }
-        }
-        self.left = self.left.saturating_add(events);
-        self.shared.lost.fetch_add(events, Relaxed);
-        self.out.get_mut().discards = true;
-        let _ = self.out.flush();
-        self.out.get_mut().discards = false;
-        self.destination_mut().has_failed(torn)
-    }
-
-    fn begin_outage(&mut self, error: &io::Error) {
-        self.shared.interrupted.store(true, Relaxed);
-        match &mut self.outage {
-            // It did not work for long.
-            Some(outage) => outage.works_since = None,
-            None => {
-                let name = self.destination().name();
-                tracing::error!(
-                    "cannot write JSON lines to {name}: {error}; it is tried again every second, and what cannot wait is lost"
-                );
-                self.outage = Some(Outage { lost_before: self.lost_before, works_since: None });
-            }
-        }
-    }
-
-    fn end_outage_if_over(&mut self) {
-        let works_since = self.outage.as_ref().and_then(|outage| outage.works_since);
-        if works_since.is_some_and(|since| since.elapsed() >= LOOK_INTERVAL) {
-            self.end_outage();
-        }
-    }
-
-    fn end_outage(&mut self) {
-        if let Some(Outage { lost_before, .. }) = self.outage.take() {
-            let lost = self.shared.lost.load(Relaxed) - lost_before;
-            tracing::info!(lost, "JSON lines are written to {} again", self.destination().name());
-        }
-    }
-
-    /// Leaves the destination alone for a while, if there is time: the end, which it tells, comes first.
-    fn wait_to_retry(&self) -> bool {
-        let deadline = Instant::now() + LOOK_INTERVAL;
-        let mut queue = self.shared.queue();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if queue.closed || left.is_zero() {
-                return queue.closed;
-            }
-            queue = self.shared.wait(queue, left);
-        }
-    }
-}
-
-/// A writer that knows how much it has taken, that gives up what is in a buffer before it, and that waits where the one inside, set not to block, would fail.
-#[derive(Debug)]
-struct Counted<W> {
-    writer: W,
-    bytes: u64,
-    /// What comes is given up.
-    discards: bool,
-    shared: Arc<Shared>,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        if self.discards {
-            return Ok(buffer.len());
-        }
-        loop {
-            match self.writer.write(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.shared.abandoned.load(Relaxed) => {
-                    thread::sleep(WRITER_INTERVAL);
-                }
-                result => {
-                    self.bytes += *result.as_ref().unwrap_or(&0) as u64;
-                    self.shared.written_bytes.store(self.bytes, Relaxed);
-                    return result;
-                }
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.discards { Ok(()) } else { self.writer.flush() }
     }
 }

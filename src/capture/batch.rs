@@ -25,6 +25,17 @@ pub struct Batch {
     tally: OnceLock<Tally>,
 }
 
+/// What a filter makes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It admits this event.
+    Wanted(Tracepoint),
+    /// It does not.
+    Unwanted,
+    /// It is no event, but gaps, of which the filter may want to be told.
+    Gaps,
+}
+
 /// What is in a batch.
 #[derive(Debug, Default)]
 struct Tally {
@@ -51,21 +62,8 @@ impl Batch {
     pub(super) const RECORDS: usize = 4096;
 
     /// Gives each event in the order in which the node fired them.
-    pub fn each(&self, give: impl FnMut(Event<'_>)) {
-        self.each_of(&Filter::none(), true, give);
-    }
-
-    /// Gives those that a filter admits, and gaps among them; payloads are decoded if it `decodes` them.
-    pub(crate) fn each_of(&self, filter: &Filter, decodes: bool, mut give: impl FnMut(Event<'_>)) {
-        let mut give = |event: Event<'_>| match event.kind {
-            Kind::Lost(lost) if !filter.wants(lost.tracepoint) => {}
-            _ => give(event),
-        };
-        for record in self.records() {
-            if tracepoint_of(record).is_none_or(|tracepoint| filter.admits(tracepoint, record)) {
-                self.decode(record, decodes, &mut give);
-            }
-        }
+    pub fn each(&self, mut give: impl FnMut(Event<'_>)) {
+        self.records().for_each(|record| self.decode(record, true, &mut give));
     }
 
     /// Gives the event, or the gaps, of one of its [`Batch::len`].
@@ -118,9 +116,21 @@ impl Batch {
         size_of::<Self>() + self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
     }
 
-    /// The tracepoint of each event that a filter admits, without decoding it.
+    /// What a filter makes of each of its [`Batch::len`], without decoding it.
+    pub(crate) fn asked(&self, filter: &Filter) -> impl Iterator<Item = Asked> {
+        self.records().map(|record| match tracepoint_of(record) {
+            Some(tracepoint) if filter.admits(tracepoint, record) => Asked::Wanted(tracepoint),
+            Some(_) => Asked::Unwanted,
+            None => Asked::Gaps,
+        })
+    }
+
+    /// The tracepoint of each event that a filter admits.
     pub(crate) fn tracepoints(&self, filter: &Filter) -> impl Iterator<Item = Tracepoint> {
-        self.records().filter_map(|record| tracepoint_of(record).filter(|&it| filter.admits(it, record)))
+        self.asked(filter).filter_map(|asked| match asked {
+            Asked::Wanted(tracepoint) => Some(tracepoint),
+            Asked::Unwanted | Asked::Gaps => None,
+        })
     }
 
     /// Whether a filter may admit something of it, or is to be told of a gap.

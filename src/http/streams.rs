@@ -1,10 +1,10 @@
 //! Streams of events to many readers. In: [`Batch`]es, from the thread that drains, and what each reader asks for. Out:
 //! bodies of answers, which go on until the reader leaves.
 //!
-//! Each reader has a [`Spool`] of its own. So a slow reader loses its own oldest events, is told so, and delays
-//! nobody. All readers share the waiting batches: 8 MiB of them, however many readers there are. A reader that has
-//! stopped also holds the batch that was being written for it: up to 2 MiB, or 5 MB with a message of the largest size,
-//! the decoded message (13 MB at most), and 350 KiB of text.
+//! Each reader has a [`Spool`] of its own. So a slow reader loses its own oldest events, is told so, and delays nobody. All
+//! readers share the waiting batches: 8 MiB of them, however many readers there are. A reader that has stopped also holds the
+//! batch that was being written for it: up to 2 MiB, or 5 MB with a message of the largest size, the decoded message (13 MB at
+//! most), and 320 KiB of text. A line of more than 64 KiB comes in parts; a line can have up to 105 MB.
 
 mod body;
 mod query;
@@ -260,10 +260,10 @@ impl Streams {
         let (chunks, received) = body::channel();
         let has_payloads = wanted.lines.decodes();
         let output = match framing {
-            Framing::Lines => Spool::start(chunks, wanted.lines, &wanted.selection, None),
+            Framing::Lines => Spool::start_any(chunks, wanted.lines, &wanted.selection, None),
             Framing::ServerSentEvents => {
                 let events = ServerSentEvents { lines: wanted.lines, doubts: doubts.clone() };
-                Spool::start(chunks, events, &wanted.selection, None)
+                Spool::start_any(chunks, events, &wanted.selection, None)
             }
         };
         let output = output.map_err(|error| {

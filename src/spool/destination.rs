@@ -1,5 +1,5 @@
-//! Where lines go, and how a writer says that it can go on after a failure. In: a destination as the command line names it, bytes.
-//! Out: a [`Destination`] that is open.
+//! Where records go, and what those have to do who take them. In: a destination as the command line names it. Out: a
+//! [`Destination`] that is open.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -9,13 +9,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{file::LineFile, rotation::Rotation, socket::LineSocket};
+use super::{file::LineFile, records::Records, rotation::Rotation, socket::LineSocket};
 
-/// A writer of whole lines, which may be able to go on after it has failed. Opens what it opens as a thread does that has no
+/// What takes whole records, and may be able to go on after it has failed. Opens what it opens as a thread does that has no
 /// capabilities.
-pub trait Destination: Write + Send + 'static {
+pub trait Destination: Send + 'static {
     /// What logs call it.
     fn name(&self) -> String;
+
+    /// Whether it wants each record in one piece, however large: JSON of a message can have 105 MB. Else one that is larger than
+    /// 64 KiB comes in parts.
+    fn wants_whole_records(&self) -> bool {
+        false
+    }
+
+    /// Takes what it can of records, which are some, from the front; gives how many bytes these have. It may stop within a record if
+    /// it can go on there: what it did not take comes first the next time. One that would block fails with
+    /// [`io::ErrorKind::WouldBlock`], and is asked again.
+    ///
+    /// # Errors
+    /// Nothing was taken, now.
+    fn take(&mut self, records: &mut Records) -> io::Result<usize>;
+
+    /// What was taken is to be on its way.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Whether the next line belongs elsewhere, when `waiting` bytes before it are not written yet.
     fn is_full(&self, _waiting: usize) -> bool {
@@ -28,17 +47,32 @@ pub trait Destination: Write + Send + 'static {
         Ok(())
     }
 
-    /// Told after it has failed that the last `torn` bytes that it took are of a line that nobody will complete. Gives whether it
-    /// can ever work again.
-    fn has_failed(&mut self, torn: u64) -> bool;
+    /// Told after it has failed: a record of which it has taken a part will not be completed. Gives whether it can ever work again.
+    fn has_failed(&mut self) -> bool {
+        false
+    }
 
-    /// Opens again what has failed. What is written next begins with a line.
-    fn reopen(&mut self) -> io::Result<()>;
+    /// Opens again what has failed. What comes next is the beginning of a record.
+    fn reopen(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl<D: Destination + ?Sized> Destination for Box<D> {
     fn name(&self) -> String {
         (**self).name()
+    }
+
+    fn wants_whole_records(&self) -> bool {
+        (**self).wants_whole_records()
+    }
+
+    fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+        (**self).take(records)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (**self).flush()
     }
 
     fn is_full(&self, waiting: usize) -> bool {
@@ -49,8 +83,8 @@ impl<D: Destination + ?Sized> Destination for Box<D> {
         (**self).look_after()
     }
 
-    fn has_failed(&mut self, torn: u64) -> bool {
-        (**self).has_failed(torn)
+    fn has_failed(&mut self) -> bool {
+        (**self).has_failed()
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -62,27 +96,17 @@ impl<D: Destination + ?Sized> Destination for Box<D> {
 #[derive(Debug)]
 pub(super) struct Plain<W>(pub W);
 
-impl<W: Write> Write for Plain<W> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
 impl<W: Write + Send + 'static> Destination for Plain<W> {
     fn name(&self) -> String {
         "the writer".into()
     }
 
-    fn has_failed(&mut self, _torn: u64) -> bool {
-        false
+    fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+        self.0.write(records.bytes())
     }
 
-    fn reopen(&mut self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

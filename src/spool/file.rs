@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{destination::Destination, rotation::Rotation};
+use super::{destination::Destination, records::Records, rotation::Rotation};
 use crate::{files, privileges};
 
 /// How long a rotation that failed is left alone.
@@ -40,6 +40,8 @@ struct Opened {
     bytes: u64,
     /// When its first line was written, as far as the file system knows.
     begun: SystemTime,
+    /// Bytes at its end of a line that is to be completed.
+    unended: u64,
     /// It ends within a line that nobody will complete.
     is_torn: bool,
 }
@@ -128,12 +130,13 @@ impl Opened {
             id: id(&metadata),
             bytes: metadata.len(),
             begun: metadata.created().unwrap_or_else(|_| SystemTime::now()),
+            unended: 0,
             // A line that was cut off by a crash, for example.
             is_torn: is_regular && last_byte(path).is_some_and(|byte| byte != b'\n'),
         })
     }
 
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+    fn take(&mut self, records: &Records) -> io::Result<usize> {
         if self.is_torn {
             self.file.write_all(b"\n")?;
             self.bytes += 1;
@@ -142,15 +145,23 @@ impl Opened {
         if self.bytes == 0 {
             self.begun = SystemTime::now();
         }
-        let taken = self.file.write(buffer)?;
+        let taken = self.file.write(records.bytes())?;
         self.bytes += taken as u64;
+        self.unended = match records.end_within(taken) {
+            Some(end) => (taken - end) as u64,
+            None => self.unended + taken as u64,
+        };
         Ok(taken)
     }
 
     /// Takes back what is no line. What somebody else has cut or written to is not cut, but goes on with a new line.
-    fn cut(&mut self, torn: u64) {
+    fn cut(&mut self) {
+        let unended = std::mem::take(&mut self.unended);
+        if unended == 0 {
+            return;
+        }
         let is_ours = self.file.metadata().is_ok_and(|metadata| metadata.len() == self.bytes);
-        let whole = self.bytes.saturating_sub(torn);
+        let whole = self.bytes.saturating_sub(unended);
         if is_ours && self.file.set_len(whole).is_ok() {
             self.bytes = whole;
         } else {
@@ -172,20 +183,14 @@ fn last_byte(path: &Path) -> Option<u8> {
     Some(byte[0])
 }
 
-impl Write for LineFile {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.file.as_mut().ok_or(io::ErrorKind::NotConnected)?.write(buffer)
-    }
-
-    /// What was written is the kernel's, which a crash of this process does not take back.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Destination for LineFile {
     fn name(&self) -> String {
         self.path.display().to_string()
+    }
+
+    /// What was written is the kernel's, which a crash of this process does not take back.
+    fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+        self.file.as_mut().ok_or(io::ErrorKind::NotConnected)?.take(records)
     }
 
     fn is_full(&self, waiting: usize) -> bool {
@@ -207,13 +212,9 @@ impl Destination for LineFile {
         Ok(())
     }
 
-    fn has_failed(&mut self, torn: u64) -> bool {
+    fn has_failed(&mut self) -> bool {
         match &mut self.file {
-            Some(opened) if opened.is_regular => {
-                if torn > 0 {
-                    opened.cut(torn);
-                }
-            }
+            Some(opened) if opened.is_regular => opened.cut(),
             // What a pipe still holds is gone with it, so that its next reader begins with a line.
             _ => self.file = None,
         }
@@ -246,12 +247,17 @@ mod tests {
         fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
     }
 
+    /// Lines, and the beginning of one.
+    fn give(file: &mut LineFile, text: &str) {
+        assert_eq!(file.take(&mut Records::of_lines(text.as_bytes())).unwrap(), text.len());
+    }
+
     /// As an output does: looked after before a line if it is full.
     fn line(file: &mut LineFile, text: &str) {
         if file.is_full(0) {
             file.look_after().unwrap();
         }
-        file.write_all(text.as_bytes()).unwrap();
+        give(file, text);
     }
 
     #[test]
@@ -285,12 +291,12 @@ mod tests {
         file.file.as_mut().unwrap().begun = hours_ago(2);
         file.look_after().unwrap();
         // Its age is that of its first line.
-        file.write_all(b"1\n").unwrap();
+        give(&mut file, "1\n");
         file.look_after().unwrap();
         assert_eq!(text(&path), "1\n");
         file.file.as_mut().unwrap().begun = hours_ago(2);
         file.look_after().unwrap();
-        file.write_all(b"2\n").unwrap();
+        give(&mut file, "2\n");
         assert_eq!((text(&path), text(&path.with_extension("1"))), ("2\n".into(), "1\n".into()));
         // A clock that was put back is no age.
         file.file.as_mut().unwrap().begun = SystemTime::now() + Duration::from_secs(7_200);
@@ -304,26 +310,26 @@ mod tests {
         let path = directory.path().join("f");
         let renamed = directory.path().join("renamed");
         let mut file = LineFile::open(&path, rotation("1KiB", 1)).unwrap();
-        file.write_all(b"1\n").unwrap();
+        give(&mut file, "1\n");
         fs::rename(&path, &renamed).unwrap();
         file.look_after().unwrap();
-        file.write_all(b"2\n").unwrap();
+        give(&mut file, "2\n");
         assert_eq!((text(&renamed), text(&path)), ("1\n".into(), "2\n".into()));
         fs::remove_file(&path).unwrap();
         file.look_after().unwrap();
-        file.write_all(b"3\n").unwrap();
+        give(&mut file, "3\n");
         assert_eq!(text(&path), "3\n");
         File::create(&path).unwrap();
         file.look_after().unwrap();
         assert_eq!(file.file.as_ref().unwrap().bytes, 0);
-        file.write_all(b"4\n").unwrap();
+        give(&mut file, "4\n");
         assert_eq!(text(&path), "4\n");
 
         fs::remove_dir_all(directory.path()).unwrap();
         assert!(file.look_after().unwrap_err().to_string().starts_with("No such file or directory"));
         fs::create_dir(directory.path()).unwrap();
         file.look_after().unwrap();
-        file.write_all(b"5\n").unwrap();
+        give(&mut file, "5\n");
         assert_eq!(text(&path), "5\n");
     }
 
@@ -352,14 +358,15 @@ mod tests {
         let path = directory.path().join("f");
         fs::write(&path, "before\n{\"cra").unwrap();
         let mut file = LineFile::open(&path, None).unwrap();
-        file.write_all(b"1\nto").unwrap();
-        assert!(file.has_failed(2));
+        give(&mut file, "1\nto");
+        give(&mut file, "rn");
+        assert!(file.has_failed());
         assert_eq!(text(&path), "before\n{\"cra\n1\n");
-        file.write_all(b"2\nrn").unwrap();
+        give(&mut file, "2\nrn");
         // What others write into it stays.
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"theirs").unwrap();
-        assert!(file.has_failed(2));
-        file.write_all(b"3\n").unwrap();
+        assert!(file.has_failed());
+        give(&mut file, "3\n");
         assert_eq!(text(&path), "before\n{\"cra\n1\n2\nrntheirs\n3\n");
     }
 

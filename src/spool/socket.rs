@@ -13,7 +13,7 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
 };
 
-use super::destination::Destination;
+use super::{destination::Destination, records::Records};
 use crate::privileges;
 
 /// Does not block, so that no reader that has stopped can hold up the end.
@@ -63,19 +63,13 @@ fn words(error: Errno) -> io::Error {
     }
 }
 
-impl Write for LineSocket {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Destination for LineSocket {
     fn name(&self) -> String {
         format!("unix:{}", self.path.display())
+    }
+
+    fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+        self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.write(records.bytes())
     }
 
     /// A reader that was restarted since the last line misses none.
@@ -83,7 +77,8 @@ impl Destination for LineSocket {
         if self.has_hung_up() { self.reopen() } else { Ok(()) }
     }
 
-    fn has_failed(&mut self, _torn: u64) -> bool {
+    /// The next connection begins with a line.
+    fn has_failed(&mut self) -> bool {
         self.stream = None;
         true
     }
@@ -105,18 +100,22 @@ mod tests {
 
     use super::*;
 
+    fn give(socket: &mut LineSocket, text: &[u8]) -> io::Result<usize> {
+        socket.take(&mut Records::of_lines(text))
+    }
+
     #[test]
     fn a_listener_that_comes_later_or_again_is_connected_to() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let mut socket = LineSocket::open(&path).unwrap();
-        assert_eq!(socket.write(b"a").unwrap_err().kind(), io::ErrorKind::NotConnected);
+        assert_eq!(give(&mut socket, b"a\n").unwrap_err().kind(), io::ErrorKind::NotConnected);
         assert_eq!(socket.look_after().unwrap_err().kind(), io::ErrorKind::NotFound);
         let listener = UnixListener::bind(&path).unwrap();
         for _ in 0..2 {
             socket.look_after().unwrap();
             let (mut reader, _) = listener.accept().unwrap();
-            socket.write_all(b"line\n").unwrap();
+            assert_eq!(give(&mut socket, b"line\n").unwrap(), 5);
             let mut read = [0; 5];
             reader.read_exact(&mut read).unwrap();
             assert_eq!(&read, b"line\n");
@@ -136,7 +135,7 @@ mod tests {
         let path = directory.path().join("s");
         let _listener = UnixListener::bind(&path).unwrap();
         let mut socket = LineSocket::open(&path).unwrap();
-        let error = std::iter::repeat_with(|| socket.write(&[b'x'; 1 << 16])).find_map(Result::err).unwrap();
+        let error = std::iter::repeat_with(|| give(&mut socket, &[b'x'; 1 << 16])).find_map(Result::err).unwrap();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         // Nor one that does not even accept.
         let mut waiting = Vec::new();

@@ -1,15 +1,20 @@
-//! A destination that takes as many bytes as it has room for, and what its output makes of that.
+//! Destinations that take as much as they have room for, and what their output makes of that.
 
 use std::sync::{Arc, Mutex};
 
-use super::*;
-use crate::record::{
-    types::{attempting_aps_record, event_header},
-    write,
+use super::{gathering::BUFFER_BYTES, *};
+use crate::{
+    record::{
+        types::{attempting_aps_record, event_header},
+        write,
+    },
+    selection::Condition,
+    tracepoint::Tracepoint,
 };
 
 const APS: Tracepoint = Tracepoint::CoinSelectionAttemptingApsCreateTx;
 
+/// Takes as many bytes as it has room for.
 #[derive(Clone, Debug, Default)]
 struct Disk(Arc<Mutex<State>>);
 
@@ -17,8 +22,12 @@ struct Disk(Arc<Mutex<State>>);
 struct State {
     taken: Vec<u8>,
     room: usize,
-    /// Bytes of torn lines, by failure.
-    torn: Vec<u64>,
+    /// Bytes at the end that are of no whole line.
+    begun: usize,
+    /// The same of lines that were torn, by failure.
+    torn: Vec<usize>,
+    /// How much it was handed at once.
+    handed: Vec<usize>,
 }
 
 impl Disk {
@@ -32,9 +41,12 @@ impl Disk {
     fn events(&self) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().taken.clone()).unwrap();
         assert!(text.is_empty() || text.ends_with("}\n"), "{text}");
-        let event = |line: &str| line.split_once(r#""event":"#).unwrap().1.trim_end_matches('}').to_owned();
         text.lines().map(event).collect()
     }
+}
+
+fn event(line: &str) -> String {
+    line.split_once(r#""event":"#).unwrap().1.trim_end_matches(['}', '\n']).to_owned()
 }
 
 impl Write for Disk {
@@ -59,11 +71,59 @@ impl Destination for Disk {
         "a disk".into()
     }
 
-    fn has_failed(&mut self, torn: u64) -> bool {
+    fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+        let taken = self.write(records.bytes())?;
         let mut state = self.0.lock().unwrap();
-        let whole = state.taken.len() - torn as usize;
+        state.handed.push(records.bytes().len());
+        state.begun = records.end_within(taken).map_or(state.begun + taken, |end| taken - end);
+        Ok(taken)
+    }
+
+    fn has_failed(&mut self) -> bool {
+        let mut state = self.0.lock().unwrap();
+        let torn = std::mem::take(&mut state.begun);
+        let whole = state.taken.len() - torn;
         state.taken.truncate(whole);
         state.torn.push(torn);
+        true
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Publishes each record as a message of its own, as many as it may.
+#[derive(Clone, Debug, Default)]
+struct Broker(Arc<Mutex<Published>>);
+
+#[derive(Debug, Default)]
+struct Published {
+    messages: Vec<(Line, String)>,
+    room: usize,
+}
+
+impl Destination for Broker {
+    fn name(&self) -> String {
+        "a broker".into()
+    }
+
+    fn wants_whole_records(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+        let mut published = self.0.lock().unwrap();
+        let mut bytes = 0;
+        for record in records.iter().take(published.room) {
+            bytes += record.bytes.len();
+            published.messages.push((record.line, String::from_utf8(record.bytes.into()).unwrap()));
+            published.room -= 1;
+        }
+        if bytes == 0 { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(bytes) }
+    }
+
+    fn has_failed(&mut self) -> bool {
         true
     }
 
@@ -96,9 +156,12 @@ fn line_bytes() -> usize {
     r#"{"timestamp":0,"timestamp_subsec_micros":0,"event":"#.len() + line("w").len() + "}}}}}\n".len()
 }
 
+fn wanted() -> Selection {
+    Selection::of([APS].into_iter().collect())
+}
+
 fn start(disk: &Disk, count: Option<u64>) -> Spool {
-    let selection = Selection::of([APS].into_iter().collect());
-    Spool::start_to(disk.clone(), JsonLines::default(), &selection, count).unwrap()
+    Spool::start_to(disk.clone(), JsonLines::default(), &wanted(), count).unwrap()
 }
 
 /// Until it fails, or works again.
@@ -178,8 +241,7 @@ fn what_does_not_work_again_by_the_end_is_a_failure() {
 #[test]
 fn a_plain_writer_ends_with_its_first_failure() {
     let disk = Disk::with_room(line_bytes());
-    let selection = Selection::of([APS].into_iter().collect());
-    let output = Spool::start(disk.clone(), JsonLines::default(), &selection, None).unwrap();
+    let output = Spool::start(disk.clone(), JsonLines::default(), &wanted(), None).unwrap();
     output.push(&batch(&["a", "b"]));
     while !output.has_ended() {
         thread::sleep(Duration::from_millis(1));
@@ -190,4 +252,78 @@ fn a_plain_writer_ends_with_its_first_failure() {
     assert_eq!((outcome.written, outcome.lost), (1, 2));
     assert_eq!(outcome.failure.unwrap().kind(), io::ErrorKind::StorageFull);
     assert_eq!(disk.events(), [line("a")]);
+}
+
+#[test]
+fn what_a_destination_of_messages_does_not_take_is_lost_and_told() {
+    let broker = Broker::default();
+    broker.0.lock().unwrap().room = 2;
+    let output = Spool::start_to(broker.clone(), JsonLines::default(), &wanted(), None).unwrap();
+    output.push(&batch(&["a", "b", "c", "d"]));
+    wait_for(&output, true);
+    assert_eq!((output.lines_written(), output.lines_lost()), (2, 2));
+    broker.0.lock().unwrap().room = 10;
+    wait_for(&output, false);
+    output.push(&batch(&["e"]));
+    let outcome = output.finish(|_| false);
+    assert_eq!((outcome.written, outcome.lost, outcome.failure.is_none()), (4, 2, true));
+    let published = broker.0.lock().unwrap();
+    let gap = Lost { tracepoint: APS, reason: LossReason::WriteFailed, count: 2 };
+    let of = Line::Event(APS);
+    let lines: Vec<_> = published.messages.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [of, of, Line::Gap(gap), of]);
+    let events: Vec<_> = published.messages.iter().map(|(_, text)| event(text)).collect();
+    assert_eq!(events, [line("a"), line("b"), lost("write_failed", 2), line("e")]);
+}
+
+#[test]
+fn a_record_larger_than_the_buffer_comes_in_parts_or_whole_as_is_wanted() {
+    // Of two bytes each, once they are JSON.
+    let long = "\"".repeat(60_000);
+    let wallets = ["a", &long, "b"];
+    let expected = ["a", &long.replace('"', r#"\""#), "b"].map(line);
+
+    let disk = Disk::with_room(usize::MAX);
+    let output = start(&disk, None);
+    output.push(&batch(&wallets));
+    assert_eq!(output.finish(|_| false).written, 3);
+    assert!(disk.events() == expected);
+    // What is whole comes first, alone.
+    let (short, large) = (line_bytes(), line_bytes() - 1 + 2 * long.len());
+    assert_eq!(disk.0.lock().unwrap().handed, [short, BUFFER_BYTES, large - BUFFER_BYTES + short]);
+
+    let broker = Broker::default();
+    broker.0.lock().unwrap().room = usize::MAX;
+    let output = Spool::start_to(broker.clone(), JsonLines::default(), &wanted(), None).unwrap();
+    output.push(&batch(&wallets));
+    assert_eq!(output.finish(|_| false).written, 3);
+    let published = broker.0.lock().unwrap();
+    assert!(published.messages.iter().map(|(_, text)| event(text)).eq(expected));
+}
+
+#[test]
+fn a_record_that_fails_in_a_later_part_is_lost_whole() {
+    let long = "x".repeat(65_535);
+    let disk = Disk::with_room(line_bytes() + BUFFER_BYTES + 3);
+    let output = start(&disk, None);
+    output.push(&batch(&["a", &long, "b"]));
+    wait_for(&output, true);
+    assert_eq!(disk.events(), [line("a")]);
+    disk.0.lock().unwrap().room = 10_000;
+    wait_for(&output, false);
+    let outcome = output.finish(|_| false);
+    assert_eq!(disk.events(), [line("a"), lost("write_failed", 2)]);
+    assert_eq!((outcome.written, outcome.lost), (2, 2));
+    assert_eq!(disk.0.lock().unwrap().torn, [BUFFER_BYTES + 3]);
+}
+
+#[test]
+fn each_record_is_asked_about_once() {
+    let disk = Disk::with_room(usize::MAX);
+    let wanted = wanted().not(Condition::Peer(7));
+    let output = Spool::start_to(disk.clone(), JsonLines::default(), &wanted, None).unwrap();
+    let asked = Arc::clone(&output.shared.filter.asked);
+    output.push(&batch(&["a", "b", "c"]));
+    assert_eq!(output.finish(|_| false).written, 3);
+    assert_eq!(asked.load(Relaxed), 3);
 }

@@ -1,9 +1,9 @@
-//! From the thread that writes for a reader to the connection. In: what it writes. Out: the body of an answer, at most
-//! a few pieces behind, with comments while nothing comes.
+//! From the thread that writes for a reader to the connection. In: records. Out: the body of an answer, a few pieces
+//! behind that at most, and comments while nothing comes.
 
 use std::{
     convert::Infallible,
-    io::{self, Write},
+    io,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -16,28 +16,33 @@ use tokio::{
 };
 
 use super::Reader;
+use crate::spool::{Destination, Records};
 
-/// How many pieces may wait for the connection, each of the size of an output's buffer, 64 KiB.
+/// What may wait for the connection, in pieces of whole records or of a part of one, of 64 KiB at most.
 const CHUNKS: usize = 2;
+/// Smaller pieces are copied: otherwise each would hold all of the buffer that it was gathered in.
+const COPIED_BYTES: usize = 32 << 10;
 /// A comment of server-sent events, which readers skip.
 const COMMENT: &[u8] = b":\n\n";
 
 /// Waits while it is full. Fails like a closed pipe when the body is gone.
-pub(super) fn channel() -> (impl Write + Send + 'static, mpsc::Receiver<Bytes>) {
+pub(super) fn channel() -> (impl Destination, mpsc::Receiver<Bytes>) {
     let (sender, receiver) = mpsc::channel(CHUNKS);
     (Chunks(sender), receiver)
 }
 
 struct Chunks(mpsc::Sender<Bytes>);
 
-impl Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
-        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+impl Destination for Chunks {
+    fn name(&self) -> String {
+        "the reader of a stream".into()
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+        let bytes = records.bytes().len();
+        let chunk =
+            if bytes < COPIED_BYTES { Bytes::copy_from_slice(records.bytes()) } else { records.take_bytes().into() };
+        self.0.blocking_send(chunk).map(|()| bytes).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -106,5 +111,65 @@ impl KeepAlive {
             }
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        capture::Batch,
+        record::{
+            types::{attempting_aps_record, event_header},
+            write,
+        },
+        selection::Selection,
+        spool::{JsonLines, Spool},
+        tracepoint::Tracepoint,
+    };
+
+    /// What a connection gets of an event of each wallet.
+    fn chunks(wallets: &[String]) -> Vec<Bytes> {
+        let tracepoint = Tracepoint::CoinSelectionAttemptingApsCreateTx;
+        let mut batch = Batch::default();
+        for wallet in wallets {
+            let (tracepoint, text_length) = (tracepoint.index() as u8, wallet.len() as u16);
+            let header = event_header { tracepoint, text_length, ..Default::default() };
+            batch.push(&write(attempting_aps_record { header }, wallet.as_bytes()));
+        }
+        let (chunks, mut received) = channel();
+        let wanted = Selection::of([tracepoint].into_iter().collect());
+        let output = Spool::start_any(chunks, JsonLines::default(), &wanted, None).unwrap();
+        output.push(&Arc::new(batch));
+        output.close();
+        let received: Vec<_> = std::iter::from_fn(|| received.blocking_recv()).collect();
+        assert_eq!(output.finish(|_| false).written, wallets.len() as u64);
+        received
+    }
+
+    #[test]
+    fn what_waits_for_a_connection_is_whole_lines() {
+        let wallets: Vec<_> = ('a'..='z').map(|letter| letter.to_string().repeat(20_000)).collect();
+        let chunks = chunks(&wallets);
+        assert!(chunks.len() > 8 && chunks.iter().all(|chunk| chunk.len() <= 64 << 10 && chunk.ends_with(b"\n")));
+        let lines = chunks.concat();
+        assert!(
+            lines
+                .split(|&byte| byte == b'\n')
+                .zip(&wallets)
+                .all(|(line, wallet)| { String::from_utf8_lossy(line).contains(&format!("\"{wallet}\"")) })
+        );
+    }
+
+    #[test]
+    fn a_long_line_never_waits_in_one_piece() {
+        let long = "\"".repeat(65_535);
+        let chunks = chunks(&["a".into(), long, "b".into()]);
+        assert!(chunks.iter().all(|chunk| chunk.len() <= 64 << 10));
+        let lines = chunks.concat();
+        assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 3);
+        assert!(lines.len() > 2 * 65_535);
     }
 }

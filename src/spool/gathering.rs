@@ -1,0 +1,219 @@
+//! Text on its way to a destination. In: what a format writes, and where each record ends. Out: [`Records`], when they fill the
+//! buffer or are not to wait any longer; and what was taken of them is counted.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    destination::Destination,
+    queue::Shared,
+    records::{Line, Records},
+};
+
+/// How much is handed over at once, unless a record is larger and wanted in one piece.
+pub(super) const BUFFER_BYTES: usize = 64 << 10;
+/// How long a destination that does not block is left alone when it can take no more.
+const DESTINATION_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Gathers records before a destination.
+#[derive(Debug)]
+pub(super) struct Gathering<D> {
+    pub destination: D,
+    records: Records,
+    shared: Arc<Shared>,
+}
+
+impl<D: Destination> Gathering<D> {
+    pub(super) fn new(destination: D, shared: Arc<Shared>) -> Self {
+        Self { destination, records: Records::default(), shared }
+    }
+
+    /// Bytes that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.records.bytes().len()
+    }
+
+    /// What was written since the last one is a record. A format may write nothing for an event.
+    pub(super) fn end(&mut self, line: Line) {
+        self.records.end(line);
+        if self.waiting() == 0 {
+            self.account(0);
+        }
+    }
+
+    /// The same of what is no line, if there is any.
+    pub(super) fn end_frame(&mut self) {
+        if self.records.is_begun() {
+            self.records.end(Line::Frame);
+        }
+    }
+
+    /// No record waits after this.
+    pub(super) fn flush_records(&mut self) -> io::Result<()> {
+        self.hand_over()?;
+        self.destination.flush()
+    }
+
+    /// Gives up what is not taken, and what of a record is: gives what is lost, and whether the destination may ever work again.
+    pub(super) fn give_up(&mut self) -> (impl Iterator<Item = Line>, bool) {
+        let may_work_again = self.destination.has_failed();
+        (self.records.give_up(), may_work_again)
+    }
+
+    /// Waits where a destination that does not block would fail.
+    fn hand_over(&mut self) -> io::Result<()> {
+        self.account(0);
+        while self.waiting() > 0 {
+            match self.destination.take(&mut self.records) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => self.account(bytes),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.shared.abandoned.load(Relaxed) => {
+                    thread::sleep(DESTINATION_INTERVAL);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // One that was wanted in one piece is not paid for ever after.
+        self.records.shrink(BUFFER_BYTES);
+        Ok(())
+    }
+
+    /// A line counts as written when it is taken.
+    fn account(&mut self, bytes: usize) {
+        let (mut lines, mut events) = (0, 0);
+        for line in self.records.taken(bytes) {
+            lines += u64::from(line != Line::Frame);
+            events += u64::from(matches!(line, Line::Event(_)));
+        }
+        self.shared.written.fetch_add(lines, Relaxed);
+        self.shared.written_events.fetch_add(events, Relaxed);
+        self.shared.written_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Writes what there is no room for yet.
+    #[cold]
+    fn write_beyond(&mut self, mut text: &[u8]) -> io::Result<()> {
+        while !text.is_empty() {
+            let room = self.make_room(text.len())?;
+            let (now, later) = text.split_at(room);
+            self.records.extend(now);
+            text = later;
+        }
+        Ok(())
+    }
+
+    /// For how many of so many bytes there is room, after what was in the way has been handed over.
+    fn make_room(&mut self, bytes: usize) -> io::Result<usize> {
+        let wants_whole = self.destination.wants_whole_records();
+        if self.records.has_whole() {
+            let begun = self.records.split_begun();
+            self.hand_over()?;
+            self.records.grow(BUFFER_BYTES);
+            self.records.extend(&begun);
+        } else if !wants_whole && self.waiting() >= BUFFER_BYTES {
+            self.hand_over()?;
+        }
+        self.records.grow(BUFFER_BYTES);
+        Ok(if wants_whole { bytes } else { bytes.min(self.records.room(BUFFER_BYTES)) })
+    }
+}
+
+impl<D: Destination> Write for Gathering<D> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.write_all(text)?;
+        Ok(text.len())
+    }
+
+    // It is called for each comma.
+    #[inline]
+    fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
+        if text.len() > self.records.room(BUFFER_BYTES) {
+            return self.write_beyond(text);
+        }
+        self.records.extend(text);
+        Ok(())
+    }
+
+    /// A format does not know what may wait.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selection::Selection;
+
+    /// Notes how much it is handed at once, and where the last record ends in that.
+    struct Notes {
+        wants_whole: bool,
+        handed: Vec<(usize, Option<usize>)>,
+    }
+
+    impl Destination for Notes {
+        fn name(&self) -> String {
+            "notes".into()
+        }
+
+        fn wants_whole_records(&self) -> bool {
+            self.wants_whole
+        }
+
+        fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+            let bytes = records.bytes().len();
+            self.handed.push((bytes, records.end_within(bytes)));
+            Ok(bytes)
+        }
+    }
+
+    fn gathering(wants_whole: bool) -> Gathering<Notes> {
+        let shared = Arc::new(Shared::new(Selection::default().compile()));
+        Gathering::new(Notes { wants_whole, handed: Vec::new() }, shared)
+    }
+
+    /// Writes a record as a format does, in pieces.
+    fn write(gathering: &mut Gathering<Notes>, bytes: usize) {
+        let text = vec![b'x'; bytes];
+        text.chunks(1000).for_each(|piece| gathering.write_all(piece).unwrap());
+        gathering.end(Line::Frame);
+    }
+
+    #[test]
+    fn whole_records_are_handed_over_when_the_buffer_is_full() {
+        for wants_whole in [false, true] {
+            let mut gathering = gathering(wants_whole);
+            (0..5).for_each(|_| write(&mut gathering, 30_000));
+            gathering.flush_records().unwrap();
+            let two = (60_000, Some(60_000));
+            assert_eq!(gathering.destination.handed, [two, two, (30_000, Some(30_000))]);
+        }
+    }
+
+    #[test]
+    fn a_larger_record_comes_in_parts_of_the_buffer_however_it_is_written() {
+        let mut gathering = gathering(false);
+        write(&mut gathering, 10);
+        gathering.write_all(&[b'x'; 2 * BUFFER_BYTES + 1]).unwrap();
+        gathering.end(Line::Frame);
+        gathering.flush_records().unwrap();
+        let part = (BUFFER_BYTES, None);
+        assert_eq!(gathering.destination.handed, [(10, Some(10)), part, part, (1, Some(1))]);
+    }
+
+    #[test]
+    fn a_larger_record_in_one_piece_does_not_leave_a_larger_buffer() {
+        let mut gathering = gathering(true);
+        write(&mut gathering, 10);
+        write(&mut gathering, 10 * BUFFER_BYTES);
+        gathering.flush_records().unwrap();
+        let large = 10 * BUFFER_BYTES;
+        assert_eq!(gathering.destination.handed, [(10, Some(10)), (large, Some(large))]);
+        assert_eq!(gathering.records.room(usize::MAX), BUFFER_BYTES);
+    }
+}

@@ -1,0 +1,213 @@
+//! The thread that writes. In: what waits in the queue. Out: a record for each event that is wanted, and for each gap before the
+//! event that it precedes; what becomes of each is counted.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use super::{
+    destination::Destination,
+    format::Format,
+    gathering::Gathering,
+    outage::Outage,
+    queue::{Item, Shared, Untold},
+    records::Line,
+};
+use crate::{
+    capture::{self, Asked, Batch},
+    event::{Event, Kind, Lost, Moment, Time},
+    tracepoint::LossReason,
+};
+
+/// How often a destination is flushed and looked after, and how long one that fails is left alone.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The thread's side.
+pub(super) struct Writing<D, F> {
+    pub out: Gathering<D>,
+    format: F,
+    /// Events until the end.
+    pub left: u64,
+    /// What is missing before the next event.
+    pub untold: Untold,
+    /// When the destination was flushed and looked after.
+    looked_after: Option<Instant>,
+    /// What was lost before the last batch that was begun.
+    pub lost_before: u64,
+    pub outage: Option<Outage>,
+    pub shared: Arc<Shared>,
+}
+
+impl<D: Destination, F: Format> Writing<D, F> {
+    pub(super) fn new(destination: D, format: F, count: Option<u64>, shared: Arc<Shared>) -> Self {
+        Self {
+            out: Gathering::new(destination, Arc::clone(&shared)),
+            format,
+            left: count.unwrap_or(u64::MAX),
+            untold: Untold::default(),
+            looked_after: None,
+            lost_before: 0,
+            outage: None,
+            shared,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut result = self.begin();
+        while let Err(error) = result.and_then(|()| self.write_all()) {
+            result = self.recover(error);
+            if let Err(error) = result {
+                // One that would block was waited for as long as there was time.
+                self.shared.set_failure(Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock));
+                break;
+            }
+        }
+        self.shared.satisfied.store(self.left == 0, Relaxed);
+        self.shared.ended.store(true, Relaxed);
+        let left_over = std::mem::take(&mut *self.shared.queue());
+        for item in left_over.items.iter().filter(|_| self.left > 0) {
+            self.shared.lose(&mut Untold::default(), &item.batch, LossReason::QueueFull);
+        }
+    }
+
+    /// What is not there yet is told at once, and not with the first event.
+    fn begin(&mut self) -> io::Result<()> {
+        self.format.begin(&mut self.out)?;
+        self.out.end_frame();
+        self.look_after()
+    }
+
+    fn write_all(&mut self) -> io::Result<()> {
+        while let Some(Item { next_run, lost, batch }) = self.next()? {
+            if next_run {
+                self.format.next_run();
+            }
+            self.untold.merge(lost);
+            if self.shared.abandoned.load(Relaxed) {
+                self.shared.lose(&mut self.untold, &batch, LossReason::QueueFull);
+                continue;
+            }
+            let result = self.write(&batch);
+            self.shared.queue().bytes -= batch.bytes();
+            result?;
+            if self.left == 0 {
+                break;
+            }
+        }
+        let (time, moment) = capture::now();
+        if self.left > 0 {
+            self.gaps((time, moment))?;
+        }
+        self.format.end(&mut self.out, time)?;
+        self.out.end_frame();
+        self.out.flush_records()?;
+        self.end_outage();
+        Ok(())
+    }
+
+    /// Flushes before it waits: a line is seen when it is there. None when the queue is closed.
+    fn next(&mut self) -> io::Result<Option<Item>> {
+        let mut flushed = false;
+        let shared = Arc::clone(&self.shared);
+        let mut queue = shared.queue();
+        loop {
+            // Also when there is always more; and before anything is taken, which would be lost if that fails.
+            if !queue.items.is_empty() && self.looked_after.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+                drop(queue);
+                self.look_after()?;
+                queue = shared.queue();
+            }
+            if let Some(item) = queue.items.pop_front() {
+                return Ok(Some(item));
+            }
+            if queue.closed {
+                self.untold.merge(std::mem::take(&mut queue.untold));
+                return Ok(None);
+            }
+            if !flushed {
+                drop(queue);
+                self.out.flush_records()?;
+                flushed = true;
+                queue = shared.queue();
+                continue;
+            }
+            queue = shared.wait(queue, self.outage.as_ref().map(|_| LOOK_INTERVAL));
+            self.end_outage_if_over();
+        }
+    }
+
+    /// Writes the events of a batch.
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        // Asked once, and before any is written: a thread that is stuck with one has counted them all.
+        let asked: Vec<Asked> = batch.asked(&shared.filter).collect();
+        let wanted = asked.iter().filter(|asked| matches!(asked, Asked::Wanted(_))).count();
+        shared.events.fetch_add(wanted as u64, Relaxed);
+        self.lost_before = shared.lost.load(Relaxed);
+        let mut result = Ok(());
+        // Why no more are written.
+        let mut end = None;
+        for (index, asked) in asked.into_iter().enumerate() {
+            match asked {
+                Asked::Unwanted => {}
+                // Told before the event that follows, with that one's time.
+                Asked::Gaps => batch.event_or_gaps(index, false, |event| match event.kind {
+                    Kind::Lost(gap) if shared.filter.wants(gap.tracepoint) => self.untold.add_gap(gap),
+                    _ => {}
+                }),
+                Asked::Wanted(_) if self.left == 0 => {}
+                Asked::Wanted(tracepoint) => {
+                    // Time may be up in the middle of a batch.
+                    if end.is_none() && shared.abandoned.load(Relaxed) {
+                        end = Some(LossReason::QueueFull);
+                    }
+                    if end.is_none() {
+                        batch.event_or_gaps(index, self.format.decodes(), |event| {
+                            result = self.event(&event, Line::Event(tracepoint));
+                        });
+                        end = result.as_ref().err().map(|_| LossReason::WriteFailed);
+                    }
+                    if let Some(reason) = end {
+                        self.untold.add_gap(Lost { tracepoint, reason, count: 1 });
+                        shared.lost.fetch_add(1, Relaxed);
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    fn event(&mut self, event: &Event<'_>, line: Line) -> io::Result<()> {
+        self.gaps((event.time, event.moment))?;
+        self.line(event, line)?;
+        self.left -= 1;
+        Ok(())
+    }
+
+    pub(super) fn gaps(&mut self, (time, moment): (Time, Moment)) -> io::Result<()> {
+        while let Some(gap) = self.untold.first() {
+            self.line(&Event { time, moment, kind: Kind::Lost(gap) }, Line::Gap(gap))?;
+            self.untold.remove_first();
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, event: &Event<'_>, line: Line) -> io::Result<()> {
+        if self.out.destination.is_full(self.out.waiting()) {
+            self.look_after()?;
+        }
+        self.format.event(&mut self.out, event)?;
+        self.out.end(line);
+        Ok(())
+    }
+
+    /// Between two lines.
+    fn look_after(&mut self) -> io::Result<()> {
+        self.looked_after = Some(Instant::now());
+        self.out.flush_records()?;
+        self.end_outage_if_over();
+        self.out.destination.look_after()
+    }
+}
