@@ -62,7 +62,7 @@ use self::{
     handshakes::Failures,
     listen::{Socket, SocketFile},
     site::Page,
-    streams::{Beginning, Place},
+    streams::{Beginning, Slot},
 };
 pub use self::{
     freshness::Freshness,
@@ -329,7 +329,7 @@ enum Secured {
 
 async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured, activity: &Activity) {
     let (House { gate, site, limits, .. }, secured) = (house, &secured);
-    let streaming = &OnceLock::<(Place, Version)>::new();
+    let streaming = &OnceLock::<(Slot, Version)>::new();
     let service = service_fn(|request: Request<Incoming>| async move {
         // A client that sends many requests at once lets others go first after each.
         yield_now().await;

@@ -19,7 +19,7 @@
 mod blocks;
 mod conversation;
 mod conversations;
-mod place;
+mod endpoint;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +32,7 @@ use self::{
     blocks::Way,
     conversation::{Conversation, Sink},
     conversations::{Conversations, NODE_IPV4, NODE_IPV6},
-    place::Place,
+    endpoint::Endpoint,
 };
 use crate::{
     event::{
@@ -147,7 +147,7 @@ impl Writer {
         let sink = &mut Sink { out, time, comments, segment: &mut self.segment };
         let conversation = match self.conversations.get(meta.peer_id) {
             Some(conversation) => conversation,
-            None => open(&mut self.conversations, sink, meta.peer_id, Place::of(&meta.addr), meta.conn_type)?,
+            None => open(&mut self.conversations, sink, meta.peer_id, Endpoint::of(&meta.addr), meta.conn_type)?,
         };
         let way = if meta.inbound { Way::In } else { Way::Out };
         match payload {
@@ -165,14 +165,14 @@ impl Writer {
     }
 
     fn opened(&mut self, out: &mut (impl Write + ?Sized), time: Time, conn: &Conn<'_>) -> io::Result<bool> {
-        let place = Place::of(&conn.addr);
+        let endpoint = Endpoint::of(&conn.addr);
         // The node may send something before its tracepoint reports the connection.
-        if self.conversations.get(conn.peer_id).is_some_and(|conversation| conversation.is_with(place)) {
+        if self.conversations.get(conn.peer_id).is_some_and(|conversation| conversation.is_with(endpoint)) {
             return Ok(false);
         }
         let comments = self.take_gaps();
         let sink = &mut Sink { out, time, comments, segment: &mut self.segment };
-        open(&mut self.conversations, sink, conn.peer_id, place, conn.conn_type)?;
+        open(&mut self.conversations, sink, conn.peer_id, endpoint, conn.conn_type)?;
         Ok(true)
     }
 
@@ -207,13 +207,13 @@ fn open<'a, W: Write + ?Sized>(
     conversations: &'a mut Conversations,
     sink: &mut Sink<'_, W>,
     peer_id: i64,
-    place: Place<'_>,
+    endpoint: Endpoint<'_>,
     connection_type: ConnectionType,
 ) -> io::Result<&'a mut Conversation> {
     let is_inbound = connection_type == ConnectionType::Inbound;
-    let conversation = conversations.open(peer_id, place.address, is_inbound);
-    if let Some(name) = place.name {
-        blocks::write_name(sink.out, place.address.ip(), name)?;
+    let conversation = conversations.open(peer_id, endpoint.address, is_inbound);
+    if let Some(name) = endpoint.name {
+        blocks::write_name(sink.out, endpoint.address.ip(), name)?;
     }
     conversation.open(sink)?;
     Ok(conversation)

@@ -28,7 +28,7 @@ use std::{
 
 use self::{destination::Plain, queue::Shared, writing::Writing};
 pub use self::{
-    destination::{Destination, Place},
+    destination::{Destination, DestinationName},
     format::{Format, JsonLines},
     output::{Room, SpoolOutput},
     records::{Line, Record, Records},

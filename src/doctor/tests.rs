@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     node::error::Error,
-    node::probes::{Place, Probe, READABLE},
+    node::probes::{Location, Probe, READABLE},
     node::process::{DataDirectory, Image, Node},
     privileges::Capabilities,
     tracepoint::{Tracepoint, Tracepoints},
@@ -44,7 +44,7 @@ fn good_machine() -> Machine {
 }
 
 fn probe(tracepoint: Tracepoint, arguments: usize) -> Probe {
-    let place = Place { address: 0x1000, arguments: vec![READABLE.into(); arguments], code: vec![0x90] };
+    let place = Location { address: 0x1000, arguments: vec![READABLE.into(); arguments], code: vec![0x90] };
     Probe { name: tracepoint.name().into(), places: vec![place], semaphore: Some(0x2000) }
 }
 

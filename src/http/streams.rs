@@ -142,7 +142,7 @@ pub(super) enum Refusal {
 
 /// The place of a stream, until its connection has ended and its last bytes are sent.
 #[derive(Clone, Debug)]
-pub(super) struct Place(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
+pub(super) struct Slot(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
 
 impl Streams {
     /// Serves at most `most` readers at once; 0 turns streams off. `tapped` are the tracepoints of the events to come.
@@ -251,7 +251,7 @@ impl Streams {
         &self,
         query: &str,
         framing: Framing,
-    ) -> Result<(Events, Place, Beginning, Vec<String>), Refusal> {
+    ) -> Result<(Events, Slot, Beginning, Vec<String>), Refusal> {
         let wanted = self.wanted(query)?;
         let doubts: Vec<String> = wanted.selection.doubts().collect();
         let Ok(place) = Arc::clone(&self.0.places).try_acquire_owned() else {
@@ -277,7 +277,7 @@ impl Streams {
         }
         let reader = Reader::enter(&self.0, stream)?;
         let keep_alive = (framing == Framing::ServerSentEvents).then_some(self.0.keep_alive);
-        Ok((Events::new(reader, received, keep_alive), Place(Arc::new(place)), Beginning(beginning), doubts))
+        Ok((Events::new(reader, received, keep_alive), Slot(Arc::new(place)), Beginning(beginning), doubts))
     }
 
     /// Whether there would be a stream for this request, and its warnings.

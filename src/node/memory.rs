@@ -13,7 +13,7 @@ use procfs::process::Process;
 
 use crate::{
     node::error::Error,
-    node::probes::{self, Place, Probe},
+    node::probes::{self, Location, Probe},
     node::process::Node,
 };
 
@@ -71,7 +71,7 @@ impl Seen {
 pub(crate) fn look<'a>(node: &Node, probes: impl IntoIterator<Item = &'a Probe>) -> Result<Vec<Seen>, Error> {
     let probes: Vec<&Probe> = probes.into_iter().collect();
     let moved = moved_by(node)?;
-    let code = |place: &Place| (place.address.wrapping_add(moved), BREAKPOINT.len());
+    let code = |place: &Location| (place.address.wrapping_add(moved), BREAKPOINT.len());
     let semaphore = |probe: &Probe| probe.semaphore.map(|address| (address.wrapping_add(moved), size_of::<u16>()));
     let pieces: Vec<(u64, usize)> =
         probes.iter().flat_map(|probe| probe.places.iter().map(code).chain(semaphore(probe))).collect();
@@ -84,7 +84,7 @@ pub(crate) fn look<'a>(node: &Node, probes: impl IntoIterator<Item = &'a Probe>)
     Ok(seen.collect())
 }
 
-fn code_of(place: &Place, now: Option<&[u8]>) -> Code {
+fn code_of(place: &Location, now: Option<&[u8]>) -> Code {
     match (now, place.code.get(..BREAKPOINT.len())) {
         (Some(now), _) if now == BREAKPOINT => Code::Breakpoint,
         (Some(now), Some(before)) if now == before => Code::AsInFile,
@@ -188,13 +188,13 @@ mod tests {
 
     #[test]
     fn code_is_compared_with_the_file() {
-        let place = Place { code: [&[0x90; 4][..], &[0xc3; 2]].concat(), ..Place::default() };
+        let place = Location { code: [&[0x90; 4][..], &[0xc3; 2]].concat(), ..Location::default() };
         let size = BREAKPOINT.len();
         assert_eq!(code_of(&place, Some(BREAKPOINT)), Code::Breakpoint);
         assert_eq!(code_of(&place, Some(&[0x90; 4][..size])), Code::AsInFile);
         assert_eq!(code_of(&place, Some(&[0xe8; 4][..size])), Code::Changed);
         assert_eq!(code_of(&place, None), Code::Unknown);
-        assert_eq!(code_of(&Place::default(), Some(&[0x90; 4][..size])), Code::Unknown, "in no part of the file");
+        assert_eq!(code_of(&Location::default(), Some(&[0x90; 4][..size])), Code::Unknown, "in no part of the file");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Probe {
     /// Provider and name, joined by a colon.
     pub name: String,
     /// Its places in the code.
-    pub places: Vec<Place>,
+    pub places: Vec<Location>,
     /// The address of a counter that is above zero while a tracer is attached. Otherwise the program does not fire the
     /// probe (Bitcoin Core v29 and later).
     pub semaphore: Option<u64>,
@@ -41,7 +41,7 @@ pub struct Probe {
 
 /// One of the places of a probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// Its address, as the file has it.
     pub address: u64,
     /// Where each argument is, in the assembler's notation (`-8@%rax`: eight bytes with a sign, in rax).
@@ -135,7 +135,7 @@ fn parse(file: &File) -> object::read::Result<Vec<Probe>> {
 }
 
 /// Name, place, and the semaphore's address if there is one.
-fn describe(description: &[u8], endian: Endianness) -> Option<(String, Place, Option<u64>)> {
+fn describe(description: &[u8], endian: Endianness) -> Option<(String, Location, Option<u64>)> {
     let (addresses, texts) = description.split_at_checked(ADDRESSES)?;
     let (addresses, _) = addresses.as_chunks();
     let &[address, _, semaphore] = addresses else { return None };
@@ -144,7 +144,7 @@ fn describe(description: &[u8], endian: Endianness) -> Option<(String, Place, Op
     let mut texts = texts.split(|&byte| byte == 0).map(String::from_utf8_lossy);
     let name = format!("{}:{}", texts.next()?, texts.next()?);
     let arguments = arguments(&texts.next()?);
-    Some((name, Place { address: number(address), arguments, code: Vec::new() }, semaphore))
+    Some((name, Location { address: number(address), arguments, code: Vec::new() }, semaphore))
 }
 
 /// Spaces separate them. In ARM's notation there are spaces within brackets, too: `-8@x23 8@[sp, 152]`.
@@ -202,7 +202,7 @@ mod tests {
     fn unknown_layouts_are_not_supported() {
         let probe = |name: &str, arguments: usize| Probe {
             name: name.to_owned(),
-            places: vec![Place { arguments: vec![READABLE.to_owned(); arguments], ..Place::default() }],
+            places: vec![Location { arguments: vec![READABLE.to_owned(); arguments], ..Location::default() }],
             semaphore: None,
         };
         assert!(probe("mempool:replaced", 7).supported());

@@ -11,7 +11,7 @@ use etherparse::{IpNumber, Ipv4Header, Ipv6Header, TcpHeader, TcpOptionElement};
 
 use super::{
     blocks::{self, Packet, Way},
-    place::Place,
+    endpoint::Endpoint,
 };
 use crate::event::Time;
 
@@ -90,9 +90,9 @@ impl Conversation {
         self.peer.address
     }
 
-    /// Whether its peer is at this place.
-    pub(super) fn is_with(&self, place: Place<'_>) -> bool {
-        let (told, own) = (place.address, self.peer.address);
+    /// Whether its peer is at this endpoint.
+    pub(super) fn is_with(&self, endpoint: Endpoint<'_>) -> bool {
+        let (told, own) = (endpoint.address, self.peer.address);
         told.ip() == own.ip() && (told.port() == own.port() || told.port() == 0)
     }
 

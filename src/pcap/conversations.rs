@@ -1,4 +1,4 @@
-//! Which peers are connected. In: a peer's number and place. Out: its conversation. Its ends differ from those of all
+//! Which peers are connected. In: a peer's number and endpoint. Out: its conversation. Its ends differ from those of all
 //! others that are remembered. Bounded.
 
 use std::{

@@ -112,7 +112,7 @@ impl<W: Write + Send + 'static> Destination for Plain<W> {
 
 /// A destination as it is named: `-`, `unix:PATH`, or else the path of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum DestinationName {
     /// Standard output, whose failure is the end: there is no other.
     Stdout,
     /// A file that is appended to, or a named pipe.
@@ -121,7 +121,7 @@ pub enum Place {
     Socket(PathBuf),
 }
 
-impl Place {
+impl DestinationName {
     /// Opens it: a file with the capabilities of the calling thread, unless it is to be rotated without them later. A socket
     /// that nobody listens on yet is no error.
     ///
@@ -137,7 +137,7 @@ impl Place {
     }
 }
 
-impl Place {
+impl DestinationName {
     /// What it is, in a word: the name of its output in metrics.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -148,7 +148,7 @@ impl Place {
     }
 }
 
-impl TryFrom<OsString> for Place {
+impl TryFrom<OsString> for DestinationName {
     type Error = &'static str;
 
     fn try_from(text: OsString) -> Result<Self, Self::Error> {
@@ -165,7 +165,7 @@ impl TryFrom<OsString> for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DestinationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdout => f.write_str("standard output"),
@@ -183,14 +183,17 @@ mod tests {
 
     #[test]
     fn places_are_told_apart() {
-        let place = |text: &str| Place::try_from(OsString::from(text));
-        assert_eq!(place("-"), Ok(Place::Stdout));
-        assert_eq!(place("./-"), Ok(Place::File("./-".into())));
-        assert_eq!(place("unix:/run/s"), Ok(Place::Socket("/run/s".into())));
-        assert_eq!(place("/run/unix:s"), Ok(Place::File("/run/unix:s".into())));
+        let place = |text: &str| DestinationName::try_from(OsString::from(text));
+        assert_eq!(place("-"), Ok(DestinationName::Stdout));
+        assert_eq!(place("./-"), Ok(DestinationName::File("./-".into())));
+        assert_eq!(place("unix:/run/s"), Ok(DestinationName::Socket("/run/s".into())));
+        assert_eq!(place("/run/unix:s"), Ok(DestinationName::File("/run/unix:s".into())));
         assert!(place("").is_err() && place("unix:").is_err());
         let not_utf8 = OsString::from_vec(b"unix:\xff".into());
-        assert_eq!(Place::try_from(not_utf8), Ok(Place::Socket(OsString::from_vec(b"\xff".into()).into())));
+        assert_eq!(
+            DestinationName::try_from(not_utf8),
+            Ok(DestinationName::Socket(OsString::from_vec(b"\xff".into()).into()))
+        );
         let names = ["-", "f", "unix:s"].map(|text| place(text).unwrap().to_string());
         assert_eq!(names, ["standard output", "f", "unix:s"]);
     }

@@ -159,7 +159,7 @@ mod aarch64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::probes::Place;
+    use crate::node::probes::Location;
 
     fn placed(kind: place, word: u8, offset: i64, bytes: u8, is_signed: u8) -> argument_place {
         argument_place { offset, place: kind.0 as u8, word, bytes, is_signed, ..argument_place::default() }
@@ -276,9 +276,9 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn what_differs_between_copies_of_the_code_is_left_to_libbpf() {
-        let at = |arguments: &[&str]| Place {
+        let at = |arguments: &[&str]| Location {
             arguments: arguments.iter().map(|&it| it.into()).collect(),
-            ..Place::default()
+            ..Location::default()
         };
         let probe = |places| Probe { name: "net:inbound_message".into(), places, semaphore: None };
         let one = of(&probe(vec![at(&["8@%rdi", "4@symbol(%rip)"])]));

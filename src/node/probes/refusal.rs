@@ -84,15 +84,15 @@ fn nop_length(code: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::{
-        probes::{Place, READABLE},
+        probes::{Location, READABLE},
         tracepoint::Tracepoint,
     };
 
     fn probe(places: &[(&[&str], &[u8])]) -> Probe {
-        let place = |&(arguments, code): &(&[&str], &[u8])| Place {
+        let place = |&(arguments, code): &(&[&str], &[u8])| Location {
             arguments: arguments.iter().map(|&it| it.into()).collect(),
             code: code.into(),
-            ..Place::default()
+            ..Location::default()
         };
         let name = Tracepoint::MempoolAdded.name().into();
         Probe { name, places: places.iter().map(place).collect(), semaphore: None }

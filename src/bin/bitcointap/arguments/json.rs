@@ -2,7 +2,7 @@
 
 use bitcointap::{
     json::{BytesStyle, PayloadStyle},
-    spool::{JsonLines, Limits, Place, Rotation},
+    spool::{DestinationName, JsonLines, Limits, Rotation},
     tap::Payloads,
 };
 use clap::{
@@ -57,7 +57,7 @@ pub struct DestinationArgs {
     /// fails, bitcointap tries it again every second, without capabilities; standard output ends with its first
     /// failure.
     #[arg(long, value_name = "DEST", value_parser = place(), value_hint = ValueHint::AnyPath)]
-    json: Option<Place>,
+    json: Option<DestinationName>,
     /// Rename the FILE of --json to FILE.1 and begin a new one when it has reached a size (KiB, MiB, GiB), an age since
     /// its first line (s, m, h, d), or the first of both: 100MiB,1d. bitcointap checks the age every second. The user,
     /// even root, must be allowed to write to FILE's directory without capabilities.
@@ -77,7 +77,7 @@ pub struct DestinationArgs {
 
 impl DestinationArgs {
     /// The destination that was given.
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&DestinationName> {
         self.json.as_ref()
     }
 
@@ -87,16 +87,16 @@ impl DestinationArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         match (&self.json, self.limits) {
-            (_, None) | (Some(Place::File(_)), Some(_)) => Ok(()),
-            (None | Some(Place::Stdout | Place::Socket(_)), Some(_)) => {
+            (_, None) | (Some(DestinationName::File(_)), Some(_)) => Ok(()),
+            (None | Some(DestinationName::Stdout | DestinationName::Socket(_)), Some(_)) => {
                 Err("--rotate renames a file: name it by --json FILE".into())
             }
         }
     }
 }
 
-fn place() -> impl TypedValueParser<Value = Place> {
-    OsStringValueParser::new().try_map(Place::try_from)
+fn place() -> impl TypedValueParser<Value = DestinationName> {
+    OsStringValueParser::new().try_map(DestinationName::try_from)
 }
 
 #[cfg(test)]
@@ -112,14 +112,14 @@ mod tests {
             (tap.destination.place().cloned(), tap.destination.rotation())
         };
         assert_eq!(tap(""), (None, None));
-        assert_eq!(tap("--json unix:s"), (Some(Place::Socket("s".into())), None));
+        assert_eq!(tap("--json unix:s"), (Some(DestinationName::Socket("s".into())), None));
         let rotation = |keep| Rotation { limits: "100MiB,1d".parse().unwrap(), keep };
-        assert_eq!(tap("--json f --rotate 100MiB,1d"), (Some(Place::File("f".into())), Some(rotation(10))));
+        assert_eq!(tap("--json f --rotate 100MiB,1d"), (Some(DestinationName::File("f".into())), Some(rotation(10))));
         assert_eq!(tap("--json f --rotate 1d,100MiB --keep 3").1, Some(rotation(3)));
         // As these were called before.
         let export = ["bitcointap", "export", "--json", "f", "--json-rotate", "100MiB,1d", "--json-keep", "7"];
         let Some(Command::Export(export)) = Cli::parse_arguments(export).unwrap().command else { panic!() };
-        assert_eq!(export.destination.place(), Some(&Place::File("f".into())));
+        assert_eq!(export.destination.place(), Some(&DestinationName::File("f".into())));
         assert_eq!(export.destination.rotation(), Some(rotation(7)));
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use bitcointap::{
     selection::Selection,
-    spool::{Destination, JsonLines, Place, Rotation, Spool, SpoolOutput},
+    spool::{Destination, DestinationName, JsonLines, Rotation, Spool, SpoolOutput},
     tap::Payloads,
 };
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -36,7 +36,7 @@ struct OutputArgs {
 pub struct NamedOutput {
     /// For logs and metrics.
     pub name: String,
-    pub place: Place,
+    pub place: DestinationName,
     pub rotation: Option<Rotation>,
     pub lines: JsonLines,
     pub payloads: Payloads,

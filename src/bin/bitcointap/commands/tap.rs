@@ -6,7 +6,7 @@ use bitcointap::{
     output::Outputs,
     pcap,
     selection::Selection,
-    spool::{Place, Room, Spool, SpoolOutput},
+    spool::{DestinationName, Room, Spool, SpoolOutput},
 };
 
 use super::new_file::{new_file, warn_of_commands};
@@ -16,7 +16,7 @@ use crate::{arguments::TapArgs, result::Result, signals, source::Source};
 pub fn tap(args: &TapArgs) -> Result<()> {
     let options = args.options();
     warn_of_commands(&options.selection);
-    let place = args.destination.place().unwrap_or(&Place::Stdout);
+    let place = args.destination.place().unwrap_or(&DestinationName::Stdout);
     // A file is opened with the capabilities that are about to go. With --pcap it is standard output, left alone.
     let destination = place.open(args.destination.rotation())?;
     let source = Source::open(&args.replay, &args.node, &options, args.follow, args.drop_capabilities())?;
@@ -28,11 +28,12 @@ pub fn tap(args: &TapArgs) -> Result<()> {
             let spool = Spool::start_to(destination, args.json.lines(args.pretty), wanted, count)?;
             let output = SpoolOutput::new(spool, place.kind(), place.to_string());
             // Others may work again.
-            if *place == Place::Stdout { output.ending_for_good() } else { output }
+            if *place == DestinationName::Stdout { output.ending_for_good() } else { output }
         }
         Some(path) => {
             let spool = Spool::start(new_file(path)?, pcap::Writer::default(), wanted, count)?;
-            let place = if path == Path::new("-") { Place::Stdout.to_string() } else { path.display().to_string() };
+            let place =
+                if path == Path::new("-") { DestinationName::Stdout.to_string() } else { path.display().to_string() };
             SpoolOutput::new(spool, "pcap", place).of_packets().ending_for_good()
         }
     };

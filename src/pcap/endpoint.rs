@@ -11,23 +11,23 @@ const ONION_CAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
 const GARLI_CAT: [u8; 6] = [0xfd, 0x60, 0xdb, 0x4d, 0xdd, 0xb5];
 const INTERNAL: [u8; 6] = [0xfd, 0x6b, 0x88, 0xc0, 0x87, 0x24];
 
-/// A peer's place.
+/// A peer's endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place<'a> {
+pub(super) struct Endpoint<'a> {
     /// Port 0 where there is none.
     pub(super) address: SocketAddr,
     /// The name that a synthesised address stands for.
     pub(super) name: Option<&'a str>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Endpoint<'a> {
     /// Total: anything that is no IP address is a name.
     pub(super) fn of(text: &'a str) -> Self {
         let (host, port) = split(text);
         let port = port.unwrap_or(0);
         match parse_ip(host) {
-            Some(ip) => Place { address: SocketAddr::new(ip.to_canonical(), port), name: None },
-            None => Place { address: SocketAddr::new(embedded(host), port), name: Some(host) },
+            Some(ip) => Endpoint { address: SocketAddr::new(ip.to_canonical(), port), name: None },
+            None => Endpoint { address: SocketAddr::new(embedded(host), port), name: Some(host) },
         }
     }
 }
@@ -65,7 +65,7 @@ mod tests {
             ("[::ffff:1.2.3.4]:8333", "1.2.3.4:8333"),
             ("127.0.0.1:65535", "127.0.0.1:65535"),
         ] {
-            assert_eq!(Place::of(text), Place { address: expected.parse().unwrap(), name: None }, "{text}");
+            assert_eq!(Endpoint::of(text), Endpoint { address: expected.parse().unwrap(), name: None }, "{text}");
         }
     }
 
@@ -80,21 +80,25 @@ mod tests {
             ("seed.example.org:8333".into(), "seed.example.org", "[fd6b:88c0:8724:e4d5:9bdc:dc85:3c9a:3c59]:8333"),
             ("seed.example.org".into(), "seed.example.org", "[fd6b:88c0:8724:e4d5:9bdc:dc85:3c9a:3c59]:0"),
         ] {
-            assert_eq!(Place::of(&text), Place { address: expected.parse().unwrap(), name: Some(name) }, "{text}");
+            assert_eq!(
+                Endpoint::of(&text),
+                Endpoint { address: expected.parse().unwrap(), name: Some(name) },
+                "{text}"
+            );
         }
-        assert_ne!(Place::of("a.onion:1").address.ip(), Place::of("b.onion:1").address.ip());
+        assert_ne!(Endpoint::of("a.onion:1").address.ip(), Endpoint::of("b.onion:1").address.ip());
     }
 
     #[test]
     fn any_text_has_a_place() {
         for text in ["", ":", "::", ":::", "[", "]", "[]:", "[]:1", "1.2.3.4:65536", "1.2.3.4:-1", "é:1", "\0:1", "%:1"]
         {
-            let place = Place::of(text);
-            assert!(place.address.is_ipv6(), "{text}");
-            assert_eq!(place, Place::of(text));
+            let endpoint = Endpoint::of(text);
+            assert!(endpoint.address.is_ipv6(), "{text}");
+            assert_eq!(endpoint, Endpoint::of(text));
         }
-        assert_eq!(Place::of("::").name, None, "the address of nobody is one");
-        assert_eq!(Place::of("1.2.3.4:65536").name, Some("1.2.3.4:65536"));
-        assert_eq!(Place::of(&"x".repeat(263)).address.port(), 0);
+        assert_eq!(Endpoint::of("::").name, None, "the address of nobody is one");
+        assert_eq!(Endpoint::of("1.2.3.4:65536").name, Some("1.2.3.4:65536"));
+        assert_eq!(Endpoint::of(&"x".repeat(263)).address.port(), 0);
     }
 }
