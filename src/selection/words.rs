@@ -29,8 +29,8 @@ pub static WORDS: [Word; 9] = [
     Word {
         name: "events",
         value: "LIST",
-        help: "Which events: groups (all, default, net, mempool, validation, utxocache, coin_selection) and tracepoints \
-               (mempool:added), separated by commas. The default leaves out utxocache:add, spent and uncache, which fire \
+        help: "Which events, by group and tracepoint (net,mempool:added). The groups are all, default, net, mempool, \
+               validation, utxocache and coin_selection. The default leaves out utxocache:add, spent and uncache, which fire \
                thousands of times for a block",
         not: Some("Leave out these groups and tracepoints"),
         suggested: groups,

@@ -92,6 +92,9 @@ impl Cli {
     /// As clap has them; what does not go together is not refused yet.
     fn matched(arguments: &[OsString]) -> Result<Self, clap::Error> {
         let mut command = Cli::command();
+        if arguments.iter().any(|argument| argument == "-h") {
+            command = in_a_line_each(command);
+        }
         let matches = command.try_get_matches_from_mut(arguments);
         let matches = matches.map_err(|error| meant::explained(error, &mut command, arguments))?;
         // Options of `tap` must not be given to another command, which would ignore them.
@@ -125,6 +128,15 @@ impl Cli {
     }
 }
 
+/// For `-h`: without the values that options can have, which `--help` lists.
+fn in_a_line_each(command: clap::Command) -> clap::Command {
+    let short = command.mut_args(|argument| {
+        let takes_value = argument.get_action().takes_values();
+        if takes_value { argument.hide_possible_values(true) } else { argument }
+    });
+    short.mut_subcommands(in_a_line_each)
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print events as JSON lines, or write them to a file or a socket.
@@ -137,30 +149,32 @@ pub enum Command {
     ///
     /// Follows the node through restarts. Keys: q quits, h shows all of them. NO_COLOR in the environment turns off colours.
     Top(TopArgs),
-    /// List the tracepoints of the node's program, with their arguments and whether they are supported.
+    /// List the tracepoints of the node's program.
+    ///
+    /// With their arguments, and whether bitcointap supports them.
     Probes(NodeArgs),
     /// Check whether bitcointap would work here, and say what to fix (exit status 1 if not).
     ///
     /// Attaches to one tracepoint of the node for a moment.
     Doctor(DoctorArgs),
-    /// Check a configuration file of `export`, and the files that it names (exit status 1 if one is wrong).
+    /// Check a configuration file of `export` (exit status 1 if it is wrong).
     ///
-    /// Each error is a line, with the number of the line in the file. Files are read with the rights of who runs this.
+    /// Also reads the files that it names. Each error is a line, with the number of the line in the file. Files are read with the rights of who runs this.
     CheckConfig {
         /// The file, as `export --config` takes it.
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Check whether `export` answers at an address (exit status 1 if not), for the health check of a container.
+    /// Check whether `export` answers at an address (exit status 1 if not).
     ///
-    /// A server that asks for a password or for TLS is healthy. This does not check whether `export` is attached to a
+    /// For the health check of a container. A server that asks for a password or for TLS is healthy. This does not check whether `export` is attached to a
     /// node: /-/ready and the metric bitcointap_up say that.
     Healthcheck {
         /// The address that `export` got as --web.listen-address.
         #[arg(default_value = "127.0.0.1:10833")]
         address: Address,
     },
-    /// Print a script by which a shell completes the commands and options of bitcointap.
+    /// Print a script for a shell's completion of commands and options.
     ///
     /// Put it, for bash, into ~/.local/share/bash-completion/completions/bitcointap, for zsh into a file _bitcointap in a
     /// directory of $fpath, for fish into ~/.config/fish/completions/bitcointap.fish.
@@ -168,7 +182,9 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Print the manual page bitcointap(1), which describes all commands; `bitcointap man | man -l -` shows it.
+    /// Print the manual page bitcointap(1).
+    ///
+    /// It describes all commands. `bitcointap man | man -l -` shows it.
     Man,
 }
 
@@ -179,6 +195,23 @@ mod tests {
     #[test]
     fn the_definitions_are_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_short_help_has_a_line_for_each_common_option() {
+        let mut command = in_a_line_each(Cli::command()).term_width(100);
+        command.build();
+        let mut pages = vec![command.render_help().to_string()];
+        pages.extend(command.get_subcommands_mut().map(|it| it.render_help().to_string()));
+        for page in pages {
+            let is_second = |line: &&str| line.starts_with(&" ".repeat(12)) && !line.trim_start().starts_with("--");
+            assert_eq!(page.lines().find(is_second), None, "{page}");
+            assert!(page.lines().count() < 50, "{page}");
+        }
+        let long = command.find_subcommand_mut("export").unwrap().render_long_help().to_string();
+        for rare in ["--not-peer", "--keep", "--web.max-streams", "[possible values: main", "SIGHUP reads it again"] {
+            assert!(long.contains(rare), "{rare}");
+        }
     }
 
     #[test]

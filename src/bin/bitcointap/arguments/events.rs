@@ -7,6 +7,9 @@ use bitcointap::{
 };
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, error::ErrorKind};
 
+/// Words that `-h` lists; `--help` lists all.
+const COMMON: [&str; 3] = ["events", "command", "network"];
+
 /// The conditions of a [`Selection`], as options.
 #[derive(Clone, Debug, Default)]
 pub struct SelectionArgs {
@@ -30,15 +33,24 @@ impl SelectionArgs {
     }
 }
 
+/// For `-h`.
+fn first_clause(help: &'static str) -> &'static str {
+    let sentence = help.split_once(". ").map_or(help, |(first, _)| first);
+    sentence.split_once(": ").map_or(sentence, |(first, _)| first)
+}
+
 impl Args for SelectionArgs {
     fn augment_args(command: clap::Command) -> clap::Command {
         command.next_help_heading("Events").args(Self::words().map(|(name, word, help)| {
+            let is_negated = name != word.name;
             let checked = name.clone();
             let check = move |values: &str| Selection::default().add(&checked, values).map(|()| values.to_owned());
             Arg::new(name.clone())
                 .long(name)
                 .value_name(word.value)
-                .help(help)
+                .help(first_clause(help))
+                .long_help(help)
+                .hide_short_help(is_negated || !COMMON.contains(&word.name))
                 .action(ArgAction::Append)
                 .value_parser(check)
         }))
@@ -71,7 +83,7 @@ impl FromArgMatches for SelectionArgs {
 #[command(next_help_heading = "Events")]
 pub struct RingBufferArgs {
     /// Memory for events on their way from the kernel: a power of two from 8MiB to 1GiB. It counts twice as resident memory.
-    #[arg(long = "ring-buffer-size", value_name = "SIZE", default_value = "16MiB", value_parser = ring_buffer_size)]
+    #[arg(hide_short_help = true, long = "ring-buffer-size", value_name = "SIZE", default_value = "16MiB", value_parser = ring_buffer_size)]
     pub size: u32,
 }
 

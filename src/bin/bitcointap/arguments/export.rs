@@ -31,7 +31,9 @@ pub struct ExportArgs {
     pub ring_buffer: RingBufferArgs,
     #[command(flatten)]
     pub json_style: JsonArgs,
-    /// Where to listen: HOST:PORT, [IPV6]:PORT, :PORT for all addresses, or unix:PATH. Can be given several times.
+    /// Where to listen.
+    ///
+    /// HOST:PORT, [IPV6]:PORT, :PORT for all addresses, or unix:PATH. Can be given several times.
     #[arg(
         long = "web.listen-address",
         help_heading = "Metrics",
@@ -40,10 +42,16 @@ pub struct ExportArgs {
     )]
     pub listen_addresses: Vec<Address>,
     /// Listen on the sockets that systemd passes, instead of on addresses.
-    #[arg(long = "web.systemd-socket", help_heading = "Metrics", conflicts_with = "listen_addresses")]
+    #[arg(
+        hide_short_help = true,
+        long = "web.systemd-socket",
+        help_heading = "Metrics",
+        conflicts_with = "listen_addresses"
+    )]
     pub systemd_socket: bool,
     /// The path of the metrics.
     #[arg(
+        hide_short_help = true,
         long = "web.telemetry-path",
         help_heading = "Metrics",
         value_name = "PATH",
@@ -51,17 +59,19 @@ pub struct ExportArgs {
         value_parser = path
     )]
     pub telemetry_path: String,
-    /// Read TLS and basic authentication from FILE, in the format of Prometheus' exporter-toolkit. The file is read
-    /// again for each connection and request, without capabilities.
+    /// Read TLS and basic authentication from FILE.
+    ///
+    /// It has the format of Prometheus' exporter-toolkit. It is read again for each connection and request, without capabilities.
     #[arg(long = "web.config.file", help_heading = "Metrics", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
     /// How many scrapes to answer at once; further ones get status 503. 0 sets no limit: the server accepts at most 64
     /// connections.
-    #[arg(long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40, value_parser = number(0_u32..))]
+    #[arg(hide_short_help = true, long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40, value_parser = number(0_u32..))]
     pub max_requests: u32,
     /// How many readers /events can have at once; further ones get status 503. 0 turns it off. At most 32, which leaves room
     /// for scrapes.
     #[arg(
+        hide_short_help = true,
         long = "web.max-streams",
         help_heading = "Metrics",
         value_name = "N",
@@ -71,36 +81,37 @@ pub struct ExportArgs {
     )]
     pub max_streams: u16,
     /// Serve only links at /, no live page.
-    #[arg(long = "web.disable-live-page", help_heading = "Metrics")]
+    #[arg(hide_short_help = true, long = "web.disable-live-page", help_heading = "Metrics")]
     pub disable_live_page: bool,
     /// Hide peer addresses: the live page shows none, and /events, which has them, is off.
-    #[arg(long = "web.hide-addresses", help_heading = "Metrics")]
+    #[arg(hide_short_help = true, long = "web.hide-addresses", help_heading = "Metrics")]
     pub hide_addresses: bool,
     /// How many values to keep of a label with texts that peers or the node choose, such as a peer's user agent; all
     /// others count as `other`. User agents of Bitcoin Core's releases come on top, and reasons of rejections have
     /// twice as many.
-    #[arg(long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values, value_parser = number(0_usize..))]
+    #[arg(hide_short_help = true, long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values, value_parser = number(0_usize..))]
     pub max_free_form_values: usize,
     /// Also measure the time from getdata to tx. This hashes each transaction.
-    #[arg(long, help_heading = "Metrics")]
+    #[arg(hide_short_help = true, long, help_heading = "Metrics")]
     pub tx_response: bool,
     /// Count the coins that are added to, spent in and uncached from UTXO caches, and sum up their values. The kernel
     /// does this, which costs the node less than events. Single events go to `--json` and /events only if `--events`
     /// lists them.
-    #[arg(long, help_heading = "Metrics")]
+    #[arg(hide_short_help = true, long, help_heading = "Metrics")]
     pub utxocache_coins: bool,
     /// Count separately the connections and messages of peers with an address in FILE. Each line of FILE has an IP
     /// address or a network (192.0.2.0/24, 2001:db8::/32); comments begin with `#`. NAME is the value of the label
     /// `list`. SIGHUP reads the file again. Can be given 8 times.
-    #[arg(long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
+    #[arg(hide_short_help = true, long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
     pub address_lists: Vec<AddressListFile>,
     #[command(flatten)]
     pub destination: DestinationArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
-    /// Read options from FILE, in TOML: each key is the name of an option, as in `events = ["net"]` and `web.max-streams = 3`, and
-    /// each table `[outputs.NAME]` is a further output of JSON lines. Options of the command line come before those of FILE.
-    /// SIGHUP reads it again.
+    /// Read options from FILE, in TOML.
+    ///
+    /// Each key is the name of an option, as in `events = ["net"]` and `web.max-streams = 3`. Each table `[outputs.NAME]` is
+    /// one more output of JSON lines. Options of the command line come before those of FILE. SIGHUP reads it again.
     #[arg(long, help_heading = "Configuration", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What FILE said.

@@ -9,7 +9,7 @@ pub struct LogArgs {
     #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, global = true)]
     pub level: LogLevel,
     /// How to write the log.
-    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, global = true)]
+    #[arg(hide_short_help = true, long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, global = true)]
     pub format: LogFormat,
 }
 

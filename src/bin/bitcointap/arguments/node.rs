@@ -18,19 +18,21 @@ pub const NODE_HEADING: &str = "Which node (default: the running bitcoind, bitco
 #[group(multiple = true)]
 #[command(next_help_heading = NODE_HEADING)]
 pub struct NodeArgs {
-    /// The node's process id. It names one run: bitcointap does not follow it over restarts.
+    /// The node's process id.
+    ///
+    /// It names one run: bitcointap does not follow it over restarts.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(super) pid: Option<i32>,
-    /// A file that holds the node's process id, as `bitcoind -pid=FILE` writes it.
+    /// A file with the node's process id, as `bitcoind -pid=FILE` writes it.
     #[arg(long, value_name = "FILE", conflicts_with = "pid")]
     pid_file: Option<PathBuf>,
     /// The node's program; `probes` and `doctor` look at it even if it does not run.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["pid", "pid_file"])]
+    #[arg(hide_short_help = true, long, value_name = "PATH", conflicts_with_all = ["pid", "pid_file"])]
     bitcoind: Option<PathBuf>,
     /// The node's data directory, as `bitcoind -datadir=DIR` has it.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["pid", "pid_file"], value_hint = ValueHint::DirPath)]
     datadir: Option<PathBuf>,
-    /// The node's chain, as `bitcoind -chain=CHAIN` has it: main, test, testnet4, signet or regtest.
+    /// The node's chain, as `bitcoind -chain=CHAIN` has it.
     #[arg(long, value_name = "CHAIN", conflicts_with_all = ["pid", "pid_file"], value_parser = PossibleValuesParser::new(Chain::ALL.map(Chain::name)).try_map(|name| name.parse::<Chain>()))]
     chain: Option<Chain>,
 }

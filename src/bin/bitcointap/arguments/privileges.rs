@@ -10,7 +10,7 @@ use super::NodeArgs;
 pub struct PrivilegeArgs {
     /// Capabilities to drop after attaching, even when run as root. Threads that do not attach have none from their
     /// start. The default is `keep-for-reattach` where bitcointap follows restarts, else `all`.
-    #[arg(long, value_name = "WHICH", value_enum)]
+    #[arg(hide_short_help = true, long, value_name = "WHICH", value_enum)]
     drop_capabilities: Option<DropCapabilities>,
 }
 

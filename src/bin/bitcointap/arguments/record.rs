@@ -19,10 +19,12 @@ pub struct RecordArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub payload: PayloadArgs,
-    /// Wait for the node, also before its first start, and go on when it is started again.
+    /// Wait for the node, and go on when it is started again.
+    ///
+    /// Also waits before the node's first start.
     #[arg(long, help_heading = NODE_HEADING)]
     pub follow: bool,
-    /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
+    /// Stop after this time, such as 90s or 1h30m.
     #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
     #[command(flatten)]

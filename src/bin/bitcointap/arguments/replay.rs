@@ -11,11 +11,13 @@ use super::NODE_HEADING;
 #[derive(Debug, Args)]
 #[command(next_help_heading = NODE_HEADING)]
 pub struct ReplayArgs {
-    /// Replay the recording FILE, made by `bitcointap record`, in place of a node; `-` is standard input.
+    /// Replay the recording FILE in place of a node.
+    ///
+    /// `bitcointap record` makes recordings; `-` is standard input.
     #[arg(long = "replay", value_name = "FILE", conflicts_with_all = ["NodeArgs", "drop_capabilities"])]
     pub file: Option<PathBuf>,
     /// How fast to replay: a multiple of the recorded pace, such as 10 or 0.5, or `max`.
-    #[arg(long, value_name = "N|max", default_value = "1", requires = "file", value_parser = speed)]
+    #[arg(hide_short_help = true, long, value_name = "N|max", default_value = "1", requires = "file", value_parser = speed)]
     pub speed: Speed,
 }
 

@@ -24,20 +24,23 @@ pub struct TapArgs {
     #[command(flatten)]
     pub destination: DestinationArgs,
     /// Indent the JSON, over several lines for each event.
-    #[arg(long, help_heading = "Output")]
+    #[arg(hide_short_help = true, long, help_heading = "Output")]
     pub pretty: bool,
-    /// Instead of JSON, write P2P messages as packets that Wireshark reads (pcapng): to FILE, which must not exist yet, to a
-    /// named pipe, or to standard output if it is `-`. Values that tracepoints do not provide are synthesised: the node's
+    /// Write P2P messages to FILE for Wireshark (pcapng), instead of JSON.
+    ///
+    /// FILE must not exist yet, or be a named pipe; `-` is standard output. Values that tracepoints do not provide are synthesised: the node's
     /// address (192.0.2.1 or 2001:db8::1), and the addresses of peers that have a name instead.
     #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload"])]
     pub pcap: Option<PathBuf>,
-    /// Wait for the node, also before its first start, and go on when it is started again.
+    /// Wait for the node, and go on when it is started again.
+    ///
+    /// Also waits before the node's first start.
     #[arg(long, help_heading = NODE_HEADING, conflicts_with = "file")]
     pub follow: bool,
     /// Stop after N events.
     #[arg(long, help_heading = "Events", value_name = "N", value_parser = number(1_u64..), allow_negative_numbers = true)]
     pub count: Option<u64>,
-    /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
+    /// Stop after this time, such as 90s or 1h30m.
     #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
     #[command(flatten)]

@@ -18,9 +18,9 @@ pub struct TopArgs {
     #[arg(long, help_heading = "Output", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
     pub sort: Column,
     /// How often to draw the screen: a time from 200ms to 1m.
-    #[arg(long, help_heading = "Output", value_name = "TIME", default_value = "1s", value_parser = interval)]
+    #[arg(hide_short_help = true, long, help_heading = "Output", value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
-    /// Stop after this time: 90 or 90s, 10m, 1h30m, 1d.
+    /// Stop after this time, such as 90s or 1h30m.
     #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
     #[command(flatten)]
