@@ -208,6 +208,8 @@ mod tests {
             assert_eq!(page.lines().find(is_second), None, "{page}");
             assert!(page.lines().count() < 50, "{page}");
         }
+        let mut command = Cli::command();
+        command.build();
         let long = command.find_subcommand_mut("export").unwrap().render_long_help().to_string();
         for rare in ["--not-peer", "--keep", "--web.max-streams", "[possible values: main", "SIGHUP reads it again"] {
             assert!(long.contains(rare), "{rare}");
