@@ -1,4 +1,4 @@
-//! What `bitcointap doctor` says of a node that can be tapped, and of what cannot.
+//! What `bitcointap doctor` says of a node that can be tapped, and of nodes and machines where it cannot.
 
 use std::{fs, path::Path, process::Output};
 
@@ -189,7 +189,7 @@ fn a_program_without_tracepoints() {
              -DWITH_USDT=ON"
         )
     };
-    // That of the tests runs.
+    // A program that runs: this test.
     let path = std::env::current_exe().unwrap().display().to_string();
     let report = Report::run(&format!("--pid {}", std::process::id()));
     assert_eq!(report.failed(), ["tracepoints"]);

@@ -1,4 +1,4 @@
-//! The tool has few privileges, and fewer once it is attached: what each of its threads holds, as the kernel tells.
+//! The tool has few privileges, and fewer once it is attached: what each of its threads holds, as the kernel shows.
 
 use std::{
     fs,
@@ -45,10 +45,10 @@ fn threads(pid: u32) -> Vec<String> {
     [main].into_iter().chain(others).collect()
 }
 
-/// Asserts what the main thread and all others hold, and that none can gain more; gives the others' names.
+/// Asserts what the main thread and all others hold, and that none can gain more. Returns the others' names.
 fn assert_held(pid: u32, main: u64) -> Vec<String> {
     let holds = |status: &str, set: u64| ["CapPrm", "CapEff"].iter().all(|name| capabilities(status, name) == set);
-    // A thread that was started just now drops its own first.
+    // A thread that has just started drops its own first.
     let threads = eventually("as few capabilities", || {
         let threads = threads(pid);
         let (first, others) = threads.split_first()?;
@@ -129,7 +129,7 @@ fn once_all_are_dropped_the_run_is_counted_to_its_end_and_none_is_followed() {
     let mut node = Simnode::start_program(&program, "--count 1000 --rate max");
     exporter.process.read_log_until("attached to", 1);
     assert_eq!(assert_held(pid, 0), ["http", "log"]);
-    // It is looked after each second, now without reaching its program.
+    // bitcointap checks it each second, now without reaching its program.
     thread::sleep(Duration::from_millis(2500));
     assert_eq!(exporter.scrape().sum("up", &[]), 1.0);
     node.fire();
@@ -174,7 +174,7 @@ fn root_keeps_no_more_than_others() {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("bitcoind");
     copy_program(&program("simnode-v31"), &copy);
-    // Another user's, and nobody else's business.
+    // Owned by another user, and closed to others.
     chown(&copy, Some(65534), Some(65534)).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).unwrap();
     let exporter = Exporter::start_waiting(&format!("--bitcoind {}", copy.display()));
