@@ -1,14 +1,14 @@
-//! The command of a message as a label, in metrics and on the live page: one of those that Bitcoin Core has ever had,
-//! or `other`, whatever peers make up.
+//! What a message's type is counted as, in metrics and on the live page: one of those that Bitcoin Core has ever had, or any
+//! other, whatever peers make up.
 
 use crate::p2p::{COMMANDS, command_index};
 
-/// All commands, `other` last.
+/// All types, the other ones last.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().copied().chain(["other"])
 }
 
-/// The place of a command in [`names`].
+/// Where a command stands in [`names`].
 pub(crate) fn place(command: &str) -> usize {
     command_index(command).unwrap_or(COMMANDS.len())
 }

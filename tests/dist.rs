@@ -299,7 +299,7 @@ fn make_installs_what_packages_have() {
         assert_eq!(text(file).into_bytes(), output(command).stdout, "{file}");
     }
 
-    // A second install leaves the options to their owner.
+    // Once more, it leaves the options to their owner.
     fs::write(directory.path().join("etc/default/bitcointap"), "OPTIONS=\"--chain signet\"\n").unwrap();
     make_install(&variables);
     assert_eq!(text("etc/default/bitcointap"), "OPTIONS=\"--chain signet\"\n");

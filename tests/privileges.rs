@@ -129,7 +129,7 @@ fn once_all_are_dropped_the_run_is_counted_to_its_end_and_none_is_followed() {
     let mut node = Simnode::start_program(&program, "--count 1000 --rate max");
     exporter.process.read_log_until("attached to", 1);
     assert_eq!(assert_held(pid, 0), ["http", "log"]);
-    // bitcointap checks it each second, now without reaching its program.
+    // It is looked after each second, now without reaching its program.
     thread::sleep(Duration::from_millis(2500));
     assert_eq!(exporter.scrape().sum("up", &[]), 1.0);
     node.fire();
