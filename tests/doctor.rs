@@ -249,7 +249,7 @@ fn too_few_capabilities() {
     report.says("capabilities", "failed", "CAP_SYS_PTRACE is missing; the node is another user's");
     report.says("load", "ok", "the kernel accepts all BPF programs");
     let words = report.check("program")["detail"].as_str().unwrap();
-    assert!(words.ends_with("the process of another user takes root or CAP_SYS_PTRACE"), "{words}");
+    assert!(words.ends_with("the process of another user needs root or CAP_SYS_PTRACE"), "{words}");
 
     let report = run("-all,+bpf,+perfmon,+sys_ptrace");
     assert_eq!(report.failed(), [""; 0]);
