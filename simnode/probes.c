@@ -1,8 +1,8 @@
-// The tracepoints of Bitcoin Core as one of its releases has them.
+// The tracepoints of Bitcoin Core in one of its releases.
 //
-// In: LAYOUT, the release, by the compiler's command line; the table of tracepoints, `tracepoints.h`, which build/header.rs makes. Out:
-// `simnode_probes()`, with one function for each tracepoint; a tracepoint that the release lacks is NULL there. Providers,
-// names, order, widths and signs of the arguments are those of Bitcoin Core (doc/tracing.md there).
+// In: LAYOUT, the release, from the compiler's command line; the table of tracepoints, `tracepoints.h`, which
+// build/header.rs makes. Out: `simnode_probes()`, with one function for each tracepoint, or NULL if the release lacks
+// it. Providers, names, order, widths and signs of the arguments are those of Bitcoin Core (doc/tracing.md there).
 //
 // LAYOUT 27 is v27 with the patch that gave it connection tracepoints before v29 had them, with five arguments for
 // net:misbehaving_connection.
@@ -35,7 +35,7 @@
 #define ATTACHED(provider, name) true
 #endif
 
-// Semaphores stand before the header that uses them; the functions of the table below.
+// Semaphores come before the header that uses them; the functions of the table come below.
 #include "tracepoints.h"
 
 #include <sys/sdt.h>
@@ -91,7 +91,7 @@ static void closed_connection(int64_t peer, const char *address, const char *con
 	FIRE(net, closed_connection, peer, address, connection_type, network, established);
 }
 
-// The scores are fired by the patched v27 alone.
+// Only the patched v27 fires the scores.
 static void misbehaving_connection(int64_t peer, int32_t score_before, int32_t score_increase, const char *reason,
 				   bool threshold_exceeded)
 {

@@ -113,9 +113,12 @@ impl Follow {
                 privileges::drop_all()?;
             }
             tap.wake_on(stop)?;
+            // From now on nobody is answered with less than what has fired: also not by who has seen the log.
+            let mut questions = Questions::begin(outputs.askers(), &tap)?;
             outputs.run_begins(&tap.run(&node))?;
             log_attached(&tap, &node, options, start.elapsed());
-            let end = pump(&mut tap, &node, stop, options.whole_payloads, outputs)?;
+            let end = pump(&mut tap, &node, stop, &mut questions, options.whole_payloads, outputs)?;
+            drop(questions);
             if end == End::Requested {
                 drain_rest(&mut tap, stop, outputs)?;
             }
@@ -138,13 +141,19 @@ impl Follow {
 }
 
 /// Drains the tap until the end, and gives each batch, empty ones too, so that outputs are looked after.
-fn pump(tap: &mut Tap, node: &Node, stop: &Stop, whole_payloads: bool, outputs: &mut Outputs<'_>) -> Result<End> {
+fn pump(
+    tap: &mut Tap,
+    node: &Node,
+    stop: &Stop,
+    questions: &mut [Questions],
+    whole_payloads: bool,
+    outputs: &mut Outputs<'_>,
+) -> Result<End> {
     let mut batch = Arc::<Batch>::default();
     let (mut more, mut node_ended) = (false, false);
     let mut checked = Instant::now();
     let mut losses = Losses::default();
     let mut payloads = WholePayloads::since_now(whole_payloads);
-    let mut questions = Questions::begin(outputs.askers(), tap)?;
     loop {
         if !more {
             // What is left stands behind a record that is being written, and fills the ring buffer without another wake-up.

@@ -1,6 +1,6 @@
-//! Alertmanager with the examples of its configuration in prometheus/: what Prometheus' rules and the test alert of docs/first-hour.md
-//! set off arrives by mail and at a web server. `make test` puts it into target/tools, from Debian's packages; without it these tests
-//! say that they were skipped.
+//! Alertmanager with the example configurations in prometheus/: alerts of Prometheus' rules, and the test alert of
+//! docs/first-hour.md, arrive by mail and at a web server. `make test` puts Alertmanager into target/tools, from
+//! Debian's packages; without it these tests say that they were skipped.
 
 use std::{
     collections::BTreeMap,
@@ -36,12 +36,12 @@ fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// What servers were sent.
+/// What a server received.
 #[derive(Clone, Default)]
 struct Received(Arc<Mutex<Vec<String>>>);
 
 impl Received {
-    /// Answers each client by `serve`, which gives what it was sent; gives the address.
+    /// Answers each client with `serve`, which returns what it received. Returns the address.
     fn start(serve: fn(TcpStream) -> Option<String>) -> (Self, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -60,7 +60,7 @@ impl Received {
     }
 }
 
-/// Takes one request of HTTP; gives its body.
+/// Receives one request of HTTP; returns its body.
 fn web_server(stream: TcpStream) -> Option<String> {
     let mut reader = BufReader::new(&stream);
     let mut length = 0;
@@ -80,7 +80,7 @@ fn web_server(stream: TcpStream) -> Option<String> {
     String::from_utf8(body).ok()
 }
 
-/// Takes one mail by SMTP (RFC 5321); gives it, with its headers.
+/// Receives one mail by SMTP (RFC 5321); returns it, with its headers.
 fn mail_server(stream: TcpStream) -> Option<String> {
     let mut writer = &stream;
     writer.write_all(b"220 test\r\n").ok()?;
@@ -112,7 +112,7 @@ struct Alertmanager {
 }
 
 impl Alertmanager {
-    /// With an example of a configuration that differs by these words; it waits for no further alerts.
+    /// Starts it with an example configuration, changed in these words; it waits for no further alerts.
     fn start(program: &Path, example: &str, differs: [(&str, &str); 1]) -> Self {
         let mut config = read(example);
         for (from, to) in differs.into_iter().chain([("group_wait: 30s", "group_wait: 0s\n  group_interval: 1s")]) {
@@ -144,7 +144,7 @@ impl Drop for Alertmanager {
     }
 }
 
-/// Whether Alertmanager's JSON has an alert that fires with these labels.
+/// Whether Alertmanager's JSON has a firing alert with these labels.
 fn fires(body: &str, labels: &[(&str, &str)]) -> bool {
     let body: Value = serde_json::from_str(body).unwrap();
     body["alerts"]
@@ -183,7 +183,7 @@ fn alerts_arrive_by_mail_and_at_a_web_server() {
     mails.wait_for("a mail of the test alert", |mail| mail.contains("Subject: ") && mail.contains("TestAlert"));
     posts.wait_for("a post of the test alert", |body| fires(body, &[("alertname", "TestAlert")]));
 
-    // A node that ends. The rule without its five minutes.
+    // A node that ends. The rule has no wait of five minutes here.
     let node = Simnode::start("v31", "--scenario mix --rate 100 --count 1000000");
     let exporter = Exporter::start(&format!("--pid {}", node.pid()));
     let prometheuses = Prometheus::start_with_example(&exporter.address, &[&by_mail.address, &by_web.address]);

@@ -1,4 +1,5 @@
-//! What is attached to is armed in the node's memory, or told not to be; and what would hurt the node is not attached to.
+//! What bitcointap attaches to is armed in the node's memory, or it says that it is not. It does not attach where that
+//! would harm the node.
 
 use std::{
     fs,
@@ -26,12 +27,12 @@ struct Overlaid {
     directory: TempDir,
 }
 
-/// Who can see the lower directory of an overlay.
+/// Where the lower directory of the overlay can be seen.
 #[derive(Clone, Copy, Debug)]
 enum SeenBy {
-    /// It is on a disk, as that of a container.
+    /// On a disk, as for a container.
     All,
-    /// It is mounted in the mount namespace of the node.
+    /// Only in the mount namespace of the node.
     Node,
     Nobody,
 }
@@ -48,7 +49,7 @@ impl Overlaid {
             SeenBy::Node => ("mount -t tmpfs lower lower", "true"),
             SeenBy::Nobody => ("mount -t tmpfs lower lower", "umount --lazy lower"),
         };
-        // A colon in a name and a second layer, so that both are told apart.
+        // A colon in a name and a second layer, so that a test tells both apart.
         let script = format!(
             "set -e; cd {path}; {of_node}; mkdir lower/a:b lower/empty; cp {program} lower/a:b/bitcoind
              mount -t tmpfs layers layers; mkdir layers/upper layers/work
@@ -116,7 +117,7 @@ fn a_node_whose_file_is_changed_while_it_is_tapped_goes_on_to_be() {
     fs::write(&pid_file, node.node.pid().to_string()).unwrap();
     let exporter = Exporter::start(&format!("--events all --pid-file {}", pid_file.display()));
     node.chmod();
-    // Longer than it takes to look again.
+    // Longer than until the next look.
     thread::sleep(Duration::from_millis(2500));
     node.node.fire();
     exporter.settled_events(&node.node.read_tally());
@@ -160,7 +161,7 @@ fn doctor(pid: u32, name: &str) -> (String, String) {
     Report::run(&format!("--pid {pid}")).told(name)
 }
 
-/// Does something in a thread, and in programs that it starts, to which the kernel refuses a system call, as a filter of a
+/// Runs something in a thread, and in programs that it starts, while the kernel refuses a system call, as a filter of a
 /// service or a container does.
 fn without_system_call<T: Send>(number: i64, action: impl FnOnce() -> T + Send) -> T {
     let refusal = SeccompAction::Errno(libc::EPERM as u32);
@@ -197,7 +198,7 @@ fn without_the_right_to_look_it_is_attached_and_said_to_be_not_verified() {
         node.fire();
         exporter.settled_events(&node.read_tally());
         let log = exporter.stop();
-        // Of the apostrophe in it the log makes something else.
+        // The log escapes the apostrophe in it.
         let (_, end) = refused.split_once('\'').unwrap();
         let is_told = |line: &&str| line.contains("not verified: ") && line.contains(&end[1..]);
         let told: Vec<&str> = log.lines().filter(is_told).collect();
@@ -208,7 +209,7 @@ fn without_the_right_to_look_it_is_attached_and_said_to_be_not_verified() {
     assert!(tap.verified().is_ok());
     drop(tap);
     assert_eq!(doctor(pid, "attach").0, "ok");
-    // What a service has.
+    // As in a service.
     let service = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/dist/bitcointap.service")).unwrap();
     let allowed = service.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
     assert!(allowed.flat_map(str::split_whitespace).any(|call| call == "process_vm_readv"));
@@ -254,7 +255,7 @@ fn what_would_hurt_the_node_is_not_attached_to() {
 
     let node = Simnode::start_program(&path, "");
     let pid = node.pid();
-    // Where all that is wanted is such, that is the reason.
+    // If no other tracepoint is wanted, that is the reason.
     for (tracepoint, reason) in
         [("mempool:added", refusal), ("mempool:removed", refusal), ("mempool:replaced", unreadable)]
     {
@@ -284,7 +285,7 @@ fn what_would_hurt_the_node_is_not_attached_to() {
         assert!(detail.contains(&words), "{detail}");
     }
 
-    // The others are attached to, and the node goes on to compute right.
+    // The others are attached, and the node goes on to compute correctly.
     let mut node = node;
     let lines = directory.path().join("lines");
     let mut command = bitcointap(&format!("tap --events utxocache:flush,mempool --pid {pid}"));

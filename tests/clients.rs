@@ -1,6 +1,6 @@
-//! HTTP clients that mean harm, over real sockets and to the limits that everybody has, while a simulated node fires: all is
-//! counted, who means no harm is answered each time, and the tool holds no more than it may. How single requests are
-//! answered is for the library's own tests.
+//! HTTP clients that mean harm, over real sockets and up to the limits, while a simulated node fires. Everything is
+//! counted, harmless clients get each answer, and the tool holds no more than it may. The library's own tests check
+//! answers to single requests.
 
 use std::{
     fs,
@@ -32,18 +32,19 @@ use crate::{
     tool::{Exporter, PATIENCE, all_counted, entries, eventually, memory},
 };
 
-/// How many connections are held at once.
+/// How many connections to hold at once.
 const CROWD: usize = 2_000;
-/// What the tool may take for all of them, and for streams that nobody reads.
+/// The memory that the tool may take for all of them, and for streams that nobody reads.
 const MAX_GROWTH_KIB: u64 = 96 << 10;
 
-/// A connection is accepted before another is closed for it, and meanwhile a scrape reads /proc and a handshake the certificate.
+/// The server accepts a connection before it closes another for it. Meanwhile a scrape reads /proc and a handshake the
+/// certificate.
 const MAX_OTHER_DESCRIPTORS: usize = 8;
 
-/// What a client does until the node has fired all; gives how often.
+/// What a client does until the node has fired everything; returns how often.
 type Harm = fn(&Server, &AtomicBool) -> usize;
 
-/// The tool, to somebody who knows how to ask it.
+/// The tool, for a client that knows how to ask it.
 struct Server {
     exporter: Exporter,
     tls: Option<Arc<ClientConfig>>,
@@ -60,7 +61,7 @@ impl Server {
         stream
     }
 
-    /// All that comes back for requests, of which the last ends the connection.
+    /// All answers to requests; the last one ends the connection.
     fn answers(&self, requests: &str) -> io::Result<String> {
         let mut stream: Box<dyn Socket> = match &self.tls {
             None => Box::new(self.connect()),
@@ -75,7 +76,7 @@ impl Server {
         Ok(answers)
     }
 
-    /// As one who means no harm.
+    /// As a harmless client.
     fn scrape(&self) -> io::Result<Exposition> {
         let answer = self.answers(&request("1.0", &self.authorization))?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::UnexpectedEof)?;
@@ -83,12 +84,12 @@ impl Server {
         Ok(Exposition::parse(body))
     }
 
-    /// Connections that say nothing, or half a word, or have had their answer.
+    /// Connections that send nothing, or half a word, or have had their answer.
     fn crowd(&self) -> Vec<TcpStream> {
         let said = ["", "GET /metrics HTTP/1.1\r\nX: ", "GET /-/healthy HTTP/1.1\r\nX: y\r\n\r\n", "\x16\x03\x01\x02"];
         let connections = said.iter().cycle().take(CROWD).map(|said| {
             let mut stream = self.connect();
-            // It may be closed by now.
+            // The server may have closed it by now.
             let _ = stream.write_all(said.as_bytes());
             stream.set_nonblocking(true).unwrap();
             stream
@@ -96,8 +97,8 @@ impl Server {
         connections.collect()
     }
 
-    /// Lets a crowd that sends a byte each second, and clients that do harm, wait for a node to fire all that it has. Gives how
-    /// often somebody was not answered who meant none.
+    /// A crowd sends a byte each second, and clients do harm, while a node fires everything. Returns how often a
+    /// harmless client got no answer.
     fn withstands(tls: Option<Arc<ClientConfig>>, authorization: String, arguments: &str, harms: &[Harm]) -> usize {
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
@@ -149,13 +150,13 @@ impl Server {
         assert!(most.1 <= before.1 + MAX_GROWTH_KIB, "{most:?} after {before:?}");
         eventually("as many descriptors as before", || (entries(pid, "fd") <= before.0).then_some(()));
         let log = server.exporter.stop();
-        // Those of the start and the end, and one each second, whatever clients do.
+        // Lines of the start and the end, and one each second, whatever clients do.
         assert!(log.lines().count() as u64 <= 20 + begun.elapsed().as_secs(), "{log}");
         refused
     }
 }
 
-/// Sends requests without an end, in each place where one could be missing.
+/// Sends requests without an end, in each place where an end could be missing.
 fn endless(server: &Server, has_fired: &AtomicBool) -> usize {
     let begun = [
         "G",
@@ -179,7 +180,7 @@ fn endless(server: &Server, has_fired: &AtomicBool) -> usize {
     number
 }
 
-/// Sends what is no request, and behind it some that are.
+/// Sends something that is no request, with requests behind it.
 fn garbage(server: &Server, has_fired: &AtomicBool) -> usize {
     let mut random = fastrand::Rng::with_seed(8);
     let mut number = 0;
@@ -216,7 +217,7 @@ fn deaf(server: &Server, has_fired: &AtomicBool) -> usize {
     number
 }
 
-/// Guesses passwords, some by each connection.
+/// Guesses passwords, several on each connection.
 fn guesses(server: &Server, has_fired: &AtomicBool) -> usize {
     let mut random = fastrand::Rng::new();
     let mut number = 0;
@@ -292,7 +293,7 @@ fn clients_that_tls_refuses_are_told_of_by_cause_and_few_lines() {
         CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
     };
     let (authority, stranger) = (ca("authority"), ca("stranger"));
-    // Names that clients choose: none of this may be in the log.
+    // Names that clients choose: the log must contain none of this.
     let text = "level=error client chose this";
     let signed = |issuer: &CertifiedIssuer<'_, KeyPair>, change: &dyn Fn(&mut CertificateParams)| {
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -369,7 +370,7 @@ fn clients_that_tls_refuses_are_told_of_by_cause_and_few_lines() {
         let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
         let first = lines.first().unwrap_or_else(|| panic!("{words}: {log}"));
         assert!(first.contains("level=warn") && first.contains("count=1 client=127.0.0.1"), "{first}");
-        // At once, and then one in a minute.
+        // At once, and then one a minute.
         assert!(lines.len() < TRIES / 2, "{log}");
     }
     assert!(!log.contains("client chose this") && !log.contains("noise"), "{log}");

@@ -1,4 +1,4 @@
-//! What a user sees who does something wrong: one clear line, and a status.
+//! What a user sees after a mistake: one clear line, and a status.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -51,7 +51,7 @@ fn no_node_runs() {
 fn the_node_that_runs_is_found_and_several_are_listed() {
     let directory = tempfile::tempdir().unwrap();
     let bitcoind = named(directory.path(), "bitcoind");
-    // Until it has the lock by which it is known.
+    // Until it holds the lock that identifies a node.
     let start = format!(
         "n=$((n + 1)); {0} --rate 1000 --datadir {1}/data-$n 2>/dev/null >/dev/null &
          until grep -q \" $! \" /proc/locks; do sleep 0.01; done; export RUST_BACKTRACE=1;",
@@ -200,7 +200,7 @@ fn sockets_of_systemd() {
     let words = failure(&output(&format!("export --pid {} --web.systemd-socket", node.pid())));
     assert!(words.starts_with("systemd has passed no sockets to this process; --web.systemd-socket"), "{words}");
 
-    // As systemd does: from the third file descriptor on, and the process id that the program will have.
+    // As systemd does: from the third file descriptor on, with the process id that the program will have.
     let start = |socket: std::os::fd::OwnedFd| {
         let mut command = Command::new("sh");
         command.args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"]);
@@ -432,7 +432,7 @@ fn probes_are_listed_without_a_running_node() {
     assert!(!new.contains("absent"), "{new}");
     let replaced = new.lines().find(|line| line.starts_with("mempool:replaced")).unwrap();
     assert!(replaced.contains("  8: "), "{replaced}");
-    // One that nobody knows by that name, and a reader that closes early.
+    // A program with a name that nobody knows, and a reader that closes early.
     let mut head = bitcointap(&format!("probes --bitcoind {}", program("simnode-v31").display()));
     let mut child = head.stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -490,7 +490,7 @@ fn a_thread_is_no_process() {
 fn a_duration_ends_though_nobody_reads() {
     let mut node = Simnode::start("v31", "--scenario mix --rate 20000");
     node.fire();
-    // Attaching is a part of it, and takes long on a machine that is busy: then nothing is left to be written.
+    // Attaching takes part of the time, and long on a busy machine: then nothing is left to be written.
     let are_lost = [3, 9, 27, 81].into_iter().any(|seconds| {
         let mut command = bitcointap(&format!("tap --pid {} --duration {seconds} --events all", node.pid()));
         command.stdout(Stdio::piped());
@@ -501,7 +501,7 @@ fn a_duration_ends_though_nobody_reads() {
     });
     assert!(are_lost);
 
-    // Longer than any clock goes, but a number of seconds.
+    // Longer than any clock runs, but a valid number of seconds.
     let output = output(&format!("tap --pid {} --duration 1e19 --count 1", node.pid()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

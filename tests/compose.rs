@@ -1,5 +1,6 @@
-//! docker-compose.yml, docker-compose.node.yml and what must agree with them: what they may do and open, the files they mount, the
-//! versions in Dockerfile and Cargo.toml. No engine is needed; `docker compose` itself is asked where there is one.
+//! docker-compose.yml, docker-compose.node.yml and what must agree with them: what they may do and open, the files that
+//! they mount, the versions in Dockerfile and Cargo.toml. These tests need no engine. If `docker compose` is installed,
+//! they ask it, too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +16,7 @@ use crate::tool::output;
 
 /// Bitcoin Core's names of chains.
 const CHAINS: [&str; 5] = ["main", "test", "testnet4", "signet", "regtest"];
-/// The services that may add capabilities, and which.
+/// The services that may add capabilities, and which ones.
 const ADDED: [(&str, &[&str]); 2] = [
     ("bitcointap", &["BPF", "PERFMON", "SYS_PTRACE"]),
     ("bitcoind", &["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]),
@@ -27,7 +28,7 @@ struct Project {
     volumes: BTreeMap<String, Option<()>>,
 }
 
-/// What is not listed here is not there: `privileged`, `devices` and `network_mode: host` would have to be added.
+/// A key that is not listed here fails: `privileged`, `devices` and `network_mode: host` would have to be added.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Service {
@@ -84,14 +85,14 @@ fn project() -> Project {
     serde_saphyr::from_str(&read("docker-compose.yml")).unwrap()
 }
 
-/// What `docker compose` takes from .env.
+/// What `docker compose` reads from .env.
 fn environment() -> BTreeMap<String, String> {
     let settings = read(".env");
     let settings = settings.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     settings.map(|line| line.split_once('=').unwrap()).map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-/// The images that Dockerfile begins its stages with, by the stage's name.
+/// The base images of Dockerfile's stages, by the stage's name.
 fn stages() -> BTreeMap<String, String> {
     let dockerfile = read("Dockerfile");
     let from = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM "));
@@ -119,13 +120,13 @@ fn the_node_may_end_and_bitcointap_goes_on() {
     }
     for (name, service) in &services {
         assert_eq!(service.restart, "unless-stopped", "{name}");
-        // That of bitcointap is the image's.
+        // bitcointap's check is in its image.
         let needs_check = !["pause", "simnode", "bitcointap"].contains(&name.as_str());
         assert_eq!(service.healthcheck.is_some(), needs_check, "{name}");
     }
 }
 
-/// A service of docker-compose.node.yml that is one of docker-compose.yml's, but for this.
+/// A service of docker-compose.node.yml that extends one of docker-compose.yml.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Extension {
@@ -142,7 +143,7 @@ fn beside_a_node_that_runs_it_is_the_same() {
     let mut services = file.remove("services").unwrap();
     let mut ours: Value = services.remove("bitcointap").unwrap();
 
-    // All processes are seen, and that is the one thing more that it may do.
+    // It sees all processes; that is the only further right.
     let mut in_compose: BTreeMap<String, BTreeMap<String, Value>> =
         serde_saphyr::from_str(&read("docker-compose.yml")).unwrap();
     let mut theirs = in_compose.get_mut("services").unwrap().remove("bitcointap").unwrap();
@@ -233,7 +234,7 @@ fn what_is_built_has_the_version_of_the_crate_and_its_rust() {
     let (version, system) = stages["build"].strip_prefix("rust:").unwrap().split_once('-').unwrap();
     let number = |version: &str| version.split('.').map(|part| part.parse().unwrap()).collect::<Vec<u32>>();
     assert!(number(version) >= number(env!("CARGO_PKG_RUST_VERSION")), "{version} is too old");
-    // What was linked against one release's libraries runs with those of the same: bookworm is 12.
+    // A program linked against one release's libraries runs with those of the same release: bookworm is 12.
     assert_eq!(system, "slim-bookworm");
     assert!(stages["simnode"].starts_with("debian:12."), "{}", stages["simnode"]);
     assert_eq!(stages["simnode"], services["pause"].image, "fetched once");
@@ -317,7 +318,7 @@ fn the_environment_chooses_a_profile_that_exists() {
     assert_eq!(environment()["COMPOSE_PROFILES"], "node");
 }
 
-/// Of both generations, where they are installed; neither needs an engine for it.
+/// Both generations of it, where they are installed; neither needs an engine for this.
 #[test]
 fn docker_compose_accepts_the_file() {
     for (program, before) in [("docker", &["compose"][..]), ("docker-compose", &[])] {
@@ -336,7 +337,7 @@ fn docker_compose_accepts_the_file() {
             // The old generation lists those of all profiles.
             assert!(before.is_empty() || names.lines().all(|name| name != other), "{program} has {other} in {names}");
         }
-        // The old generation does not take what depends on another service from another file.
+        // The old generation cannot extend a service that depends on another one.
         if !before.is_empty() {
             let beside_a_node = ["--file", "docker-compose.node.yml"];
             for (profile, count) in [(&[][..], 1), (&["--profile", "prometheus"], 4)] {

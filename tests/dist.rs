@@ -1,5 +1,5 @@
-//! The units in dist/, and what must agree with them: the program, `make install`, docs/operation.md, and systemd, where it is
-//! installed.
+//! The units in dist/, and what must agree with them: the program, `make install`, docs/operation.md, and systemd,
+//! where it is installed.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use crate::{
     tool::{Nobody, fetched, output},
 };
 
-/// What systemd can keep from a service, and the value that keeps most from it; an empty one is a list of nothing.
+/// What systemd can take from a service, and the strictest value; an empty one is an empty list.
 const STRICTEST: [(&str, &str); 32] = [
     ("AmbientCapabilities", ""),
     ("CapabilityBoundingSet", ""),
@@ -56,7 +56,7 @@ const OPTIONS: &str = "/etc/bitcointap/config.toml";
 struct Setting {
     name: String,
     value: String,
-    /// Whether a comment stands directly above it.
+    /// Whether a comment is directly above it.
     has_comment: bool,
 }
 
@@ -81,7 +81,7 @@ impl Unit {
         self.0.iter().filter(|setting| setting.name == name).map(|setting| &*setting.value).collect()
     }
 
-    /// The value of what is there once.
+    /// The value of a setting that exists once.
     #[track_caller]
     fn value(&self, name: &str) -> &str {
         let values = self.values(name);
@@ -98,14 +98,14 @@ fn service() -> Unit {
     Unit::read("dist/bitcointap.service")
 }
 
-/// The section of docs/operation.md.
+/// The section "As a service" of docs/operation.md.
 fn as_a_service() -> String {
     let page = fs::read_to_string(path("docs/operation.md")).unwrap();
     let section = page.split("\n## ").find_map(|section| section.strip_prefix("As a service\n"));
     section.expect("docs/operation.md has it").to_owned()
 }
 
-/// `make install` of the tool that the tests run, with these variables.
+/// `make install` of the tested tool, with these variables.
 fn make_install(variables: &[String]) {
     make("install", variables);
 }
@@ -113,7 +113,7 @@ fn make_install(variables: &[String]) {
 /// What a target of the Makefile prints.
 fn make(target: &str, variables: &[String]) -> String {
     let mut make = Command::new("make");
-    // These tests may be run by make, which would have this one tell where it is.
+    // make may run these tests, and this make would then say where it is.
     make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
     make.arg("--silent").arg("--directory").arg(env!("CARGO_MANIFEST_DIR")).arg(target);
     let made = make.arg(format!("BINARY={}", env!("CARGO_BIN_EXE_bitcointap"))).args(variables).output().unwrap();
@@ -167,7 +167,7 @@ fn what_is_weaker_than_it_could_be_has_a_reason() {
     for Setting { name, value, has_comment } in service.0.iter().filter(|setting| is_weaker(setting)) {
         assert!(has_comment, "nothing above {name}={value} says why");
     }
-    // One that is not in the list above would be asked for no reason.
+    // A setting that is missing in the list above would need no reason.
     let known: Vec<&str> = STRICTEST.iter().map(|(name, _)| *name).collect();
     let kinds = ["Private", "Protect", "Restrict", "Capability", "Ambient"];
     for Setting { name, .. } in service.0.iter().filter(|it| kinds.iter().any(|kind| it.name.starts_with(kind))) {
@@ -277,7 +277,7 @@ fn make_installs_what_packages_have() {
         "usr/share/zsh/site-functions/_bitcointap".into(),
     ];
     expected.extend(units.map(|name| format!("usr/lib/systemd/system/{name}")));
-    // All that is there of these kinds: the text of each is that in the work tree.
+    // All files of these kinds, with the text of the work tree.
     let mut copied = Vec::new();
     for (from, to, ending) in [
         ("docs", "usr/share/doc/bitcointap", "md"),
@@ -333,7 +333,7 @@ fn the_debian_package_knows_all_units_and_what_they_leave() {
                 script(name).split_whitespace().map(|word| word.trim_matches(['\'', ';']).to_owned()).collect();
             assert_eq!(words.contains(&running), names_it, "{name}: {running}");
         }
-        // What `systemctl edit` makes.
+        // `systemctl edit` makes this.
         assert!(!unit.contains('@') || script("postrm").contains(&format!("/{unit}.d")), "{unit}");
     }
     let logs = service().value("LogsDirectory").to_owned();
@@ -365,7 +365,7 @@ fn uninstall_leaves_what_is_not_of_install() {
     };
     left(&["opt/tools/bin/another"]);
 
-    // Without a program that was built the installed one says what to remove. What somebody has set stays.
+    // Without a built program, the installed one says what to remove. Settings of the user stay.
     make("install", &variables);
     let settings = directory.path().join("etc/bitcointap/config.toml");
     fs::create_dir_all(settings.parent().unwrap()).unwrap();
@@ -378,7 +378,7 @@ fn uninstall_leaves_what_is_not_of_install() {
 #[test]
 fn systemd_finds_nothing_wrong() {
     let Some(analyze) = fetched("systemd-analyze", "REQUIRE_SYSTEMD") else { return };
-    // It looks whether the program is there, too.
+    // It also looks whether the program exists.
     let directory = tempfile::tempdir().unwrap();
     make_install(&[format!("DESTDIR={}", directory.path().display()), "PREFIX=/usr".into()]);
     let names = ["bitcointap.service", "bitcointap.socket", "bitcointap@.service", "bitcointap@.socket"];

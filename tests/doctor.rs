@@ -1,4 +1,4 @@
-//! What `bitcointap doctor` says of a node that can be tapped, and of what cannot.
+//! What `bitcointap doctor` says of a node that can be tapped, and of nodes and machines where it cannot.
 
 use std::{fs, path::Path, process::Output};
 
@@ -189,7 +189,7 @@ fn a_program_without_tracepoints() {
              -DWITH_USDT=ON"
         )
     };
-    // That of the tests runs.
+    // A program that runs: this test.
     let path = std::env::current_exe().unwrap().display().to_string();
     let report = Report::run(&format!("--pid {}", std::process::id()));
     assert_eq!(report.failed(), ["tracepoints"]);
@@ -249,7 +249,7 @@ fn too_few_capabilities() {
     report.says("capabilities", "failed", "CAP_SYS_PTRACE is missing; the node is another user's");
     report.says("load", "ok", "the kernel accepts all BPF programs");
     let words = report.check("program")["detail"].as_str().unwrap();
-    assert!(words.ends_with("the process of another user takes root or CAP_SYS_PTRACE"), "{words}");
+    assert!(words.ends_with("the process of another user needs root or CAP_SYS_PTRACE"), "{words}");
 
     let report = run("-all,+bpf,+perfmon,+sys_ptrace");
     assert_eq!(report.failed(), [""; 0]);

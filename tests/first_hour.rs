@@ -1,5 +1,5 @@
-//! docs/first-hour.md and what must agree with it: the rules, the files and commands that it names, and what nodes of older releases give.
-//! tests/alerting.rs sends its test alert.
+//! docs/first-hour.md and what must agree with it: the rules, the files and commands that it names, and the metrics of
+//! nodes of older releases. tests/alerting.rs sends its test alert.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,11 +17,11 @@ use crate::{
     tool::{Exporter, output},
 };
 
-/// The releases that differ in what the rules take, and a layout of the simulated node for each.
+/// The releases that differ for the rules, with a layout of the simulated node for each.
 const RELEASES: [&str; 3] = ["v23", "v25", "v29"];
-/// By which rules see that the chain grows as in the initial download.
+/// The recording rule that shows that the chain grows as in the initial download.
 const GROWTH: &str = "instance:bitcointap_validation_blocks_connected:increase1h";
-/// What it is taken from, and what takes it, is not what an alert is about.
+/// The rules that it uses, and those that use it, are not what an alert is about.
 const GATE: [&str; 3] =
     [GROWTH, "instance:bitcointap_validation_block_height:delta1h", "instance:bitcointap_steady_node_age_seconds"];
 /// Fires without a day to compare with, too.
@@ -38,14 +38,14 @@ fn page() -> String {
     fs::read_to_string(path("docs/first-hour.md")).unwrap()
 }
 
-/// The lines that are to be copied into a terminal or a file: those of blocks, and what stands between backticks.
+/// Text to copy into a terminal or a file: the lines of code blocks, and what is between backticks.
 fn code(page: &str) -> Vec<&str> {
     let blocks = page.lines().filter_map(|line| line.strip_prefix("    "));
     let text = page.split("\n\n").filter(|paragraph| !paragraph.starts_with("    "));
     blocks.chain(text.flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2))).collect()
 }
 
-/// Seconds of a duration of Prometheus, such as `10m` or `1h30m`.
+/// Seconds of a duration in Prometheus' form, such as `10m` or `1h30m`.
 fn seconds(duration: &str) -> u64 {
     let mut sum = 0;
     let mut number = 0;
@@ -68,7 +68,7 @@ fn seconds(duration: &str) -> u64 {
     sum
 }
 
-/// The other way round, in hours and minutes.
+/// The opposite, in hours and minutes.
 fn duration(seconds: u64) -> String {
     match (seconds / HOUR, seconds % HOUR / MINUTE) {
         (0, minutes) => format!("{minutes}m"),
@@ -86,7 +86,7 @@ fn durations_are_read_and_written() {
     assert_eq!((duration(90 * MINUTE), seconds("1d")), ("1h30m".to_owned(), 24 * HOUR));
 }
 
-/// All that an expression takes: itself, and those of the rules whose records it names, but for these.
+/// Everything that an expression uses: itself, and the rules that write the records in it, except these.
 fn with_records<'a>(expression: &'a str, rules: &'a [Rule], but: &[&str]) -> Vec<&'a str> {
     let mut all = vec![expression];
     let mut next = 0;
@@ -100,17 +100,17 @@ fn with_records<'a>(expression: &'a str, rules: &'a [Rule], but: &[&str]) -> Vec
     all
 }
 
-/// The numbers behind these words, up to the next that is none of them.
+/// The numbers behind these words, up to the next character that is no digit.
 fn numbers_behind<'a>(text: &'a str, words: &'a str) -> impl Iterator<Item = u64> + 'a {
     text.split(words).skip(1).filter_map(|rest| rest.split(|it: char| !it.is_ascii_digit()).next()?.parse().ok())
 }
 
-/// What the table has to say of a rule, but for the release.
+/// What the table must say of a rule, except for the release.
 fn row(rule: &Rule, rules: &[Rule]) -> [String; 3] {
     let expressions = with_records(&rule.expr, rules, &[]);
     let compared = with_records(&rule.expr, rules, &GATE);
     let brackets = compared.iter().flat_map(|it| it.split('[').skip(1).map(|rest| rest.split(']').next().unwrap()));
-    // Those of regular expressions apart.
+    // Without those of regular expressions.
     let windows = brackets.filter(|it| it.starts_with(|letter: char| letter.is_ascii_digit()));
     let of_a_day = expressions.iter().any(|it| it.contains("offset 1d"));
     // The day is behind the window that is compared.
@@ -163,14 +163,14 @@ fn the_table_says_when_each_alert_can_fire() {
     assert_eq!(silent, expected);
 }
 
-/// Whether a scrape has a series for a selector; of its matchers those with a whole value count.
+/// Whether a scrape has a series for a selector. Only matchers with a whole value count.
 fn has(scrape: &str, selector: &str) -> bool {
     let (name, matchers) = selector.split_once('{').unwrap_or((selector, "}"));
     let matchers: Vec<&str> = matchers.trim_end_matches('}').split(',').map(str::trim).collect();
     let is_whole = |matcher: &&&str| matcher.contains("=\"") && !matcher.contains("!=");
     scrape.lines().filter(|line| line.split(['{', ' ']).next() == Some(name)).any(|line| {
         let is_met = |matcher: &&str| match matcher.split_once("=\"").unwrap() {
-            // Added by Prometheus.
+            // Prometheus adds these.
             ("chain" | "job", _) => true,
             _ => line.contains(*matcher),
         };

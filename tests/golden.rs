@@ -1,5 +1,5 @@
-//! The whole of /metrics after a run of the simulated node whose events depend on its seed alone: tests/golden/metrics.txt.
-//! What depends on the time is left out there. `BLESS=1` writes the file anew.
+//! The whole of /metrics after a run of the simulated node with events that depend only on its seed:
+//! tests/golden/metrics.txt, without what depends on the time. `BLESS=1` writes the file anew.
 
 use std::{
     env, fs,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::{node::Simnode, prometheus::assert_promtool_is_silent, tool::Exporter};
 
-/// Histograms of which only the counts depend on the events alone.
+/// Histograms with counts that depend only on the events, and other values that do not.
 const OF_TIME: [&str; 9] = [
     "event_delay_seconds",
     "mempool_residence_seconds",
@@ -22,7 +22,7 @@ const OF_TIME: [&str; 9] = [
     "p2p_response_seconds",
 ];
 
-/// What is of the machine, the build or the moment.
+/// Values of the machine, the build or the moment.
 const OF_THE_RUN: [&str; 5] = [
     "build_info",
     "http_requests_total",
@@ -47,7 +47,7 @@ pub fn without_time(metrics: &str) -> String {
 #[test]
 fn a_seeded_run_gives_the_same_metrics() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    // Fast enough for nothing to be forgotten by age.
+    // Fast enough that nothing is forgotten by age.
     let mut node = Simnode::start(
         "v31",
         &format!("--scenario mix --seed 7 --count 30000 --rate 20000 --fixed-time {now} --linger"),
@@ -97,7 +97,7 @@ fn the_simulated_node_fills_every_family() {
         .filter(|family| family.starts_with("bitcointap_"))
         .filter(|family| !is_filled(family))
         .collect();
-    // What tells of failures, and what is 0 when nothing happens.
+    // Families about failures, and families that are 0 when nothing happens.
     let may_be_empty = [
         "attach_failures_total",
         "events_lost_total",

@@ -1,5 +1,5 @@
-//! The dashboards in `grafana/`: made from their definitions (`grafana/src`), easy to read, and with data of a real Prometheus. All but one
-//! of the tests look at the files alone.
+//! The dashboards in `grafana/`: made from their definitions (`grafana/src`), easy to read, and with data of a real
+//! Prometheus. All tests but one look only at the files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,7 +35,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("no text {key} in {value}"))
 }
 
-/// The panels of a dashboard but rows; those of rows that are collapsed are in them.
+/// The panels of a dashboard except rows; includes those within collapsed rows.
 fn panels_of(dashboard: &Value) -> impl Iterator<Item = &Value> {
     let within = |panel: &'_ Value| panel["type"] == "row";
     let rows = list(dashboard, "panels").iter().filter(move |panel| within(panel));
@@ -43,7 +43,7 @@ fn panels_of(dashboard: &Value) -> impl Iterator<Item = &Value> {
     others.chain(rows.flat_map(|row| list(row, "panels")))
 }
 
-/// All panels but rows, with a name for messages.
+/// All panels except rows, with a name for messages.
 fn panels(dashboards: &BTreeMap<String, Value>) -> Vec<(String, &Value)> {
     let named = |(uid, dashboard)| {
         panels_of(dashboard).map(move |panel| (format!("{uid}: {}", text(panel, "title")), panel)).collect::<Vec<_>>()
@@ -140,7 +140,7 @@ fn a_reader_chooses_source_job_and_instance_and_what_is_offered_has_an_effect() 
     }
 }
 
-/// Grafana's names of units, as far as they are used; `suffix:` makes one.
+/// The names of Grafana's units in use; `suffix:` makes one.
 const UNITS: &[&str] =
     &["Bps", "bytes", "cps", "dtdurations", "eps", "mps", "none", "percentunit", "reqps", "s", "short"];
 
@@ -167,7 +167,7 @@ fn each_panel_says_what_it_shows() {
 fn panels_neither_overlap_nor_share_ids() {
     for (name, dashboard) in dashboards() {
         let mut ids = BTreeSet::new();
-        // What is collapsed is seen without the others that are.
+        // A collapsed row is seen without the other collapsed rows.
         let rows = list(&dashboard, "panels").iter().map(|panel| panel["panels"].as_array());
         for seen in rows.flatten().chain([dashboard["panels"].as_array().unwrap()]) {
             let mut taken = BTreeSet::new();
@@ -191,7 +191,7 @@ fn rows_below_the_first_screen_are_collapsed() {
         let shown = list(&dashboard, "panels");
         for (place, row) in shown.iter().enumerate().filter(|(_, panel)| panel["type"] == "row") {
             let title = text(row, "title");
-            // Grafana looks for the panels of one that is collapsed within it.
+            // Grafana looks for the panels of a collapsed row within it.
             let first = list(row, "panels").first().unwrap_or_else(|| &shown[place + 1]);
             let [y, height] = ["y", "h"].map(|key| first["gridPos"][key].as_u64().unwrap());
             let is_below = y + height > u64::from(SCREEN);
@@ -212,7 +212,7 @@ fn a_title_alone_says_what_is_shown() {
         let queries: Vec<_> = list(panel, "targets").iter().map(|target| text(target, "expr")).collect();
         let (other, its) = shown.entry(title).or_insert_with(|| (name.clone(), queries.clone()));
         assert!(*its == queries, "{name} is not what {other} is");
-        // What it is that was added, or lasted.
+        // What was added, or lasted.
         assert!(title.contains(' '), "{name}");
     }
 }
@@ -250,7 +250,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
             families.insert(family.to_owned(), labels);
         }
     }
-    // Prometheus' client libraries have these, each with no label.
+    // Prometheus' client libraries have these, without labels.
     for of_process in ["cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds"] {
         families.insert(format!("process_{of_process}"), BTreeSet::new());
     }
@@ -288,7 +288,7 @@ fn queries_ask_for_what_there_is_of_the_chosen_nodes() {
                 }
             }
         }
-        // The name ends in the legend: what it asks for must be left.
+        // The name ends in the legend: its labels must be left.
         for label in name.split("{{").skip(1).map(|rest| rest.split_once("}}").unwrap().0) {
             assert!(labels.contains(label), "{name}: no {label} in {promql}");
         }
@@ -305,7 +305,7 @@ fn counters_are_rated_over_what_suits_scrape_interval_and_resolution() {
         for (start, range) in
             promql.match_indices('[').map(|(start, _)| (start, promql[start..].split_once(']').unwrap().0))
         {
-            // Totals are those of the time range, and of annotations there is one for each rise.
+            // Totals are those of the time range; annotations have one for each rise.
             let allowed = match promql[..start].rfind("increase(").max(promql[..start].rfind("rate(")) {
                 Some(function) if promql[function..].starts_with("rate(") => "[$__rate_interval",
                 _ if name.contains("annotation") => "[$__rate_interval",
@@ -313,7 +313,7 @@ fn counters_are_rated_over_what_suits_scrape_interval_and_resolution() {
             };
             assert_eq!(range, allowed, "{name}: {promql}");
         }
-        // A counter that is not rated says nothing, but for a series that is new in the time range.
+        // A counter without a rate shows nothing, unless a series is new in the time range.
         for counter in ["_total{", "_bucket{", "_sum{", "_count{"] {
             for (start, _) in promql.match_indices(counter) {
                 let function = promql[..start].rfind('(').map(|end| &promql[..end]).unwrap_or_default();
@@ -326,7 +326,7 @@ fn counters_are_rated_over_what_suits_scrape_interval_and_resolution() {
     }
 }
 
-/// Queries that have nothing to show of a simulated node, by how they end, and why.
+/// Queries without data for a simulated node, by their end, with the reason.
 const EMPTY: &[(&str, &str)] = &[
     (
         "overview: Events lost by tracepoint and reason: {{tracepoint}} {{reason}}",
@@ -336,7 +336,7 @@ const EMPTY: &[(&str, &str)] = &[
     ("annotation Attached", "the first attachment is older than the first scrape"),
 ];
 
-/// What "before" is to be.
+/// The time for "before".
 const BEFORE: &str = "2s";
 
 /// What Grafana makes of its variables.
@@ -388,7 +388,7 @@ fn each_query_has_data_and_each_panel_says_what_that_takes() {
     for prometheus in &prometheuses {
         for exporter in &exporters {
             let counted = exporter.scrape().sum("events_total", &[]);
-            // So long ago as queries look back.
+            // As long ago as queries look back.
             let stored = format!("sum(bitcointap_events_total{{instance=\"{}\"}} offset {BEFORE})", exporter.address);
             eventually("the last scrape", || (prometheus.query(&stored).first()?.1 >= counted).then_some(()));
         }
@@ -396,7 +396,7 @@ fn each_query_has_data_and_each_panel_says_what_that_takes() {
     }
 }
 
-/// Of a node with all options and of one with few tracepoints and no options.
+/// For a node with all options, and for one with few tracepoints and no options.
 fn assert_queries_have_data(prometheus: &Prometheus, addresses: [&str; 2]) {
     let dashboards = dashboards();
     let data = |promql: &str, instance| prometheus.query(&of_instance(promql, instance));
@@ -425,7 +425,7 @@ fn assert_queries_have_data(prometheus: &Prometheus, addresses: [&str; 2]) {
                 }
             }
         }
-        // v23 has the fewest tracepoints, and the defaults are the fewest families.
+        // v23 has the fewest tracepoints, and the defaults have the fewest families.
         if of_all > 0 && (of_few == 0) != text(panel, "description").contains(" Needs ") {
             wrong.push(format!("{name}: {of_few} series of an old node with default options"));
         }

@@ -34,7 +34,7 @@ fn an_exporter_without_a_node_is_well_and_one_that_has_ended_is_not() {
 fn one_that_asks_for_tls_or_a_password_is_well() {
     let directory = tempfile::tempdir().unwrap();
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    // Whose password is never guessed here.
+    // Nobody guesses her password here.
     let users = "basic_auth_users:\n  alice: $2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG\n";
     let tls = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
     for (name, text) in [

@@ -1,4 +1,4 @@
-//! One peer sends whatever it may. What then differs is what it sent, and nothing that describes other peers.
+//! One peer sends whatever it may. Only what it sent differs then, and nothing that describes other peers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,10 +7,10 @@ use std::{
 
 use crate::{golden::without_time, node::Simnode, tool::Exporter};
 
-/// After so many events of the scenario the hostile peer begins.
+/// After this many events of the scenario the hostile peer begins.
 const HONEST: u32 = 1_000;
 
-/// The series after so many events of it.
+/// The series after this many events.
 fn series_after(count: u32, now: u64) -> BTreeMap<String, String> {
     let simnode = format!("--scenario hostile --count {count} --rate 20000 --fixed-time {now} --linger");
     let mut node = Simnode::start("v31", &simnode);
@@ -25,7 +25,7 @@ fn series_after(count: u32, now: u64) -> BTreeMap<String, String> {
     samples.map(|line| line.rsplit_once(' ').unwrap()).map(|(series, value)| (series.into(), value.into())).collect()
 }
 
-/// What counts messages and their contents, by who sent them where the family says so: with which of its labels.
+/// Families that count messages and their contents, with the labels of the sender where the family has any.
 const OF_WHAT_IT_SENT: [(&str, &str); 26] = [
     ("event_delay_seconds", ""),
     ("events_total", "tracepoint=\"net:inbound_message\""),
@@ -47,13 +47,13 @@ const OF_WHAT_IT_SENT: [(&str, &str); 26] = [
     ("p2p_messages_total", "connection_type=\"inbound\",direction=\"inbound\""),
     ("p2p_ping_nonces_total", ""),
     ("p2p_rejects_total", "direction=\"inbound\""),
-    // What it asked for, and asked for anew.
+    // What it requested, and requested again.
     ("p2p_requests_unanswered_total", "cause=\"table_full\",request=\"getblocktxn\",responder=\"node\""),
     ("p2p_requests_unanswered_total", "cause=\"table_full\",request=\"getdata_block\",responder=\"node\""),
     ("p2p_requests_unanswered_total", "cause=\"table_full\",request=\"getdata_tx\",responder=\"node\""),
     ("p2p_requests_unanswered_total", "cause=\"timeout\",request=\"getheaders\",responder=\"node\""),
     ("p2p_undecodable_messages_total", "direction=\"inbound\""),
-    // Blocks that it announced and that were not followed, of it alone.
+    // Blocks that it alone announced, and that were not followed.
     ("state_dropped_total", "cause=\"full\",table=\"announcements\""),
 ];
 
@@ -74,13 +74,13 @@ fn what_a_hostile_peer_moves_is_what_it_sent() {
         .filter(|series| !OF_WHAT_IT_SENT.iter().any(|(family, labels)| is_of(series, family, labels)))
         .collect();
     assert!(of_others.is_empty(), "{of_others:#?}");
-    // And it sent all of that.
+    // It sent all of that.
     let unsent: Vec<_> = OF_WHAT_IT_SENT
         .iter()
         .filter(|(family, labels)| !changed.iter().any(|series| is_of(series, family, labels)))
         .collect();
     assert!(unsent.is_empty(), "{unsent:#?}");
-    // Others were described before, and are still.
+    // Others were described before, and still are.
     for family in ["p2p_user_agents_total", "p2p_peer_protocol_versions_total", "p2p_response_seconds_count"] {
         let of_family = |series: &&String| series.starts_with(family) && after[*series] != "0";
         assert!(before.keys().any(|series| of_family(&series)), "{family}");

@@ -1,5 +1,5 @@
-//! What bpf/objects has is what clang makes of bpf/ here, and what is published has all that it is built of and nothing else.
-//! `make bpf` writes bpf/objects anew.
+//! bpf/objects is what clang makes of bpf/ here, and the published files are exactly those that the crate is built
+//! from. `make bpf` writes bpf/objects anew.
 
 #[path = "../build/kernel_side.rs"]
 mod compiler;
@@ -14,7 +14,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether this clang is the one that the kept objects are of: others make other instructions of the same source.
+/// Whether this clang made the kept objects: others make other instructions from the same source.
 fn is_by_this_clang(kept: &str) -> bool {
     let version = compiler::clang_version().expect("clang is there");
     kept.lines().next() == Some(&format!("# clang {version}"))
@@ -58,7 +58,7 @@ fn the_objects_are_what_clang_makes_of_the_source() {
     }
 }
 
-/// Versions of rustfmt differ in where they break lines.
+/// Versions of rustfmt break lines at different places.
 fn without_layout(code: &str) -> String {
     code.chars().filter(|character| !character.is_whitespace() && *character != ',').collect()
 }
@@ -75,7 +75,7 @@ fn the_objects_name_no_place_of_a_machine() {
     }
 }
 
-/// What `cargo package` packs, folders of what is kept together cut to their names.
+/// What `cargo package` packs, with folders of kept files cut to their names.
 #[test]
 fn what_is_published_is_what_it_is_built_of() {
     let mut cargo = Command::new(env!("CARGO"));
@@ -102,7 +102,7 @@ fn what_is_published_is_what_it_is_built_of() {
         "build.rs",
         "docs/migration.md",
     ];
-    // The first is there if it is packed out of a work tree of git.
+    // The first one is there if it is packed from a work tree of git.
     assert!(others == expected || others == expected[1..], "{others:?}");
     for file in ["bpf/bitcointap.bpf.c", "bpf/objects/x86_64.bpf.o", "bpf/objects/aarch64.bpf.o", "bpf/objects/SOURCES"]
     {

@@ -1,4 +1,5 @@
-//! The library as others use it: the examples, the iterator and the stream, each against what the simulated node fired.
+//! The library as others use it: the examples, the iterator and the stream, each compared with what the simulated node
+//! fired.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +28,7 @@ fn example(name: &str, node: &Simnode) -> Child {
     assert!(path.exists(), "{} is not built: run `make test`, or cargo build --examples", path.display());
     let mut command = Command::new(path);
     let example = command.arg(node.pid().to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    // After it has attached it maps its ring buffer, which is larger than other maps.
+    // After attaching it maps its ring buffer, which is larger than other maps.
     let maps = format!("/proc/{}/maps", example.id());
     let has_ring = || std::fs::read_to_string(&maps).unwrap().lines().any(is_ring_buffer);
     eventually("the example's ring buffer", || has_ring().then_some(()));
@@ -109,7 +110,7 @@ fn builder(node: &Simnode) -> Builder {
     Tap::builder().node(Which::Pid(node.pid() as i32)).tracepoints(Tracepoint::all().collect())
 }
 
-/// How often each tracepoint's name, as far as the JSON of an event tells it.
+/// Counts each tracepoint's name, as far as the JSON of an event shows it.
 fn count(counts: &mut BTreeMap<String, u64>, captured: &Captured) {
     let event = captured.event();
     assert!(!matches!(event.kind, Kind::Lost(_)), "{event:?}");
@@ -183,7 +184,7 @@ fn who_is_slower_than_the_node_can_stop_too() {
     events.tap().stopper().stop();
     let mut left = 0;
     loop {
-        // More is there whenever it comes for more, until it is detached.
+        // There is more whenever it comes back, until it is detached.
         if !events.tap().attached().is_empty() {
             eventually("a full ring buffer", || lags_behind(events.tap()));
         }

@@ -1,5 +1,5 @@
-//! Claims about the whole, on real uprobes: a simulated node or a real one, the tool as a user runs it.
-//! They take root, and the programs of the workspace built (`make test` does both).
+//! Claims about the whole, on real uprobes: with a simulated node or a real one, and the tool as a user runs it. They
+//! need root, and built programs of the workspace (`make test` does both).
 
 mod alerting;
 mod attachment;

@@ -1,5 +1,5 @@
-//! What the tool says of itself, as shells and readers of manual pages take it. A program that is not installed skips its
-//! part with a word.
+//! What the tool says of itself, as shells and readers of manual pages take it. If a program is not installed, its part
+//! is skipped with a message.
 
 use std::{
     io::{ErrorKind, Write},
@@ -16,7 +16,7 @@ fn printed(arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a program makes of `input`; none if it is not installed.
+/// What a program makes of `input`; `None` if it is not installed.
 fn fed(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -35,7 +35,7 @@ fn fed(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
     Some(output)
 }
 
-/// What bash offers after these words, the last of which is not complete.
+/// What bash offers after these words; the last word is incomplete.
 fn offered(words: &str) -> Vec<String> {
     let script = printed("completions bash");
     let drive = format!(
@@ -106,7 +106,7 @@ fn the_manual_page_is_rendered_without_a_warning_and_names_everything() {
     let page = printed("man");
     let Some(rendered) = fed("groff", &["-man", "-Tutf8", "-ww", "-P-c"], &page) else { return };
     assert!(rendered.status.success() && rendered.stderr.is_empty(), "{rendered:?}");
-    // Without what makes letters bold and underlined, which are printed over themselves.
+    // Removes the characters that make letters bold and underlined by printing over them.
     let mut text = String::new();
     for letter in String::from_utf8(rendered.stdout).unwrap().chars() {
         match letter {

@@ -1,4 +1,4 @@
-//! The simulated node as a process: started, told to fire, and asked what it fired.
+//! The simulated node as a process: a test starts it, tells it to fire, and asks what it fired.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::tool::eventually;
 
-/// A program of the workspace, which lies next to the tool.
+/// A program of the workspace, which is beside the tool.
 pub fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_bitcointap")).with_file_name(name);
     assert!(path.exists(), "{} is not built: run `make test`, or cargo build --workspace --bins", path.display());
@@ -30,21 +30,21 @@ pub fn own_program(directory: &TempDir) -> PathBuf {
     path
 }
 
-/// By a process of its own: what other tests start meanwhile would for a moment hold what writes the copy, which nobody could run then
-/// (ETXTBSY).
+/// A process of its own copies it. Otherwise programs that other tests start meanwhile would for a moment hold the copy
+/// open for writing, and nobody could run it (ETXTBSY).
 pub fn copy_program(from: &Path, to: &Path) {
     let status = Command::new("cp").args([from, to]).status().expect("coreutils has cp");
     assert!(status.success(), "{from:?} to {to:?}");
 }
 
-/// A simulated node that waits for the word to fire.
+/// A simulated node that waits for the command to fire.
 pub struct Simnode {
     child: Child,
     _data_directory: Option<TempDir>,
 }
 
-/// A data directory for a node that a command starts, which any user may use. Of a program that a test has for itself it lies
-/// beside that, and is the same one when the node is started again.
+/// A data directory for a node that a command starts; any user may use it. If a test has its own copy of the program,
+/// the directory is beside that, and stays the same when the node starts again.
 fn data_directory(command: &Command) -> (PathBuf, Option<TempDir>) {
     let words = [command.get_program()].into_iter().chain(command.get_args()).map(Path::new);
     let is_program = |path: &Path| path.file_name().is_some_and(|name| name == "bitcoind" || name == "simnode-v31");
@@ -65,11 +65,11 @@ fn data_directory(command: &Command) -> (PathBuf, Option<TempDir>) {
 
 fn make_open(path: &Path) -> bool {
     fs::create_dir_all(path).expect("it can be made");
-    // Afterwards: the mask of this process does not count then.
+    // Afterwards, so that the mask of this process does not count.
     fs::set_permissions(path, fs::Permissions::from_mode(0o777)).is_ok()
 }
 
-/// Whether no node has it locked.
+/// Whether no node has locked it.
 fn is_free(directory: &Path) -> bool {
     let lock = File::options().append(true).create(true).open(directory.join(".lock")).expect("it can be opened");
     lock.set_permissions(fs::Permissions::from_mode(0o666)).expect("it is ours");
@@ -89,14 +89,14 @@ impl Simnode {
     pub fn start_command(command: &mut Command) -> Self {
         let mut data_directory = None;
         if !command.get_args().any(|argument| argument == "--datadir") {
-            // Its lock is what a node is known by.
+            // Its lock identifies a node.
             let (path, guard) = self::data_directory(command);
             command.arg("--datadir").arg(path);
             data_directory = guard;
         }
         command.arg("--wait").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = eventually("simnode starts", || match command.spawn() {
-            // A copy made just now: what another test starts has it open for writing, until it is started.
+            // A fresh copy: a process that another test starts has it open for writing until it runs its program.
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
             result => Some(result.expect("simnode starts")),
         });
@@ -110,12 +110,12 @@ impl Simnode {
         self.child.id()
     }
 
-    /// Gives the word.
+    /// Gives the command to fire.
     pub fn fire(&mut self) {
         writeln!(self.child.stdin.as_mut().expect("stdin is piped")).expect("simnode reads");
     }
 
-    /// Reads its tally, after which it stays, if it was told to linger.
+    /// Reads its tally. The node stays afterwards, if it was told to linger.
     pub fn read_tally(&mut self) -> Tally {
         let mut text = String::new();
         BufReader::new(self.child.stdout.as_mut().expect("stdout is piped")).read_line(&mut text).expect("it is text");
@@ -147,7 +147,7 @@ impl Drop for Simnode {
 pub struct Tally(pub Value);
 
 impl Tally {
-    /// Hits by tracepoint, with zeros for what the layout has and the scenario does not fire.
+    /// Hits by tracepoint, with zeros for those that the layout has and the scenario does not fire.
     pub fn tracepoints(&self) -> BTreeMap<String, u64> {
         serde_json::from_value(self.0["tracepoints"].clone()).expect("counts by tracepoint")
     }
@@ -156,7 +156,7 @@ impl Tally {
         self.0[table].as_array().expect("a list of rows")
     }
 
-    /// A number by its JSON pointer; 0 where the layout has no such thing.
+    /// A number by its JSON pointer; 0 if the layout lacks it.
     pub fn number(&self, pointer: &str) -> u64 {
         self.0.pointer(pointer).map_or(0, |value| value.as_u64().expect("a number"))
     }

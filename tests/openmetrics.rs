@@ -1,5 +1,5 @@
-//! The reference parsers of Prometheus' Python client take each scrape, in both formats.
-//! `make test` puts them into target/tools, from PyPI; without them these tests say that they were skipped.
+//! The reference parsers of Prometheus' Python client accept each scrape, in both formats. `make test` puts them into
+//! target/tools, from PyPI; without them these tests say that they were skipped.
 
 use std::{
     io::{Read, Write},
@@ -39,7 +39,7 @@ fn openmetrics(address: &str) -> String {
     body.to_owned()
 }
 
-/// The parser of this format takes a scrape, and finds as many families as it names types.
+/// The parser of this format accepts a scrape, and finds as many families as the scrape names types.
 #[track_caller]
 fn assert_parses(package: &Path, format: &str, scrape: &str) {
     let mut python = Command::new("python3")

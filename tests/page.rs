@@ -1,5 +1,5 @@
-//! The live page in a browser, and what it is fed with. `make test` puts Chromium and playwright-core into target/tools, from
-//! Debian's and npm's packages; without them the tests that take them say that they were skipped.
+//! The live page in a browser, and its data. `make test` puts Chromium and playwright-core into target/tools, from
+//! Debian's and npm's packages; without them the tests that need them say that they were skipped.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -16,7 +16,7 @@ use crate::{
     tool::{Attached, Exporter, bitcointap, eventually, fetched, fetched_tools},
 };
 
-/// What runs the scripts in tests/page.
+/// Runs the scripts in tests/page.
 struct Browser {
     chromium: PathBuf,
     node: PathBuf,
@@ -36,12 +36,12 @@ impl Browser {
         None
     }
 
-    /// A script of tests/page that looks at the page of an exporter at `address`.
+    /// Starts a script of tests/page that looks at the page of an exporter at `address`.
     fn start(&self, script: &str, address: &str) -> Script {
         self.start_with(script, address, None)
     }
 
-    /// The same, which is told what is to be seen.
+    /// The same, with what the script must see.
     fn start_with(&self, script: &str, address: &str, expected: Option<&Value>) -> Script {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page").join(script);
         let mut command = Command::new(&self.node);
@@ -54,14 +54,14 @@ impl Browser {
     }
 }
 
-/// Of a program that may be named as a shell takes it.
+/// The path of a program that may be named as a shell finds it.
 fn path_of(program: PathBuf) -> PathBuf {
     let directories = std::env::var_os("PATH").unwrap_or_default();
     let mut paths = std::env::split_paths(&directories).map(|directory| directory.join(&program));
     paths.find(|path| path.exists()).unwrap_or_else(|| program.clone())
 }
 
-/// One that runs. It ends with a failure, and says why on standard error, where a claim of it is wrong or takes too long.
+/// A running script. If a claim is wrong or takes too long, it ends with a failure and says why on standard error.
 struct Script {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
@@ -76,7 +76,7 @@ impl Script {
         assert_eq!(line.trim_end(), words);
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for its end, which must be a success.
     #[track_caller]
     fn end(&mut self) {
         self.lines.by_ref().lines().for_each(|line| println!("{}", line.expect("it is text")));
@@ -153,7 +153,7 @@ fn what_cannot_be_seen_says_why() {
     let tiles = json!({ "Peers": ["\u{2013}", "not attached"], "Messages in": ["\u{2013}", "not attached"] });
     looks(&waiting, &json!({ "state": "No node", "banner": "It goes on when the node runs.", "tiles": tiles }));
     waiting.stop();
-    // Connections of v25 have no tracepoints.
+    // In v25 connections have no tracepoints.
     let mut node = Simnode::start("v25", "--scenario mix --rate 500");
     let exporter = exporter_of(&node);
     node.fire();
@@ -167,7 +167,7 @@ fn what_cannot_be_seen_says_why() {
         }),
     );
     exporter.stop();
-    // Nothing of the mempool and of blocks was asked for.
+    // `--events net` does not attach to the mempool and blocks.
     let net = Exporter::start(&format!("--pid {} --events net", node.pid()));
     let unselected = "not selected (--events)";
     let tiles = json!({ "Mempool, 1 min": ["\u{2013}", unselected], "Last block": ["\u{2013}", unselected] });
@@ -186,7 +186,7 @@ fn a_node_of_before_an_end_and_a_replay_are_what_they_are() {
     };
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("recording");
-    // It has been running for a while before it is attached to, and says nothing yet.
+    // It has been running for a while before the attachment, and sends nothing yet.
     let mut node = Simnode::start("v31", "--scenario mix --rate 500");
     std::thread::sleep(Duration::from_secs(6));
     let mut recorder = Attached::spawn(bitcointap(&format!("record {} --pid {}", path.display(), node.pid())));
@@ -213,7 +213,7 @@ fn a_node_of_before_an_end_and_a_replay_are_what_they_are() {
     fast.stop();
 }
 
-/// What the live state has counted, of what was fired.
+/// What the live state has counted of the fired events.
 fn assert_counted(live: &Value, tally: &Tally) {
     let fired = tally.tracepoints();
     assert_eq!(live["events"]["fired"], fired.values().sum::<u64>());
@@ -246,7 +246,7 @@ fn the_live_state_of_a_node_and_of_its_recording_is_what_was_fired() {
     let exporter = exporter_of(&node);
     node.fire();
     let mut tally = node.read_tally();
-    // It is asked for by neither.
+    // Neither asks for these.
     for (tracepoint, count) in tally.0["tracepoints"].as_object_mut().unwrap() {
         if ["utxocache:add", "utxocache:spent", "utxocache:uncache"].contains(&&**tracepoint) {
             *count = 0.into();

@@ -34,7 +34,7 @@ fn tshark() -> Option<PathBuf> {
     fetched("tshark", "REQUIRE_TSHARK")
 }
 
-/// What the tap has given, as far as it must be found in the file.
+/// The events of the tap, as far as the file must contain them.
 #[derive(Default)]
 struct Seen {
     peers: BTreeMap<i64, Peer>,
@@ -108,10 +108,10 @@ impl Seen {
     }
 }
 
-/// The values of these fields in each packet that the filter wants; several of one field are separated by commas.
+/// The values of these fields in each packet that passes the filter; commas separate several values of a field.
 fn fields<const N: usize>(tshark: &Path, file: &Path, filter: &str, fields: [&str; N]) -> Vec<[String; N]> {
     let output = Command::new(tshark)
-        // A peer's port may be that of another protocol.
+        // Wireshark may have another protocol for a peer's port.
         .args(["-o", "tcp.try_heuristic_first:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"])
         .args(["-n", "-T", "fields", "-E", "separator=/t", "-Y", filter, "-r"])
         .arg(file)
@@ -124,13 +124,13 @@ fn fields<const N: usize>(tshark: &Path, file: &Path, filter: &str, fields: [&st
     text.lines().map(|line| row(line).unwrap_or_else(|row| panic!("{row:?}"))).collect()
 }
 
-/// From 4.4 on, which takes addrv2 apart, too.
+/// From 4.4 on, which also dissects addrv2.
 fn knows_witnesses(tshark: &Path) -> bool {
     let known = Command::new(tshark).args(["-G", "fields"]).output().unwrap();
     String::from_utf8_lossy(&known.stdout).contains("\tbitcoin.tx.witness\t")
 }
 
-/// How often each value is there.
+/// How often each value occurs.
 fn counts(rows: Vec<[String; 1]>) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     rows.into_iter().for_each(|[value]| *counts.entry(value).or_default() += 1);
@@ -151,8 +151,9 @@ impl Capture {
         assert_eq!(fired.values().sum::<u64>(), self.seen.messages);
     }
 
-    /// Of TCP nothing; of messages only what is wrong with them, or with Wireshark's dissector: none knows pings as before BIP 31;
-    /// that of 4.0 does not know witnesses, and takes the marker before them for a transaction of no inputs, and does not take addrv2 apart.
+    /// Nothing about TCP. About messages only what is wrong with them, or with Wireshark's dissector. No version knows
+    /// pings as before BIP 31. 4.0 does not know witnesses: it takes the marker before them for a transaction without
+    /// inputs. It does not dissect addrv2, either.
     fn assert_nothing_is_wrong(&self) {
         let nothing: [[String; 1]; 0] = [];
         assert_eq!(self.fields("tcp.analysis.flags", ["frame.number"]), nothing);
@@ -210,7 +211,7 @@ fn assert_is_made_up(text: &str, is_inbound: bool, (ip, port): &(String, u16)) {
     assert!(is_told || is_inbound && told == "0" && *port >= 49_152, "{text} has port {port}");
 }
 
-/// Each layout, since older ones do not tell of connections; few peers come and go, so that no port is used twice.
+/// Each layout, since older ones do not report connections. Few peers come and go, so that no port is used twice.
 #[test]
 fn wireshark_reads_all_that_a_node_says_and_hears() {
     let Some(tshark) = tshark() else { return };
@@ -300,7 +301,7 @@ fn wireshark_tells_peers_apart_that_have_the_same_address_and_port() {
         message(1, "ping", 8, Some(&[1; 8])),
         closed(1),
         message(2, "ping", 8, Some(&[2; 8])),
-        // Whose end nobody tells.
+        // Nobody reports its end.
         message(3, "ping", 8, Some(&[3; 8])),
     ]);
     let said = fields(&tshark, file.path(), "bitcoin", ["tcp.stream", "bitcoin.ping.nonce"]);
@@ -315,7 +316,7 @@ fn wireshark_tells_peers_apart_that_have_the_same_address_and_port() {
 fn wireshark_takes_any_text_for_an_address_and_any_port_for_bitcoins() {
     let Some(tshark) = tshark() else { return };
     let long = "x".repeat(263);
-    // The ports are those of EtherNet/IP and of IRC, by which Wireshark would go.
+    // The ports are those of EtherNet/IP and of IRC, which Wireshark would try.
     let addresses = ["", ":", "\u{1b}[1m\u{202e}é:1", &long, "[::]:9", "0.0.0.0:44818", "1.2.3.4:57000", "1.2.3.4:0"];
     let file =
         written(addresses.iter().zip(0..).map(|(addr, number)| message_from(addr, number, "ping", 8, Some(&[7; 8]))));

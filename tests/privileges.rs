@@ -1,4 +1,4 @@
-//! The tool has few privileges, and fewer once it is attached: what each of its threads holds, as the kernel tells.
+//! The tool has few privileges, and fewer once it is attached: what each of its threads holds, as the kernel shows.
 
 use std::{
     fs,
@@ -45,10 +45,10 @@ fn threads(pid: u32) -> Vec<String> {
     [main].into_iter().chain(others).collect()
 }
 
-/// Asserts what the main thread and all others hold, and that none can gain more; gives the others' names.
+/// Asserts what the main thread and all others hold, and that none can gain more. Returns the others' names.
 fn assert_held(pid: u32, main: u64) -> Vec<String> {
     let holds = |status: &str, set: u64| ["CapPrm", "CapEff"].iter().all(|name| capabilities(status, name) == set);
-    // A thread that was started just now drops its own first.
+    // A thread that has just started drops its own first.
     let threads = eventually("as few capabilities", || {
         let threads = threads(pid);
         let (first, others) = threads.split_first()?;
@@ -174,7 +174,7 @@ fn root_keeps_no_more_than_others() {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("bitcoind");
     copy_program(&program("simnode-v31"), &copy);
-    // Another user's, and nobody else's business.
+    // Owned by another user, and closed to others.
     chown(&copy, Some(65534), Some(65534)).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).unwrap();
     let exporter = Exporter::start_waiting(&format!("--bitcoind {}", copy.display()));

@@ -1,5 +1,6 @@
-//! A real Prometheus of each major line scrapes the tool: what each has stored at the end is what the simulated node fired.
-//! `make test` puts them into target/tools, from Debian's packages; without them these tests say that they were skipped.
+//! A real Prometheus of each major line scrapes the tool: at the end each has stored what the simulated node fired.
+//! `make test` puts them into target/tools, from Debian's packages; without them these tests say that they were
+//! skipped.
 
 use std::{
     env, fs,
@@ -18,7 +19,7 @@ use crate::{
     tool::{Exporter, eventually, fetched, free_address, tools},
 };
 
-/// A program of Prometheus', of each major line that is here.
+/// A program of Prometheus, for each major line that is here.
 pub fn programs(name: &str) -> Vec<PathBuf> {
     let Some(own) = fetched(name, REQUIRED) else { return Vec::new() };
     let of_lines = ["2", "3"].map(|line| tools().join(format!("{name}-{line}")));
@@ -33,7 +34,7 @@ pub fn programs(name: &str) -> Vec<PathBuf> {
 
 const REQUIRED: &str = "REQUIRE_PROMETHEUS";
 
-/// Scrapes each second, and evaluates its rules.
+/// A Prometheus that scrapes each second, and evaluates its rules.
 pub struct Prometheus {
     child: Child,
     address: String,
@@ -41,7 +42,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// One of each major line that is here.
+    /// One for each major line that is here.
     pub fn start_each(exporters: &[&str], rules: Option<&Path>) -> Vec<Self> {
         programs("prometheus").iter().map(|program| Self::start(program, exporters, rules)).collect()
     }
@@ -60,8 +61,8 @@ impl Prometheus {
         Self::launch(program, address, &config, "")
     }
 
-    /// One of each major line that is here, with the example of a configuration and the rules in prometheus/, but for where things are,
-    /// for times, and for a label `prometheus` that tells them apart, which stands before each.
+    /// One for each major line that is here, with the example configuration and the rules in prometheus/. Only
+    /// addresses, times and a label `prometheus` differ; each comes with the value of that label.
     pub fn start_with_example(exporter: &str, alertmanagers: &[&str]) -> Vec<(String, Self)> {
         let read =
             |name| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("prometheus").join(name)).unwrap();
@@ -108,13 +109,13 @@ impl Prometheus {
         series.map(|it| (it["metric"].clone(), it["value"][1].as_str().unwrap().parse().unwrap())).collect()
     }
 
-    /// What its API answers to a request that is valid.
+    /// The answer of its API to a valid request.
     pub fn api(&self, request: &str) -> Value {
         let answer = get(&self.address, &format!("/api/v1/{request}")).expect("the request is valid");
         serde_json::from_str(&answer).unwrap()
     }
 
-    /// The one value of a query. Until the next one there is none after a scrape that failed.
+    /// The only value of a query. After a failed scrape there is none until the next one.
     #[track_caller]
     fn value(&self, promql: &str) -> f64 {
         let values = eventually(promql, || Some(self.query(promql)).filter(|values| !values.is_empty()));
@@ -130,7 +131,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// `promtool check metrics` has nothing to say about this text.
+/// `promtool check metrics` finds nothing wrong with this text.
 pub fn assert_promtool_is_silent(metrics: &str) {
     for promtool in programs("promtool") {
         let mut child = Command::new(promtool)
@@ -168,7 +169,7 @@ fn a_minute_of_churn_is_stored_as_it_was_fired() {
         eventually("the last scrape", || {
             (prometheus.query("sum(bitcointap_events_total)").first()?.1 == fired as f64).then_some(())
         });
-        // On a machine that is busy some may take longer than the second that they have.
+        // On a busy machine some scrapes may take longer than their second.
         let in_time = "scrape_duration_seconds{job=\"bitcointap\"} < 0.9";
         let failed = prometheus.query(&format!("count_over_time(({up} == 0 and {in_time})[2m:1s])"));
         assert!(failed.is_empty(), "each scrape was answered: {failed:?}");

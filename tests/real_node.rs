@@ -1,5 +1,5 @@
-//! Against a real Bitcoin Core, in regtest: what is counted equals what the node itself says and what was done with it.
-//! BITCOIND_EXE names a bitcoind with tracepoints; without it these tests say that they were skipped.
+//! With a real Bitcoin Core, in regtest: counts equal what the node itself says and what was done with it. BITCOIND_EXE
+//! names a bitcoind with tracepoints; without it these tests say that they were skipped.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ use crate::{
     tool::{Exporter, eventually},
 };
 
-/// Of each message, in the transport's first version (BIP 324 calls it v1).
+/// Header of each message, in the transport's first version (BIP 324 calls it v1).
 const HEADER_BYTES: f64 = 24.0;
 
 fn executable() -> Option<PathBuf> {
@@ -40,7 +40,7 @@ fn executable() -> Option<PathBuf> {
     found
 }
 
-/// Releases before v26 do not, and refuse the option.
+/// Releases before v26 do not know it, and refuse the option.
 fn knows_v2_transport(executable: &Path) -> bool {
     let help = Command::new(executable).arg("-help").output().expect("bitcoind tells its options");
     String::from_utf8_lossy(&help.stdout).contains("-v2transport")
@@ -52,7 +52,7 @@ fn start(executable: &Path) -> BitcoinD {
 
 fn start_with(executable: &Path, arguments: &[&str]) -> BitcoinD {
     let mut conf = Conf::default();
-    // The node counts bytes with the header of the transport's first version only.
+    // The node includes headers only in the first version of the transport.
     conf.args = vec!["-regtest", "-fallbackfee=0.0001", "-debug=cmpctblock"];
     if knows_v2_transport(executable) {
         conf.args.push("-v2transport=0");
@@ -107,7 +107,7 @@ fn wait_for_mempool(node: &BitcoinD, txid: &Value) {
     });
 }
 
-/// Bytes by command as the node counts them, over all its peers; headers included.
+/// Bytes by command as the node counts them, over all its peers, including headers.
 fn bytes_by_command(node: &BitcoinD, field: &str) -> BTreeMap<String, f64> {
     let mut bytes = BTreeMap::new();
     for peer in call(node, "getpeerinfo", &[]).as_array().unwrap() {
@@ -138,7 +138,7 @@ fn counted_by_command(
     counted
 }
 
-/// Metrics and the node's own counts of a moment at which nothing happens: the latter are the same two seconds later.
+/// Metrics and the node's own counts at a quiet moment: the node's counts are the same two seconds later.
 fn quiet(node: &BitcoinD, exporter: &Exporter) -> (Exposition, [BTreeMap<String, f64>; 2]) {
     let counts = || ["bytesrecv_per_msg", "bytessent_per_msg"].map(|field| bytes_by_command(node, field));
     eventually("two quiet seconds", || {
@@ -184,7 +184,7 @@ fn what_is_counted_is_what_the_node_says_and_what_was_done() {
     wait_for_mempool(&second, &replacement);
     mine(&tapped, 1);
     wait_for_same_tip(&[&tapped, &first, &second]);
-    // One that comes in from a peer, and stays.
+    // One that comes from a peer, and stays.
     let to_tapped = new_address(&tapped);
     let received = call(&first, "sendtoaddress", &[to_tapped, json!(0.5)]);
     wait_for_mempool(&tapped, &received);
@@ -255,7 +255,7 @@ fn disconnect(from: &BitcoinD, to: &BitcoinD) {
     });
 }
 
-/// Blocks that the node says it made of compact ones: without asking for transactions, and with.
+/// Blocks that the node says it reconstructed: without requesting transactions, and with.
 fn reconstructed(node: &BitcoinD) -> (f64, f64) {
     let log = fs::read_to_string(node.workdir().join("regtest/debug.log")).unwrap();
     let lines = log.lines().filter(|line| line.contains("Successfully reconstructed block"));
@@ -287,10 +287,10 @@ fn round_trips_and_relay_are_counted_as_they_were_made() {
     }
     let said = wait_for_handshake(&tapped)["minping"].as_f64().unwrap();
     println!("least round trip {least} s, minping {said} s");
-    // The node's clock begins before it sends the ping, and ends before it takes up the pong.
+    // The node's clock starts before it sends the ping, and stops before it processes the pong.
     assert!((least - said).abs() < 0.1, "{least} s, the node says {said} s");
 
-    // Announced blocks, one after the other, of transactions that the node has.
+    // Announced blocks, one after the other, with transactions that the node has.
     let announced = "p2p_block_announcement_to_connected_seconds_count";
     let before = sample(announced);
     for block in 1..=5 {
@@ -300,7 +300,7 @@ fn round_trips_and_relay_are_counted_as_they_were_made() {
         mine(&other, 1);
         eventually("the block", || (sample(announced) == before + f64::from(block)).then_some(()));
     }
-    // And of transactions that it does not have, since nobody sends them when a connection begins.
+    // And with transactions that it does not have, since nobody sends them when a connection begins.
     disconnect(&other, &tapped);
     let to_tapped = new_address(&tapped);
     call(&other, "sendtoaddress", &[to_tapped, json!(0.1)]);
@@ -309,7 +309,7 @@ fn round_trips_and_relay_are_counted_as_they_were_made() {
     mine(&other, 1);
     wait_for_same_tip(&[&tapped, &other]);
     eventually("the block", || (sample(announced) == before + 6.0).then_some(()));
-    // One of its own is announced by nobody.
+    // Nobody announces one of its own.
     mine(&tapped, 1);
     wait_for_same_tip(&[&tapped, &other]);
 
@@ -335,7 +335,7 @@ fn round_trips_and_relay_are_counted_as_they_were_made() {
         |request, responder| count("p2p_response_seconds_count", &[("request", request), ("responder", responder)]);
     assert_eq!(responses("getblocktxn", "peer"), 1.0);
     assert_eq!(responses("getblocktxn", "node"), 0.0);
-    // Five transactions were asked for; the sixth came in a block.
+    // The node requested five transactions; the sixth came in a block.
     assert_eq!(responses("getdata_tx", "peer"), 5.0);
     assert!(responses("getheaders", "peer") >= 1.0 && responses("getheaders", "node") >= 1.0);
     // 101 blocks in the beginning.
@@ -361,7 +361,7 @@ fn ten_restarts_are_followed() {
             is_attached.then_some(metrics)
         });
         node_start_times.insert(metrics.sum("node_start_time_seconds", &[]).to_bits());
-        // Each run has a chain of its own; the metrics are of all.
+        // Each run has a chain of its own; the metrics cover all.
         mine(&node, run);
         let blocks = f64::from((1..=run).sum::<u32>());
         eventually("the blocks", || {
@@ -381,7 +381,7 @@ fn ten_restarts_are_followed() {
     exporter.stop();
 }
 
-/// The load generator that stands beside the project where it is developed.
+/// The load generator, which is beside the project where it is developed.
 fn flood(node: &BitcoinD, pings: u32) -> Option<Output> {
     let tool = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/tools/p2p_flood.py"));
     if !tool.exists() {
@@ -418,7 +418,8 @@ fn a_flood_of_pings_is_counted_whole_in_little_memory() {
     exporter.stop();
 }
 
-/// The chain of 200 blocks whose coins regtest knows the hash of (`CreateBlockChain` in Bitcoin Core's src/test/util).
+/// The chain of 200 blocks for which regtest knows the hash of the coins (`CreateBlockChain` in Bitcoin Core's
+/// src/test/util).
 fn chain_with_a_known_snapshot() -> Vec<Block> {
     let genesis = genesis_block(bitcoin::Network::Regtest);
     let anyone_can_spend = Builder::new().push_opcode(OP_PUSHNUM_1).into_script().to_p2wsh();
@@ -480,7 +481,7 @@ fn background_validation_and_verifychain_are_not_where_the_chain_is() {
         .map(|hash| call(&source, "getblock", &[hash, json!(0)]))
         .collect();
 
-    // The other begins with the snapshot, and has the old blocks last.
+    // The other one begins with the snapshot, and gets the old blocks last.
     let exporter = export(&tapped, "");
     headers.iter().for_each(|header| drop(call(&tapped, "submitheader", &[json!(header)])));
     if let Err(why) = try_call(&tapped, "loadtxoutset", &[snapshot]) {
@@ -522,7 +523,7 @@ fn background_validation_and_verifychain_are_not_where_the_chain_is() {
     exporter.stop();
 }
 
-/// A transaction of this wallet, signed, that pays all that it spends but the fee to itself.
+/// A signed transaction of this wallet that pays everything that it spends, except the fee, to itself.
 fn spend(node: &BitcoinD, spent: &Value, fee: f64) -> Result<Value, String> {
     let value = (spent["amount"].as_f64().unwrap() - fee).to_string();
     let to = new_address(node).as_str().unwrap().to_owned();
@@ -551,7 +552,7 @@ fn a_parent_that_is_taken_with_its_child_is_a_rejection_reversed() {
     let child = spend(&other, &coin, 0.001).unwrap();
     let without_value = spend(&other, &coin, -1.0).unwrap();
 
-    // The child comes alone, since peers do not announce what pays nothing, and asks for its parent.
+    // The child comes alone, since peers do not announce what pays nothing, and requests its parent.
     connect(&tapped, &other);
     wait_for_same_tip(&[&tapped, &other]);
     wait_for_handshake(&tapped);
@@ -565,10 +566,10 @@ fn a_parent_that_is_taken_with_its_child_is_a_rejection_reversed() {
     eventually("both", || (added() == 2.0).then_some(()));
     let (orphan, poor) = ("bad-txns-inputs-missingorspent", "min relay fee not met");
     assert_eq!((by(orphan), by(poor), rejections("mempool_rejections_total", &[])), (1.0, 1.0, 2.0));
-    // The child has waited for two seconds before its parent was asked for.
+    // The child has waited for two seconds before the node requested its parent.
     assert_eq!((reversed(orphan), reversed(poor)), (0.0, 1.0));
 
-    // Of packages from here nothing is told.
+    // No tracepoint reports packages that are submitted here.
     mine(&other, 1);
     wait_for_same_tip(&[&tapped, &other]);
     let package = json!([parent, without_value]);

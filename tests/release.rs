@@ -1,4 +1,5 @@
-//! scripts/release: what it writes the version into, and what it refuses. The release itself takes a run of all tests.
+//! scripts/release: the files it writes the version into, and what it refuses. The release itself needs a run of all
+//! tests.
 
 use std::{
     fs,
@@ -8,15 +9,15 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A copy of this work tree, with a history of its own, whose changelog has something new.
+/// A copy of this work tree, with a history of its own, and something new in its changelog.
 struct Tree(TempDir);
 
 impl Tree {
-    /// None where the tree is not git's.
+    /// `None` if the tree is not git's.
     fn copied() -> Option<Self> {
         let tree = Self(tempfile::tempdir().unwrap());
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // Files that are not committed yet, too.
+        // Includes files that are not committed yet.
         let list = ["ls-files", "--cached", "--others", "--exclude-standard"];
         let listed = Command::new("git").args(list).current_dir(root).output().ok().filter(|it| it.status.success());
         let Some(listed) = listed else {
@@ -69,7 +70,7 @@ impl Tree {
     }
 }
 
-/// The version that Cargo.toml has.
+/// The version in Cargo.toml.
 const CURRENT: &str = env!("CARGO_PKG_VERSION");
 
 #[test]
@@ -90,7 +91,7 @@ fn it_writes_the_version_wherever_it_stands() {
     }
     let package = |name: &str| tree.read(name).contains("name = \"bitcointap\"\nversion = \"98.7.6\"\n");
     assert!(["Cargo.toml", "Cargo.lock", "fuzz/Cargo.lock"].into_iter().all(package));
-    // Cargo has nothing to add to what was written.
+    // Cargo has nothing to add.
     let mut cargo = Command::new(env!("CARGO"));
     let update = cargo.args(["update", "--workspace", "--locked", "--offline"]).current_dir(tree.0.path()).output();
     let update = update.unwrap();
@@ -101,7 +102,7 @@ fn it_writes_the_version_wherever_it_stands() {
     let (before, after) = changelog.split_once("## 98.7.6 - 20").unwrap();
     assert!(before.ends_with("## Unreleased\n\n") && after.contains("\n\n- It is new.\n\n## 0.0.1"), "{changelog}");
 
-    // And nothing is left that a next one could be made of.
+    // Nothing is left for a next release.
     tree.refuses(&["prepare", "98.7.7"], "has nothing below \"Unreleased\"");
 }
 
@@ -113,7 +114,7 @@ fn it_refuses_what_would_be_no_release() {
         tree.refuses(&[wrong], "is no version: make release VERSION=");
     }
     tree.refuses(&["0.0.0"], &format!("0.0.0 is older than {CURRENT}"));
-    // A candidate comes before what it is a candidate of.
+    // A candidate comes before its release.
     tree.refuses(&[&format!("{CURRENT}-rc.1")], &format!("is older than {CURRENT}"));
     tree.git(&["tag", "v98.7.6"]);
     tree.refuses(&["98.7.6"], "there is a tag v98.7.6 already");

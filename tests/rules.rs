@@ -1,4 +1,4 @@
-//! prometheus/bitcointap.rules.yml and what must agree with it: its tests, docs/alerts.md, the example of a configuration,
+//! prometheus/bitcointap.rules.yml and what must agree with it: its tests, docs/alerts.md, the example configuration,
 //! and what a real Prometheus has stored of a simulated node.
 
 mod mix;
@@ -19,7 +19,7 @@ use crate::{
     tool::{Exporter, eventually},
 };
 
-/// What records nothing in a run of some seconds, and why.
+/// Records that have no value in a run of some seconds, and why.
 const NOT_YET: [(&str, &str); 6] = [
     ("instance:bitcointap_p2p_inbound_connections_closed:increase10m", AN_HOUR),
     ("instance:bitcointap_p2p_inbound_connections_closed:increase10m_day_before", A_DAY),
@@ -97,7 +97,7 @@ fn test_files() -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// That of each major line.
+/// Runs it with promtool of each major line.
 #[track_caller]
 fn assert_promtool_succeeds(arguments: &[&str], files: &[PathBuf]) {
     for promtool in programs("promtool") {
@@ -149,7 +149,7 @@ fn each_alert_says_what_it_means_and_has_a_section_in_the_runbook() {
         let severity = rule.labels["severity"].as_str();
         assert!(["critical", "warning", "info"].contains(&severity), "{alert} is {severity}");
         let anchor = alert.to_lowercase();
-        // What shows an alert is not where the rules are.
+        // An alert is shown elsewhere than where the rules are.
         let published = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/alerts.md");
         assert_eq!(rule.annotations["runbook_url"], format!("{published}#{anchor}"));
         assert!(rule.annotations["description"].contains("Look first "), "{alert} does not say what to look at");
@@ -159,7 +159,7 @@ fn each_alert_says_what_it_means_and_has_a_section_in_the_runbook() {
     }
 }
 
-/// The selectors of series in a query: those of the exporter with their matchers, those of rules by name.
+/// The selectors of series in a query: series of the exporter with their matchers, records by name.
 pub fn selectors(query: &str) -> Vec<&str> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
     let mut found = Vec::new();
@@ -219,7 +219,7 @@ fn assert_queries_find(prometheus: &Prometheus, rules: &[Rule]) {
             Some(why) => assert!(prometheus.query(record).is_empty(), "{record} has a value, though {why}"),
         }
     }
-    // All have been evaluated, and none failed.
+    // All rules have been evaluated, and none failed.
     let evaluated = eventually("an evaluation of each rule", || {
         let answer = prometheus.api("rules");
         let groups = answer["data"]["groups"].as_array().unwrap().iter();

@@ -1,5 +1,5 @@
-//! Which events are given: those that meet the conditions, in their order, and no others; of a node as of its recording. What
-//! is true of each event is what the simulated node says that it fires, not what the tool says of it.
+//! Which events are given: those that meet the conditions, in their order, and no others; from a node and from its
+//! recording. The truth of each event is what the simulated node says that it fires, not what the tool says.
 
 use std::{
     fs::{self, File},
@@ -29,12 +29,12 @@ use crate::{
 /// A node that fires the same whenever it runs. All of it fits into the ring buffer, so that nothing is ever lost.
 const NODE: &str = "--seed 3 --count 6000 --rate max --fixed-time 1700000000";
 
-/// Starts it; `trace` is where it writes what it fires.
+/// Starts it; it writes what it fires to `trace`.
 fn node(trace: &Path) -> Simnode {
     Simnode::start("v31", &format!("{NODE} --trace {}", trace.display()))
 }
 
-/// Each event, without when it was fired.
+/// Each event, without the time of its firing.
 fn truth(trace: &Path) -> Vec<Value> {
     let mut events: Vec<Value> = lines(&fs::read_to_string(trace).unwrap()).map(|(event, _)| event).collect();
     for event in &mut events {
@@ -44,7 +44,7 @@ fn truth(trace: &Path) -> Vec<Value> {
     events
 }
 
-/// Each line, as it is and as text.
+/// Each line, parsed and as text.
 fn lines(text: &str) -> impl Iterator<Item = (Value, &str)> {
     text.lines().map(|line| (serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")), line))
 }
@@ -68,7 +68,7 @@ impl Conditions {
         selection
     }
 
-    /// Whether they select an event, said anew in a plain way.
+    /// Whether they select an event, decided again in a plain way.
     fn select(&self, event: &Value) -> bool {
         let words = |word: &str| {
             let all: Vec<_> = self.pairs().filter(|(other, _)| *other == word).collect();
@@ -87,7 +87,7 @@ impl Conditions {
     }
 }
 
-/// Whether an event meets one condition; one without what it is about does not.
+/// Whether an event meets one condition. An event that lacks the tested attribute does not.
 fn is(event: &Value, kind: &str, value: &str) -> bool {
     let text = |key: &str| event[key].as_str();
     let number = |value: &str| value.parse::<u64>().unwrap();
@@ -129,7 +129,7 @@ fn without_scope(address: &str) -> String {
     start.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric())
 }
 
-/// What a line of the tool says of an event, in the words of the truth. That of a message does not tell the network.
+/// What a line of the tool says of an event, in the words of the truth. A message's line lacks the network.
 fn told(line: &Value) -> Value {
     let (group, event) = line["event"].as_object().unwrap().iter().next().unwrap();
     let name = |number: &Value| ConnectionType::ALL[number.as_u64().unwrap() as usize].name();
@@ -166,7 +166,7 @@ fn told(line: &Value) -> Value {
     })
 }
 
-/// The truth as far as lines tell it.
+/// The truth as far as lines have it.
 fn to_be_told(event: &Value) -> Value {
     let mut event = event.clone();
     if event["command"].is_string() {
@@ -184,7 +184,8 @@ fn last_counts(log: &str) -> [u64; 3] {
     })
 }
 
-/// Asserts that `text`, and the counts at the end of the log, are of what the conditions select. Gives how much that is.
+/// Asserts that `text`, and the counts at the end of the log, are those of the selected events. Returns how many that
+/// are.
 #[track_caller]
 fn assert_selected(conditions: &Conditions, truth: &[Value], text: &str, log: &str) -> usize {
     let expected: Vec<Value> = truth.iter().filter(|event| conditions.select(event)).map(to_be_told).collect();
@@ -202,7 +203,7 @@ fn assert_selected(conditions: &Conditions, truth: &[Value], text: &str, log: &s
     given.len()
 }
 
-/// What the conditions are about, as it is among what the node fires.
+/// Values for the conditions, as they occur among the fired events.
 struct Values {
     truth: Vec<Value>,
 }
@@ -216,7 +217,7 @@ impl Values {
         Self { truth: truth(&trace) }
     }
 
-    /// The address of the first peer with messages whose address is so.
+    /// The address of the first peer with messages and such an address.
     fn address(&self, is_so: impl Fn(&str) -> bool) -> &str {
         let mut addresses = self.truth.iter().filter(|event| event["size"].is_u64()).map(|event| &event["address"]);
         addresses.find_map(|address| address.as_str().filter(|address| is_so(address))).expect("there is such a peer")
@@ -226,7 +227,7 @@ impl Values {
         self.address(is_so).rsplit_once(':').unwrap().0.trim_matches(['[', ']'])
     }
 
-    /// Conditions of each word on its own, negated too, and some together.
+    /// Each condition on its own, also negated, and some together.
     fn conditions(&self) -> Vec<Conditions> {
         let is_ipv4 = |address: &str| address.starts_with("24") || address.starts_with("25");
         let (ipv4, ipv6) = (self.host(is_ipv4), self.host(|it| it.starts_with("[3fff:")));
@@ -247,7 +248,7 @@ impl Values {
             "not-connection-type=inbound",
             "network=onion",
             "not-network=ipv4,onion",
-            // What tells of peers by Tor and by names is not among the events.
+            // The events that show which peers came through Tor or by name are not selected.
             "network=onion,i2p events=net:inbound_message",
             "network=ipv4 events=net:outbound_message,mempool:added connection-type=manual",
             "peer=1,2,3",
@@ -276,7 +277,7 @@ impl Values {
         all.into_iter().map(Conditions).collect()
     }
 
-    /// Conditions at random, several of which there may be of a kind.
+    /// Random conditions, also several of a kind.
     fn random(&self, random: &mut fastrand::Rng) -> Conditions {
         let events = ["events=all", "events=default", "events=net", "not-events=utxocache"];
         let mut pairs = vec![random.choice(events).unwrap().to_owned()];
@@ -304,7 +305,7 @@ fn a_node_gives_what_is_selected_and_its_recording_the_same() {
     let values = Values::of(&directory);
     let conditions = values.conditions();
 
-    // All at once, of one run.
+    // All at once, in one run.
     let mut simnode = node(&path("trace"));
     let which = format!("--pid {} --ring-buffer-size 8MiB", simnode.pid());
     let recording = path("recording").display().to_string();
@@ -530,7 +531,7 @@ fn thousands_of_values_are_taken() {
     assert_eq!(fs::read_to_string(path).unwrap().lines().count() as u64, pings);
     let [fired, filtered, lost] = last_counts(&tap.log);
     assert_eq!((fired - filtered, lost), (pings, 0), "{}", tap.log);
-    // Few are told, lest they fill the log.
+    // Only a few, so that they do not fill the log.
     assert_eq!(tap.log.matches("is it misspelled?").count(), 5, "{}", tap.log);
     assert!(tap.log.contains("Bitcoin Core has no message called c0:"), "{}", tap.log);
 }

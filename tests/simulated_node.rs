@@ -24,7 +24,7 @@ use crate::{
 
 const LAYOUTS: [&str; 6] = ["v23", "v25", "v26", "v27-patched", "v29", "v31"];
 
-/// Enough for each scenario to do all that it does.
+/// Enough events for each scenario to do everything.
 fn arguments(scenario: &str) -> &'static str {
     match scenario {
         "mix" => "--scenario mix --rate 50000 --count 40000",
@@ -45,7 +45,7 @@ fn exported(layout: &str, simnode: &str, export: &str) -> (Tally, Exposition) {
     (tally, metrics)
 }
 
-/// What is attached of a node of this layout.
+/// The tracepoints of a node of this layout that are attached.
 fn attached(layout: &str, export: &str) -> BTreeSet<String> {
     let node = Simnode::start(layout, "");
     let exporter = Exporter::start(&format!("--pid {} {export}", node.pid()));
@@ -69,7 +69,7 @@ fn everything_fired_is_counted_in_each_scenario_and_layout() {
     }
 }
 
-/// Where all is attached and nothing can be written as JSON, for which alone single coins are delivered.
+/// For runs with everything attached and without JSON. Only JSON would get single coins.
 fn assert_fired_is_counted(tally: &Tally, metrics: &Exposition) {
     let mut delivered = 0.0;
     for (tracepoint, fired) in tally.tracepoints() {
@@ -88,7 +88,7 @@ fn assert_fired_is_counted(tally: &Tally, metrics: &Exposition) {
 const COINS: [(&str, &str); 3] =
     [("add", "utxocache:add"), ("spent", "utxocache:spent"), ("uncache", "utxocache:uncache")];
 
-/// Coins and values of each action are the tally's, and there are some of each.
+/// Coins and values of each action equal the tally, and there are some of each.
 fn assert_coins_equal_tally(tally: &Tally, metrics: &Exposition) {
     for (action, _) in COINS {
         let labels = [("action", action)];
@@ -133,7 +133,7 @@ fn coins_are_delivered_for_json_and_summed_up_all_the_same() {
 
         let mut told = BTreeMap::<String, u64>::new();
         for event in read_lines(file.path()) {
-            // What a slow machine did not write is told.
+            // What a slow machine did not write is reported.
             let (tracepoint, count) = match event["event"].get("Lost") {
                 Some(gap) => (gap["tracepoint"].as_str().unwrap().to_owned(), gap["count"].as_u64().unwrap()),
                 None => (tracepoint_of(&event), 1),
@@ -225,12 +225,12 @@ fn assert_families_equal_tally(tally: &Tally, metrics: &Exposition) {
     assert_eq!(metrics.sum("validation_block_transactions_sum", &[]), validation("transactions"));
     assert_eq!(metrics.sum("validation_block_inputs_sum", &[]), validation("inputs"));
     assert_eq!(metrics.sum("validation_block_sigops_sum", &[]), validation("sigops"));
-    // µs or ns in the layout; the tally and the metrics know which.
+    // µs or ns in the layout; the tally and the metrics convert both.
     let seconds = metrics.sum("validation_block_connection_seconds_sum", &[]);
     assert!((seconds - validation("duration_ns") / 1e9).abs() < 1e-6, "{seconds} s");
 }
 
-/// What messages say together, by the simulated node's own reading of them.
+/// What several messages say together, compared with the simulated node's own reading.
 fn assert_exchanges_equal_tally(tally: &Tally, metrics: &Exposition) {
     let exchanges = |name: &str| tally.number(&format!("/exchanges/{name}")) as f64;
     assert_eq!(metrics.sum("p2p_ping_round_trip_seconds_count", &[]), exchanges("pings_answered"));
@@ -297,7 +297,7 @@ fn listed_peers_count_by_lists_that_are_read_again() {
     eventually("all lines", || (exporter.scrape().sum("json_lines_total", &[]) == fired as f64).then_some(()));
     exporter.stop();
 
-    // Inbound peers by Tor are at 127.0.0.1, as others can be; only openings tell them apart.
+    // Inbound peers of Tor are at 127.0.0.1, as others can be; only openings tell them apart.
     let list_of = |address: &str, network: u64| match address.rsplit_once(':').unwrap().0 {
         host if host.starts_with("240.100.") => Some("visitors"),
         host if host.starts_with("250.") || host.starts_with("[3fff:") => Some("late"),
@@ -368,7 +368,7 @@ fn peers_that_come_back_and_their_netgroups_are_those_of_the_events() {
         let address = || conn["addr"].as_str().unwrap().to_owned();
         let host = || address().rsplit_once(':').unwrap().0.to_owned();
         let is_inbound = conn["conn_type"] == 1;
-        // Inbound peers by Tor, and the operator's own machines.
+        // Inbound peers of Tor, and the operator's own machines.
         let is_shared = is_inbound && conn["network"] == 3 || conn["network"] == 0;
         match what.as_str() {
             "Inbound" | "Outbound" => {
@@ -389,7 +389,7 @@ fn peers_that_come_back_and_their_netgroups_are_those_of_the_events() {
     assert!(reconnections > 0.0 && retries > 0.0, "churn has both");
     assert_eq!(metrics.sum("p2p_reconnections_total", &[]), reconnections);
     assert_eq!(metrics.sum("p2p_transport_retries_total", &[]), retries);
-    // The node is gone, and who was connected with it.
+    // The node is gone, and with it its peers.
     assert!(metrics.has("p2p_inbound_netgroups"), "some were known");
     assert_eq!(metrics.sum("p2p_inbound_netgroups", &[]), 0.0);
     assert!(!metrics.has("p2p_node_connections"));
@@ -513,7 +513,7 @@ const CONNECTION_TYPES: [&str; 8] = [
 ];
 const NETWORKS: [&str; 7] = ["unroutable", "ipv4", "ipv6", "onion", "i2p", "cjdns", "internal"];
 
-/// What an event says of its peer and message, as the simulated node's trace names it.
+/// What an event says of its peer and message, in the words of the simulated node's trace.
 fn attributes(event: &Value) -> Value {
     let number = |of: &Value, name: &str| of[name].as_u64().unwrap() as usize;
     if let Some(meta) = event.pointer("/event/Msg/meta") {
@@ -587,7 +587,7 @@ fn what_is_lost_is_told_in_its_place() {
     let export = format!("--pid {} --ring-buffer-size 8MiB --json {}", node.pid(), file.path().display());
     let exporter = Exporter::start(&export);
     node.fire();
-    // While nobody drains, the ring fills; what comes after that goes through again.
+    // While nobody drains, the ring buffer fills; later events get through again.
     let delivered = || exporter.scrape().sum("event_delay_seconds_count", &[]);
     eventually("events", || (delivered() > 1000.0).then_some(()));
     super::tool::pause_until_lost(&exporter);
@@ -605,7 +605,7 @@ fn what_is_lost_is_told_in_its_place() {
     assert_eq!(delivered + lost, (fired + others) as f64);
     exporter.stop();
 
-    // The stream has the same gap: nonces go up by one, and over a gap by what it says.
+    // The stream has the same gap: nonces rise by one, and over a gap by its count.
     let (mut told, mut written, mut expected) = (0, 0, None);
     for event in read_lines(file.path()) {
         if let Some(gap) = event["event"].get("Lost") {
@@ -617,7 +617,7 @@ fn what_is_lost_is_told_in_its_place() {
         }
         written += 1;
         let Some(nonce) = event.pointer("/event/Msg/msg/Ping/value").and_then(Value::as_u64) else { continue };
-        // The flood counts from 0; the pings of the handshake before it do not.
+        // The flood counts from 0; pings of the handshake before it do not.
         if nonce == 0 || expected.is_some() {
             assert_eq!(expected.unwrap_or(0), nonce);
             expected = Some(nonce + 1);
@@ -670,7 +670,7 @@ fn a_flood_does_not_keep_it_from_ending() {
 
 #[test]
 fn resident_memory_stays_small() {
-    // The ring buffer counts 32 MiB, the program without optimisation 17.
+    // The ring buffer counts as 32 MiB, the program without optimisation as 17.
     const LIMIT_KIB: u64 = 72 << 10;
     for simnode in ["--scenario flood --rate max --duration 3", "--scenario blocks --rate 20 --duration 3"] {
         let mut node = Simnode::start("v31", simnode);

@@ -1,7 +1,7 @@
-//! Long runs: traffic of all kinds, peers that come and go, scrapes, readers that come and go, a node that is killed and started anew
-//! each minute; and hundreds of restarts, one right after another. In: `SOAK_SECONDS`, an hour in `make soak`, else short ones.
-//! Out: claims that each event is told or told as lost, that memory, descriptors and threads stay what they were, and that readers
-//! who have stopped do not delay the end; and tables of these.
+//! Long runs: traffic of all kinds, peers, scrapes and readers that come and go, and a node that is killed and started
+//! again each minute; and hundreds of restarts, one right after another. In: `SOAK_SECONDS`, an hour in `make soak`,
+//! otherwise short runs. Out: claims that each event is delivered or reported as lost, that memory, descriptors and
+//! threads stay what they were, and that stopped readers do not delay the end; and tables of these.
 
 use std::{
     collections::BTreeMap,
@@ -29,8 +29,8 @@ use crate::{
     tool::{Attached, Exporter, bitcointap, entries, eventually, memory},
 };
 
-/// Scenarios, one after another, with their rates. What they fire in a second is little for the tool, so that none is lost
-/// though the tests run beside.
+/// Scenarios, one after another, with their rates. The rates are low for the tool, so that nothing is lost although
+/// other tests run at the same time.
 const RUNS: [&str; 4] = ["mix --rate 2000", "churn --rate 500", "mix --rate 2000", "blocks --rate 20"];
 
 /// What the tool holds.
@@ -46,7 +46,7 @@ impl Held {
         Self { kib: memory(pid), descriptors: entries(pid, "fd"), threads: entries(pid, "task") }
     }
 
-    /// When nobody reads, no node runs, and what was let go of is gone; with the descriptors that it had before.
+    /// Measured when nobody reads, no node runs, everything is released, and it has its former descriptors.
     fn at_rest(exporter: &Exporter, descriptors: usize) -> Self {
         eventually("no stream", || (exporter.scrape().sum("http_streams", &[]) == 0.0).then_some(()));
         let kib = exporter.memory_at_rest(descriptors);
@@ -59,7 +59,7 @@ struct Sample {
     held: Held,
 }
 
-/// What the readers of all kinds did, and what the tool held meanwhile.
+/// What readers of all kinds did, and what the tool held meanwhile.
 struct Read {
     start: Instant,
     over: AtomicBool,
@@ -70,7 +70,7 @@ struct Read {
 }
 
 impl Read {
-    /// While something goes on.
+    /// Reads while something goes on.
     fn during(exporter: &Exporter, goes_on: impl FnOnce(Instant)) -> Self {
         let [scrapes, streams, lines] = [(); 3].map(|()| AtomicU64::default());
         let (start, over, samples) = (Instant::now(), AtomicBool::default(), Mutex::default());
@@ -82,7 +82,7 @@ impl Read {
                 scope.spawn(move || read.stream(exporter, &queries));
             }
             scope.spawn(|| read.sample(exporter.process.pid()));
-            // A claim that fails must not leave the others waiting.
+            // A failed claim must not leave the others waiting.
             let result = panic::catch_unwind(AssertUnwindSafe(|| goes_on(start)));
             read.over.store(true, Relaxed);
             if let Err(claim) = result {
@@ -121,7 +121,7 @@ impl Read {
             if !self.goes_on() {
                 return;
             }
-            // Where the last ones have not been seen to be gone, there may be no room.
+            // If the server has not noticed yet that the last ones left, it may have no room.
             if let Ok(mut stream) = Stream::try_open(exporter, query, number % 2 == 0) {
                 stream.ends_after(Duration::from_secs(2));
                 for _ in 0..number % 500 {
@@ -137,13 +137,13 @@ impl Read {
     }
 }
 
-/// Lines of events that a socket was sent, and what they tell as lost, until its end.
+/// Lines of events that a socket received, and the losses that they report, until its end.
 fn count(listener: &UnixListener) -> (u64, u64) {
     let (mut events, mut lost) = (0, 0);
     let mut lines = BufReader::new(listener.accept().unwrap().0);
     let mut line = String::new();
     while lines.read_line(&mut line).unwrap() > 0 {
-        // In no text, whose quotes are escaped.
+        // Not in a text, where quotes are escaped.
         if line.contains(r#""event":{"Lost":"#) {
             let gap: Value = serde_json::from_str(&line).unwrap();
             lost += gap["event"]["Lost"]["count"].as_u64().unwrap();
@@ -155,13 +155,13 @@ fn count(listener: &UnixListener) -> (u64, u64) {
     (events, lost)
 }
 
-/// What was largest, in each of some parts of the time.
+/// The largest sample in each part of the time.
 fn largest(samples: &[Sample], parts: usize) -> Vec<&Sample> {
     let chunks = samples.chunks(samples.len().div_ceil(parts).max(1));
     chunks.map(|part| part.iter().max_by_key(|sample| sample.held.kib).expect("chunks are not empty")).collect()
 }
 
-/// Whether it is `make soak` that runs, and for how long.
+/// How long `make soak` runs; `None` otherwise.
 fn soak() -> Option<u64> {
     env::var("SOAK_SECONDS").ok().map(|text| text.parse().expect("SOAK_SECONDS is a number"))
 }
@@ -202,7 +202,7 @@ fn a_long_run_with_restarts_loses_nothing_and_grows_in_nothing() {
         }
     };
 
-    // Once each: what the tool holds after that is what it may hold at the end.
+    // Each once: what the tool holds after that is what it may hold at the end.
     Read::during(&exporter, |_| RUNS.iter().for_each(|_| run(1)));
     let before = Held::at_rest(&exporter, descriptors);
     let read = Read::during(&exporter, |start| {
@@ -229,16 +229,16 @@ fn a_long_run_with_restarts_loses_nothing_and_grows_in_nothing() {
     assert_eq!(events + told, all);
     assert!(lost as u64 <= told);
     println!("at rest before: {before:?}, and after: {held:?}");
-    // Of fewer runs one half has more of the large scenarios than the other.
+    // With fewer runs, one half has more of the large scenarios than the other.
     if runs >= 6 * RUNS.len() {
-        // What the queues of readers that lag have held at their most is not all given back: some MiB, after a run of any length.
+        // The memory of full queues of slow readers is not given back completely: some MiB, after a run of any length.
         assert!(held.kib <= before.kib + (16 << 10), "it has grown");
         let [first, second] = [0, 1].map(|half| largest(&samples, 2)[half].held.kib);
         assert!(second <= first + (4 << 10), "it grows: {first} KiB, then {second}");
     }
 }
 
-/// As an upgrade does: a new file in the place of the old one.
+/// As an upgrade does: a new file in place of the old one.
 fn replace(path: &Path) {
     let new = path.with_extension("new");
     copy_program(path, &new);
@@ -254,7 +254,7 @@ fn median(of: &[u64]) -> u64 {
 #[test]
 fn restarts_are_followed_and_leave_nothing_behind() {
     let restarts = if soak().is_some() { 300 } else { 40 };
-    // Between these the next run is attached to while the last one is let go of.
+    // Between these, bitcointap attaches to the next run while it releases the last one.
     const REST_AFTER: usize = 5;
     let directory = tempfile::tempdir().unwrap();
     let program = own_program(&directory);
@@ -269,7 +269,7 @@ fn restarts_are_followed_and_leave_nothing_behind() {
         }
         let mut node = Simnode::start_program(&program, &format!("--count 300 --rate max --linger --seed {restart}"));
         exporter.wait_for_attachment(restart as f64);
-        // Else the pipe of its log is full after some 160 runs, and it waits.
+        // Otherwise the pipe of its log is full after some 160 runs, and it waits.
         exporter.process.read_log_until("attached to", restart);
         node.fire();
         fired += node.read_tally().tracepoints().values().sum::<u64>();
@@ -288,7 +288,7 @@ fn restarts_are_followed_and_leave_nothing_behind() {
     assert_eq!(metrics.sum("attach_failures_total", &[]), 0.0);
     exporter.stop();
 
-    // What libraries and tables take for the first time is taken in the first ten.
+    // Libraries and tables allocate within the first ten runs.
     let levels = &at_rest[10 / REST_AFTER..];
     let third = levels.len() / 3;
     let (first, last) = (median(&levels[..third]), median(&levels[levels.len() - third..]));
@@ -298,7 +298,7 @@ fn restarts_are_followed_and_leave_nothing_behind() {
     assert!(last < median(&attached), "what is kept of a run is not given back");
 }
 
-/// Writes into a pipe, a socket and a stream that nobody reads, in a flood.
+/// A flood goes into a pipe, a socket and a stream that nobody reads.
 #[test]
 fn it_ends_within_two_seconds_though_readers_have_stopped() {
     if soak().is_none() {

@@ -12,11 +12,11 @@ use crate::{
 
 const NODE: &str = "--scenario mix --rate 3000 --count 3000";
 const BLOCKS: &str = "--scenario blocks --rate 100 --count 100";
-/// What a timestamp may be off by, in µs, and a time that is told in whole seconds.
+/// The tolerance of a timestamp, in µs, and of a time in whole seconds.
 const A_SECOND: u64 = 1_000_000;
 
-/// By how many seconds a namespace's clock is ahead: far; and behind, by as much as the machine is up, which is more than the
-/// node is. The kernel takes no more.
+/// By how many seconds a namespace's clock is ahead: far ahead; and behind, by the machine's uptime, which is more than
+/// the node's. The kernel allows no more.
 fn shifts(node: &Simnode) -> [i64; 2] {
     let uptime = || fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse::<f64>().unwrap();
     let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
@@ -26,7 +26,7 @@ fn shifts(node: &Simnode) -> [i64; 2] {
     [1_000_000, -behind as i64]
 }
 
-/// The tool in a time namespace whose clock is ahead by these seconds.
+/// The tool in a time namespace with a clock that is ahead by these seconds.
 fn shifted(shift: i64, arguments: &str) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--time", "--fork", "--kill-child", &format!("--boottime={shift}")]);
@@ -50,7 +50,7 @@ fn lines(text: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// Each event has the time at which it was fired, by the trace of the node.
+/// Each event has the time of its firing, from the node's trace.
 #[track_caller]
 fn assert_times(events: &[Value], trace: &Path, what: &str) {
     let fired = lines(&fs::read(trace).unwrap());
@@ -124,7 +124,7 @@ fn metrics_are_those_of_an_exporter_elsewhere() {
                 let (value, expected) = (metrics.sum(family, &[]), expected.sum(family, &[]));
                 assert!(expected > 1e9 && (value - expected).abs() <= 1.0, "{family} at {shift}: {value}, {expected}");
             }
-            // No delay is 0, or of days.
+            // No delay is 0, or takes days.
             let [count, sum] = ["count", "sum"].map(|it| metrics.sum(&format!("event_delay_seconds_{it}"), &[]));
             assert!(sum > 0.0 && sum < 3_600.0 * count, "{count} delays of {sum} s in all, at {shift}");
             let started = |exporter: &Exporter| -> f64 {

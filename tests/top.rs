@@ -1,5 +1,5 @@
-//! `bitcointap top` in a real terminal, that of tmux, which types keys and tells what is on the screen.
-//! `make test` puts tmux into target/tools, from Debian's package; without it these tests say that they were skipped.
+//! `bitcointap top` in a real terminal, that of tmux, which types keys and reads the screen. `make test` puts tmux into
+//! target/tools, from Debian's package; without it these tests say that they were skipped.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use crate::{
     tool::{Attached, bitcointap, eventually, fetched, signal},
 };
 
-/// A terminal, in which a shell runs the tool and then tells its status.
+/// A terminal with a shell that runs the tool and then prints its status.
 struct Terminal {
     tmux: PathBuf,
     directory: TempDir,
@@ -31,7 +31,7 @@ impl Terminal {
     fn start_by(before: &str, tmux: PathBuf, size: (u16, u16), arguments: &str) -> Self {
         let terminal = Self { tmux, directory: tempfile::tempdir().unwrap() };
         let tool = env!("CARGO_BIN_EXE_bitcointap");
-        // It writes its pid; the shell stays, so that what is left on the screen can be looked at.
+        // The shell writes its pid, and stays, so that the test can look at what is left on the screen.
         let script = format!(
             "{before} sh -c 'echo $$ > {0}/pid; exec {tool} top {arguments}' 2>{0}/log; echo status $? mode $(stty -a | grep -o -- '-*icanon'); exec sleep 600",
             terminal.directory.path().display()
@@ -40,7 +40,7 @@ impl Terminal {
         terminal
     }
 
-    /// With a shell that a person types to, who has typed the tool's name there.
+    /// With a shell that a person types to, and the tool's name typed there.
     fn start_in_shell(tmux: PathBuf, arguments: &str) -> Self {
         let terminal = Self { tmux, directory: tempfile::tempdir().unwrap() };
         terminal.open((80, 24), "PS1='$ ' ENV= exec sh -i");
@@ -59,7 +59,7 @@ impl Terminal {
         self.type_keys(&["Enter"]);
     }
 
-    /// What the shell makes of a line.
+    /// The answer of the shell to a line.
     #[track_caller]
     fn answers(&self, line: &str, answer: &str) {
         self.type_line(line);
@@ -79,7 +79,7 @@ impl Terminal {
     fn state(&self) -> Option<char> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
         let state = stat.rsplit_once(") ")?.1.chars().next()?;
-        // The shell looks when it has a line.
+        // The shell looks when it gets a line.
         Some(state).filter(|&state| state != 'Z')
     }
 
@@ -133,7 +133,7 @@ impl Drop for Terminal {
     }
 }
 
-/// The numbers of the peers, from above: what stands before their addresses.
+/// The numbers of the peers, from the top: the words before their addresses.
 fn ids(screen: &str) -> Vec<i64> {
     let mut lines = screen.lines().skip_while(|line| !line.contains(" address"));
     let Some((before, _)) = lines.next().and_then(|title| title.split_once(" address")) else { return Vec::new() };
@@ -161,7 +161,7 @@ fn keys_sort_and_search_the_peers_that_appear() {
     node.fire();
     let arguments = format!("--pid {} --interval 0.2 --sort id", node.pid());
     let terminal = Terminal::start(tmux, (80, 24), &arguments);
-    // Rates are of whole seconds, and the first has to be over.
+    // Rates are those of whole seconds, and the first second has to be over.
     let has_rates = |screen: &str| screen.lines().any(|line| line.starts_with("inv "));
     let falls = |screen: &str| ids(screen).len() > 5 && ids(screen).is_sorted_by(|one, other| one > other);
     let screen = terminal.shows("peers, the highest number first", |screen| falls(screen) && has_rates(screen));
@@ -181,7 +181,7 @@ fn keys_sort_and_search_the_peers_that_appear() {
             && table.take(ids(screen).len()).all(|line| line.contains("/Satoshi"))
     });
     terminal.type_keys(&["Escape"]);
-    // The next key, taken up together with that one, would be another.
+    // Typed at once, the next key would be read together with this one, as another key.
     terminal.shows("all peers", |screen| screen.contains("q quit") && !screen.contains("filter: Satoshi"));
     terminal.type_keys(&["h"]);
     terminal.shows("help", |screen| screen.contains("Ctrl-C") && screen.contains("filter by a text"));
@@ -259,11 +259,11 @@ fn the_shell_has_its_terminal_back_until_fg() {
     terminal.type_keys(&["h"]);
     terminal.shows("help", |screen| screen.contains("Ctrl-Z") && screen.contains("until fg"));
 
-    // Nobody can give anything back then.
+    // Then nobody can give anything back.
     terminal.signal(Signal::STOP);
     terminal.state_is("stopped for sure", is_stopped);
     terminal.tmux(&["send-keys", "-l", "stty sane; echo mode $(stty -a | grep -o -- '-*icanon')"]);
-    // What Enter would be is not made of it yet.
+    // The terminal does not yet turn Enter into a new line.
     terminal.type_keys(&["C-j"]);
     terminal.shows("lines again", |screen| screen.contains("mode icanon"));
     terminal.type_line("fg");
@@ -342,7 +342,7 @@ fn where_nobody_could_continue_it_control_z_stops_nothing() {
 fn it_ends_with_its_terminal_though_no_signal_tells_it() {
     let Some(tmux) = tmux() else { return };
     let node = Simnode::start("v31", "");
-    // In a session of its own, which the terminal is not that of.
+    // In a session of its own, which does not have the terminal.
     let terminal = Terminal::start_by("setsid -w", tmux, (80, 24), &format!("--pid {}", node.pid()));
     terminal.shows("it runs", |screen| screen.contains("0 lost"));
     let process = format!("/proc/{}", terminal.pid());

@@ -1,4 +1,4 @@
-//! The tool drains the ring buffer as soon as somebody waits for what is in it, and seldom while nobody does.
+//! The tool drains the ring buffer as soon as somebody waits for its events, and rarely while nobody does.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     tool::{Exporter, PATIENCE, eventually},
 };
 
-/// How often a thread of the tool was woken so far. The first one drains.
+/// How often a thread of the tool has woken up so far. The first thread drains.
 fn wake_ups(exporter: &Exporter) -> u64 {
     let pid = exporter.process.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/task/{pid}/status")).unwrap();
@@ -28,7 +28,7 @@ fn uptime() -> f64 {
     fs::read_to_string("/proc/uptime").unwrap().split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Wake-ups in each second of some in which the node fires.
+/// Wake-ups a second, over some seconds in which the node fires.
 fn wake_ups_in_a_second(exporter: &Exporter) -> f64 {
     let (before, begun) = (wake_ups(exporter), uptime());
     std::thread::sleep(Duration::from_secs(4));
@@ -48,9 +48,10 @@ fn firing() -> (Simnode, Exporter) {
 fn nobody_who_waits_makes_few_wake_ups() {
     let (node, exporter) = firing();
     let alone = wake_ups_in_a_second(&exporter);
-    // 50 before there was anything to wait for.
+    // It was 50 before it knew who waits.
     assert!(alone < 15.0, "{alone} wake-ups a second");
-    // The reader of a stream waits for each event. A machine that is busy wakes it up less often, and no less than a third.
+    // The reader of a stream waits for each event. A busy machine wakes the tool less often, but not less than a third
+    // as often.
     let stream = Stream::try_open(&exporter, "payload=none&events=validation", false).unwrap();
     let read = wake_ups_in_a_second(&exporter);
     assert!(read > alone * 2.0, "{alone} wake-ups a second, with a reader {read}");
@@ -62,7 +63,7 @@ fn nobody_who_waits_makes_few_wake_ups() {
     exporter.stop();
 }
 
-/// An answer that comes before this did not give up waiting.
+/// An answer that comes earlier did not give up waiting.
 const ANSWERS_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Each of many answers, whatever the time since the last drain.
@@ -70,7 +71,7 @@ const ANSWERS_PATIENCE: Duration = Duration::from_millis(100);
 fn an_answer_has_all_that_had_fired_before_it() {
     for path in ["/metrics", "/api/live"] {
         let mut answers = 0;
-        // On a busy machine some come late, which are allowed not to have all.
+        // On a busy machine some come late; these may miss events.
         for round in 0..100 {
             if answers == 10 {
                 break;
@@ -113,7 +114,7 @@ fn a_stream_gets_its_lines_without_a_scrape_and_none_from_before_it() {
         let line = stream.next().expect("it goes on");
         let second = line["timestamp"].as_u64().unwrap() as f64;
         let fired = second + line["timestamp_subsec_micros"].as_u64().unwrap() as f64 / 1e6;
-        // What was being written just then may be a little older.
+        // What was being written at that moment may be a little older.
         assert!(fired > asked - 0.001, "{query}: {} s before it was asked for", asked - fired);
         for _ in 0..100 {
             stream.next().expect("it goes on");

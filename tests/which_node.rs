@@ -1,5 +1,5 @@
-//! Which of the processes is the node, and that it stays the same one: nodes that are started as daemons, that start other
-//! processes, several of one program, several chains in one data directory.
+//! Which of the processes is the node, and that it stays the same one: nodes started as daemons, nodes that start other
+//! processes, several nodes of one program, several chains in one data directory.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use crate::{
 /// Longer than some looks at the processes take.
 const SOME_LOOKS: Duration = Duration::from_millis(1500);
 
-/// A node of which another process was started first.
+/// A node that another process started.
 struct Daemon {
     launcher: Child,
     pid: u32,
@@ -59,7 +59,7 @@ fn a_daemon_is_attached_to_once_without_a_warning() {
     let program = own_program(&directory);
     let data = tempfile::tempdir().unwrap();
     let mut exporter = Exporter::start_waiting(&format!("--bitcoind {}", program.display()));
-    // As -daemon, and as -daemonwait with a node that takes its time.
+    // As with -daemon, and as with -daemonwait and a slow node.
     for (start, seconds) in (1..).zip([0, 2, 0, 2, 0, 2]) {
         let node = Daemon::start(&program, seconds, data.path());
         exporter.process.read_log_until("attached to", start);
@@ -154,7 +154,7 @@ fn several_nodes_are_told_once_and_chosen_by_data_directory_and_chain() {
         (&format!("--datadir {one} --chain signet"), Some(1)),
         (&format!("--datadir {two} --chain main"), None),
         ("--chain regtest", None),
-        // By another name.
+        // By another path.
         (&format!("--datadir {one}/../{}", Path::new(&two.to_string()).file_name().unwrap().display()), Some(2)),
     ] {
         let Some(expected) = expected else {

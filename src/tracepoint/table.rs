@@ -5,9 +5,9 @@
 // have it, and what its event is about. The place of a row is the tracepoint's number: add at the end of a context.
 
 tracepoints! {
-    /// A message was taken up for processing, which may be later than it arrived.
+    /// The node processes a message, which may be later than it arrived.
     NetInboundMessage: "net:inbound_message", since "v23", arguments [6], about MessageToNode;
-    /// A message was queued for sending; it may never be sent.
+    /// The node queues a message for sending; it may never send it.
     NetOutboundMessage: "net:outbound_message", since "v23", arguments [6], about MessageToPeer;
     /// A peer connected to us.
     NetInboundConnection: "net:inbound_connection", since "v29", arguments [5], about InboundConnection;

@@ -1,13 +1,13 @@
-// A node whose tracepoints stand where others do not. In: a line on standard input. Out: as JSON, how often
-// utxocache:flush fired, and how many of the sums were wrong that two functions have computed, which keep their
-// summands below the stack pointer as functions may that call no other one.
+// A node with tracepoints at unusual places. In: a line on standard input. Out: as JSON, how often utxocache:flush
+// fired, and how many wrong sums two functions have computed. These functions keep their summands below the stack
+// pointer, as functions may that call no other one.
 
 #include <stdio.h>
 #include <unistd.h>
 
 #define ROUNDS 1000
 
-// A note as systemtap's sys/sdt.h writes it, of a tracepoint without a semaphore.
+// A note as systemtap's sys/sdt.h writes it, for a tracepoint without a semaphore.
 #define NOTE(address, provider, name, arguments)                                                                       \
 	".pushsection .note.stapsdt, \"\", \"note\"\n"                                                                 \
 	".balign 4\n"                                                                                                  \
@@ -35,7 +35,7 @@
 SUM(sum_at_a_pair_of_nops, SITE("nop\n" NOP5, "mempool", "added", "8@$0 -4@$1 -8@$2"));
 SUM(sum_at_a_long_nop, SITE(NOP5, "mempool", "removed", "8@$0 8@$0 -4@$1 -8@$2 8@$3"));
 
-// One with an argument in the second byte of a register, and one that stands nowhere.
+// A tracepoint with an argument in the second byte of a register, and one without a place.
 __asm__(".text\n" SITE("nop\n ret\n", "mempool", "replaced", "8@%rdi -4@%esi -8@%ah 8@%rcx 8@%r8 -4@%r9d -8@%rax")
 		NOTE("0x7fff00000000", "mempool", "rejected", "8@%rdi 8@%rsi"));
 

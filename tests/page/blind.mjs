@@ -1,5 +1,5 @@
-// What cannot be seen says why, where zeros would be wrong. Takes the address of the page, words that its tiles must have by their
-// names, and after that the words of its state, as JSON.
+// What bitcointap cannot see says why, instead of a wrong zero. In: the address of the page, and as JSON the words that
+// its tiles must have, by name, and the words of its state.
 
 import { assert, launch, open, until } from "./browser.mjs";
 
@@ -19,7 +19,7 @@ if (note) await until(page, (note) => document.querySelector("#peers-note").text
 for (const text of texts) await until(page, (text) => document.querySelector("main").textContent.includes(text), text);
 assert.equal(await page.getByRole("alert").isVisible(), Boolean(banner));
 if (banner) assert.ok((await page.getByRole("alert").textContent()).includes(banner), await page.getByRole("alert").textContent());
-// It has a time, not the beginning of all.
+// It has a time, and not the epoch.
 const times = await page.$$eval("#connections-log time", (times) => times.map((time) => time.dateTime));
 assert.ok(times.every((time) => !time.startsWith("1970")), times.join());
 assert.deepEqual(complaints, []);

@@ -1,5 +1,5 @@
-// Chromium for a test of the page. In: its place and playwright's, by the environment. Out: pages that tell what went wrong in
-// them, and claims that fail aloud.
+// Chromium for a test of the page. In: its path and playwright's, from the environment. Out: pages that report what
+// went wrong in them, and claims that fail loudly.
 
 import { strict as assert } from "node:assert";
 import { createRequire } from "node:module";

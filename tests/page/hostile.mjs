@@ -1,4 +1,4 @@
-// User agents that are markup, scripts, controls of direction, very long or nothing to be seen stay text within their cells.
+// User agents that are markup, scripts, controls of direction, very long or invisible stay text within their cells.
 
 import { assert, column, launch, open, until } from "./browser.mjs";
 
@@ -16,7 +16,7 @@ const AGENTS = [
 const browser = await launch();
 const { page, complaints } = await open(browser, url);
 const own = await page.evaluate(() => document.querySelectorAll("script, img, h1, iframe, style").length);
-// Peers come and go: what was seen counts.
+// Peers come and go: everything seen so far counts.
 const seen = new Set();
 while (!AGENTS.every((agent) => seen.has(agent))) {
   const cells = await page.$$eval("#peers-table td.agent", (cells) =>
@@ -40,12 +40,12 @@ while (!AGENTS.every((agent) => seen.has(agent))) {
   }
   await page.waitForTimeout(200);
 }
-// Asked for until it holds: while a machine is busy Chromium may have no styles of a cell that has just come (seen once).
+// Asked again until it holds: on a busy machine Chromium may have no styles yet for a new cell (seen once).
 await until(page, () => {
   const agents = [...document.querySelectorAll("#peers-table td.agent bdi")];
   return agents.length > 0 && agents.every((agent) => getComputedStyle(agent).unicodeBidi === "isolate");
 });
-// In the log of connections too.
+// In the log of connections, too.
 await until(page, () => document.querySelector("#connections-log").textContent.includes("<script>"));
 assert.doesNotMatch(await page.textContent("#connections-log"), /[\u0000-\u0008\u202e\u2066]/u);
 assert.equal(await page.evaluate(() => document.querySelectorAll("script, img, h1, iframe, style").length), own);
@@ -53,7 +53,7 @@ assert.equal(await page.title(), "bitcointap");
 const [width, visible] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
 assert.equal(width, visible);
 
-// One is found by what is shown of it before it is escaped.
+// The search looks at the text before it is escaped.
 await page.getByRole("searchbox").fill("onerror");
 assert.ok((await column(page, "peers", "agent")).every((text) => text.includes("onerror")));
 assert.deepEqual(complaints, []);

@@ -1,5 +1,5 @@
-// The page tells a node that is gone from an exporter that is gone, and goes on by itself when they are back. Prints a word
-// when it has seen a state, after which the other side brings about the next.
+// The page tells a node that is gone from an exporter that is gone, and goes on by itself when they are back. The
+// script prints a word when it has seen a state; the test then causes the next one.
 
 import { assert, launch, open, until } from "./browser.mjs";
 

@@ -1,5 +1,5 @@
-// Rows appear, and change in place; sorting, searching and pausing work, with the keyboard too; all fits on a phone. Prints what
-// it has looked at.
+// Rows appear, and change in place. Sorting, searching and pausing work, with the keyboard, too. Everything fits on a
+// phone. The script prints what it has looked at.
 
 import { assert, column, launch, open, until } from "./browser.mjs";
 
@@ -13,7 +13,7 @@ assert.equal(await page.textContent("#tracepoints summary"), "17 of 17 tracepoin
 assert.equal(await page.title(), "bitcointap");
 assert.match(await page.textContent("#node"), /^main · (\/Satoshi:[^ ]+ · )?\/[^ ]+ · on [^ ]+ · node up /);
 
-// What moves, moves.
+// Moving values move.
 const events = () => page.textContent(".tile:has(dt:text-is('Events')) .note");
 const before = await events();
 await page.waitForFunction((before) => ![...document.querySelectorAll(".tile .note")].some((note) => note.textContent === before), before);
@@ -32,7 +32,7 @@ for (const row of netinfo.slice(1)) {
   assert.equal(row.slice(1, total).map(Number).reduce((sum, number) => sum + number, 0), Number(row[total]));
 }
 
-// By the keyboard: the focus stays on the header, the rows follow it.
+// With the keyboard: the focus stays on the header, the rows follow it.
 const paused = page.getByRole("button", { name: "Pause" });
 await page.getByRole("columnheader", { name: "Peer" }).getByRole("button").focus();
 await page.keyboard.press("Enter");
@@ -69,7 +69,7 @@ assert.equal(await search.inputValue(), "inbound");
 assert.ok((await column(page, "peers", "type")).every((type) => type === "inbound"));
 assert.equal(await page.getAttribute("#peers-table th", "aria-sort"), "descending");
 
-// Rows are those of before, the focus is where it was, and so is what was scrolled to.
+// The rows, the focus and the scroll position stay.
 await search.fill("");
 await search.focus();
 const scrolled = await page.evaluate(() => {
@@ -85,7 +85,7 @@ assert.equal(await page.evaluate(() => document.activeElement.id), "search");
 assert.equal(await page.evaluate(() => document.querySelector(".tall").scrollTop), scrolled);
 await search.blur();
 
-// What is pressed has a name, and what has a heading is a landmark.
+// Buttons have names, and parts with headings are landmarks.
 const unnamed = await page.$$eval("button, input, a, summary", (all) =>
   all.filter((it) => !it.textContent.trim() && !it.labels?.[0]?.textContent.trim()).map((it) => it.outerHTML));
 assert.deepEqual(unnamed, []);
@@ -111,7 +111,7 @@ for (const [name, options] of Object.entries(looks)) {
 }
 assert.notEqual(colours[0], colours[1]);
 
-// On a screen of a usual width nothing is cut off but addresses and user agents, whose whole text is their title; and the
+// On a screen of usual width only addresses and user agents are cut off, and their titles have the whole text. The
 // peers are as high as the window.
 for (const width of [1024, 1100, 1199, 1280]) {
   const { page, complaints: more } = await open(browser, url, { viewport: { width, height: 800 } });

@@ -1,5 +1,6 @@
-//! The simulated node's `mix` for a day and a third, as Prometheus would have scraped it each minute, against all alerts. In: the
-//! events that it traces, by which its time is told. Out: a test for promtool with what the families of connections were.
+//! The simulated node's `mix` for a day and a third, as Prometheus would have scraped it each minute, with all alerts.
+//! In: the events of its trace, which also give its time. Out: a test for promtool with the values of the families of
+//! connections.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -26,12 +27,12 @@ use crate::{
     rules::{assert_promtool_succeeds, path},
 };
 
-/// The mix has a block every 5,000 events, and mainnet one every ten minutes.
+/// The mix has a block every 5,000 events, and mainnet has one every ten minutes.
 const EVENTS_A_MINUTE: u64 = 500;
-/// A day to compare with, the hour for which alerts wait, and seven in which they compare.
+/// A day to compare with, the hour for which alerts wait, and seven hours in which they compare.
 const MINUTES: u64 = 32 * 60;
 const MINUTE: u64 = 60_000_000_000;
-/// The wall clock at the first event, in minutes: long enough after 0 for what is older.
+/// The wall clock at the first event, in minutes: far enough after 0 for older times.
 const START: u64 = 1_000_000;
 
 const CONNECTIONS: &str = "net:inbound_connection,net:outbound_connection,net:closed_connection,\
@@ -47,13 +48,14 @@ struct Traced<'a> {
     network: &'a str,
 }
 
-/// The families as they come to be, and all values so far of each series.
+/// The families as they appear, and all values so far of each series.
 struct Scraped {
     metrics: Metrics,
     /// When each peer's connection was established, in seconds.
     established: HashMap<i64, u64>,
-    /// Who has said something, and where to a connection was closed without that: the next one to there is a retry with the other
-    /// transport, as the exporter has it, which is told no messages here.
+    /// Peers that have sent something, and addresses of connections that closed before that. The next connection to
+    /// such an address is a retry with the other transport, as the exporter counts it. The exporter gets no messages
+    /// here.
     heard: HashSet<i64>,
     unheard: HashSet<String>,
     retries: u64,
@@ -71,7 +73,7 @@ impl Scraped {
             self.heard.insert(peer.parse().unwrap());
             return;
         }
-        // What offends is counted by its tracepoint alone.
+        // Offences count only by their tracepoint.
         if !tracepoint.ends_with("_connection") || tracepoint == "net:misbehaving_connection" {
             return;
         }
@@ -125,14 +127,14 @@ impl Scraped {
         values.insert("bitcointap_validation_block_height".into(), 900_000.0 + blocks);
         for (series, value) in values {
             let of_series = self.series.entry(series).or_default();
-            // One that is new is 0 before.
+            // A new series is 0 before.
             of_series.resize(self.minutes, 0.0);
             of_series.push(value);
         }
         self.minutes += 1;
     }
 
-    /// All series but those that are always 0.
+    /// All series except those that are always 0.
     fn as_input(&self) -> String {
         let minutes = self.minutes;
         let mut input = format!(
