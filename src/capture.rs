@@ -6,6 +6,7 @@ mod batch;
 mod clock;
 mod counters;
 mod intake;
+mod named;
 mod peers;
 mod run;
 
@@ -17,6 +18,7 @@ pub use self::{
     batch::Batch,
     clock::now,
     counters::Counters,
+    named::Named,
     run::{Counted, End, Run},
 };
 pub(crate) use self::{clock::WallClock, intake::Intake};

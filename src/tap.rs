@@ -35,7 +35,7 @@ use rustix::{
 };
 
 use crate::{
-    capture::{Batch, Counted, Counters, Intake, Run, WallClock, now},
+    capture::{Batch, Counted, Counters, Intake, Named, Run, WallClock, now},
     error::{Error, Trying},
     event::{Decoder, Lost, each_lost},
     privileges,
@@ -59,6 +59,8 @@ pub struct Options {
     pub payloads: Payloads,
     /// Whether they are whole at first, if they are [`Payloads::Limited`].
     pub whole_payloads: bool,
+    /// What the node is called, to be told of its runs.
+    pub named: Named,
     /// Bytes of the ring buffer between kernel and reader: a power of two from 8 MiB to 1 GiB. The reader's resident
     /// memory grows by up to twice of it.
     pub ring_buffer_size: u32,
@@ -103,6 +105,7 @@ impl Default for Options {
             summed: Tracepoints::default(),
             payloads: Payloads::Whole,
             whole_payloads: false,
+            named: Named::default(),
             ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE,
         }
     }
@@ -144,6 +147,7 @@ pub struct Tap {
     bss: MapHandle,
     whole_payloads: MapHandle,
     woken: MapHandle,
+    named: Named,
     ring_size: u32,
     block_duration_unit_ns: u64,
     wall_clock: WallClock,
@@ -285,6 +289,7 @@ impl Tap {
             bss,
             whole_payloads,
             woken,
+            named: options.named.clone(),
             ring_size: size,
             block_duration_unit_ns: if since_v25 { 1 } else { 1000 },
             wall_clock,
@@ -312,6 +317,8 @@ impl Tap {
             data_directory: node.data_directory().cloned(),
             chain: node.chain(),
             host: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+            named: self.named.clone(),
+            user_agent: None,
             start_time: node.start_time,
             attached,
             failed,
