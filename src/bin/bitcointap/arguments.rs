@@ -10,6 +10,7 @@ mod node;
 mod privileges;
 mod record;
 mod replay;
+mod source;
 mod tap;
 mod top;
 mod values;
@@ -29,6 +30,7 @@ pub use self::{
     privileges::PrivilegeArgs,
     record::RecordArgs,
     replay::ReplayArgs,
+    source::SourceArgs,
     tap::TapArgs,
     top::TopArgs,
 };

@@ -13,7 +13,8 @@ use bitcointap::{
 use clap::Args;
 
 use super::{
-    DestinationArgs, JsonArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs, values::number,
+    DestinationArgs, JsonArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs, SourceArgs,
+    values::number,
 };
 use crate::address_lists::AddressListFile;
 
@@ -24,6 +25,8 @@ pub struct ExportArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -123,6 +126,7 @@ impl ExportArgs {
             selection: Selection::of(tracepoints),
             summed,
             payloads,
+            named: self.source.named(),
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -135,6 +139,7 @@ impl ExportArgs {
     pub(super) fn check(&self) -> Result<(), String> {
         self.selection.check()?;
         self.destination.check()?;
+        self.source.check(self.replay.file.is_some())?;
         if self.destination.place().is_none() && self.selection.selection.has_conditions() {
             return Err(
                 "conditions such as --command filter only what --json writes, and --json is missing; metrics count all \
