@@ -1,10 +1,12 @@
-//! Gives the crate the kernel side: the BPF object of the target's architecture and the Rust types of its records, in
-//! `$OUT_DIR`. It takes both from `bpf/objects`, so that no clang is needed. With the feature `build-bpf` it makes them
-//! from `bpf/` anew. It says in one line what the machine lacks, and tells the program its revision and its compiler.
+//! Gives the crate the kernel side: the BPF object of the target's architecture, the Rust types of its records and how these lie in memory, in `$OUT_DIR`. Both
+//! are taken from `bpf/objects`, so that no clang is needed; with the feature `build-bpf` they are made of `bpf/` anew. Says in one
+//! line what the machine lacks, and tells the program of which revision it is and by which compiler.
 
 #[cfg(feature = "build-bpf")]
 #[path = "build/kernel_side.rs"]
 mod kernel_side;
+#[path = "build/layouts.rs"]
+mod layouts;
 #[path = "build/sources.rs"]
 mod sources;
 
@@ -22,7 +24,9 @@ fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
-    if let Err(why) = look_for_what_libbpf_takes().and_then(|()| kernel_side(&root, &arch, &out)) {
+    if let Err(why) =
+        look_for_what_libbpf_takes().and_then(|()| kernel_side(&root, &arch, &out)).and_then(|()| record_layouts(&out))
+    {
         eprintln!("bitcointap cannot be built: {why}");
         std::process::exit(1);
     }
@@ -65,6 +69,13 @@ fn kernel_side(root: &Path, arch: &str, out: &Path) -> Result<(), String> {
         put(&out.join(as_name), &bytes)?;
     }
     Ok(())
+}
+
+/// What recordings say of records, from their types.
+fn record_layouts(out: &Path) -> Result<(), String> {
+    let types = out.join("types.rs");
+    let types = fs::read_to_string(&types).map_err(|error| format!("{}: {error}", types.display()))?;
+    put(&out.join("layouts.rs"), layouts::code(&types)?.as_bytes())
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), String> {

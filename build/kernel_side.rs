@@ -79,7 +79,8 @@ pub fn compile(root: &Path, arch: &str, scratch: &Path) -> Result<Built, String>
 macro_rules! tracepoints {
     ($(
         $(#[$doc:meta])*
-        $variant:ident: $name:literal, since $since:literal, arguments [$($arguments:literal),+], about $about:ident;
+        $variant:ident: $name:literal, since $since:literal, arguments [$($arguments:literal),+], about $about:ident,
+            record $record:ident;
     )*) => {
         /// Their names, in the order of their numbers.
         const NAMES: &[&str] = &[$($name),*];

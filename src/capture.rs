@@ -6,6 +6,7 @@ mod batch;
 mod clock;
 mod counters;
 mod intake;
+mod named;
 mod peers;
 mod run;
 
@@ -18,6 +19,7 @@ pub use self::{
     batch::Batch,
     clock::now,
     counters::Counters,
+    named::Named,
     run::{Counted, End, Run},
 };
 

@@ -157,9 +157,6 @@ pub(crate) fn each_lost(count: impl Fn(usize, usize) -> u64) -> impl Iterator<It
         .filter(|lost| lost.count > 0)
 }
 
-/// The bytes that each record has at least.
-pub(crate) const HEADER: usize = size_of::<types::event_header>();
-
 /// The tracepoint of a record, without decoding it; `None` for the record of a gap.
 pub(crate) fn tracepoint_of(record: &[u8]) -> Option<Tracepoint> {
     let (header, _) = record::split::<types::event_header>(record)?;

@@ -59,10 +59,10 @@ pub fn state(data: &[u8]) {
     });
 }
 
-/// What follows the header of a recording, after a byte that says whether it is framed as a block.
+/// What comes after the header of a recording, after a byte that says of which version that is, and what of it is to be whole.
 pub fn recorded(data: &[u8]) {
-    let Some((&framed, data)) = data.split_first() else { return };
-    let bytes = recording::fuzzing::after_header(data, framed & 1 == 1);
+    let Some((&form, data)) = data.split_first() else { return };
+    let bytes = recording::fuzzing::recording(data, recording::fuzzing::Form(form));
     let Ok(reader) = Reader::new(&bytes[..], &Selection::default()) else { return };
     with_states(|states| {
         for entry in reader {

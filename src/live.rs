@@ -35,7 +35,7 @@ use crate::{
     event::{
         Event, Kind, Moment, Time,
         mempool::Mempool,
-        net::{Connection, ConnectionType, Message},
+        net::{Connection, Message},
         validation::Validation,
     },
     node::process::Chain,
@@ -281,7 +281,7 @@ impl Live {
         self.peers.attach(run.attached);
         self.run = Ok(run.clone());
         self.attached_at = None;
-        self.user_agent = None;
+        self.user_agent = run.user_agent.clone();
     }
 
     fn date_attachment(&mut self) {
@@ -384,12 +384,8 @@ impl Live {
         };
         *messages += 1;
         *bytes = bytes.saturating_add(meta.size);
-        // To those whom it sends a transaction in private it says something else.
-        if let p2p::Message::Version { user_agent, .. } = &message.msg
-            && !meta.inbound
-            && meta.conn_type != ConnectionType::PrivateBroadcast
-        {
-            self.user_agent = Some(user_agent.clone().into_owned());
+        if let Some(user_agent) = message.own_user_agent() {
+            self.user_agent = Some(user_agent.to_owned());
         }
     }
 

@@ -35,7 +35,7 @@ use rustix::{
 };
 
 use crate::{
-    capture::{Batch, Counted, Counters, Intake, Run, WallClock, now},
+    capture::{Batch, Counted, Counters, Intake, Named, Run, WallClock, now},
     event::{Decoder, Lost, each_lost},
     node::error::{Error, Trying},
     node::probes::{self, Probe, Refusal},
@@ -82,6 +82,7 @@ pub struct Tap {
     bss: MapHandle,
     whole_payloads: MapHandle,
     woken: MapHandle,
+    named: Named,
     ring_size: u32,
     block_duration_unit_ns: u64,
     wall_clock: WallClock,
@@ -223,6 +224,7 @@ impl Tap {
             bss,
             whole_payloads,
             woken,
+            named: options.named.clone(),
             ring_size: size,
             block_duration_unit_ns: if since_v25 { 1 } else { 1000 },
             wall_clock,
@@ -250,6 +252,8 @@ impl Tap {
             data_directory: node.data_directory().cloned(),
             chain: node.chain(),
             host: Some(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+            named: self.named.clone(),
+            user_agent: None,
             start_time: node.start_time,
             attached,
             failed,

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
+use crate::record::{Layout, types};
+
 /// What an event is about. This decides which conditions can select it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum About {
@@ -32,12 +34,14 @@ struct Info {
     since: &'static str,
     arguments: &'static [usize],
     about: About,
+    layout: Layout<'static>,
 }
 
 macro_rules! tracepoints {
     ($(
         $(#[$doc:meta])*
-        $variant:ident: $name:literal, since $since:literal, arguments [$($arguments:literal),+], about $about:ident;
+        $variant:ident: $name:literal, since $since:literal, arguments [$($arguments:literal),+], about $about:ident,
+            record $record:ident;
     )*) => {
         /// A tracepoint that Bitcoin Core documents, named `context:event`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +55,7 @@ macro_rules! tracepoints {
             since: $since,
             arguments: &[$($arguments),+],
             about: About::$about,
+            layout: Layout::of::<types::$record>(),
         }, )*];
 
         impl Tracepoint {
@@ -108,6 +113,11 @@ impl Tracepoint {
         INFO[self.index()].about
     }
 
+    /// How its records lie in memory.
+    pub(crate) fn layout(self) -> &'static Layout<'static> {
+        &INFO[self.index()].layout
+    }
+
     fn split(self) -> (&'static str, &'static str) {
         self.name().split_once(':').expect("every name in INFO has a colon")
     }
@@ -151,11 +161,6 @@ impl Tracepoints {
     /// One bit for each, at its [`Tracepoint::index`].
     pub(crate) fn bits(self) -> u32 {
         self.0
-    }
-
-    /// Ignores bits that stand for no tracepoint.
-    pub(crate) fn from_bits(bits: u32) -> Self {
-        Tracepoint::all().filter(|tracepoint| bits >> tracepoint.index() & 1 == 1).collect()
     }
 
     /// Whether the set contains `tracepoint`.

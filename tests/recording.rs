@@ -19,7 +19,7 @@ use bitcointap::{
     metrics::{self, Metrics},
     output::{Output, Outputs, Result},
     process::Which,
-    recording::{RecordingOutput, Replay, Speed},
+    recording::{Entry, Reader, RecordingOutput, Replay, Speed},
     selection::Selection,
     spool::{JsonLines, Room, Spool, SpoolOutput},
     stop::Stop,
@@ -31,6 +31,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    exposition::get,
     node::{Simnode, Tally},
     tool::{Attached, Exporter, bitcointap, eventually, output},
 };
@@ -133,10 +134,8 @@ fn a_replayed_recording_gives_the_same_lines_and_metrics() {
         assert_eq!(live.lost, 0, "{of}");
         assert!(live.lines == replayed.lines, "{of}: the lines differ");
         assert_eq!(live.metrics, replayed.metrics, "{of}");
-        let [(mut run, counted)] = live.runs.try_into().unwrap();
-        // A recording does not have these.
-        (run.data_directory, run.chain, run.host) = (None, None, None);
-        assert_eq!(replayed.runs, [(run, counted)], "{of}");
+        assert_eq!(live.runs.len(), 1, "{of}");
+        assert_eq!(replayed.runs, live.runs, "{of}");
     }
 }
 
@@ -323,4 +322,63 @@ fn a_recording_without_the_chosen_events_is_warned_of() {
         log.contains("this run of the recording has none of the chosen events")
     };
     assert!(warned("utxocache:add") && !warned("net"));
+}
+
+#[test]
+fn a_recording_says_what_the_operator_calls_the_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, _) = recorded(&directory, "--node-name alice --label site=fra1");
+    let entries = Reader::new(File::open(&path).unwrap(), &Selection::default()).unwrap();
+    let [run] =
+        &entries.filter_map(|it| if let Ok(Entry::Run(run)) = it { Some(run) } else { None }).collect::<Vec<_>>()[..]
+    else {
+        panic!("one run")
+    };
+    assert_eq!((run.named.node(), run.named.labels().collect::<Vec<_>>()), (Some("alice"), vec![("site", "fra1")]));
+    let (_, log, success) = lines(&format!("tap --replay {path} --speed max"));
+    assert!(success && log.contains(", alice, main"), "{log}");
+    // Prometheus adds its own.
+    let exporter = Exporter::start_by(bitcointap, &format!("--replay {path} --speed max"), "the node has ended");
+    let metrics = get(&exporter.address, "/metrics").unwrap();
+    assert!(
+        metrics.contains("bitcointap_p2p_messages_total") && !metrics.contains("alice") && !metrics.contains("fra1")
+    );
+    exporter.stop();
+}
+
+/// As a build writes it that calls a tracepoint otherwise.
+fn renamed(recording: &[u8], from: &str, to: &str) -> Vec<u8> {
+    const HEADER: usize = 25;
+    let number = |at: usize| u32::from_le_bytes(*recording[HEADER + at..].first_chunk().unwrap()) as usize;
+    let (length, whole) = (number(0), number(4));
+    let (frame, rest) = recording[HEADER + 12..].split_at(length);
+    let mut opening = zstd::bulk::decompress(frame, whole).unwrap();
+    let place = opening.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+    opening[place..place + from.len()].copy_from_slice(to.as_bytes());
+    let frame = zstd::bulk::compress(&opening, 3).unwrap();
+    let numbers = [frame.len() as u32, whole as u32, crc32fast::hash(&frame)].map(u32::to_le_bytes).concat();
+    [&recording[..HEADER], &numbers, &frame, rest].concat()
+}
+
+#[test]
+fn a_tracepoint_that_this_build_does_not_know_is_left_out_and_said_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, tally) = recorded(&directory, "");
+    let fired = tally.tracepoints();
+    let whole = fs::read(&path).unwrap();
+    let (all, ..) = lines(&format!("tap --replay {path} --speed max --events all"));
+    let other = renamed(&whole, "mempool:added", "mempool:adopt");
+    fs::write(&path, [&other[..], &other, &whole].concat()).unwrap();
+    let (read, log, success) = lines(&format!("tap --replay {path} --speed max --events all"));
+    let is_known = |line: &&String| !line.contains(r#"{"Mempool":{"event":{"Added""#);
+    let known: Vec<_> = all.iter().filter(is_known).collect();
+    assert!(known.len() < all.len());
+    let expected: Vec<_> = known.iter().chain(&known).copied().chain(&all).collect();
+    assert!(success && read.iter().eq(expected), "{log}");
+    let said: Vec<_> = log.lines().filter(|line| line.contains("mempool:adopt")).collect();
+    assert!(
+        matches!(said[..], [line] if line.contains(&format!("mempool:adopt {}", 2 * fired["mempool:added"]))),
+        "{log}"
+    );
+    assert!(log.contains(&format!("replaying {} tracepoints", Tracepoint::COUNT - 1)), "{log}");
 }

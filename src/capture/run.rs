@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Counters;
+use super::{Counters, Named};
 use crate::{
     event::Lost,
     node::process::Chain,
@@ -17,12 +17,16 @@ pub struct Run {
     pub pid: i32,
     /// Where its program was started from.
     pub program: PathBuf,
-    /// Its data directory. Unknown of a recording.
+    /// Its data directory. Unknown of a recording of version 2, as the next two.
     pub data_directory: Option<PathBuf>,
-    /// Its chain. Unknown of a recording.
+    /// Its chain.
     pub chain: Option<Chain>,
-    /// The name of the machine. Unknown of a recording.
+    /// The name of the machine.
     pub host: Option<String>,
+    /// What its operator calls it.
+    pub named: Named,
+    /// Its own user agent, which names its version. It is known once the node has told it to a peer: of a recording that begins later.
+    pub user_agent: Option<String>,
     /// When it was started, UNIX time in seconds.
     pub start_time: f64,
     /// The tracepoints attached: those wanted that its program has.
@@ -34,8 +38,18 @@ pub struct Run {
 impl Run {
     /// One of which no more is known, for a state that is told of events from elsewhere.
     pub fn new(pid: i32, program: PathBuf, start_time: f64, attached: Tracepoints) -> Self {
-        let (data_directory, chain, host) = (None, None, None);
-        Self { pid, program, data_directory, chain, host, start_time, attached, failed: Tracepoints::default() }
+        Self {
+            pid,
+            program,
+            data_directory: None,
+            chain: None,
+            host: None,
+            named: Named::default(),
+            user_agent: None,
+            start_time,
+            attached,
+            failed: Tracepoints::default(),
+        }
     }
 }
 

@@ -24,6 +24,20 @@ pub struct Message<'a> {
     pub payload: Option<&'a [u8]>,
 }
 
+impl Message<'_> {
+    /// The user agent of the node itself, if this tells it. In a private broadcast it gives itself another.
+    pub(crate) fn own_user_agent(&self) -> Option<&str> {
+        match &self.msg {
+            p2p::Message::Version { user_agent, .. }
+                if !self.meta.inbound && self.meta.conn_type != ConnectionType::PrivateBroadcast =>
+            {
+                Some(user_agent)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Serialize for Message<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw = self.payload.filter(|_| json::writes_raw());

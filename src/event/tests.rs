@@ -317,3 +317,15 @@ fn any_bytes_are_an_event_or_none() {
         });
     }
 }
+
+/// What the table says is what is decoded.
+#[test]
+fn each_tracepoint_has_the_record_of_its_row() {
+    for tracepoint in Tracepoint::all() {
+        let mut record = write(header(tracepoint, ""), b"");
+        record.resize(tracepoint.layout().size.into(), 0);
+        assert_eq!(events(&DECODER, &record).len(), 1, "{tracepoint}");
+        record.pop();
+        assert_eq!(events(&DECODER, &record).len(), 0, "{tracepoint}");
+    }
+}

@@ -55,14 +55,10 @@ impl Seen {
 
     fn attached(&mut self, words: &str) -> &mut Self {
         let run = Run {
-            pid: 7,
-            program: "/usr/bin/bitcoind".into(),
             data_directory: Some("/data".into()),
             chain: Some(Chain::Signet),
             host: Some("host".into()),
-            start_time: 900.5,
-            attached: words.parse().unwrap(),
-            failed: Tracepoints::default(),
+            ..Run::new(7, "/usr/bin/bitcoind".into(), 900.5, words.parse().unwrap())
         };
         self.live.attached(&run);
         // As with the first batch.

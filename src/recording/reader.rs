@@ -1,78 +1,31 @@
-//! Reads a recording, which may be damaged or made up: whatever its bytes are, what is whole before the damage is given, and
-//! memory is bounded.
+//! Reads a recording, which may be damaged or made up: whatever its bytes are, what is whole is given, and memory is bounded.
 
-use std::{
-    io::{self, Read},
-    ops::Range,
-    sync::Arc,
+use std::{io::Read, ops::Range, sync::Arc};
+
+use super::{
+    Error, VERSION,
+    blocks::{Blocks, Piece},
+    dialect::{Dialect, Unknown},
+    stored::{AtMost, Opening, PlacedLoss, Stored, StoredBatch, StoredRun},
+    version2,
 };
-
-use super::{BLOCK_HEADER, Changed, MAGIC, MAX_BLOCK, Stored, VERSION};
 use crate::{
-    capture::{Batch, Counted, Counters, Intake, Run},
-    event::{Decoder, HEADER, Lost, Moment, Time},
-    selection::Selection,
-    tracepoint::{LossReason, Tracepoint, Tracepoints},
-};
-
-/// Why a recording cannot be read on. The text is one line.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// It cannot be read.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// It does not begin as one.
-    #[error("{0}")]
-    NotARecording(&'static str),
-    /// Another version of bitcointap wrote it, in another way.
-    #[error("it has version {0} of the format, and this bitcointap reads version {VERSION} only: use the {age} one that wrote it", age = age(.0))]
-    Version(u32),
-    /// It ends without an end, as after a crash or while it is still written.
-    #[error("it breaks off after {0} bytes, as after a crash or while it is still written: all before that was given")]
-    Truncated(u64),
-    /// Its bytes are not what was written.
-    #[error("it is damaged in the block at byte {at}, {what}: all before that was given")]
-    Damaged {
-        /// Where the block begins.
-        at: u64,
-        /// What shows that.
-        what: &'static str,
+    capture::{Batch, Counted, Counters, Intake, Named, Run},
+    event::{Decoder, Moment, Time},
+    record::{
+        bytes_of,
+        types::{event_header, losses_record, tracepoint},
     },
-}
-
-/// Of the bitcointap that writes this version of the format, to this one.
-fn age(version: &u32) -> &'static str {
-    if *version > VERSION { "newer" } else { "older" }
-}
-
-const HEADER_LENGTH: usize = MAGIC.len() + size_of::<u32>();
-
-/// What begins so instead, and what to do.
-fn instead(header: &[u8]) -> &'static str {
-    const COMPRESSED: [&[u8]; 3] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"];
-    const PCAPNG: &[u8] = b"\x0a\x0d\x0d\x0a";
-    if header.is_empty() {
-        "it is empty"
-    } else if MAGIC.starts_with(header) || header.starts_with(MAGIC) {
-        "it breaks off within its first bytes, before any event"
-    } else if COMPRESSED.iter().any(|it| header.starts_with(it)) {
-        "it is compressed: decompress it first"
-    } else if header.starts_with(PCAPNG) {
-        "it has packets for Wireshark (pcapng), not events: `bitcointap record` makes recordings"
-    } else if header.starts_with(b"{\"") {
-        "it has JSON, which is not replayed: `bitcointap record` makes recordings"
-    } else {
-        "it is no recording: `bitcointap record` makes them"
-    }
-}
+    selection::Selection,
+    tracepoint::{Tracepoint, Tracepoints},
+};
 
 /// What a recording has, in order.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Entry {
-    /// A run of a node was attached to.
-    Run(Run),
+    /// A run of a node was attached to, or what follows of one begins here. If the run before has no end, it was cut off.
+    Run(Box<Run>),
     /// What was drained of it.
     Batch(Arc<Batch>),
     /// It has ended, or was let go.
@@ -81,157 +34,222 @@ pub enum Entry {
 
 /// Reads a recording.
 pub struct Reader<R> {
-    input: R,
-    decompressor: zstd::bulk::Decompressor<'static>,
+    blocks: Blocks<R>,
     /// A block, decompressed, and what of it is not given yet.
     block: Vec<u8>,
     rest: Range<usize>,
-    /// Where the block begins, and where the next one does.
-    at: u64,
-    next: u64,
+    version: u32,
+    /// `None` before what opens the group.
+    dialect: Option<Dialect>,
+    /// The group that would go on with the run, if it comes next.
+    next: Option<(u64, u64)>,
     intake: Intake,
     selection: Selection,
     /// As recorded, and as given by now.
     counters: [Counters; Tracepoint::COUNT],
     given: [Counters; Tracepoint::COUNT],
-    ended: bool,
+    unknown: Unknown,
 }
 
+const SENSELESS: &str = "whose entries make no sense";
+
 impl<R: Read> Reader<R> {
-    /// Reads the header. Only events that are `wanted` will be given. `input` is read in large pieces.
-    pub fn new(mut input: R, wanted: &Selection) -> Result<Self, Error> {
-        let mut header = Vec::new();
-        (&mut input).take(HEADER_LENGTH as u64).read_to_end(&mut header)?;
-        if header.len() < HEADER_LENGTH || !header.starts_with(MAGIC) {
-            return Err(Error::NotARecording(instead(&header)));
-        }
-        let version = number(&header[MAGIC.len()..]);
-        if version != VERSION {
-            return Err(Error::Version(version));
-        }
+    /// Reads the beginning. Only events that are `wanted` will be given. `input` is read in large pieces.
+    pub fn new(input: R, wanted: &Selection) -> Result<Self, Error> {
         Ok(Self {
-            input,
-            decompressor: zstd::bulk::Decompressor::new()?,
+            blocks: Blocks::new(input)?,
             block: Vec::new(),
             rest: 0..0,
-            at: 0,
-            next: header.len() as u64,
+            version: VERSION,
+            dialect: None,
+            next: None,
             intake: Intake::new(wanted),
             selection: wanted.clone(),
             counters: Default::default(),
             given: Default::default(),
-            ended: false,
+            unknown: Unknown::default(),
         })
+    }
+
+    /// What was left out by now, since this build does not know it.
+    pub fn unknown(&self) -> &Unknown {
+        &self.unknown
     }
 
     fn read(&mut self) -> Result<Option<Entry>, Error> {
-        if self.ended || self.rest.is_empty() && !self.read_block()? {
-            return Ok(None);
+        loop {
+            if self.rest.is_empty() {
+                match self.blocks.next(&mut self.block)? {
+                    Piece::End => return Ok(None),
+                    Piece::Group(version) => {
+                        (self.version, self.dialect) = (version, None);
+                        if version == version2::VERSION {
+                            (self.next, self.dialect) = (None, Dialect::of(&version2::opening()));
+                        }
+                        continue;
+                    }
+                    Piece::Block => self.rest = 0..self.block.len(),
+                }
+            }
+            let block = std::mem::take(&mut self.block);
+            let entry = self.entry(&block);
+            self.block = block;
+            match entry {
+                Some(Some(entry)) => return Ok(Some(entry)),
+                // It has only opened a group.
+                Some(None) => {}
+                None => return Err(self.blocks.refuse(SENSELESS)),
+            }
         }
-        let damaged = |at| Error::Damaged { at, what: "whose entries make no sense" };
-        let block = std::mem::take(&mut self.block);
-        let entry = postcard::take_from_bytes(&block[self.rest.clone()]).ok().and_then(|(stored, rest)| {
-            self.rest.start = self.rest.end - rest.len();
-            self.entry(stored)
-        });
-        self.block = block;
-        entry.map(Some).ok_or(damaged(self.at))
-    }
-
-    /// False at the end.
-    fn read_block(&mut self) -> Result<bool, Error> {
-        self.at = self.next;
-        let truncated = Error::Truncated(self.at);
-        let mut header = [0; BLOCK_HEADER];
-        if !fill(&mut self.input, &mut header)? {
-            return Err(truncated);
-        }
-        let [length, whole, checksum] = [0, 4, 8].map(|offset| number(&header[offset..]));
-        if header == [0; BLOCK_HEADER] {
-            return Ok(false);
-        }
-        let at = self.at;
-        let damaged = |what| Error::Damaged { at, what };
-        let (length, whole) = (length as usize, whole as usize);
-        if whole > MAX_BLOCK || length > zstd::zstd_safe::compress_bound(MAX_BLOCK) {
-            return Err(damaged("whose size is impossible"));
-        }
-        let mut frame = Vec::new();
-        (&mut self.input).take(length as u64).read_to_end(&mut frame)?;
-        if frame.len() < length {
-            return Err(truncated);
-        }
-        if crc32fast::hash(&frame) != checksum {
-            return Err(damaged("whose checksum differs"));
-        }
-        self.block.clear();
-        self.block.reserve_exact(whole);
-        let read = self.decompressor.decompress_to_buffer(&frame, &mut self.block);
-        if read.ok() != Some(whole) || whole == 0 {
-            return Err(damaged("which cannot be decompressed"));
-        }
-        self.rest = 0..whole;
-        self.next += (BLOCK_HEADER + length) as u64;
-        Ok(true)
     }
 
     /// `None` if it makes no sense.
-    fn entry(&mut self, stored: Stored<'_>) -> Option<Entry> {
-        Some(match stored {
-            Stored::Run { pid, program, start_time, attached, failed } => {
-                (self.counters, self.given) = Default::default();
-                self.intake = Intake::new(&self.selection);
-                let wanted = self.selection.tracepoints();
-                let those = |bits| Tracepoints::from_bits(bits).iter().filter(|&it| wanted.contains(it)).collect();
-                let (attached, failed) = (those(attached), those(failed));
-                Entry::Run(Run { failed, ..Run::new(pid, program.into(), start_time, attached) })
-            }
-            Stored::Batch {
-                drained: (time, moment),
-                unix_offset_ns,
-                block_duration_unit_ns,
-                ring_buffer,
-                changed,
-                lengths,
-                records,
-            } => {
-                self.change(&changed)?;
-                let mut records = &records[..];
-                for length in lengths {
-                    let record;
-                    (record, records) = records.split_at_checked(length as usize)?;
-                    // Of none there could be millions in a block, and the place of each takes memory.
-                    if record.len() < HEADER {
-                        return None;
-                    }
-                    self.intake.take(record);
+    fn entry(&mut self, block: &[u8]) -> Option<Option<Entry>> {
+        let bytes = &block[self.rest.clone()];
+        if self.version == version2::VERSION {
+            let (entry, rest) = version2::take(bytes)?;
+            self.rest.start = self.rest.end - rest.len();
+            return Some(Some(match entry {
+                version2::Entry::Run(run) => {
+                    (self.counters, self.given) = Default::default();
+                    self.run(&run)?
                 }
-                let mut batch = Batch::default();
-                self.intake.swap(&mut batch);
-                batch.decoder = Decoder { unix_offset_ns, block_duration_unit_ns };
-                batch.drained = (Time(time), Moment(moment));
-                batch.ring_buffer = ring_buffer;
-                batch.added = self.added();
-                Entry::Batch(Arc::new(batch))
-            }
-            Stored::End { changed, untold } => {
-                self.change(&changed)?;
-                let lost = |(tracepoint, reason, count): (u8, u8, u64)| {
-                    let tracepoint = Tracepoint::from_id(tracepoint)?;
-                    let reason = LossReason::KERNEL.into_iter().find(|&it| it as u8 == reason)?;
-                    Some(Lost { tracepoint, reason, count })
-                };
-                let untold = untold.into_iter().map(lost).collect::<Option<_>>()?;
-                Entry::End(Box::new(Counted { added: self.added(), untold }))
-            }
-        })
+                version2::Entry::Other(stored) => self.stored(stored)?,
+            }));
+        }
+        if self.dialect.is_none() {
+            // What comes after it, a later version has added.
+            self.rest = 0..0;
+            let (opening, _) = postcard::take_from_bytes(bytes).ok()?;
+            return self.open(&opening);
+        }
+        let (stored, rest) = postcard::take_from_bytes(bytes).ok()?;
+        self.rest.start = self.rest.end - rest.len();
+        Some(Some(self.stored(stored)?))
     }
 
-    fn change(&mut self, changed: &Changed) -> Option<()> {
-        changed.iter().try_for_each(|&(index, counters)| {
-            *self.counters.get_mut(usize::from(index))? = counters;
-            Some(())
-        })
+    fn open(&mut self, opening: &Opening<'_>) -> Option<Option<Entry>> {
+        let dialect = Dialect::of(opening)?;
+        let continues = opening.continues && self.next == Some((opening.recording, opening.group));
+        self.next = opening.group.checked_add(1).map(|next| (opening.recording, next));
+        if !continues {
+            self.counters = Default::default();
+            dialect.change(&opening.counters, &mut self.counters)?;
+            self.given = self.counters;
+        }
+        self.dialect = Some(dialect);
+        match &opening.run {
+            Some(run) if !continues => Some(Some(self.run(run)?)),
+            Some(_) | None => Some(None),
+        }
+    }
+
+    fn run(&mut self, stored: &StoredRun<'_>) -> Option<Entry> {
+        const LONGEST: usize = 4096;
+        let paths = [Some(&*stored.program), stored.data_directory.as_deref()];
+        let texts = paths.into_iter().chain([stored.chain, stored.host, stored.user_agent]);
+        if texts.flatten().any(|text| text.len() > LONGEST) {
+            return None;
+        }
+        self.intake = Intake::new(&self.selection);
+        let dialect = self.dialect.as_ref()?;
+        let wanted = self.selection.tracepoints();
+        let those = |numbers: &AtMost<u8, 255>| -> Option<Tracepoints> {
+            let known: Vec<_> = numbers.0.iter().map(|&number| dialect.tracepoint(number)).collect::<Option<_>>()?;
+            Some(known.into_iter().flatten().filter(|&it| wanted.contains(it)).collect())
+        };
+        let labels = |named: Named, (name, value): &(&str, &str)| named.with_label(name, value).ok();
+        let named = stored.labels.0.iter().try_fold(Named::default(), labels)?;
+        let named = stored.node.map_or(Some(named.clone()), |node| named.with_node(node).ok())?;
+        let run = Run::new(stored.pid, (*stored.program).into(), stored.start_time, those(&stored.attached)?);
+        Some(Entry::Run(Box::new(Run {
+            failed: those(&stored.failed)?,
+            data_directory: stored.data_directory.as_deref().map(Into::into),
+            chain: stored.chain.and_then(|name| name.parse().ok()),
+            host: stored.host.map(Into::into),
+            named,
+            user_agent: stored.user_agent.map(Into::into),
+            ..run
+        })))
+    }
+
+    fn stored(&mut self, stored: Stored<'_>) -> Option<Entry> {
+        match stored {
+            Stored::Batch(stored) => self.batch(&stored),
+            Stored::End { changed, untold } => {
+                let dialect = self.dialect.as_ref()?;
+                dialect.change(&changed, &mut self.counters)?;
+                let untold = untold.0.iter().map(|loss| dialect.loss(loss, &mut self.unknown));
+                let untold: Vec<_> = untold.collect::<Option<_>>()?;
+                let untold = untold.into_iter().flatten().collect();
+                // What follows is another run.
+                self.next = None;
+                Some(Entry::End(Box::new(Counted { added: self.added(), untold })))
+            }
+        }
+    }
+
+    fn batch(&mut self, stored: &StoredBatch<'_>) -> Option<Entry> {
+        self.dialect.as_ref()?.change(&stored.changed, &mut self.counters)?;
+        let mut losses = &stored.losses.0[..];
+        let mut records = &stored.records[..];
+        for (place, &length) in stored.lengths.0.iter().enumerate() {
+            let record;
+            (record, records) = records.split_at_checked(length as usize)?;
+            self.losses_before(place, &mut losses)?;
+            let dialect = self.dialect.as_mut()?;
+            if self.version == version2::VERSION && dialect.number_of(record)? == version2::LOSSES {
+                let moment = u64::from_le_bytes(*record.first_chunk()?);
+                let losses = version2::losses(record)?;
+                let losses: Vec<_> = losses.map(|loss| PlacedLoss { before: 0, moment, loss }).collect();
+                self.lose(&losses)?;
+            } else if let Some(record) = dialect.record(record, &mut self.unknown)? {
+                self.intake.take(record);
+            }
+        }
+        self.losses_before(stored.lengths.0.len(), &mut losses)?;
+        if !losses.is_empty() {
+            return None;
+        }
+        let mut batch = Batch::default();
+        self.intake.swap(&mut batch);
+        let &StoredBatch { unix_offset_ns, block_duration_unit_ns, drained: (time, moment), .. } = stored;
+        batch.decoder = Decoder { unix_offset_ns, block_duration_unit_ns };
+        batch.drained = (Time(time), Moment(moment));
+        batch.ring_buffer = stored.ring_buffer;
+        batch.added = self.added();
+        Some(Entry::Batch(Arc::new(batch)))
+    }
+
+    fn losses_before(&mut self, place: usize, losses: &mut &[PlacedLoss]) -> Option<()> {
+        while let Some(first) = losses.first().filter(|loss| loss.before as usize == place) {
+            // Those of one moment are one record of this build.
+            let is_other = |loss: &PlacedLoss| (loss.before, loss.moment) != (first.before, first.moment);
+            let count = losses.iter().position(is_other).unwrap_or(losses.len());
+            let those;
+            (those, *losses) = losses.split_at(count);
+            self.lose(those)?;
+        }
+        Some(())
+    }
+
+    /// Puts a record of what is missing, at one moment.
+    fn lose(&mut self, losses: &[PlacedLoss]) -> Option<()> {
+        let (dialect, unknown) = (self.dialect.as_ref()?, &mut self.unknown);
+        let moment = losses.first().map_or(0, |loss| loss.moment);
+        let header = event_header { boot_ns: moment, tracepoint: tracepoint::LOSSES.0 as u8, ..Default::default() };
+        let mut record = losses_record { header, ..Default::default() };
+        let mut any = false;
+        for PlacedLoss { loss, .. } in losses {
+            let Some(lost) = dialect.loss(loss, unknown)? else { continue };
+            let count = &mut record.counts[lost.tracepoint.index()][lost.reason as usize];
+            *count = count.saturating_add(u32::try_from(lost.count).unwrap_or(u32::MAX));
+            any = true;
+        }
+        if any {
+            self.intake.take(bytes_of(&record));
+        }
+        Some(())
     }
 
     /// As recorded, and with what was not wanted now.
@@ -245,27 +263,16 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Its entries; an error where it is cut off or damaged is the last.
+/// Its entries. After an error, where it is cut off or damaged, it may go on with the next group.
 impl<R: Read> Iterator for Reader<R> {
     type Item = Result<Entry, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let result = self.read();
-        self.ended |= !matches!(result, Ok(Some(_)));
+        if result.is_err() {
+            // What comes then is not what would have come next.
+            (self.rest, self.next, self.dialect) = (0..0, None, None);
+        }
         result.transpose()
     }
-}
-
-/// False at the end, or if that comes before all is filled.
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match input.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// The little-endian number at the start of some bytes, which are enough.
-fn number(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }

@@ -9,10 +9,11 @@ use std::{
 
 use super::{Entry, Error, Reader};
 use crate::{
-    capture::{Counted, End},
+    capture::{Counted, End, Run},
     event::Moment,
     follow::{IDLE_INTERVAL, log_end},
     output::{self, Outputs},
+    process::Chain,
     selection::Selection,
     stop::Stop,
 };
@@ -55,28 +56,32 @@ impl Replay {
     /// Gives all of it, until it is time to stop.
     ///
     /// # Errors
-    /// Where the recording is damaged or cut off, after all before that was given; and that of an output that is required.
+    /// Where the recording is damaged or cut off, after all else was given; and that of an output that is required.
     pub fn run(mut self, stop: &Stop, outputs: &mut Outputs<'_>) -> output::Result {
         let mut is_in_run = false;
+        let (mut errors, mut first) = (0, None);
         let end = loop {
             match self.reader.next() {
                 Some(Ok(Entry::Run(run))) => {
-                    let (pid, program, attached) = (run.pid, run.program.display(), run.attached.len());
-                    tracing::info!("replaying {attached} tracepoints of pid {pid} {program}, of the recording");
-                    if attached == 0 {
-                        tracing::warn!("this run of the recording has none of the chosen events: see --events");
+                    if is_in_run {
+                        // It was cut off.
+                        outputs.run_ends(&Counted::default(), End::NodeEnded)?;
+                        log_end(outputs.counted(), End::NodeEnded, 0);
                     }
+                    log_run(&run);
                     outputs.run_begins(&run)?;
                     is_in_run = true;
                 }
                 Some(Ok(Entry::Batch(batch))) => {
                     let due = self.pace.due(batch.drained().1);
                     if !wait_until(due, stop, outputs) {
-                        break Ok(End::Requested);
+                        break End::Requested;
                     }
                     outputs.batch(&batch)?;
+                    // They are as they were recorded: nobody waits for others.
+                    outputs.payloads_are_whole();
                     if outputs.are_done() {
-                        break Ok(End::Done);
+                        break End::Done;
                     }
                 }
                 Some(Ok(Entry::End(counted))) => {
@@ -84,19 +89,41 @@ impl Replay {
                     outputs.run_ends(&counted, End::NodeEnded)?;
                     log_end(outputs.counted(), End::NodeEnded, 0);
                 }
-                None => break Ok(End::Done),
-                Some(Err(error)) => break Err(words(&self.path, &error).into()),
+                None => break End::Done,
+                Some(Err(error)) => {
+                    errors += 1;
+                    first.get_or_insert(error);
+                }
             }
             if stop.is_due() {
-                break Ok(End::Requested);
+                break End::Requested;
             }
         };
         if is_in_run {
-            let end = *end.as_ref().unwrap_or(&End::NodeEnded);
+            let end = if first.is_some() { End::NodeEnded } else { end };
             outputs.run_ends(&Counted::default(), end)?;
             log_end(outputs.counted(), end, 0);
         }
-        end.map(drop)
+        if !self.reader.unknown().is_empty() {
+            let unknown = self.reader.unknown();
+            tracing::warn!("left out of the recording, as only a newer bitcointap knows what they say: {unknown}");
+        }
+        match first {
+            None => Ok(()),
+            Some(error) if errors == 1 => Err(words(&self.path, &error).into()),
+            Some(error) => Err(format!("{}; so it is in {} more places", words(&self.path, &error), errors - 1).into()),
+        }
+    }
+}
+
+fn log_run(run: &Run) {
+    let (pid, program, attached) = (run.pid, run.program.display(), run.attached.len());
+    let (node, chain) = (run.named.node(), run.chain.map(Chain::name));
+    let of = [node, chain, run.user_agent.as_deref()].into_iter().flatten().map(|it| format!(", {it}"));
+    let of: String = of.collect();
+    tracing::info!("replaying {attached} tracepoints of pid {pid} {program}{of}, of the recording");
+    if attached == 0 {
+        tracing::warn!("this run of the recording has none of the chosen events: see --events");
     }
 }
 

@@ -1,12 +1,22 @@
-//! What is recorded is read again, and of what is damaged all that comes before the damage.
+//! What is recorded is read again, and of what is damaged all that comes before the damage and after its group.
 
-use super::*;
+mod groups;
+mod other_builds;
+
+use serde_bytes::Bytes;
+
+use super::{
+    stored::{AtMost, Changed, Loss, Stored, StoredBatch, StoredCounters},
+    writer::{framed, serialize},
+    *,
+};
 use crate::{
-    capture::{Batch, Counted, Run},
+    capture::{Batch, Counted, Named, Run},
     event::{Event, Lost, Moment, Time},
     json::{self, Style},
+    process::Chain,
     record::{
-        types::{added_record, event_header, message_record},
+        types::{added_record, event_header, losses_record, message_record},
         write,
     },
     selection::Selection,
@@ -37,16 +47,24 @@ fn added() -> Vec<u8> {
     )
 }
 
+/// Before the record that comes next.
+fn losses() -> Vec<u8> {
+    let mut record = losses_record {
+        header: event_header { boot_ns: 8, tracepoint: 255, ..Default::default() },
+        ..Default::default()
+    };
+    (record.counts[Tracepoint::MempoolAdded as usize], record.counts[0][1]) = ([5, 6], 7);
+    write(record, b"")
+}
+
 fn run(attached: &str) -> Run {
     Run {
-        pid: 7,
-        program: "/usr/bin/bitcoind".into(),
-        data_directory: None,
-        chain: None,
-        host: None,
-        start_time: 1_747_158_913.25,
-        attached: attached.parse().unwrap(),
+        data_directory: Some("/data".into()),
+        chain: Some(Chain::Signet),
+        host: Some("host".into()),
+        named: Named::default().with_node("alice").unwrap().with_label("rack", "7").unwrap(),
         failed: "utxocache:add".parse().unwrap(),
+        ..Run::new(7, "/usr/bin/bitcoind".into(), 1_747_158_913.25, attached.parse().unwrap())
     }
 }
 
@@ -67,12 +85,16 @@ fn end() -> Counted {
     Counted { added: batch(9, &[]).added, untold: vec![lost] }
 }
 
-/// Two runs, in blocks of their own.
+fn first() -> [Vec<u8>; 4] {
+    [message("ping", &[1; 8]), losses(), added(), losses()]
+}
+
+/// Two runs, and so two groups, whose entries are in blocks of their own.
 fn recording() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes).unwrap();
     writer.run(&run("default")).unwrap();
-    writer.batch(&batch(1, &[message("ping", &[1; 8]), added()])).unwrap();
+    writer.batch(&batch(1, &first())).unwrap();
     // Fills a block.
     writer.batch(&batch(2, &[message("tx", &vec![2; 1 << 20])])).unwrap();
     // There is nothing to be told.
@@ -94,13 +116,14 @@ fn read(bytes: &[u8], words: &[(&str, &str)]) -> (Vec<String>, Result<(), Error>
         Ok(reader) => reader,
         Err(error) => return (entries, Err(error)),
     };
-    let result = loop {
-        match reader.next() {
-            Some(Ok(entry)) => entries.push(told(entry)),
-            None => break Ok(()),
-            Some(Err(error)) => break Err(error),
+    let mut result = Ok(());
+    for entry in reader.by_ref() {
+        match entry {
+            Ok(entry) => entries.push(told(entry)),
+            // The first of them.
+            Err(error) => result = result.and(Err(error)),
         }
-    };
+    }
     assert!(reader.next().is_none(), "it has ended");
     (entries, result)
 }
@@ -123,27 +146,26 @@ fn told(entry: Entry) -> String {
 
 #[test]
 fn what_is_recorded_is_read_again() {
-    let records = [message("ping", &[1; 8]), added()];
     let expected = [
-        Entry::Run(run("default")),
-        Entry::Batch(batch(1, &records).into()),
+        Entry::Run(run("default").into()),
+        Entry::Batch(batch(1, &first()).into()),
         Entry::Batch(batch(2, &[message("tx", &vec![2; 1 << 20])]).into()),
         Entry::End(end().into()),
-        Entry::Run(run("net")),
+        Entry::Run(run("net").into()),
         Entry::Batch(batch(3, &[message("pong", &[3; 8])]).into()),
         Entry::End(end().into()),
     ];
     let (entries, result) = read(&recording(), &[]);
     result.unwrap();
     assert!(entries == expected.map(told), "{entries:.300?}");
-    assert!(recording().len() < 1_500, "a megabyte of twos is compressed");
+    assert!(recording().len() < 5_000, "a megabyte of twos is compressed");
 }
 
 #[test]
 fn what_is_not_wanted_of_it_is_counted_as_filtered() {
     let (entries, result) = read(&recording(), &[("not-command", "ping"), ("not-events", "mempool")]);
     result.unwrap();
-    let mut expected = batch(1, &[]);
+    let mut expected = batch(1, &[losses(), losses()]);
     expected.added[Tracepoint::NetInboundMessage as usize].filtered = 1;
     expected.added[Tracepoint::MempoolAdded as usize].filtered = 1;
     assert_eq!(entries[1], told(Entry::Batch(expected.into())));
@@ -154,79 +176,138 @@ fn what_is_not_wanted_of_it_is_counted_as_filtered() {
 fn of_what_is_cut_off_all_before_the_cut_is_given() {
     let whole = recording();
     let (all, _) = read(&whole, &[]);
+    let second = beginnings(&whole)[1];
     let mut most = 0;
     for length in 0..whole.len() {
         let (entries, result) = read(&whole[..length], &[]);
         assert!(entries[..] == all[..entries.len()]);
         assert!(entries.len() >= most, "more bytes, no less entries");
         most = entries.len();
+        if length == second {
+            // There a group has ended.
+            result.unwrap();
+            continue;
+        }
         match result.unwrap_err() {
             Error::NotARecording(what) => {
                 assert!(length < MAGIC.len() + 4);
                 let words = if length == 0 { "it is empty" } else { "it breaks off within its first bytes" };
                 assert!(what.starts_with(words), "{length}: {what}");
             }
-            Error::Truncated(at) => assert!(at as usize <= length),
+            Error::Truncated { at, goes_on } => assert!(at as usize <= length && goes_on.is_none()),
             error => panic!("{length}: {error}"),
         }
     }
     assert_eq!(most, all.len(), "only its end is missing");
 }
 
+/// Where groups begin.
+fn beginnings(bytes: &[u8]) -> Vec<usize> {
+    memchr::memmem::find_iter(bytes, MAGIC).collect()
+}
+
 #[test]
-fn of_what_is_damaged_all_before_the_damage_is_given() {
+fn of_what_is_damaged_all_is_given_but_the_rest_of_the_group() {
     let whole = recording();
     let (all, _) = read(&whole, &[]);
+    let second = beginnings(&whole)[1];
+    let of_second = all.iter().rposition(|entry| entry.starts_with("Run")).unwrap();
     for place in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[place] ^= 0x10;
         let (entries, result) = read(&bytes, &[]);
-        assert!(entries[..] == all[..entries.len()], "{place}");
         let error = result.unwrap_err();
         match place {
             0..21 => assert!(matches!(error, Error::NotARecording(_))),
             21..25 => assert!(matches!(error, Error::Version(_))),
-            _ => assert!(matches!(error, Error::Damaged { .. } | Error::Truncated(_)), "{place}: {error}"),
+            _ if place < second => {
+                let (before, after) = entries.split_at(entries.len() - (all.len() - of_second));
+                assert!(before[..] == all[..before.len()] && after[..] == all[of_second..], "{place}");
+                let (Error::Damaged { at, goes_on, .. } | Error::Truncated { at, goes_on }) = error else {
+                    panic!("{place}")
+                };
+                assert!(at as usize <= place && goes_on == Some(second as u64), "{place}: {error}");
+            }
+            _ => {
+                assert!(entries[..] == all[..entries.len()], "{place}");
+                let goes_on = |error: &Error| error.to_string().contains("from byte");
+                assert!(entries.len() >= of_second && !goes_on(&error), "{place}: {error}");
+            }
         }
     }
 }
 
+/// A group of these, of this build.
+fn group(entries: &[u8]) -> Vec<u8> {
+    let mut opening = Vec::new();
+    serialize(&opening::of(1, 0, false, None, &Default::default()), &mut opening).unwrap();
+    group_of(&opening, entries)
+}
+
+fn group_of(opening: &[u8], entries: &[u8]) -> Vec<u8> {
+    let mut compressor = zstd::bulk::Compressor::new(1).unwrap();
+    let blocks = [opening, entries].into_iter().filter(|block| !block.is_empty());
+    let blocks: Vec<_> = blocks.flat_map(|block| framed(&mut compressor, block).unwrap()).collect();
+    [opening::beginning(), blocks, vec![0; BLOCK_HEADER]].concat()
+}
+
+fn bytes_of_entry(entry: &Stored<'_>) -> Vec<u8> {
+    postcard::to_allocvec(entry).unwrap()
+}
+
+fn batch_of(lengths: Vec<u32>, changed: Changed, losses: Vec<(u32, Loss)>) -> Vec<u8> {
+    let losses = losses.into_iter().map(|(before, loss)| stored::PlacedLoss { before, moment: 8, loss });
+    bytes_of_entry(&Stored::Batch(StoredBatch {
+        drained: (0, 0),
+        unix_offset_ns: 0,
+        block_duration_unit_ns: 1,
+        ring_buffer: (0, 0),
+        changed,
+        losses: losses.collect(),
+        lengths: AtMost(lengths),
+        records: Bytes::new(&[0; 200]),
+    }))
+}
+
 #[test]
 fn entries_that_make_no_sense_are_damage() {
-    let block = |entries: &[u8]| {
-        let frame = zstd::bulk::compress(entries, 3).unwrap();
-        let numbers = [frame.len() as u32, entries.len() as u32, crc32fast::hash(&frame)].map(u32::to_le_bytes);
-        [MAGIC, &VERSION.to_le_bytes()[..], &numbers.concat(), &frame].concat()
+    const COUNT: u8 = Tracepoint::COUNT as u8;
+    let lengths = |lengths: &[u32]| batch_of(lengths.to_vec(), Changed::default(), Vec::new());
+    let changed = |number, lost: Vec<u64>| {
+        let counters = StoredCounters { lost: AtMost(lost), ..StoredCounters::default() };
+        batch_of(Vec::new(), AtMost(vec![(number, counters)]), Vec::new())
     };
-    let batch = |lengths, changed| {
-        let stored = Stored::Batch {
-            drained: (0, 0),
-            unix_offset_ns: 0,
-            block_duration_unit_ns: 1,
-            ring_buffer: (0, 0),
-            changed,
-            lengths,
-            records: Bytes::new(&[0; 40]),
-        };
-        postcard::to_allocvec(&stored).unwrap()
+    let loss = |tracepoint, reason| Loss { tracepoint, reason, count: 1 };
+    let lost = |befores: &[u32]| {
+        let losses = befores.iter().map(|&before| (before, loss(0, 0))).collect();
+        batch_of(vec![56, 56], Changed::default(), losses)
     };
-    let end = |untold| postcard::to_allocvec(&Stored::End { changed: Vec::new(), untold }).unwrap();
+    let end = |loss| bytes_of_entry(&Stored::End { changed: Changed::default(), untold: AtMost(vec![loss]) });
     for entries in [
         vec![77],
-        batch(vec![20, 21], Vec::new()),
-        batch(vec![20, 15], Vec::new()),
-        batch(vec![0; 1_000], Vec::new()),
-        batch(vec![u32::MAX], Vec::new()),
-        batch(Vec::new(), vec![(Tracepoint::COUNT as u8, Counters::default())]),
-        end(vec![(Tracepoint::COUNT as u8, 0, 1)]),
-        end(vec![(0, 2, 1)]),
+        lengths(&[56, 145]),
+        lengths(&[56, 55]),
+        lengths(&[15]),
+        lengths(&[0; 1_000]),
+        lengths(&[u32::MAX]),
+        changed(COUNT, vec![0, 0]),
+        changed(0, vec![0, 0, 0]),
+        lost(&[3]),
+        lost(&[1, 0]),
+        end(loss(COUNT, 0)),
+        end(loss(0, 2)),
     ] {
-        let (given, result) = read(&block(&entries), &[]);
-        assert!(given.is_empty() && matches!(result, Err(Error::Damaged { at: 25, .. })), "{entries:?}");
+        let (given, result) = read(&group(&entries), &[]);
+        assert!(given.is_empty() && matches!(result, Err(Error::Damaged { .. })), "{entries:?}: {given:?}");
     }
-    assert_eq!(read(&block(&batch(vec![20, 16], Vec::new())), &[]).0.len(), 1, "records of a header and of bytes");
-    let impossible = [MAGIC, &VERSION.to_le_bytes()[..], &[0xff; BLOCK_HEADER]].concat();
+    for sensible in [lengths(&[56, 57]), changed(0, vec![0, 0]), lost(&[0, 1, 2]), end(loss(0, 1))] {
+        let (given, result) = read(&group(&sensible), &[]);
+        assert!(given.len() == 1 && result.is_ok(), "{sensible:?}: {result:?}");
+    }
+    let impossible = [&opening::beginning()[..], &[0xff; BLOCK_HEADER]].concat();
     assert!(matches!(read(&impossible, &[]).1, Err(Error::Damaged { at: 25, .. })));
+    let most = |count| lengths(&vec![0; count]).len();
+    assert!(most(65_537) > 65_537, "each takes a byte of what is refused");
 }
 
 #[test]
@@ -236,12 +317,14 @@ fn any_bytes_are_read_without_a_panic() {
     for _ in 0..2_000 {
         let mut entries: Vec<u8> = (0..next() % 300).map(|_| next() as u8).collect();
         if let Some(kind) = entries.first_mut() {
-            *kind %= 4;
+            *kind %= 3;
         }
-        let frame = zstd::bulk::compress(&entries, 1).unwrap();
-        let numbers = [frame.len() as u32, entries.len() as u32, crc32fast::hash(&frame)].map(u32::to_le_bytes);
-        let bytes = [MAGIC, &VERSION.to_le_bytes()[..], &numbers.concat(), &frame].concat();
-        assert!(read(&bytes, &[]).1.is_err());
+        let (version_2, opening) = (next() % 3 == 0, next() % 3 == 0);
+        let mut bytes = if opening { group_of(&entries, &entries) } else { group(&entries) };
+        if version_2 {
+            bytes[MAGIC.len()] = 2;
+        }
+        assert!(read(&bytes, &[]).1.is_err() || entries.is_empty());
     }
 }
 
@@ -255,7 +338,7 @@ fn what_a_run_gave_is_written_when_it_ends() {
     // Killed while it waits for the node's next run.
     drop(writer);
     let entries: Vec<_> = Reader::new(&bytes[..], &Selection::default()).unwrap().collect();
-    let [Ok(Entry::Run(_)), Ok(Entry::Batch(_)), Ok(Entry::End(counted)), Err(Error::Truncated(_))] = &entries[..]
+    let [Ok(Entry::Run(_)), Ok(Entry::Batch(_)), Ok(Entry::End(counted)), Err(Error::Truncated { .. })] = &entries[..]
     else {
         panic!("{entries:?}")
     };
@@ -278,8 +361,8 @@ fn what_is_no_recording_is_told_apart() {
         (b"\x0a\x0d\x0d\x0a\x1c\0\0\0", "it has packets for Wireshark (pcapng), not events"),
         (b"{\"timestamp\":1}\n", "it has JSON, which is not replayed"),
         (b"\x7fELF", "it is no recording: `bitcointap record` makes them"),
-        (b"bitcointap recording\0\x03\0\0\0", "and this bitcointap reads version 2 only: use the newer one"),
-        (b"bitcointap recording\0\x01\0\0\0", "and this bitcointap reads version 2 only: use the older one"),
+        (b"bitcointap recording\0\x04\0\0\0", "and this bitcointap reads versions 2 and 3 only: use the newer one"),
+        (b"bitcointap recording\0\x01\0\0\0", "and this bitcointap reads versions 2 and 3 only: use the older one"),
     ] {
         let error = Reader::new(bytes, &Selection::default()).err().unwrap().to_string();
         assert!(error.contains(words), "{error}");

@@ -1,16 +1,22 @@
-//! Writes a recording.
+//! Writes a recording, in groups. In: runs of a node, batches, ends, as they come. Out: bytes of which any group can be read alone.
 
 use std::{
     io::{self, Write},
     time::{Duration, Instant},
 };
 
+use memchr::memmem;
 use serde::Serialize;
 use serde_bytes::Bytes;
 
-use super::{BLOCK_HEADER, Changed, MAGIC, Stored, VERSION};
+use super::{
+    BLOCK_HEADER, MARK, opening,
+    stored::{Changed, Loss, PlacedLoss, Stored, StoredBatch},
+};
 use crate::{
     capture::{Batch, Counted, Counters, Run},
+    event::{Kind, Lost, tracepoint_of},
+    record::{self, types::message_record},
     tracepoint::Tracepoint,
 };
 
@@ -18,6 +24,11 @@ use crate::{
 const FULL_BLOCK: usize = 1 << 20;
 /// And when it was begun so long ago.
 const BLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// Another group begins when one has so many bytes, decompressed.
+const FULL_GROUP: u64 = 64 << 20;
+/// And when it was begun so long ago, if it is so many times as long as what opens it.
+const GROUP_INTERVAL: Duration = Duration::from_secs(60);
+const GROUP_TO_OPENING: u64 = 100;
 
 /// Writes a recording of what it is given in order. What is not finished lacks its end, which readers tell.
 pub struct Writer<W: Write> {
@@ -26,63 +37,104 @@ pub struct Writer<W: Write> {
     /// Entries that are not written yet, and since when there are some.
     block: Vec<u8>,
     begun: Instant,
+    run: Option<Run>,
     counters: [Counters; Tracepoint::COUNT],
     /// The records of a batch, one after another.
     records: Vec<u8>,
     written: u64,
+    /// By which its groups are known.
+    recording: u64,
+    /// The next group's place.
+    next: u64,
+    /// `None` before what opens the first.
+    group: Option<Group>,
+}
+
+/// The group that is written.
+struct Group {
+    begun: Instant,
+    /// Bytes of what opens it, of all that is written of it, and of that as it was before it was compressed.
+    opening: u64,
+    written: u64,
+    entries: u64,
+}
+
+impl Group {
+    fn is_due(&self) -> bool {
+        let is_old = || self.begun.elapsed() >= GROUP_INTERVAL;
+        self.entries >= FULL_GROUP || self.written >= GROUP_TO_OPENING * self.opening && is_old()
+    }
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes the header. What it is given is written in large pieces: `out` needs no buffer.
+    /// Writes the beginning. What it is given is written in large pieces: `out` needs no buffer.
     pub fn new(mut out: W) -> io::Result<Self> {
-        let header = [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat();
-        out.write_all(&header)?;
+        let beginning = opening::beginning();
+        out.write_all(&beginning)?;
+        out.flush()?;
         Ok(Self {
             out,
             compressor: zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?,
             block: Vec::new(),
             begun: Instant::now(),
+            run: None,
             counters: Default::default(),
             records: Vec::new(),
-            written: header.len() as u64,
+            written: beginning.len() as u64,
+            recording: opening::recording(),
+            next: 0,
+            group: None,
         })
     }
 
-    /// A run of a node begins.
+    /// A run of a node begins, and with it a group.
     pub fn run(&mut self, run: &Run) -> io::Result<()> {
+        self.flush()?;
         self.counters = Default::default();
-        self.entry(&Stored::Run {
-            pid: run.pid,
-            program: run.program.to_string_lossy().into_owned(),
-            start_time: run.start_time,
-            attached: run.attached.bits(),
-            failed: run.failed.bits(),
-        })
+        self.run = Some(run.clone());
+        self.open(false)
     }
 
     /// What was drained; writes what waits to be written, if it is time.
     pub fn batch(&mut self, batch: &Batch) -> io::Result<()> {
+        self.be_in_group()?;
         let changed = self.changed(batch.added());
-        if batch.is_empty() && changed.is_empty() {
+        if batch.is_empty() && changed.0.is_empty() {
             return self.flush_in_time();
         }
         let mut records = std::mem::take(&mut self.records);
         records.clear();
         let mut lengths = Vec::with_capacity(batch.len());
-        for record in batch.records() {
-            records.extend_from_slice(record);
-            lengths.push(record.len() as u32);
+        let mut losses = Vec::new();
+        for (index, record) in batch.records().enumerate() {
+            match tracepoint_of(record) {
+                Some(tracepoint) => {
+                    records.extend_from_slice(record);
+                    lengths.push(record.len() as u32);
+                    if tracepoint == Tracepoint::NetOutboundMessage {
+                        self.look_for_user_agent(batch, index, record);
+                    }
+                }
+                // A gap in its place.
+                None => batch.event_or_gaps(index, false, |event| {
+                    if let Kind::Lost(lost) = event.kind {
+                        let (before, moment) = (lengths.len() as u32, event.moment.0);
+                        losses.push(PlacedLoss { before, moment, loss: loss(&lost) });
+                    }
+                }),
+            }
         }
         let (time, moment) = batch.drained();
-        self.entry(&Stored::Batch {
+        self.entry(&Stored::Batch(StoredBatch {
             drained: (time.0, moment.0),
             unix_offset_ns: batch.decoder.unix_offset_ns,
             block_duration_unit_ns: batch.decoder.block_duration_unit_ns,
             ring_buffer: batch.ring_buffer(),
             changed,
-            lengths,
+            losses: losses.into_iter().collect(),
+            lengths: lengths.into_iter().collect(),
             records: Bytes::new(&records),
-        })?;
+        }))?;
         self.records = records;
         // One batch of large messages must not be paid for ever after.
         self.records.shrink_to(FULL_BLOCK);
@@ -91,11 +143,52 @@ impl<W: Write> Writer<W> {
 
     /// The run has ended, or is let go. Writes it at once: nothing may come for a long time then.
     pub fn end(&mut self, counted: &Counted) -> io::Result<()> {
+        self.be_in_group()?;
         let changed = self.changed(&counted.added);
-        let untold = counted.untold.iter();
-        let untold = untold.map(|lost| (lost.tracepoint as u8, lost.reason as u8, lost.count)).collect();
-        self.entry(&Stored::End { changed, untold })?;
+        self.entry(&Stored::End { changed, untold: counted.untold.iter().map(loss).collect() })?;
+        self.run = None;
         self.flush()
+    }
+
+    /// Begins another group, at which the recording can be cut. That is done now and then in any case.
+    pub fn begin_group(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.open(self.run.is_some())
+    }
+
+    /// In one that is not due to end.
+    fn be_in_group(&mut self) -> io::Result<()> {
+        match &self.group {
+            None => self.open(false),
+            Some(group) if self.block.is_empty() && group.is_due() => self.open(self.run.is_some()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Ends the group, if there is one, and opens the next.
+    fn open(&mut self, continues: bool) -> io::Result<()> {
+        let opening = opening::of(self.recording, self.next, continues, self.run.as_ref(), &self.counters);
+        let mut plain = Vec::new();
+        serialize(&opening, &mut plain)?;
+        let opening = framed(&mut self.compressor, &plain)?;
+        let before = match &self.group {
+            // Both at once: what ends there has not ended by chance.
+            Some(_) => [&[0; BLOCK_HEADER][..], &opening::beginning()].concat(),
+            None => Vec::new(),
+        };
+        let bytes = [before, opening].concat();
+        self.write(&bytes)?;
+        let length = bytes.len() as u64;
+        self.group = Some(Group { begun: Instant::now(), opening: length, written: length, entries: 0 });
+        self.next += 1;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.flush()?;
+        self.written += bytes.len() as u64;
+        Ok(())
     }
 
     /// Writes all, and the end.
@@ -109,7 +202,7 @@ impl<W: Write> Writer<W> {
         self.end_mark()
     }
 
-    /// Bytes of the header and of all blocks that are whole.
+    /// Bytes of all that is whole.
     pub fn written(&self) -> u64 {
         self.written
     }
@@ -119,20 +212,31 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
-    fn changed(&mut self, added: &[Counters; Tracepoint::COUNT]) -> Changed {
-        let changed = (0..Tracepoint::COUNT).filter(|&index| added[index] != Counters::default());
-        let sums = changed.map(|index| {
-            self.counters[index] = self.counters[index].plus(&added[index]);
-            (index as u8, self.counters[index])
+    /// Whether the node tells its user agent, which it then tells in each group to come.
+    fn look_for_user_agent(&mut self, batch: &Batch, index: usize, record: &[u8]) {
+        let Some(run) = self.run.as_mut().filter(|run| run.user_agent.is_none()) else { return };
+        if record::split::<message_record>(record).is_none_or(|(fixed, _)| !fixed.command.starts_with(b"version\0")) {
+            return;
+        }
+        batch.event_or_gaps(index, true, |event| {
+            if let Kind::Msg(message) = event.kind {
+                run.user_agent = message.own_user_agent().map(str::to_owned);
+            }
         });
-        sums.collect()
+    }
+
+    fn changed(&mut self, added: &[Counters; Tracepoint::COUNT]) -> Changed {
+        for (counters, added) in self.counters.iter_mut().zip(added) {
+            *counters = counters.plus(added);
+        }
+        opening::counters(&self.counters, |index| added[index] != Counters::default())
     }
 
     fn entry(&mut self, entry: &Stored<'_>) -> io::Result<()> {
         if self.block.is_empty() {
             self.begun = Instant::now();
         }
-        entry.serialize(&mut postcard::Serializer { output: Tail(&mut self.block) }).map_err(io::Error::other)
+        serialize(entry, &mut self.block)
     }
 
     fn flush_in_time(&mut self) -> io::Result<()> {
@@ -146,16 +250,39 @@ impl<W: Write> Writer<W> {
         if self.block.is_empty() {
             return Ok(());
         }
-        let frame = self.compressor.compress(&self.block)?;
-        let numbers = [frame.len() as u32, self.block.len() as u32, crc32fast::hash(&frame)];
-        self.out.write_all(&numbers.map(u32::to_le_bytes).concat())?;
-        self.out.write_all(&frame)?;
-        self.out.flush()?;
-        self.written += (BLOCK_HEADER + frame.len()) as u64;
+        let framed = framed(&mut self.compressor, &self.block)?;
+        self.write(&framed)?;
+        if let Some(group) = &mut self.group {
+            group.written += framed.len() as u64;
+            group.entries += self.block.len() as u64;
+        }
         self.block.clear();
         self.block.shrink_to(2 * FULL_BLOCK);
         Ok(())
     }
+}
+
+fn loss(lost: &Lost) -> Loss {
+    Loss { tracepoint: lost.tracepoint as u8, reason: lost.reason as u8, count: lost.count }
+}
+
+/// A block of these entries.
+pub(super) fn framed(compressor: &mut zstd::bulk::Compressor<'_>, entries: &[u8]) -> io::Result<Vec<u8>> {
+    let mut block = vec![0; BLOCK_HEADER + zstd::zstd_safe::compress_bound(entries.len())];
+    let length = compressor.compress_to_buffer(entries, &mut block[BLOCK_HEADER..])?;
+    block.truncate(BLOCK_HEADER + length);
+    // What peers choose may stand there as it is, and must not look like the beginning of a group to who looks for the next one.
+    let marks: Vec<_> =
+        memmem::find_iter(&block[BLOCK_HEADER..], MARK).map(|at| BLOCK_HEADER + at + MARK.len()).collect();
+    marks.into_iter().rev().for_each(|end| block.insert(end, 1));
+    let frame = &block[BLOCK_HEADER..];
+    let numbers = [frame.len() as u32, entries.len() as u32, crc32fast::hash(frame)];
+    block[..BLOCK_HEADER].copy_from_slice(&numbers.map(u32::to_le_bytes).concat());
+    Ok(block)
+}
+
+pub(super) fn serialize(value: &impl Serialize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    value.serialize(&mut postcard::Serializer { output: Tail(bytes) }).map_err(io::Error::other)
 }
 
 /// Where postcard appends to.

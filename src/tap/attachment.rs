@@ -36,7 +36,7 @@ fn open(object: &[u8]) -> Result<OpenObject, Error> {
 
 /// The ring buffer, the counters and the constants, which all programs share.
 pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
-    let &Options { ref selection, summed, payloads, whole_payloads, ring_buffer_size } = options;
+    let &Options { ref selection, summed, payloads, whole_payloads, ring_buffer_size, named: _ } = options;
     let coins = Tracepoints::coins();
     let summed: Tracepoints = summed.iter().filter(|&tracepoint| coins.contains(tracepoint)).collect();
     let in_kernel = selection.in_kernel();

@@ -1,6 +1,6 @@
 //! What to tap: which events, how much of payloads, with how much memory.
 
-use crate::{selection::Selection, tracepoint::Tracepoints};
+use crate::{capture::Named, selection::Selection, tracepoint::Tracepoints};
 
 /// What to tap and with how much memory.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Options {
     pub payloads: Payloads,
     /// Whether they are whole at first, if they are [`Payloads::Limited`].
     pub whole_payloads: bool,
+    /// What the operator calls the node; runs have it.
+    pub named: Named,
     /// Bytes of the ring buffer between kernel and reader: a power of two from 8 MiB to 1 GiB. The reader's resident
     /// memory grows by up to twice of it.
     pub ring_buffer_size: u32,
@@ -60,6 +62,7 @@ impl Default for Options {
             summed: Tracepoints::default(),
             payloads: Payloads::Whole,
             whole_payloads: false,
+            named: Named::default(),
             ring_buffer_size: Self::DEFAULT_RING_BUFFER_SIZE,
         }
     }

@@ -13,6 +13,7 @@ mod outputs;
 mod privileges;
 mod record;
 mod replay;
+mod source;
 mod tap;
 mod top;
 mod values;
@@ -34,6 +35,7 @@ pub use self::{
     privileges::PrivilegeArgs,
     record::RecordArgs,
     replay::ReplayArgs,
+    source::SourceArgs,
     tap::TapArgs,
     top::TopArgs,
 };

@@ -13,8 +13,8 @@ use bitcointap::{
 use clap::Args;
 
 use super::{
-    DestinationArgs, JsonArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs, config::Config,
-    outputs::NamedOutput, values::number,
+    DestinationArgs, JsonArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs, SourceArgs,
+    config::Config, outputs::NamedOutput, values::number,
 };
 use crate::address_lists::AddressListFile;
 
@@ -25,6 +25,8 @@ pub struct ExportArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -150,6 +152,7 @@ impl ExportArgs {
             selection: Selection::of(tracepoints),
             summed,
             payloads,
+            named: self.source.named(),
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -166,6 +169,7 @@ impl ExportArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         AddressListFile::check(&self.address_lists)?;
+        self.source.check(self.replay.file.is_some())?;
         self.selection.check()?;
         self.destination.check()?;
         let outputs = self.outputs();

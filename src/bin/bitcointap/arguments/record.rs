@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use bitcointap::{follow::DropCapabilities, tap::Options};
 use clap::Args;
 
-use super::{NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RingBufferArgs, SelectionArgs, values::time};
+use super::{
+    NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RingBufferArgs, SelectionArgs, SourceArgs, values::time,
+};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -15,6 +17,8 @@ pub struct RecordArgs {
     pub file: PathBuf,
     #[command(flatten)]
     pub node: NodeArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -39,6 +43,7 @@ impl RecordArgs {
         Options {
             selection: self.selection.selection.clone(),
             payloads: self.payload.payloads(),
+            named: self.source.named(),
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -51,6 +56,7 @@ impl RecordArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         self.selection.check()?;
+        self.source.check(false)?;
         self.privileges.check(self.follow)
     }
 }

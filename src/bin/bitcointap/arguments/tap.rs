@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{
     DestinationArgs, JsonArgs, NODE_HEADING, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs,
+    SourceArgs,
     values::{number, time},
 };
 
@@ -17,6 +18,8 @@ pub struct TapArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -55,6 +58,7 @@ impl TapArgs {
         Options {
             selection: self.selection(),
             payloads: self.json.payload.payloads(),
+            named: self.source.named(),
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()
         }
@@ -72,6 +76,7 @@ impl TapArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         self.destination.check()?;
+        self.source.check(self.replay.file.is_some())?;
         if self.selection().tracepoints().is_empty() {
             self.selection.check()?;
             return Err(

@@ -1,0 +1,257 @@
+//! Cuts a recording into groups and blocks. In: its bytes, whatever they are. Out: where a group begins, and each block that is whole,
+//! decompressed. Where something is damaged or missing, that is told, and it goes on where the next group begins.
+
+use std::io::{self, Read};
+
+use memchr::memmem;
+
+use super::{BLOCK_HEADER, Error, MAGIC, MARK, MAX_BLOCK, VERSION, version2};
+
+const HEADER_LENGTH: usize = MAGIC.len() + size_of::<u32>();
+/// How much is read at once to find the next group.
+const SEARCHED: u64 = 64 << 10;
+/// The most that a block has as it stands: compressed as badly as can be, and with all that keeps it from looking like a group.
+const MOST_BYTES: usize = MAX_BLOCK + MAX_BLOCK / 8;
+
+/// What comes next.
+#[derive(Debug, PartialEq)]
+pub(super) enum Piece {
+    /// A group of this version begins.
+    Group(u32),
+    /// A block is there.
+    Block,
+    /// Nothing more comes.
+    End,
+}
+
+pub(super) struct Blocks<R> {
+    input: R,
+    decompressor: zstd::bulk::Decompressor<'static>,
+    /// What was read, from a place on that which was not taken yet.
+    ahead: Vec<u8>,
+    from: usize,
+    /// Where in the recording that is.
+    at: u64,
+    /// The version of the group that has begun and not ended.
+    version: Option<u32>,
+    /// Where the block begins that was given last.
+    block_at: u64,
+    over: bool,
+}
+
+impl<R: Read> Blocks<R> {
+    /// Reads the beginning, which must be that of a recording.
+    pub(super) fn new(input: R) -> Result<Self, Error> {
+        let decompressor = zstd::bulk::Decompressor::new()?;
+        let (ahead, version) = (Vec::new(), None);
+        let mut blocks = Self { input, decompressor, ahead, from: 0, at: 0, version, block_at: 0, over: false };
+        let is_whole = blocks.fill(HEADER_LENGTH)?;
+        if !is_whole || !blocks.ahead().starts_with(MAGIC) {
+            return Err(Error::NotARecording(instead(blocks.ahead())));
+        }
+        let version = number(&blocks.ahead()[MAGIC.len()..]);
+        if is_known(version) { Ok(blocks) } else { Err(Error::Version(version)) }
+    }
+
+    /// After an error that is not of the input there may be more.
+    pub(super) fn next(&mut self, block: &mut Vec<u8>) -> Result<Piece, Error> {
+        if self.over {
+            return Ok(Piece::End);
+        }
+        let result = match self.version {
+            None => self.group(),
+            Some(version) => self.block(version, block),
+        };
+        match result {
+            Ok(Some(piece)) => Ok(piece),
+            // The end of a group.
+            Ok(None) => {
+                self.version = None;
+                self.next(block)
+            }
+            Err(Error::Io(error)) => {
+                self.over = true;
+                Err(error.into())
+            }
+            Err(error) => {
+                // A block that is none may be the beginning of a group; a group that is none is not tried again.
+                if self.version.is_none() {
+                    self.take(1);
+                }
+                Err(self.go_on_after(error))
+            }
+        }
+    }
+
+    /// What is in the last block makes no sense.
+    pub(super) fn refuse(&mut self, what: &'static str) -> Error {
+        let at = self.block_at;
+        self.go_on_after(Error::Damaged { at, what, goes_on: None })
+    }
+
+    fn group(&mut self) -> Result<Option<Piece>, Error> {
+        let at = self.at;
+        let is_whole = self.fill(HEADER_LENGTH)?;
+        let beginning = self.ahead();
+        if beginning.is_empty() {
+            self.over = true;
+            return Ok(Some(Piece::End));
+        }
+        if !beginning.starts_with(&MAGIC[..beginning.len().min(MAGIC.len())]) {
+            return Err(Error::Damaged {
+                at,
+                what: "after its end, where only another recording may follow",
+                goes_on: None,
+            });
+        }
+        if !is_whole {
+            return Err(Error::Truncated { at, goes_on: None });
+        }
+        let version = number(&beginning[MAGIC.len()..]);
+        if !is_known(version) {
+            let is_one = version < 1 << 8;
+            let damaged = Error::Damaged { at, what: "where a group breaks off", goes_on: None };
+            return Err(if is_one { Error::Version(version) } else { damaged });
+        }
+        self.take(HEADER_LENGTH);
+        self.version = Some(version);
+        Ok(Some(Piece::Group(version)))
+    }
+
+    /// Nothing at the end of a group.
+    fn block(&mut self, version: u32, block: &mut Vec<u8>) -> Result<Option<Piece>, Error> {
+        let at = self.at;
+        let damaged = |what| Error::Damaged { at, what, goes_on: None };
+        if !self.fill(BLOCK_HEADER)? {
+            return Err(Error::Truncated { at, goes_on: None });
+        }
+        let header = &self.ahead()[..BLOCK_HEADER];
+        if header == [0; BLOCK_HEADER] {
+            self.take(BLOCK_HEADER);
+            return Ok(None);
+        }
+        let [length, whole, checksum] = [0, 4, 8].map(|offset| number(&header[offset..]));
+        let (length, whole) = (length as usize, whole as usize);
+        if whole > MAX_BLOCK || length > MOST_BYTES {
+            return Err(damaged("whose size is impossible"));
+        }
+        if !self.fill(BLOCK_HEADER + length)? {
+            return Err(Error::Truncated { at, goes_on: None });
+        }
+        let frame = &self.ahead[self.from + BLOCK_HEADER..][..length];
+        if crc32fast::hash(frame) != checksum {
+            return Err(damaged("whose checksum differs"));
+        }
+        let unmarked = if version == VERSION { unmarked(frame) } else { None };
+        block.clear();
+        block.reserve_exact(whole);
+        let read = self.decompressor.decompress_to_buffer(unmarked.as_deref().unwrap_or(frame), block);
+        if read.ok() != Some(whole) || whole == 0 {
+            return Err(damaged("which cannot be decompressed"));
+        }
+        self.take(BLOCK_HEADER + length);
+        self.block_at = at;
+        Ok(Some(Piece::Block))
+    }
+
+    /// Looks for the next group, and says so.
+    fn go_on_after(&mut self, error: Error) -> Error {
+        self.version = None;
+        let goes_on = match self.search() {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                self.over = true;
+                return error.into();
+            }
+        };
+        match error {
+            Error::Damaged { at, what, .. } => Error::Damaged { at, what, goes_on },
+            Error::Truncated { at, .. } => Error::Truncated { at, goes_on },
+            other => other,
+        }
+    }
+
+    fn search(&mut self) -> io::Result<Option<u64>> {
+        loop {
+            if let Some(at) = memmem::find(self.ahead(), MAGIC) {
+                self.take(at);
+                return Ok(Some(self.at));
+            }
+            // It may have begun.
+            self.take(self.ahead().len().saturating_sub(MAGIC.len() - 1));
+            if (&mut self.input).take(SEARCHED).read_to_end(&mut self.ahead)? == 0 {
+                self.over = true;
+                return Ok(None);
+            }
+        }
+    }
+
+    fn ahead(&self) -> &[u8] {
+        &self.ahead[self.from..]
+    }
+
+    /// False if less than so many bytes come.
+    fn fill(&mut self, length: usize) -> io::Result<bool> {
+        let missing = length.saturating_sub(self.ahead().len());
+        if missing > 0 {
+            self.ahead.reserve(missing.min(1 << 20));
+            (&mut self.input).take(missing as u64).read_to_end(&mut self.ahead)?;
+        }
+        Ok(self.ahead().len() >= length)
+    }
+
+    fn take(&mut self, length: usize) {
+        let length = length.min(self.ahead().len());
+        self.from += length;
+        self.at += length as u64;
+        // What is left is moved seldom, however small the blocks are after a search.
+        if self.from * 2 >= self.ahead.len() {
+            self.ahead.drain(..self.from);
+            self.from = 0;
+            self.ahead.shrink_to(1 << 20);
+        }
+    }
+}
+
+fn is_known(version: u32) -> bool {
+    [version2::VERSION, VERSION].contains(&version)
+}
+
+/// Without the bytes that follow each [`MARK`]; nothing if there is none.
+fn unmarked(frame: &[u8]) -> Option<Vec<u8>> {
+    let mut marks = memmem::find_iter(frame, MARK).peekable();
+    marks.peek()?;
+    let mut unmarked = Vec::with_capacity(frame.len());
+    let mut start = 0;
+    for mark in marks {
+        let end = mark + MARK.len();
+        unmarked.extend_from_slice(&frame[start..end]);
+        start = frame.len().min(end + 1);
+    }
+    unmarked.extend_from_slice(&frame[start..]);
+    Some(unmarked)
+}
+
+/// What begins so instead, and what to do.
+fn instead(header: &[u8]) -> &'static str {
+    const COMPRESSED: [&[u8]; 3] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"];
+    const PCAPNG: &[u8] = b"\x0a\x0d\x0d\x0a";
+    if header.is_empty() {
+        "it is empty"
+    } else if MAGIC.starts_with(header) || header.starts_with(MAGIC) {
+        "it breaks off within its first bytes, before any event"
+    } else if COMPRESSED.iter().any(|it| header.starts_with(it)) {
+        "it is compressed: decompress it first"
+    } else if header.starts_with(PCAPNG) {
+        "it has packets for Wireshark (pcapng), not events: `bitcointap record` makes recordings"
+    } else if header.starts_with(b"{\"") {
+        "it has JSON, which is not replayed: `bitcointap record` makes recordings"
+    } else {
+        "it is no recording: `bitcointap record` makes them"
+    }
+}
+
+/// The little-endian number at the start of some bytes, which are enough.
+fn number(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}

@@ -1,0 +1,75 @@
+//! What this build opens a group with. In: a run, and its counters. Out: its tables, all of them of the types that the kernel side has.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use super::{
+    MAGIC, VERSION,
+    stored::{AtMost, Changed, Opening, StoredCounters, StoredLayout, StoredRun, StoredTracepoint},
+};
+use crate::{
+    capture::{Counters, Run},
+    process::Chain,
+    record::{HEADER, Layout},
+    tracepoint::{LossReason, Tracepoint, Tracepoints},
+};
+
+/// By which to know the groups of a recording: a number that no other has.
+pub(super) fn recording() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// What stands before all blocks of a group.
+pub(super) fn beginning() -> Vec<u8> {
+    [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat()
+}
+
+/// Of a group.
+pub(super) fn of<'a>(
+    recording: u64,
+    group: u64,
+    continues: bool,
+    run: Option<&'a Run>,
+    now: &[Counters; Tracepoint::COUNT],
+) -> Opening<'a> {
+    let tracepoint = |it: Tracepoint| StoredTracepoint { name: it.name(), record: layout(it.layout()) };
+    Opening {
+        recording,
+        group,
+        continues,
+        header: layout(&HEADER),
+        tracepoints: Tracepoint::all().map(tracepoint).collect(),
+        reasons: LossReason::KERNEL.into_iter().map(LossReason::name).collect(),
+        run: run.map(stored),
+        counters: counters(now, |index| now[index] != Counters::default()),
+    }
+}
+
+fn layout<'a>(layout: &Layout<'a>) -> StoredLayout<'a> {
+    StoredLayout { size: layout.size, fields: layout.fields.iter().copied().collect() }
+}
+
+fn stored(run: &Run) -> StoredRun<'_> {
+    let numbers = |tracepoints: Tracepoints| tracepoints.iter().map(|it| it as u8).collect::<AtMost<_, _>>();
+    StoredRun {
+        pid: run.pid,
+        program: run.program.to_string_lossy(),
+        start_time: run.start_time,
+        attached: numbers(run.attached),
+        failed: numbers(run.failed),
+        data_directory: run.data_directory.as_ref().map(|path| path.to_string_lossy()),
+        chain: run.chain.map(Chain::name),
+        host: run.host.as_deref(),
+        node: run.named.node(),
+        labels: run.named.labels().collect(),
+        user_agent: run.user_agent.as_deref(),
+    }
+}
+
+/// Those that are to be told.
+pub(super) fn counters(counters: &[Counters; Tracepoint::COUNT], is_told: impl Fn(usize) -> bool) -> Changed {
+    let stored = |(index, it): (usize, &Counters)| {
+        let lost = it.lost.into_iter().collect();
+        (index as u8, StoredCounters { fired: it.fired, filtered: it.filtered, value: it.value, lost })
+    };
+    counters.iter().enumerate().filter(|&(index, _)| is_told(index)).map(stored).collect()
+}
