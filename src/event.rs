@@ -92,10 +92,16 @@ pub struct Time(pub u64);
 impl Serialize for Event<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut event = serializer.serialize_struct("Event", 3)?;
+        self.serialize_fields(&mut event)?;
+        event.end()
+    }
+}
+
+impl Event<'_> {
+    pub(crate) fn serialize_fields<S: SerializeStruct>(&self, event: &mut S) -> Result<(), S::Error> {
         event.serialize_field("timestamp", &(self.time.0 / 1_000_000_000))?;
         event.serialize_field("timestamp_subsec_micros", &(self.time.0 % 1_000_000_000 / 1_000))?;
-        event.serialize_field("event", &self.kind)?;
-        event.end()
+        event.serialize_field("event", &self.kind)
     }
 }
 

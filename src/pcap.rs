@@ -35,6 +35,7 @@ use self::{
     endpoint::Endpoint,
 };
 use crate::{
+    capture::Run,
     event::{
         Event, Kind, Lost, Time,
         net::{Conn, Connection, ConnectionType, Message},
@@ -68,7 +69,7 @@ impl Format for Writer {
         Self::event(self, out, event).map(drop)
     }
 
-    fn next_run(&mut self) {
+    fn run_begins(&mut self, _: &Run) {
         self.node_gone();
     }
 

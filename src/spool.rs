@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{destination::Plain, queue::Shared, writing::Writing};
+use self::{destination::Plain, format::SourcedLines, queue::Shared, writing::Writing};
 pub use self::{
     destination::{Destination, DestinationName},
     format::{Format, JsonLines},
@@ -34,7 +34,13 @@ pub use self::{
     records::{Line, Record, Records},
     rotation::{Limits, Rotation},
 };
-use crate::{capture::Batch, event::Lost, privileges, selection::Selection, tracepoint::LossReason};
+use crate::{
+    capture::{Batch, Run},
+    event::Lost,
+    privileges,
+    selection::Selection,
+    tracepoint::LossReason,
+};
 
 /// How often the end of the thread is looked for.
 pub(crate) const FINISH_INTERVAL: Duration = Duration::from_millis(1);
@@ -81,7 +87,10 @@ impl Spool {
         wanted: &Selection,
         count: Option<u64>,
     ) -> io::Result<Spool> {
-        Self::start_any(destination, lines, wanted, count)
+        match lines.with_source {
+            true => Self::start_any(destination, SourcedLines::from(lines), wanted, count),
+            false => Self::start_any(destination, lines, wanted, count),
+        }
     }
 
     /// Such a destination, in any format. What is logged of its failures calls what is written JSON lines.
@@ -121,12 +130,16 @@ impl Spool {
         }
     }
 
+    /// What comes next is of this run of the node.
+    pub fn run_begins(&self, run: &Run) {
+        self.shared.queue().next_run = Some(Arc::new(run.clone()));
+    }
+
     /// A run of the node has ended. Tells before the next event that is written what the kernel side has lost at its end.
     pub fn run_ended(&self, gaps: &[Lost]) {
         let wanted = gaps.iter().filter(|gap| self.shared.filter.wants(gap.tracepoint));
         let mut queue = self.shared.queue();
         wanted.for_each(|&gap| queue.untold.add_gap(gap));
-        queue.run_ended = true;
     }
 
     /// Lines or packets written so far.

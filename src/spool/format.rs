@@ -1,10 +1,17 @@
 //! How events are written. In: events, and gaps among them. Out: text, in many short pieces.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
+    capture::Run,
     event::{Event, Time},
     json::{self, BytesStyle, PayloadStyle, Style},
+    node::process::Chain,
 };
 
 /// How events are written.
@@ -22,8 +29,8 @@ pub trait Format: Send + 'static {
     /// Writes an event, or a gap.
     fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()>;
 
-    /// What comes next is of another run of the node, whose numbers of peers start anew.
-    fn next_run(&mut self) {}
+    /// What comes next is of this run of the node. Its numbers of peers begin anew.
+    fn run_begins(&mut self, _run: &Run) {}
 
     /// Writes what comes after all events.
     fn end(&mut self, _out: &mut impl Write, _time: Time) -> io::Result<()> {
@@ -38,13 +45,15 @@ pub struct JsonLines {
     pub style: Style,
     /// Whether messages are written without their payload, which is then not decoded.
     pub without_payload: bool,
+    /// Whether each line says which node it is of.
+    pub with_source: bool,
 }
 
 impl JsonLines {
     /// Not indented.
     pub fn new(bytes: BytesStyle, payload: PayloadStyle) -> Self {
         let style = Style { bytes, pretty: false, raw: payload == PayloadStyle::Raw };
-        Self { style, without_payload: payload == PayloadStyle::None }
+        Self { style, without_payload: payload == PayloadStyle::None, with_source: false }
     }
 }
 
@@ -55,5 +64,96 @@ impl Format for JsonLines {
 
     fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
         json::write_line(out, event, self.style)
+    }
+}
+
+/// The same, with the node that the event is of as a last field, `source`.
+#[derive(Debug)]
+pub(super) struct SourcedLines {
+    lines: JsonLines,
+    source: Option<Source>,
+}
+
+/// Which node, as far as it is known.
+#[derive(Debug, Serialize)]
+struct Source {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain: Option<&'static str>,
+}
+
+impl From<JsonLines> for SourcedLines {
+    fn from(lines: JsonLines) -> Self {
+        Self { lines, source: None }
+    }
+}
+
+impl Format for SourcedLines {
+    fn decodes(&self) -> bool {
+        self.lines.decodes()
+    }
+
+    fn run_begins(&mut self, run: &Run) {
+        let labels = run.named.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let node = run.named.node().map(str::to_owned);
+        self.source = Some(Source { node, labels, host: run.host.clone(), chain: run.chain.map(Chain::name) });
+    }
+
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
+        match &self.source {
+            Some(source) => json::write_line(out, &Sourced { event, source }, self.lines.style),
+            None => self.lines.event(out, event),
+        }
+    }
+}
+
+struct Sourced<'a> {
+    event: &'a Event<'a>,
+    source: &'a Source,
+}
+
+impl Serialize for Sourced<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_struct("Event", 4)?;
+        self.event.serialize_fields(&mut line)?;
+        line.serialize_field("source", self.source)?;
+        line.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        capture::Named,
+        event::{Kind, Lost, Moment},
+        tracepoint::{LossReason, Tracepoint},
+    };
+
+    #[test]
+    fn a_line_says_on_request_which_node_it_is_of() {
+        let lost = Lost { tracepoint: Tracepoint::MempoolAdded, reason: LossReason::RingFull, count: 3 };
+        let event = Event { time: Time(5_000_007_000), moment: Moment(1), kind: Kind::Lost(lost) };
+        let mut lines = SourcedLines::from(JsonLines { with_source: true, ..JsonLines::default() });
+        let mut line = |run: Option<&Run>| {
+            run.into_iter().for_each(|run| lines.run_begins(run));
+            let mut line = Vec::new();
+            lines.event(&mut line, &event).unwrap();
+            String::from_utf8(line).unwrap()
+        };
+        let fields = r#"{"timestamp":5,"timestamp_subsec_micros":7,"event":{"Lost":{"tracepoint":"mempool:added","reason":"ring_full","count":3}}"#;
+        assert_eq!(line(None), format!("{fields}}}\n"), "it is not known yet");
+        let mut run = Run::new(7, "/bitcoind".into(), 0.0, "mempool".parse().unwrap());
+        assert_eq!(line(Some(&run)), format!("{fields},\"source\":{{}}}}\n"));
+        run.named = Named::default().with_node("alice").unwrap().with_label("site", "fra1").unwrap();
+        (run.host, run.chain) = (Some("host".into()), Some(Chain::Signet));
+        let source = r#"{"node":"alice","labels":{"site":"fra1"},"host":"host","chain":"signet"}"#;
+        assert_eq!(line(Some(&run)), format!("{fields},\"source\":{source}}}\n"));
+        assert_eq!(line(None), format!("{fields},\"source\":{source}}}\n"));
     }
 }

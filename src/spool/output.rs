@@ -4,7 +4,7 @@ use std::{io, sync::Arc, thread, time::Duration};
 
 use super::{Outcome, Spool};
 use crate::{
-    capture::{Batch, Counted, End},
+    capture::{Batch, Counted, End, Run},
     output::{Output, Result, Written},
     stop::Stop,
     tracepoint::LossReason,
@@ -105,6 +105,11 @@ impl Output for SpoolOutput<'_> {
 
     fn is_required(&self) -> bool {
         self.is_required
+    }
+
+    fn run_begins(&mut self, run: &Run) -> Result {
+        self.spool.iter().for_each(|spool| spool.run_begins(run));
+        Ok(())
     }
 
     fn batch(&mut self, batch: &Arc<Batch>) -> Result {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    capture::Batch,
+    capture::{Batch, Run},
     event::Lost,
     selection::Filter,
     tracepoint::{LossReason, Tracepoint},
@@ -54,15 +54,15 @@ pub(super) struct Queue {
     pub bytes: usize,
     /// What is missing after the last item.
     pub untold: Untold,
-    /// Whether a run has ended after the last item.
-    pub run_ended: bool,
+    /// The run that has begun after the last item.
+    pub next_run: Option<Arc<Run>>,
     pub closed: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Item {
-    /// Whether it is the first of its run.
-    pub next_run: bool,
+    /// Its run, if it is the first of that.
+    pub next_run: Option<Arc<Run>>,
     /// What is missing before it.
     pub lost: Untold,
     pub batch: Arc<Batch>,
@@ -115,12 +115,12 @@ impl Shared {
             self.lose(&mut missing, &oldest.batch, LossReason::QueueFull);
             queue.gap_at_front().merge(missing);
             match queue.items.front_mut() {
-                Some(next) => next.next_run |= oldest.next_run,
-                None => queue.run_ended |= oldest.next_run,
+                Some(next) => next.next_run = next.next_run.take().or(oldest.next_run),
+                None => queue.next_run = queue.next_run.take().or(oldest.next_run),
             }
         }
         let lost = std::mem::take(&mut queue.untold);
-        let next_run = std::mem::take(&mut queue.run_ended);
+        let next_run = queue.next_run.take();
         queue.bytes += bytes;
         queue.items.push_back(Item { next_run, lost, batch: Arc::clone(batch) });
         drop(queue);

@@ -81,8 +81,8 @@ impl<D: Destination, F: Format> Writing<D, F> {
 
     fn write_all(&mut self) -> io::Result<()> {
         while let Some(Item { next_run, lost, batch }) = self.next()? {
-            if next_run {
-                self.format.next_run();
+            if let Some(run) = next_run {
+                self.format.run_begins(&run);
             }
             self.untold.merge(lost);
             if self.shared.abandoned.load(Relaxed) {

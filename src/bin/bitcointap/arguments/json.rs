@@ -18,6 +18,10 @@ pub struct JsonArgs {
     /// How to write hashes and byte strings in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
     bytes: BytesStyle,
+    /// Add to each JSON line which node it is of: the field `source` with --node-name, --label, host and chain. Lines of a recording
+    /// have what that was made with.
+    #[arg(hide_short_help = true, long = "json-source")]
+    source: bool,
     #[command(flatten)]
     pub payload: PayloadArgs,
 }
@@ -26,6 +30,7 @@ impl JsonArgs {
     pub fn lines(&self, pretty: bool) -> JsonLines {
         let mut lines = JsonLines::new(self.bytes, self.payload.payload);
         lines.style.pretty = pretty;
+        lines.with_source = self.source;
         lines
     }
 }

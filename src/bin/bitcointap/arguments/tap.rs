@@ -33,7 +33,7 @@ pub struct TapArgs {
     ///
     /// FILE must not exist yet, or be a named pipe; `-` is standard output. Values that tracepoints do not provide are synthesised: the node's
     /// address (192.0.2.1 or 2001:db8::1), and the addresses of peers that have a name instead.
-    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload"])]
+    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload", "source"])]
     pub pcap: Option<PathBuf>,
     /// Wait for the node, and go on when it is started again.
     ///
