@@ -35,7 +35,7 @@ pub use self::{
     error::Error,
     output::RecordingOutput,
     reader::{Entry, Reader},
-    replay::{Replay, Speed},
+    replay::{Replay, Speed, Window},
     writer::Writer,
 };
 

@@ -3,6 +3,12 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "cli")]
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+#[cfg(feature = "cli")]
+use crate::event::Time;
+
 /// Seconds of each unit. Go's format, which web configurations use, has no days.
 const TIMES: [(&str, f64); 9] = [
     ("d", 86_400.0),
@@ -30,6 +36,24 @@ const SIZES: [(&str, u32); 11] = [
     ("Gi", 30),
     ("GiB", 30),
 ];
+
+/// A UNIX time in seconds (`1764351000`, `1764351000.5`), or a time as RFC 3339 has it (`2026-11-28T17:30:00Z`,
+/// `2026-11-28T18:30:00.25+01:00`).
+///
+/// # Errors
+/// A line that names these forms.
+#[cfg(feature = "cli")]
+pub fn time(text: &str) -> Result<Time, String> {
+    let wrong = || "must be a time such as 2026-11-28T17:30:00Z, or a UNIX time in seconds".to_owned();
+    let nanoseconds = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok().and_then(|it| u64::try_from(it.as_nanos()).ok()),
+        Err(_) => {
+            let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
+            u64::try_from(time.unix_timestamp_nanos()).ok()
+        }
+    };
+    nanoseconds.map(Time).ok_or_else(wrong)
+}
 
 /// A number of seconds (`90`, `0.5`), or numbers that each have a unit (`90s`, `10m`, `1h30m`, `1.5d`, `200ms`).
 ///
@@ -70,6 +94,21 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_point_in_time_is_of_rfc_3339_or_unix_seconds() {
+        let seconds = |seconds: f64| Ok(Time((seconds * 1e9) as u64));
+        assert_eq!(time("1764351000"), seconds(1_764_351_000.0));
+        assert_eq!(time("1764351000.5"), seconds(1_764_351_000.5));
+        assert_eq!(time("2025-11-28T17:30:00Z"), seconds(1_764_351_000.0));
+        assert_eq!(time("2025-11-28T18:30:00.5+01:00"), seconds(1_764_351_000.5));
+        for wrong in
+            ["", "-1", "soon", "2025-11-28", "2025-11-28T17:30:00", "1e30", "inf", "NaN", "1901-01-01T00:00:00Z"]
+        {
+            assert!(time(wrong).unwrap_err().contains("such as 2026-11-28T17:30:00Z"), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_time_is_seconds_or_has_units() {

@@ -19,7 +19,7 @@ use bitcointap::{
     metrics::{self, Metrics},
     output::{Output, Outputs, Result},
     process::Which,
-    recording::{Entry, Reader, RecordingOutput, Replay, Speed},
+    recording::{Entry, Reader, RecordingOutput, Replay, Speed, Window},
     selection::Selection,
     spool::{JsonLines, Room, Spool, SpoolOutput},
     stop::Stop,
@@ -133,7 +133,7 @@ fn a_replayed_recording_gives_the_same_lines_and_metrics() {
         let live = made(Some(&path), Some(&simnode), |stop, outputs| follow.run(stop, outputs));
         let events: u64 = simnode.into_inner().tally().tracepoints().values().sum();
 
-        let replay = Replay::open(&path, Speed::Max, &selection).unwrap();
+        let replay = Replay::open(&[&path], Speed::Max, Window::default(), &selection).unwrap();
         let replayed = made(None, None, |stop, outputs| replay.run(stop, outputs));
         let of = format!("{layout} {scenario}");
         assert_eq!(live.lines.iter().filter(|&&byte| byte == b'\n').count() as u64, events, "{of}");
@@ -389,4 +389,42 @@ fn a_tracepoint_that_this_build_does_not_know_is_left_out_and_said_once() {
         "{log}"
     );
     assert!(log.contains(&format!("replaying {} tracepoints", Tracepoint::COUNT - 1)), "{log}");
+}
+
+#[test]
+fn recordings_are_replayed_one_after_another_and_in_a_window_of_time() {
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [(first, _), (second, _)] = directories.each_ref().map(|directory| recorded(directory, ""));
+    let replay = |arguments: &str| {
+        let (lines, log, success) = lines(&format!("tap --speed max --events all {arguments}"));
+        assert!(success, "{log}");
+        (lines, log)
+    };
+    let [(of_first, _), (of_second, _)] = [&first, &second].map(|path| replay(&format!("--replay {path}")));
+    let (both, log) = replay(&format!("--replay {first} {second}"));
+    assert!(both == [&of_first[..], &of_second[..]].concat());
+    assert_eq!(log.matches("replaying").count(), 2, "{log}");
+    assert!(replay(&format!("--replay {second} --replay {first}")).0 == [&of_second[..], &of_first[..]].concat());
+
+    // Of all whose time is in the window, and no others; a run that has none is not told of.
+    let time = |line: &String| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let micros = line["timestamp_subsec_micros"].as_u64().unwrap();
+        line["timestamp"].as_u64().unwrap() * 1_000_000 + micros
+    };
+    let [since, until] = [of_first.len() / 3, of_first.len() / 2].map(|place| time(&of_first[place]));
+    let seconds = |micros: u64| format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    let window = format!("--since {} --until {}", seconds(since), seconds(until));
+    let (some, log) = replay(&format!("--replay {first} {second} {window}"));
+    let inner = |line: &&String| since < time(line) && time(line) < until;
+    assert!(some.iter().filter(inner).eq(of_first.iter().filter(inner)));
+    // JSON has microseconds, events nanoseconds.
+    assert!(some.iter().all(|line| (since..=until).contains(&time(line))));
+    assert_eq!(log.matches("replaying").count(), 1, "{log}");
+    let (none, _) = replay(&format!("--replay {first} --until 2009-01-03T18:15:05Z"));
+    assert_eq!(none.len(), 0);
+    let (_, log, success) = lines(&format!("tap --replay {first} --since 5 --until 4"));
+    assert!(!success && log.contains("--since is later than --until"), "{log}");
+    let (_, log, success) = lines("tap --since 5");
+    assert!(!success && log.contains("--replay"), "{log}");
 }

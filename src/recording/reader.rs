@@ -3,7 +3,7 @@
 use std::{io::Read, ops::Range, sync::Arc};
 
 use super::{
-    Error, VERSION,
+    Error, VERSION, Window,
     blocks::{Blocks, Piece},
     dialect::{Dialect, Unknown},
     stored::{AtMost, Opening, PlacedLoss, Stored, StoredBatch, StoredRun},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     capture::{Batch, Counted, Counters, Intake, Named, Run},
-    event::{Decoder, Moment, Time},
+    event::{Decoder, Moment, Time, tracepoint_of},
     record::{
         bytes_of,
         types::{event_header, losses_record, tracepoint},
@@ -49,6 +49,9 @@ pub struct Reader<R> {
     counters: [Counters; Tracepoint::COUNT],
     given: [Counters; Tracepoint::COUNT],
     unknown: Unknown,
+    window: Window,
+    /// Those that fired outside of it, by [`Tracepoint::index`].
+    left_out: [u64; Tracepoint::COUNT],
 }
 
 const SENSELESS: &str = "whose entries make no sense";
@@ -68,7 +71,16 @@ impl<R: Read> Reader<R> {
             counters: Default::default(),
             given: Default::default(),
             unknown: Unknown::default(),
+            window: Window::default(),
+            left_out: [0; Tracepoint::COUNT],
         })
+    }
+
+    /// Gives only events that fired in the window. Counters are those of the batches that have some: what a batch had outside of the
+    /// window counts as filtered, and what fired while it was drained is in it, though its events come with the next.
+    #[must_use]
+    pub fn within(self, window: Window) -> Self {
+        Self { window, ..self }
     }
 
     /// What was left out by now, since this build does not know it.
@@ -114,7 +126,7 @@ impl<R: Read> Reader<R> {
                     (self.counters, self.given) = Default::default();
                     self.run(&run)?
                 }
-                version2::Entry::Other(stored) => self.stored(stored)?,
+                version2::Entry::Other(stored) => return self.stored(stored),
             }));
         }
         if self.dialect.is_none() {
@@ -125,7 +137,7 @@ impl<R: Read> Reader<R> {
         }
         let (stored, rest) = postcard::take_from_bytes(bytes).ok()?;
         self.rest.start = self.rest.end - rest.len();
-        Some(Some(self.stored(stored)?))
+        self.stored(stored)
     }
 
     fn open(&mut self, opening: &Opening<'_>) -> Option<Option<Entry>> {
@@ -152,6 +164,7 @@ impl<R: Read> Reader<R> {
             return None;
         }
         self.intake = Intake::new(&self.selection);
+        self.left_out = [0; Tracepoint::COUNT];
         let dialect = self.dialect.as_ref()?;
         let wanted = self.selection.tracepoints();
         let those = |numbers: &AtMost<u8, 255>| -> Option<Tracepoints> {
@@ -173,7 +186,7 @@ impl<R: Read> Reader<R> {
         })))
     }
 
-    fn stored(&mut self, stored: Stored<'_>) -> Option<Entry> {
+    fn stored(&mut self, stored: Stored<'_>) -> Option<Option<Entry>> {
         match stored {
             Stored::Batch(stored) => self.batch(&stored),
             Stored::End { changed, untold } => {
@@ -184,14 +197,15 @@ impl<R: Read> Reader<R> {
                 let untold = untold.into_iter().flatten().collect();
                 // What follows is another run.
                 self.next = None;
-                Some(Entry::End(Box::new(Counted { added: self.added(), untold })))
+                Some(Some(Entry::End(Box::new(Counted { added: self.added(), untold }))))
             }
         }
     }
 
-    fn batch(&mut self, stored: &StoredBatch<'_>) -> Option<Entry> {
+    /// Nothing, if it is outside of the window.
+    fn batch(&mut self, stored: &StoredBatch<'_>) -> Option<Option<Entry>> {
         self.dialect.as_ref()?.change(&stored.changed, &mut self.counters)?;
-        let mut losses = &stored.losses.0[..];
+        let (mut any, mut losses) = (false, &stored.losses.0[..]);
         let mut records = &stored.records[..];
         for (place, &length) in stored.lengths.0.iter().enumerate() {
             let record;
@@ -204,7 +218,14 @@ impl<R: Read> Reader<R> {
                 let losses: Vec<_> = losses.map(|loss| PlacedLoss { before: 0, moment, loss }).collect();
                 self.lose(&losses)?;
             } else if let Some(record) = dialect.record(record, &mut self.unknown)? {
-                self.intake.take(record);
+                let of = tracepoint_of(record);
+                let fired =
+                    Time(u64::from_le_bytes(*record.first_chunk()?).saturating_add_signed(stored.unix_offset_ns));
+                match of.filter(|_| !self.window.contains(fired)) {
+                    None => drop(self.intake.take(record)),
+                    Some(of) => self.left_out[of.index()] += 1,
+                }
+                any |= self.window.contains(fired);
             }
         }
         self.losses_before(stored.lengths.0.len(), &mut losses)?;
@@ -218,7 +239,8 @@ impl<R: Read> Reader<R> {
         batch.drained = (Time(time), Moment(moment));
         batch.ring_buffer = stored.ring_buffer;
         batch.added = self.added();
-        Some(Entry::Batch(Arc::new(batch)))
+        let is_in_window = any || self.window.contains(batch.drained.0);
+        Some(is_in_window.then(|| Entry::Batch(Arc::new(batch))))
     }
 
     fn losses_before(&mut self, place: usize, losses: &mut &[PlacedLoss]) -> Option<()> {
@@ -255,8 +277,8 @@ impl<R: Read> Reader<R> {
     /// As recorded, and with what was not wanted now.
     fn added(&mut self) -> [Counters; Tracepoint::COUNT] {
         let mut counters = self.counters;
-        for (counters, filtered) in counters.iter_mut().zip(self.intake.filtered()) {
-            counters.filtered = counters.filtered.saturating_add(*filtered);
+        for ((counters, filtered), left_out) in counters.iter_mut().zip(self.intake.filtered()).zip(&self.left_out) {
+            counters.filtered = counters.filtered.saturating_add(*filtered).saturating_add(*left_out);
         }
         let before = std::mem::replace(&mut self.given, counters);
         Counters::added(&counters, &before)

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use std::{
 use super::{Entry, Error, Reader};
 use crate::{
     capture::{Counted, End, Run},
-    event::Moment,
+    event::{Moment, Time},
     follow::{IDLE_INTERVAL, log_end},
     output::{self, Outputs},
     process::Chain,
@@ -30,90 +31,159 @@ pub enum Speed {
     Max,
 }
 
-/// A recording to be replayed.
+/// When events fired that are replayed; both ends are part of it. `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// The earliest.
+    pub since: Option<Time>,
+    /// The latest.
+    pub until: Option<Time>,
+}
+
+impl Window {
+    pub(super) fn contains(self, time: Time) -> bool {
+        self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time <= until)
+    }
+
+    fn is_limited(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Recordings to be replayed, one after another.
 pub struct Replay {
-    path: PathBuf,
-    reader: Reader<Box<dyn io::Read>>,
+    recordings: Vec<(PathBuf, Reader<Box<dyn io::Read>>)>,
     pace: Pace,
+    window: Window,
+}
+
+/// What went wrong in a recording, and how often.
+#[derive(Default)]
+struct Errors {
+    first: Option<(PathBuf, Error)>,
+    count: usize,
 }
 
 impl Replay {
-    /// Opens a recording; `-` is standard input. Only events that are `wanted` will be given.
+    /// Opens recordings; `-` is standard input. Only events that are `wanted` will be given, and that fired in the `window`.
     ///
     /// # Errors
     /// A line that names the recording.
-    pub fn open(path: &Path, speed: Speed, wanted: &Selection) -> Result<Self, String> {
-        let input: Box<dyn io::Read> = if path == Path::new("-") {
-            Box::new(io::stdin())
-        } else {
-            let cannot = |error| format!("cannot open the recording {}: {error}", path.display());
-            Box::new(File::open(path).map_err(cannot)?)
+    pub fn open<P: AsRef<Path>>(paths: &[P], speed: Speed, window: Window, wanted: &Selection) -> Result<Self, String> {
+        let recording = |path: &P| {
+            let path = path.as_ref();
+            let input: Box<dyn io::Read> = if path == Path::new("-") {
+                Box::new(io::stdin())
+            } else {
+                let cannot = |error| format!("cannot open the recording {}: {error}", path.display());
+                Box::new(File::open(path).map_err(cannot)?)
+            };
+            let reader = Reader::new(input, wanted).map_err(|error| words(path, &error))?;
+            Ok((path.to_owned(), reader.within(window)))
         };
-        let reader = Reader::new(input, wanted).map_err(|error| words(path, &error))?;
-        Ok(Self { path: path.to_owned(), reader, pace: Pace { speed, start: None } })
+        let recordings = paths.iter().map(recording).collect::<Result<_, String>>()?;
+        Ok(Self { recordings, pace: Pace { speed, start: None }, window })
     }
 
-    /// Gives all of it, until it is time to stop.
+    /// Gives all of them, until it is time to stop.
     ///
     /// # Errors
-    /// Where the recording is damaged or cut off, after all else was given; and that of an output that is required.
+    /// Where a recording is damaged or cut off, after all else was given; and that of an output that is required.
     pub fn run(mut self, stop: &Stop, outputs: &mut Outputs<'_>) -> output::Result {
+        let mut errors = Errors::default();
+        for (path, mut reader) in std::mem::take(&mut self.recordings) {
+            self.pace.start = None;
+            let end = self.play(&path, &mut reader, stop, outputs, &mut errors)?;
+            let unknown = reader.unknown();
+            if !unknown.is_empty() {
+                tracing::warn!("left out of the recording, as only a newer bitcointap knows what they say: {unknown}");
+            }
+            if end.is_break() {
+                break;
+            }
+        }
+        match errors.first {
+            None => Ok(()),
+            Some((path, error)) if errors.count == 1 => Err(words(&path, &error).into()),
+            Some((path, error)) => {
+                Err(format!("{}; so it is in {} more places", words(&path, &error), errors.count - 1).into())
+            }
+        }
+    }
+
+    /// Breaks if no other recording is to be replayed.
+    fn play(
+        &mut self,
+        path: &Path,
+        reader: &mut Reader<Box<dyn io::Read>>,
+        stop: &Stop,
+        outputs: &mut Outputs<'_>,
+        errors: &mut Errors,
+    ) -> output::Result<ControlFlow<()>> {
+        // A run of which nothing has been given by now, since it may have nothing in the window.
+        let mut waiting: Option<Box<Run>> = None;
         let mut is_in_run = false;
-        let (mut errors, mut first) = (0, None);
+        let count = errors.count;
         let end = loop {
-            match self.reader.next() {
+            match reader.next() {
                 Some(Ok(Entry::Run(run))) => {
                     if is_in_run {
                         // It was cut off.
                         outputs.run_ends(&Counted::default(), End::NodeEnded)?;
                         log_end(outputs.counted(), End::NodeEnded, 0);
+                        is_in_run = false;
                     }
-                    log_run(&run);
-                    outputs.run_begins(&run)?;
-                    is_in_run = true;
+                    waiting = Some(run);
+                    if !self.window.is_limited() {
+                        is_in_run = begin(&mut waiting, outputs)?;
+                    }
                 }
                 Some(Ok(Entry::Batch(batch))) => {
+                    is_in_run |= begin(&mut waiting, outputs)?;
                     let due = self.pace.due(batch.drained().1);
                     if !wait_until(due, stop, outputs) {
-                        break End::Requested;
+                        break Some(End::Requested);
                     }
                     outputs.batch(&batch)?;
                     // They are as they were recorded: nobody waits for others.
                     outputs.payloads_are_whole();
                     if outputs.are_done() {
-                        break End::Done;
+                        break Some(End::Done);
                     }
                 }
                 Some(Ok(Entry::End(counted))) => {
-                    is_in_run = false;
-                    outputs.run_ends(&counted, End::NodeEnded)?;
-                    log_end(outputs.counted(), End::NodeEnded, 0);
+                    waiting = None;
+                    if std::mem::take(&mut is_in_run) {
+                        outputs.run_ends(&counted, End::NodeEnded)?;
+                        log_end(outputs.counted(), End::NodeEnded, 0);
+                    }
                 }
-                None => break End::Done,
+                None => break None,
                 Some(Err(error)) => {
-                    errors += 1;
-                    first.get_or_insert(error);
+                    errors.count += 1;
+                    errors.first.get_or_insert_with(|| (path.to_owned(), error));
                 }
             }
             if stop.is_due() {
-                break End::Requested;
+                break Some(End::Requested);
             }
         };
         if is_in_run {
-            let end = if first.is_some() { End::NodeEnded } else { end };
+            let is_whole = errors.count == count;
+            let end = if is_whole { end.unwrap_or(End::Done) } else { End::NodeEnded };
             outputs.run_ends(&Counted::default(), end)?;
             log_end(outputs.counted(), end, 0);
         }
-        if !self.reader.unknown().is_empty() {
-            let unknown = self.reader.unknown();
-            tracing::warn!("left out of the recording, as only a newer bitcointap knows what they say: {unknown}");
-        }
-        match first {
-            None => Ok(()),
-            Some(error) if errors == 1 => Err(words(&self.path, &error).into()),
-            Some(error) => Err(format!("{}; so it is in {} more places", words(&self.path, &error), errors - 1).into()),
-        }
+        Ok(if end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
+}
+
+/// Tells of a run that waits. Gives whether there was one.
+fn begin(waiting: &mut Option<Box<Run>>, outputs: &mut Outputs<'_>) -> output::Result<bool> {
+    let Some(run) = waiting.take() else { return Ok(false) };
+    log_run(&run);
+    outputs.run_begins(&run)?;
+    Ok(true)
 }
 
 fn log_run(run: &Run) {

@@ -29,14 +29,12 @@ impl Source {
         over_restarts: bool,
         drop_capabilities: DropCapabilities,
     ) -> Result<Self> {
-        match &replay.file {
-            Some(path) => {
-                let recording = Replay::open(path, replay.speed, &options.selection)?;
-                privileges::drop_all()?;
-                Ok(Self::Recording(Box::new(recording)))
-            }
-            None => Self::node(node, options, over_restarts, drop_capabilities),
+        if replay.files.is_empty() {
+            return Self::node(node, options, over_restarts, drop_capabilities);
         }
+        let recordings = Replay::open(&replay.files, replay.speed, replay.window(), &options.selection)?;
+        privileges::drop_all()?;
+        Ok(Self::Recording(Box::new(recordings)))
     }
 
     /// A node, for which capabilities are kept that attaching takes.

@@ -169,7 +169,8 @@ impl ExportArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         AddressListFile::check(&self.address_lists)?;
-        self.source.check(self.replay.file.is_some())?;
+        self.source.check(!self.replay.files.is_empty())?;
+        self.replay.check()?;
         self.selection.check()?;
         self.destination.check()?;
         let outputs = self.outputs();

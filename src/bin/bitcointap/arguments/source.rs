@@ -11,10 +11,10 @@ use super::NODE_HEADING;
 pub struct SourceArgs {
     /// A name for the node, by which to tell its recordings and events from those of others. It is written into recordings, and into
     /// JSON with --json-source. Metrics do not have it: Prometheus adds its own labels.
-    #[arg(long = "node-name", value_name = "NAME", value_parser = node_name)]
+    #[arg(hide_short_help = true, long = "node-name", value_name = "NAME", value_parser = node_name)]
     name: Option<String>,
     /// A label for the node, such as site=fra1; written where --node-name is. Can be given 32 times.
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(hide_short_help = true, long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
 }
 

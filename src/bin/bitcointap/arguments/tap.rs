@@ -76,7 +76,8 @@ impl TapArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         self.destination.check()?;
-        self.source.check(self.replay.file.is_some())?;
+        self.source.check(!self.replay.files.is_empty())?;
+        self.replay.check()?;
         if self.selection().tracepoints().is_empty() {
             self.selection.check()?;
             return Err(

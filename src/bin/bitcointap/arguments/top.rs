@@ -45,7 +45,8 @@ impl TopArgs {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.replay.file.as_deref() == Some(Path::new("-")) {
+        self.replay.check()?;
+        if self.replay.files.iter().any(|file| file == Path::new("-")) {
             return Err("--replay - reads standard input, which top needs for keys: name a file".into());
         }
         self.privileges.check(true)
