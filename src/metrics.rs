@@ -4,7 +4,7 @@
 //! A family is one definition, in the file of its group, and one line in that group's `observe`; `family.rs` says how
 //! to write it. A group is a file and a line in the list below; `group.rs` says what a group receives. State that
 //! combines several events has a file of its own, as in `peers.rs`. It belongs to one run of the node and ends in
-//! [`Metrics::node_gone`]. Label values are closed sets (`labels.rs`), or are the only label of their family
+//! `Metrics::node_gone`. Label values are closed sets (`labels.rs`), or are the only label of their family
 //! (`free_form.rs`).
 
 mod chosen;

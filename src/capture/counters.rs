@@ -13,7 +13,7 @@ pub struct Counters {
     pub filtered: u64,
     /// Of these, those that could not be delivered, by [`LossReason::KERNEL`].
     pub lost: [u64; LossReason::KERNEL.len()],
-    /// Of [`Tracepoints::coins`], what all hits are worth together, in satoshis; lost and filtered ones too.
+    /// Of [`Tracepoints::coins`](crate::tracepoint::Tracepoints::coins), what all hits are worth together, in satoshis; lost and filtered ones too.
     pub value: u64,
 }
 

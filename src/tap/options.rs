@@ -8,7 +8,7 @@ pub struct Options {
     /// The events that some output wants. What the kernel side can decide of it is decided there, before anything is copied;
     /// tracepoints whose events cannot be wanted are not attached, and the node pays nothing for them.
     pub selection: Selection,
-    /// Of these, those whose events no output wants, only their [`Counters`]. Heeded of [`Tracepoints::coins`]: they are
+    /// Of these, those whose events no output wants, only their [`Counters`](crate::capture::Counters). Heeded of [`Tracepoints::coins`]: they are
     /// counted and their values summed up in the kernel, which sends nothing and costs the node less.
     pub summed: Tracepoints,
     /// How much of messages' payloads is copied.
