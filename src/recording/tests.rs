@@ -7,7 +7,7 @@ use serde_bytes::Bytes;
 
 use super::{
     stored::{AtMost, Changed, Loss, Stored, StoredBatch, StoredCounters},
-    writer::{framed, serialize},
+    writer::{frame, serialize},
     *,
 };
 use crate::{
@@ -247,7 +247,12 @@ fn group(entries: &[u8]) -> Vec<u8> {
 fn group_of(opening: &[u8], entries: &[u8]) -> Vec<u8> {
     let mut compressor = zstd::bulk::Compressor::new(1).unwrap();
     let blocks = [opening, entries].into_iter().filter(|block| !block.is_empty());
-    let blocks: Vec<_> = blocks.flat_map(|block| framed(&mut compressor, block).unwrap()).collect();
+    let framed = blocks.flat_map(|block| {
+        let mut framed = Vec::new();
+        frame(&mut compressor, block, &mut framed).unwrap();
+        framed
+    });
+    let blocks: Vec<_> = framed.collect();
     [opening::beginning(), blocks, vec![0; BLOCK_HEADER]].concat()
 }
 

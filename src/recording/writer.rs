@@ -1,7 +1,7 @@
 //! Writes a recording, in groups. In: runs of a node, batches, ends, as they come. Out: bytes of which any group can be read alone.
 
 use std::{
-    io::{self, Write},
+    io::{self, Cursor, Write},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use serde_bytes::Bytes;
 
 use super::{
     BLOCK_HEADER, MARK, opening,
-    stored::{Changed, Loss, PlacedLoss, Stored, StoredBatch},
+    stored::{AtMost, Changed, Loss, PlacedLoss, Stored, StoredBatch},
 };
 use crate::{
     capture::{Batch, Counted, Counters, Run},
@@ -37,6 +37,8 @@ pub struct Writer<W: Write> {
     /// Entries that are not written yet, and since when there are some.
     block: Vec<u8>,
     begun: Instant,
+    /// A block as it is written.
+    framed: Vec<u8>,
     run: Option<Run>,
     counters: [Counters; Tracepoint::COUNT],
     /// The records of a batch, one after another.
@@ -77,6 +79,7 @@ impl<W: Write> Writer<W> {
             compressor: zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?,
             block: Vec::new(),
             begun: Instant::now(),
+            framed: Vec::new(),
             run: None,
             counters: Default::default(),
             records: Vec::new(),
@@ -131,8 +134,8 @@ impl<W: Write> Writer<W> {
             block_duration_unit_ns: batch.decoder.block_duration_unit_ns,
             ring_buffer: batch.ring_buffer(),
             changed,
-            losses: losses.into_iter().collect(),
-            lengths: lengths.into_iter().collect(),
+            losses: AtMost(losses),
+            lengths: AtMost(lengths),
             records: Bytes::new(&records),
         }))?;
         self.records = records;
@@ -170,7 +173,8 @@ impl<W: Write> Writer<W> {
         let opening = opening::of(self.recording, self.next, continues, self.run.as_ref(), &self.counters);
         let mut plain = Vec::new();
         serialize(&opening, &mut plain)?;
-        let opening = framed(&mut self.compressor, &plain)?;
+        let mut opening = Vec::new();
+        frame(&mut self.compressor, &plain, &mut opening)?;
         let before = match &self.group {
             // Both at once: what ends there has not ended by chance.
             Some(_) => [&[0; BLOCK_HEADER][..], &opening::beginning()].concat(),
@@ -250,12 +254,16 @@ impl<W: Write> Writer<W> {
         if self.block.is_empty() {
             return Ok(());
         }
-        let framed = framed(&mut self.compressor, &self.block)?;
+        let mut framed = std::mem::take(&mut self.framed);
+        frame(&mut self.compressor, &self.block, &mut framed)?;
         self.write(&framed)?;
         if let Some(group) = &mut self.group {
             group.written += framed.len() as u64;
             group.entries += self.block.len() as u64;
         }
+        framed.clear();
+        framed.shrink_to(2 * FULL_BLOCK);
+        self.framed = framed;
         self.block.clear();
         self.block.shrink_to(2 * FULL_BLOCK);
         Ok(())
@@ -266,19 +274,28 @@ fn loss(lost: &Lost) -> Loss {
     Loss { tracepoint: lost.tracepoint as u8, reason: lost.reason as u8, count: lost.count }
 }
 
-/// A block of these entries.
-pub(super) fn framed(compressor: &mut zstd::bulk::Compressor<'_>, entries: &[u8]) -> io::Result<Vec<u8>> {
-    let mut block = vec![0; BLOCK_HEADER + zstd::zstd_safe::compress_bound(entries.len())];
-    let length = compressor.compress_to_buffer(entries, &mut block[BLOCK_HEADER..])?;
-    block.truncate(BLOCK_HEADER + length);
+/// Makes a block of these entries, in place of what is in `block`.
+pub(super) fn frame(
+    compressor: &mut zstd::bulk::Compressor<'_>,
+    entries: &[u8],
+    block: &mut Vec<u8>,
+) -> io::Result<()> {
+    block.clear();
+    block.resize(BLOCK_HEADER, 0);
+    block.reserve(zstd::zstd_safe::compress_bound(entries.len()));
+    // Behind the header; what is not needed of the room is never touched.
+    let mut room = Cursor::new(std::mem::take(block));
+    room.set_position(BLOCK_HEADER as u64);
+    compressor.compress_to_buffer(entries, &mut room)?;
+    *block = room.into_inner();
     // What peers choose may stand there as it is, and must not look like the beginning of a group to who looks for the next one.
-    let marks: Vec<_> =
-        memmem::find_iter(&block[BLOCK_HEADER..], MARK).map(|at| BLOCK_HEADER + at + MARK.len()).collect();
+    let marks = memmem::find_iter(&block[BLOCK_HEADER..], MARK).map(|at| BLOCK_HEADER + at + MARK.len());
+    let marks: Vec<_> = marks.collect();
     marks.into_iter().rev().for_each(|end| block.insert(end, 1));
     let frame = &block[BLOCK_HEADER..];
     let numbers = [frame.len() as u32, entries.len() as u32, crc32fast::hash(frame)];
     block[..BLOCK_HEADER].copy_from_slice(&numbers.map(u32::to_le_bytes).concat());
-    Ok(block)
+    Ok(())
 }
 
 pub(super) fn serialize(value: &impl Serialize, bytes: &mut Vec<u8>) -> io::Result<()> {
