@@ -189,7 +189,9 @@ fn begin(waiting: &mut Option<Box<Run>>, outputs: &mut Outputs<'_>) -> output::R
 fn log_run(run: &Run) {
     let (pid, program, attached) = (run.pid, run.program.display(), run.attached.len());
     let (node, chain) = (run.named.node(), run.chain.map(Chain::name));
-    let of = [node, chain, run.user_agent.as_deref()].into_iter().flatten().map(|it| format!(", {it}"));
+    // Whoever made the recording chose these.
+    let of =
+        [node, chain, run.user_agent.as_deref()].into_iter().flatten().map(|it| format!(", {}", it.escape_debug()));
     let of: String = of.collect();
     tracing::info!("replaying {attached} tracepoints of pid {pid} {program}{of}, of the recording");
     if attached == 0 {

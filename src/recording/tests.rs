@@ -311,8 +311,12 @@ fn entries_that_make_no_sense_are_damage() {
     }
     let impossible = [&opening::beginning()[..], &[0xff; BLOCK_HEADER]].concat();
     assert!(matches!(read(&impossible, &[]).1, Err(Error::Damaged { at: 25, .. })));
-    let most = |count| lengths(&vec![0; count]).len();
-    assert!(most(65_537) > 65_537, "each takes a byte of what is refused");
+    // However long a sequence is said to be, memory for it is bounded.
+    for (count, is_taken) in [(65_536, true), (65_537, false)] {
+        let untold = AtMost(vec![loss(0, 0); count]);
+        let entry = bytes_of_entry(&Stored::End { changed: Changed::default(), untold });
+        assert_eq!(read(&group(&entry), &[]).1.is_ok(), is_taken, "{count}");
+    }
 }
 
 #[test]
