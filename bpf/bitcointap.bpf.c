@@ -7,6 +7,8 @@
 #include <bpf/usdt.bpf.h>
 
 #include "event.h"
+#include "selection.h"
+#include "payloads.h"
 #include "net.h"
 #include "mempool.h"
 #include "validation.h"

@@ -2,10 +2,6 @@
 #ifndef BITCOINTAP_NET_H
 #define BITCOINTAP_NET_H
 
-/* Bitcoin Core's MAX_PROTOCOL_MESSAGE_LENGTH. */
-#define PAYLOAD_MAX 4000000
-#define COMMAND_SIZE 16
-
 /* The numbers of conn_type in docs/events.md. Bitcoin Core passes names (ConnectionTypeAsString). */
 enum connection_type {
 	CONNECTION_UNKNOWN,
@@ -16,14 +12,6 @@ enum connection_type {
 	CONNECTION_MANUAL,
 	CONNECTION_ADDR_FETCH,
 	CONNECTION_PRIVATE_BROADCAST,
-};
-
-enum payload_state {
-	PAYLOAD_WHOLE,
-	PAYLOAD_UNREADABLE,
-	PAYLOAD_TOO_LARGE,
-	PAYLOAD_NOT_WANTED,
-	PAYLOAD_BEGINNING,
 };
 
 /* Text: the peer's address. After it come `size` bytes if `payload` is PAYLOAD_WHOLE, `copied` bytes if it is
@@ -64,64 +52,6 @@ struct misbehaving_record {
 	__u8 reserved[7];
 };
 
-/* The part of a selection that is decided here, before anything is copied; the reader decides the rest. Everything
- * is set before loading, so that the verifier drops code for conditions that nobody asked for. */
-enum listed {
-	/* All values are wanted. */
-	NOT_LISTED,
-	/* The values in the map are wanted. */
-	ONLY_LISTED,
-	/* The values that are not in the map are wanted. */
-	NONE_LISTED,
-};
-
-const volatile __u32 peers_listed = NOT_LISTED;
-const volatile __u32 commands_listed = NOT_LISTED;
-/* A bit for each of enum connection_type. */
-const volatile __u32 connection_types = ~0;
-const volatile __u64 min_size = 0;
-const volatile __u64 max_size = ~0ULL;
-
-/* How much of payloads to copy. */
-enum payloads {
-	PAYLOADS_WHOLE,
-	PAYLOADS_NONE,
-	/* For each command as much as `payload_limits` says, and nothing of other commands, while `whole_payloads`
-	 * is zero. */
-	PAYLOADS_LIMITED,
-};
-
-const volatile __u32 payloads = PAYLOADS_WHOLE;
-/* Can change at any time: whether some output wants whole payloads now. */
-__u32 whole_payloads SEC(".data.payloads") = 0;
-/* Copying a payload up to this size costs less than deciding about it. */
-#define PAYLOAD_SMALL 64
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1); /* set again before loading, as is that of commands */
-	__type(key, __s64);
-	__type(value, __u8);
-} peers SEC(".maps");
-
-struct command {
-	__u8 name[COMMAND_SIZE];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct command);
-	__type(value, __u8);
-} commands SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct command);
-	__type(value, __u32);
-} payload_limits SEC(".maps");
-
 /* Peers with a record that had their address and connection type: (number + 1) << 8 | type, at the place of their
  * number. So both are read once, and not for each message. */
 #define KNOWN_PEERS 4096
@@ -132,9 +62,6 @@ struct {
 	__type(value, __u64);
 } known_peers SEC(".maps");
 
-EXPORT(enum, listed);
-EXPORT(enum, payload_state);
-EXPORT(enum, payloads);
 EXPORT(struct, message_record);
 EXPORT(struct, connection_record);
 EXPORT(struct, misbehaving_record);
@@ -171,83 +98,6 @@ static __always_inline __u8 read_connection_type(const char *from)
 	}
 }
 
-/* Two slices of one constant size, which the verifier requires, cover any payload from that size to twice of it: the
- * second one ends where the payload ends. */
-#define COPY_BY(slice)                                                                                                 \
-	if (size >= (slice)) {                                                                                         \
-		void *first = bpf_dynptr_data(to, offset, slice);                                                      \
-		void *last = bpf_dynptr_data(to, offset + size - (slice), slice);                                      \
-		return !first || !last || read_bytes(first, slice, from) ||                                            \
-		       read_bytes(last, slice, from + size - (slice));                                                 \
-	}
-
-static __always_inline int is_wanted(__u32 listed, void *map, const void *key)
-{
-	int is_listed;
-
-	if (listed == NOT_LISTED)
-		return 1;
-	is_listed = bpf_map_lookup_elem(map, key) != 0;
-	return listed == ONLY_LISTED ? is_listed : !is_listed;
-}
-
-static __always_inline int is_wanted_peer(const __s64 *peer_id)
-{
-	return is_wanted(peers_listed, &peers, peer_id);
-}
-
-static __always_inline int is_wanted_type(__u8 type)
-{
-	return connection_types >> type & 1;
-}
-
-#define BIG_SLICE (64 << 10)
-
-struct big_copy {
-	struct bpf_dynptr *to;
-	__u64 offset;
-	const void *from;
-	long error;
-};
-
-static long copy_big_slice(__u32 index, struct big_copy *copy)
-{
-	__u64 done = (__u64)index * BIG_SLICE;
-	void *slice = bpf_dynptr_data(copy->to, copy->offset + done, BIG_SLICE);
-
-	copy->error = !slice || read_bytes(slice, BIG_SLICE, copy->from + done);
-	return copy->error;
-}
-
-/* Copies `size` bytes into the record at `offset`; not zero on failure. */
-static __always_inline long copy_payload(struct bpf_dynptr *to, __u64 offset, __u64 size, const void *from)
-{
-	if (size >= BIG_SLICE) {
-		struct big_copy copy = {.to = to, .offset = offset, .from = from};
-		void *last = bpf_dynptr_data(to, offset + size - BIG_SLICE, BIG_SLICE);
-
-		bpf_loop(size / BIG_SLICE, copy_big_slice, &copy, 0);
-		return copy.error || !last || read_bytes(last, BIG_SLICE, from + size - BIG_SLICE);
-	}
-	COPY_BY(32 << 10)
-	COPY_BY(16 << 10)
-	COPY_BY(8 << 10)
-	COPY_BY(4 << 10)
-	COPY_BY(2 << 10)
-	COPY_BY(1 << 10)
-	COPY_BY(512)
-	COPY_BY(256)
-	COPY_BY(128)
-	COPY_BY(64)
-	COPY_BY(32)
-	COPY_BY(16)
-	COPY_BY(8)
-	COPY_BY(4)
-	COPY_BY(2)
-	COPY_BY(1)
-	return 0;
-}
-
 /* The entry of `known_peers` for a peer of this type; 0 if its number does not fit. */
 static __always_inline __u64 known_peer(__s64 peer_id, __u8 type)
 {
@@ -268,31 +118,6 @@ static __always_inline void peer_was_told(const struct message_record *record)
 	/* A type that could not be read is read again. */
 	if (place && record->connection_type != CONNECTION_UNKNOWN)
 		*place = known_peer(record->peer_id, record->connection_type);
-}
-
-/* How many bytes of a payload some output wants. */
-static __always_inline __u64 wanted_bytes(__u64 size, const __u8 *command)
-{
-	if (payloads == PAYLOADS_NONE || size > PAYLOAD_MAX)
-		return 0;
-	if (payloads == PAYLOADS_LIMITED && size > PAYLOAD_SMALL && !*(volatile __u32 *)&whole_payloads) {
-		const __u32 *limit = bpf_map_lookup_elem(&payload_limits, command);
-
-		if (!limit)
-			return 0;
-		return *limit < size ? *limit : size;
-	}
-	return size;
-}
-
-/* Reads memory of the node as read_bytes does. `size` is never more than `most`; the check is for the verifier,
- * which has lost track of that. */
-static __always_inline long read_payload(void *to, __u64 size, __u64 most, const void *from)
-{
-	asm volatile("" : "+r"(size));
-	if (size > most)
-		size = most;
-	return read_bytes(to, size, from);
 }
 
 /* Sends a message of a known peer in a record of constant size, which costs the node least. The rest of the record

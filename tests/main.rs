@@ -35,6 +35,7 @@ mod selection;
 mod simulated_node;
 mod soak;
 mod streams;
+mod structure;
 mod time_namespaces;
 mod tool;
 mod top;

@@ -1,5 +1,12 @@
 //! With a real Bitcoin Core, in regtest: counts equal what the node itself says and what was done with it. BITCOIND_EXE
 //! names a bitcoind with tracepoints; without it these tests say that they were skipped.
+//!
+//! In: what nodes do here, to each other and by themselves. Out: what the exporter counts; here of all that a node tells, of restarts
+//! and of a flood; exchanges, the chain and rejections in files of their own.
+
+mod chain;
+mod exchanges;
+mod rejections;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,16 +17,6 @@ use std::{
     time::Duration,
 };
 
-use bitcoin::{
-    Amount, Block, BlockHash, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut, Witness,
-    absolute::LockTime,
-    block,
-    consensus::encode::serialize_hex,
-    constants::genesis_block,
-    opcodes::all::{OP_PUSHBYTES_0, OP_PUSHNUM_1},
-    script::Builder,
-    transaction,
-};
 use bitcoind::{BitcoinD, Conf, P2P};
 use bitcointap::tracepoint::Tracepoint;
 use serde_json::{Value, json};
@@ -245,106 +242,6 @@ fn wait_for_handshake(node: &BitcoinD) -> Value {
     })
 }
 
-fn disconnect(from: &BitcoinD, to: &BitcoinD) {
-    for peer in call(from, "getpeerinfo", &[]).as_array().unwrap() {
-        call(from, "disconnectnode", &[json!(""), peer["id"].clone()]);
-    }
-    eventually("no peers", || {
-        let counts = [from, to].map(|node| call(node, "getconnectioncount", &[]));
-        counts.iter().all(|count| *count == 0).then_some(())
-    });
-}
-
-/// Blocks that the node says it reconstructed: without requesting transactions, and with.
-fn reconstructed(node: &BitcoinD) -> (f64, f64) {
-    let log = fs::read_to_string(node.workdir().join("regtest/debug.log")).unwrap();
-    let lines = log.lines().filter(|line| line.contains("Successfully reconstructed block"));
-    let asked = lines.map(|line| !line.contains(" and 0 txn"));
-    let (mut plain, mut requested) = (0.0, 0.0);
-    asked.for_each(|asked| if asked { requested += 1.0 } else { plain += 1.0 });
-    (plain, requested)
-}
-
-#[test]
-fn round_trips_and_relay_are_counted_as_they_were_made() {
-    let Some(executable) = executable() else { return };
-    let [tapped, other] = [(); 2].map(|()| start(&executable));
-    let exporter = export(&tapped, "--tx-response");
-    mine(&other, 101);
-    connect(&other, &tapped);
-    wait_for_same_tip(&[&tapped, &other]);
-    let peer = wait_for_handshake(&tapped);
-    // The node has pinged once, so the sum is that round trip.
-    let sample = |name: &str| exporter.scrape().sum(name, &[]);
-    eventually("the pong", || (sample("p2p_ping_round_trip_seconds_count") == 1.0).then_some(()));
-    let mut least = sample("p2p_ping_round_trip_seconds_sum");
-    println!("first round trip {least} s, minping {}", peer["minping"]);
-    for pings in 2..=10 {
-        let before = sample("p2p_ping_round_trip_seconds_sum");
-        call(&tapped, "ping", &[]);
-        eventually("the pong", || (sample("p2p_ping_round_trip_seconds_count") == f64::from(pings)).then_some(()));
-        least = least.min(sample("p2p_ping_round_trip_seconds_sum") - before);
-    }
-    let said = wait_for_handshake(&tapped)["minping"].as_f64().unwrap();
-    println!("least round trip {least} s, minping {said} s");
-    // The node's clock starts before it sends the ping, and stops before it processes the pong.
-    assert!((least - said).abs() < 0.1, "{least} s, the node says {said} s");
-
-    // Announced blocks, one after the other, with transactions that the node has.
-    let announced = "p2p_block_announcement_to_connected_seconds_count";
-    let before = sample(announced);
-    for block in 1..=5 {
-        let to_tapped = new_address(&tapped);
-        let sent = call(&other, "sendtoaddress", &[to_tapped, json!(0.1)]);
-        wait_for_mempool(&tapped, &sent);
-        mine(&other, 1);
-        eventually("the block", || (sample(announced) == before + f64::from(block)).then_some(()));
-    }
-    // And with transactions that it does not have, since nobody sends them when a connection begins.
-    disconnect(&other, &tapped);
-    let to_tapped = new_address(&tapped);
-    call(&other, "sendtoaddress", &[to_tapped, json!(0.1)]);
-    connect(&tapped, &other);
-    wait_for_handshake(&tapped);
-    mine(&other, 1);
-    wait_for_same_tip(&[&tapped, &other]);
-    eventually("the block", || (sample(announced) == before + 6.0).then_some(()));
-    // Nobody announces one of its own.
-    mine(&tapped, 1);
-    wait_for_same_tip(&[&tapped, &other]);
-
-    let metrics = quiet(&tapped, &exporter).0;
-    let count = |name: &str, labels: &[(&str, &str)]| metrics.sum(name, labels);
-    assert_eq!(count(announced, &[]), before + 6.0);
-    let made = |result| count("p2p_compact_block_reconstructions_total", &[("result", result)]);
-    println!(
-        "reconstructed: {} from the mempool, {} after asking",
-        made("from_mempool"),
-        made("requested_transactions")
-    );
-    assert_eq!((made("from_mempool"), made("requested_transactions")), reconstructed(&tapped));
-    assert_eq!(made("requested_transactions"), 1.0);
-    assert!(made("from_mempool") >= 4.0, "high-bandwidth mode begins with the second block at the latest");
-    assert_eq!((made("full_block"), made("unfinished")), (0.0, 0.0));
-    // From the opening on.
-    let handshakes = if tells_connections(&tapped) { 1.0 } else { 0.0 };
-    assert_eq!(count("p2p_handshake_seconds_count", &[("connection_type", "inbound")]), handshakes);
-    assert_eq!(count("p2p_handshake_seconds_count", &[("connection_type", "manual")]), handshakes);
-
-    let responses =
-        |request, responder| count("p2p_response_seconds_count", &[("request", request), ("responder", responder)]);
-    assert_eq!(responses("getblocktxn", "peer"), 1.0);
-    assert_eq!(responses("getblocktxn", "node"), 0.0);
-    // The node requested five transactions; the sixth came in a block.
-    assert_eq!(responses("getdata_tx", "peer"), 5.0);
-    assert!(responses("getheaders", "peer") >= 1.0 && responses("getheaders", "node") >= 1.0);
-    // 101 blocks in the beginning.
-    assert!(responses("getdata_block", "peer") >= 101.0, "{}", responses("getdata_block", "peer"));
-    assert_eq!(count("p2p_requests_unanswered_total", &[]), 0.0);
-    assert_eq!(count("state_dropped_total", &[]), 0.0);
-    exporter.stop();
-}
-
 #[test]
 fn ten_restarts_are_followed() {
     let Some(executable) = executable() else { return };
@@ -415,167 +312,5 @@ fn a_flood_of_pings_is_counted_whole_in_little_memory() {
     let peak = exporter.process.peak_memory();
     println!("peak resident memory: {peak} KiB");
     assert!(peak < 64 << 10, "{peak} KiB");
-    exporter.stop();
-}
-
-/// The chain of 200 blocks for which regtest knows the hash of the coins (`CreateBlockChain` in Bitcoin Core's
-/// src/test/util).
-fn chain_with_a_known_snapshot() -> Vec<Block> {
-    let genesis = genesis_block(bitcoin::Network::Regtest);
-    let anyone_can_spend = Builder::new().push_opcode(OP_PUSHNUM_1).into_script().to_p2wsh();
-    let (mut last, mut time, mut chain) = (genesis.block_hash(), genesis.header.time, Vec::new());
-    for height in 1..=200u32 {
-        time += 1;
-        let input = TxIn {
-            script_sig: Builder::new().push_int(height.into()).push_opcode(OP_PUSHBYTES_0).into_script(),
-            sequence: Sequence::ENABLE_LOCKTIME_NO_RBF,
-            witness: Witness::new(),
-            ..TxIn::default()
-        };
-        let value = Amount::from_int_btc(50) / if height < 150 { 1 } else { 2 };
-        let coinbase = Transaction {
-            version: transaction::Version::TWO,
-            lock_time: LockTime::from_consensus(height - 1),
-            input: vec![input],
-            output: vec![TxOut { value, script_pubkey: ScriptBuf::clone(&anyone_can_spend) }],
-        };
-        let merkle_root = TxMerkleNode::from_raw_hash(coinbase.compute_txid().to_raw_hash());
-        let (bits, version) = (genesis.header.bits, block::Version::from_consensus(4));
-        let mut header = block::Header { version, prev_blockhash: last, merkle_root, time, bits, nonce: 0 };
-        while header.validate_pow(header.target()).is_err() {
-            header.nonce += 1;
-        }
-        last = header.block_hash();
-        chain.push(Block { header, txdata: vec![coinbase] });
-    }
-    chain
-}
-
-fn submit<'a>(node: &BitcoinD, blocks: impl IntoIterator<Item = &'a str>) {
-    for block in blocks {
-        let refused = call(node, "submitblock", &[json!(block)]);
-        assert!(refused.is_null() || refused == "inconclusive", "{refused}");
-    }
-}
-
-#[test]
-fn background_validation_and_verifychain_are_not_where_the_chain_is() {
-    let Some(executable) = executable() else { return };
-    let old = chain_with_a_known_snapshot();
-    let known: BlockHash = "385901ccbd69dff6bbd00065d01fb8a9e464dede7cfe0372443884f9b1dcf6b9".parse().unwrap();
-    assert_eq!(old.last().unwrap().block_hash(), known);
-    let headers: Vec<String> = old.iter().map(|block| serialize_hex(&block.header)).collect();
-    let old: Vec<String> = old.iter().map(serialize_hex).collect();
-
-    // One node has all blocks, and a snapshot of its coins at height 200.
-    let [source, tapped] = [(); 2].map(|()| start(&executable));
-    submit(&source, old.iter().map(String::as_str));
-    let snapshot = json!(source.workdir().join("coins.dat"));
-    if let Err(why) = try_call(&source, "dumptxoutset", &[snapshot.clone(), json!("latest")]) {
-        println!("skipped: this release has no snapshots of regtest's height 200: {why}");
-        return;
-    }
-    mine(&source, 30);
-    let new: Vec<Value> = (201..=230)
-        .map(|height| call(&source, "getblockhash", &[json!(height)]))
-        .map(|hash| call(&source, "getblock", &[hash, json!(0)]))
-        .collect();
-
-    // The other one begins with the snapshot, and gets the old blocks last.
-    let exporter = export(&tapped, "");
-    headers.iter().for_each(|header| drop(call(&tapped, "submitheader", &[json!(header)])));
-    if let Err(why) = try_call(&tapped, "loadtxoutset", &[snapshot]) {
-        println!("skipped: this release knows no snapshot of regtest's height 200: {why}");
-        return;
-    }
-    let connected = |blocks: f64| {
-        eventually("the blocks", || {
-            let metrics = exporter.scrape();
-            (metrics.sum("validation_blocks_connected_total", &[]) == blocks).then_some(metrics)
-        })
-    };
-    let tip = |metrics: &Exposition| {
-        let families = [
-            "validation_block_height",
-            "validation_last_block_connected_timestamp_seconds",
-            "validation_reorganised_blocks_total",
-        ];
-        families.map(|family| metrics.sum(family, &[]))
-    };
-    submit(&tapped, new.iter().map(|block| block.as_str().unwrap()));
-    let of_snapshot = tip(&connected(30.0));
-    assert_eq!((of_snapshot[0], of_snapshot[2]), (230.0, 0.0));
-    submit(&tapped, old.iter().map(String::as_str));
-    assert_eq!(tip(&connected(230.0)), of_snapshot);
-    assert_eq!(call(&tapped, "verifychain", &[json!(4), json!(6)]), true);
-    assert_eq!(tip(&connected(236.0)), of_snapshot);
-
-    // The node leaves two blocks, comes back to them, and leaves them for three others.
-    let left = call(&tapped, "getblockhash", &[json!(229)]);
-    call(&tapped, "invalidateblock", std::slice::from_ref(&left));
-    call(&tapped, "reconsiderblock", std::slice::from_ref(&left));
-    assert_eq!(tip(&connected(238.0)), of_snapshot);
-    call(&tapped, "invalidateblock", &[left]);
-    mine(&tapped, 3);
-    let [height, time, reorganised] = tip(&connected(241.0));
-    assert_eq!((height, reorganised), (231.0, 2.0));
-    assert!(time > of_snapshot[1], "{time}");
-    exporter.stop();
-}
-
-/// A signed transaction of this wallet that pays everything that it spends, except the fee, to itself.
-fn spend(node: &BitcoinD, spent: &Value, fee: f64) -> Result<Value, String> {
-    let value = (spent["amount"].as_f64().unwrap() - fee).to_string();
-    let to = new_address(node).as_str().unwrap().to_owned();
-    // Version 3 (TRUC) may pay nothing, if a child pays for it; releases before v29 cannot make it.
-    let arguments = [json!([spent]), json!([{ to: value }]), json!(0), json!(true), json!(3)];
-    let raw = try_call(node, "createrawtransaction", &arguments)?;
-    Ok(call(node, "signrawtransactionwithwallet", &[raw, json!([spent])])["hex"].clone())
-}
-
-#[test]
-fn a_parent_that_is_taken_with_its_child_is_a_rejection_reversed() {
-    let Some(executable) = executable() else { return };
-    let [tapped, other] = [(); 2].map(|()| start(&executable));
-    let exporter = export(&tapped, "");
-    mine(&other, 101);
-    let mut coin = call(&other, "listunspent", &[])[0].clone();
-    coin["sequence"] = json!(0xffff_fffdu32);
-    let parent = match spend(&other, &coin, 0.0) {
-        Ok(parent) => parent,
-        Err(why) => return println!("skipped: {why}"),
-    };
-    let decoded = call(&other, "decoderawtransaction", std::slice::from_ref(&parent));
-    let output = &decoded["vout"][0];
-    let coin = json!({ "txid": decoded["txid"], "vout": 0, "amount": output["value"],
-        "scriptPubKey": output["scriptPubKey"]["hex"] });
-    let child = spend(&other, &coin, 0.001).unwrap();
-    let without_value = spend(&other, &coin, -1.0).unwrap();
-
-    // The child comes alone, since peers do not announce what pays nothing, and requests its parent.
-    connect(&tapped, &other);
-    wait_for_same_tip(&[&tapped, &other]);
-    wait_for_handshake(&tapped);
-    let accepted = call(&other, "submitpackage", &[json!([parent, child])]);
-    assert_eq!(accepted["package_msg"], "success", "{accepted}");
-    wait_for_mempool(&tapped, &decoded["txid"]);
-    let rejections = |family, labels: &[_]| exporter.scrape().sum(family, labels);
-    let by = |reason| rejections("mempool_rejections_total", &[("reason", reason)]);
-    let reversed = |reason| rejections("mempool_rejections_reversed_total", &[("reason", reason)]);
-    let added = || rejections("mempool_transactions_total", &[("action", "added")]);
-    eventually("both", || (added() == 2.0).then_some(()));
-    let (orphan, poor) = ("bad-txns-inputs-missingorspent", "min relay fee not met");
-    assert_eq!((by(orphan), by(poor), rejections("mempool_rejections_total", &[])), (1.0, 1.0, 2.0));
-    // The child has waited for two seconds before the node requested its parent.
-    assert_eq!((reversed(orphan), reversed(poor)), (0.0, 1.0));
-
-    // No tracepoint reports packages that are submitted here.
-    mine(&other, 1);
-    wait_for_same_tip(&[&tapped, &other]);
-    let package = json!([parent, without_value]);
-    println!("refused: {:?}", try_call(&tapped, "submitpackage", std::slice::from_ref(&package)));
-    println!("refused: {}", call(&tapped, "testmempoolaccept", &[package]));
-    call(&tapped, "testmempoolaccept", &[json!([without_value])]);
-    eventually("a rejection", || (rejections("mempool_rejections_total", &[]) == 3.0).then_some(()));
     exporter.stop();
 }

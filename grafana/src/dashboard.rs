@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::panel::{Panel, data_source, of_chosen_nodes};
+use crate::{
+    panel::{Panel, data_source},
+    promql::of_chosen_nodes,
+};
 
 /// Every dashboard has this tag, and links lead to all dashboards with it.
 pub const TAG: &str = "bitcointap";

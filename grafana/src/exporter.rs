@@ -2,7 +2,8 @@
 
 use crate::{
     dashboard::Dashboard,
-    panel::{bars, graph, heatmap, increase_with_new, stat, states},
+    panel::{bars, graph, heatmap, stat, states},
+    promql::increase_with_new,
 };
 
 pub fn dashboard() -> Dashboard {

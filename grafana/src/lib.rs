@@ -9,6 +9,7 @@ mod messages;
 mod overview;
 mod panel;
 mod peers;
+mod promql;
 
 use std::path::PathBuf;
 

@@ -3,7 +3,8 @@
 
 use crate::{
     dashboard::Dashboard,
-    panel::{Panel, graph, heatmap, increase_with_new, stat, states, table},
+    panel::{Panel, graph, heatmap, stat, states, table},
+    promql::increase_with_new,
 };
 const RULES: &str = include_str!("../../prometheus/bitcointap.rules.yml");
 

@@ -1,5 +1,5 @@
 //! The live page. In: what a node does now, in a state that it shares with the thread that feeds it. Out: a page for
-//! browsers, its script and style, and the state as JSON, which the page requests each second.
+//! browsers, its scripts and styles, and the state as JSON, which the page requests each second.
 //!
 //! Peers choose much of what it shows. Markup or scripts from a peer do nothing: the page shows everything as text, and
 //! its content security policy runs only its own files.
@@ -29,11 +29,15 @@ pub(super) const HTML: &str = include_str!("live_page/page.html");
 /// Where the page has its links to other pages.
 const LINKS: &str = "<!-- links -->";
 
+const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Further files of the page: path, type, text.
-pub(super) const FILES: [(&str, &str, &str); 12] = [
-    ("/live/style.css", "text/css; charset=utf-8", include_str!("live_page/style.css")),
+pub(super) const FILES: [(&str, &str, &str); 15] = [
+    ("/live/style.css", STYLE, include_str!("live_page/style.css")),
+    ("/live/figures.css", STYLE, include_str!("live_page/figures.css")),
+    ("/live/tables.css", STYLE, include_str!("live_page/tables.css")),
+    ("/live/windows.css", STYLE, include_str!("live_page/windows.css")),
     ("/live/icon.svg", "image/svg+xml", include_str!("live_page/icon.svg")),
     ("/live/main.js", SCRIPT, include_str!("live_page/main.js")),
     ("/live/poll.js", SCRIPT, include_str!("live_page/poll.js")),

@@ -1,3 +1,9 @@
+//! What a state shows. In: events and counters, at the seconds of a clock that the test sets. Out: its snapshots: here rates, the
+//! history and what happened; peers and runs of the node in files of their own.
+
+mod peers;
+mod runs;
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +15,9 @@ use crate::{
         added, block, closed, closing, conn, conn_at, message, misbehaving, opened, opening, ping, rejected, removed,
         replaced, version, with_peer,
     },
+    node::process::Chain,
     p2p,
+    tracepoint::LossReason,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -76,85 +84,6 @@ fn counters(fired: u64, lost: u64) -> [Counters; Tracepoint::COUNT] {
     let mut counters = [Counters { fired, ..Counters::default() }; Tracepoint::COUNT];
     counters[0].lost[LossReason::RingFull as usize] = lost;
     counters
-}
-
-#[test]
-fn a_peer_is_there_from_its_opening_to_its_closing() {
-    let mut seen = seen();
-    seen.tell(opening(conn_at(3, ConnectionType::Inbound, 2, "[2001:db8::1]:5"))).at(1_005);
-    seen.tell(ping(true, 3, ConnectionType::Inbound, "[2001:db8::1]:5"));
-    let [peer] = &seen.live.snapshot().peers[..] else { panic!("one peer") };
-    let ping = Rates { messages: 1, bytes: 8, ..Rates::default() };
-    let expected = Row {
-        id: 3,
-        address: Some("[2001:db8::1]:5".into()),
-        connection_type: "inbound",
-        network: "ipv6",
-        opened: Some(1_000.0),
-        seen: 1_000.0,
-        inbound: ping,
-        outbound: Rates::default(),
-        ping: None,
-        min_ping: None,
-        user_agent: None,
-        offences: 0,
-    };
-    assert_eq!(*peer, expected);
-    seen.tell(closing(conn(3, ConnectionType::Inbound, 2)));
-    assert!(seen.peers().is_empty());
-}
-
-#[test]
-fn messages_make_peers_known_from_before_the_attachment_and_openings_say_more() {
-    let mut seen = seen();
-    seen.tell(ping(true, 5, ConnectionType::Inbound, "127.0.0.1:7")).at(1_002);
-    let before = seen.live.snapshot().peers.remove(0);
-    assert_eq!((before.network, before.opened, before.seen), ("unknown", None, 1_000.0));
-    seen.tell(opening(conn_at(5, ConnectionType::Inbound, 3, "127.0.0.1:7")));
-    let after = seen.live.snapshot().peers.remove(0);
-    assert_eq!((after.network, after.opened, after.inbound.messages), ("onion", Some(1_002.0), 1));
-}
-
-#[test]
-fn what_a_closed_peer_still_says_does_not_bring_it_back() {
-    let mut seen = seen();
-    seen.tell(opened(1)).tell(closed(1)).tell(with_peer(1, true, "verack", &[])).tell(opened(1));
-    assert!(seen.peers().is_empty());
-    seen.at(1_060).tell(with_peer(1, true, "verack", &[]));
-    assert_eq!(seen.peers(), [1], "numbers are not used twice, but losses make anything possible");
-}
-
-#[test]
-fn a_row_has_user_agent_pings_and_offences() {
-    let [nonce, other] = [7u64, 8].map(u64::to_le_bytes);
-    let ms = Duration::from_millis;
-    let mut seen = seen();
-    seen.tell(opened(1))
-        .tell(with_peer(1, false, "version", &version("/ours/")))
-        .tell(with_peer(1, true, "version", &version("/Satoshi:31.0.0/<b>")))
-        .tell(with_peer(1, true, "version", &version("/a further one is ignored/")))
-        .tell(with_peer(1, false, "ping", &nonce))
-        .tell_after(ms(80), with_peer(1, true, "pong", &other))
-        .tell_after(ms(80), with_peer(1, true, "pong", &nonce))
-        .tell_after(ms(90), with_peer(1, true, "pong", &nonce));
-    let peer = seen.live.snapshot().peers.remove(0);
-    assert_eq!(peer.user_agent.as_deref(), Some("/Satoshi:31.0.0/<b>"));
-    assert_eq!((peer.ping, peer.min_ping), (Some(0.08), Some(0.08)));
-    seen.at(1_001)
-        .tell(with_peer(1, false, "ping", &other))
-        .tell_after(ms(250), with_peer(1, true, "pong", &other))
-        .tell(misbehaving("bad"));
-    let peer = seen.live.snapshot().peers.remove(0);
-    assert_eq!((peer.ping, peer.min_ping, peer.offences), (Some(0.25), Some(0.08), 1));
-}
-
-#[test]
-fn a_long_user_agent_is_cut_between_characters() {
-    let mut seen = seen();
-    let long = "ü".repeat(200);
-    let payload = [&[0; 80][..], &[253, 144, 1], long.as_bytes(), &[0; 5]].concat();
-    seen.tell(with_peer(1, true, "version", &payload));
-    assert_eq!(seen.live.snapshot().peers[0].user_agent.as_deref(), Some(&long[..256]));
 }
 
 #[test]
@@ -308,60 +237,6 @@ fn hidden_addresses_are_nowhere() {
 }
 
 #[test]
-fn the_nodes_end_is_the_end_of_its_peers_and_not_of_what_was_counted() {
-    let mut seen = seen();
-    let waiting = |seen: &Seen| seen.live.snapshot().waiting;
-    assert_eq!(waiting(&seen).as_deref(), Some("it is being looked for"));
-    seen.live.waits("two run");
-    assert_eq!(waiting(&seen).as_deref(), Some("two run"));
-    seen.attached("net").tell(opened(1));
-    let node = seen.live.snapshot().node.unwrap();
-    assert_eq!((node.pid, node.start_time, node.attached.len()), (7, 900.5, 7));
-    let of = [node.data_directory.as_deref(), node.chain, node.host.as_deref()];
-    assert_eq!(of, ["/data", "signet", "host"].map(Some));
-    let missing = (Tracepoints::default_set().iter().count()) - 7;
-    assert_eq!((node.attached[0], node.missing.len()), ("net:inbound_message", missing));
-
-    seen.live.added(&counters(5, 2));
-    seen.detached(&counters(1, 1)).at(1_001);
-    let snapshot = seen.live.snapshot();
-    assert_eq!((&snapshot.node, snapshot.waiting.as_deref()), (&None, Some("the node has ended")));
-    assert_eq!(snapshot.peers, []);
-    let loss = |count| vec![Loss { tracepoint: "net:inbound_message", reason: "ring_full", count }];
-    let all = Tracepoint::COUNT as u64;
-    assert_eq!((snapshot.events.fired, snapshot.events.lost, snapshot.events.losses), (6 * all, 3, loss(3)));
-
-    // The numbers of the next run's peers begin anew.
-    seen.attached("net").tell(opened(1)).live.added(&counters(1, 1));
-    let snapshot = seen.at(1_002).live.snapshot();
-    assert_eq!((snapshot.events.fired, snapshot.events.lost, snapshot.events.losses), (7 * all, 4, loss(4)));
-    assert_eq!(seen.peers(), [1]);
-    assert_eq!(snapshot.history.events_lost, [3, 1]);
-}
-
-#[test]
-fn the_node_says_its_version_to_its_peers() {
-    let mut seen = seen();
-    let agent = |seen: &Seen| seen.live.snapshot().node.and_then(|node| node.user_agent);
-    seen.attached("net");
-    let mut says = |inbound: bool, connection_type, user_agent: &str| {
-        let payload = version(user_agent);
-        let mut kind = with_peer(1, inbound, "version", &payload);
-        if let Kind::Msg(message) = &mut kind {
-            message.meta.conn_type = connection_type;
-        }
-        agent(seen.tell(kind))
-    };
-    // What a peer says, and what is said in its place to remain unknown.
-    assert_eq!(says(true, ConnectionType::Inbound, "/Satoshi:0.1.0/"), None);
-    assert_eq!(says(false, ConnectionType::PrivateBroadcast, "/pynode:0.0.1/"), None);
-    assert_eq!(says(false, ConnectionType::Inbound, "/Satoshi:31.0.0/").as_deref(), Some("/Satoshi:31.0.0/"));
-    // It belongs to the run.
-    seen.detached(&counters(1, 0)).attached("net");
-    assert_eq!(agent(&seen), None);
-}
-
-#[test]
 fn counts_of_a_made_up_recording_end_at_the_largest_number() {
     let mut seen = seen();
     seen.attached("net");
@@ -383,125 +258,4 @@ fn peers_and_happenings_are_bounded() {
     assert_eq!((snapshot.peers.len(), snapshot.peers_dropped, snapshot.peers[0].id), (4_096, 5_904, 5_904));
     assert_eq!((snapshot.connections.len(), snapshot.blocks.len(), snapshot.mempool.len()), (100, 20, 50));
     assert_eq!(snapshot.connections[0].number, 29_998);
-}
-
-#[test]
-fn a_peer_that_is_silent_for_half_an_hour_has_gone_where_messages_are_heard() {
-    for (words, left) in [("net", vec![2]), ("net:inbound_message,net:closed_connection", vec![1, 2])] {
-        let mut seen = seen();
-        seen.attached(words).tell(opened(1));
-        for minute in 0..=31 {
-            seen.at(START + 60 * minute).tell(with_peer(2, true, "verack", &[]));
-        }
-        assert_eq!(seen.peers(), left, "{words}");
-        assert_eq!(seen.live.snapshot().peers_dropped, 2 - left.len() as u64);
-    }
-}
-
-#[test]
-fn an_attachment_is_of_the_time_that_is_told_after_it() {
-    let mut live = Live::new(Tracepoints::default_set(), false);
-    live.attached(&Run::new(7, "/bitcoind".into(), 900.0, "net".parse().unwrap()));
-    let snapshot = live.snapshot();
-    assert_eq!((snapshot.node, snapshot.connections, snapshot.waiting.as_deref()), (None, vec![], Some("attaching")));
-    live.at(Time(2_000 * SECOND), Moment(5 * SECOND));
-    let snapshot = live.snapshot();
-    let [attached] = &snapshot.connections[..] else { panic!("it is told once") };
-    assert_eq!((attached.time, &attached.what), (2_000.0, &Happened::NodeAttached { pid: 7 }));
-    assert_eq!(snapshot.node.map(|node| node.attached_time), Some(2_000.0));
-    live.at(Time(2_001 * SECOND), Moment(6 * SECOND));
-    assert_eq!(live.snapshot().connections.len(), 1);
-}
-
-/// What is said of tracepoints, and of peers.
-fn unseen(live: &Live, names: &[&str]) -> Vec<Option<String>> {
-    let sight = live.snapshot().sight;
-    names.iter().map(|&name| sight.unseen.get(name).cloned()).collect()
-}
-
-#[test]
-fn what_cannot_be_seen_says_why() {
-    let names = ["net:inbound_message", "net:closed_connection", "mempool:added", "validation:block_connected"];
-    let words = |words: [Option<&str>; 4]| words.map(|it| it.map(str::to_owned)).to_vec();
-    let mut seen = seen();
-    assert_eq!(unseen(&seen.live, &names), words([Some("not attached"); 4]));
-    seen.attached("net:inbound_message,net:outbound_message,mempool");
-    assert_eq!(unseen(&seen.live, &names), words([None, Some("needs v29"), None, Some("needs v23")]));
-    seen.detached(&counters(1, 0));
-    assert_eq!(unseen(&seen.live, &names), words([Some("not attached"); 4]));
-
-    let mut live = Live::new("net".parse().unwrap(), false).of_recording();
-    let attached = "net:inbound_message,net:inbound_connection".parse().unwrap();
-    live.attached(&Run { failed: Tracepoints::default(), ..Run::new(7, "/bitcoind".into(), 0.0, attached) });
-    live.at(Time(SECOND), Moment(SECOND));
-    let expected = [None, Some("not recorded"), Some("not selected (--events)"), Some("not selected (--events)")];
-    assert_eq!(unseen(&live, &names), words(expected));
-    assert!(live.snapshot().replay);
-
-    let mut live = Live::new(Tracepoints::default_set(), false);
-    let failed = "mempool:added".parse().unwrap();
-    live.attached(&Run { failed, ..Run::new(7, "/bitcoind".into(), 0.0, "net".parse().unwrap()) });
-    assert_eq!(unseen(&live, &names[2..3]), [Some("could not be attached to: see the log".to_owned())]);
-}
-
-#[test]
-fn it_is_said_why_there_may_be_other_peers() {
-    let notes = |events: &str, passed: u64| {
-        let mut seen = seen();
-        seen.attached(events).at(START + passed);
-        seen.live.snapshot().sight.peers
-    };
-    let older = "older peers appear with their first message, about two minutes";
-    assert_eq!(notes("net", 100), [older]);
-    assert_eq!(notes("net", 151), [""; 0]);
-    let messages = "net:inbound_message,net:outbound_message";
-    let stay = "who left stays for up to 30 minutes (closings: needs v29)";
-    assert_eq!(notes(messages, 100), [older, stay]);
-    assert_eq!(notes("mempool", 100), ["needs v23"]);
-    assert_eq!(notes("net:inbound_connection,net:closed_connection", 0), ["none from before (messages: needs v23)"]);
-    // A node that was started a moment before has none from before.
-    let mut live = Live::new(Tracepoints::default_set(), false);
-    live.attached(&Run::new(7, "/bitcoind".into(), 999.0, "net".parse().unwrap()));
-    live.at(Time(START * SECOND), Moment(START * SECOND));
-    assert_eq!(live.snapshot().sight.peers, [""; 0]);
-}
-
-#[test]
-fn peers_are_counted_by_network_and_direction() {
-    let mut seen = seen();
-    for (peer, connection_type, network) in [
-        (1, ConnectionType::Inbound, 1),
-        (2, ConnectionType::Inbound, 3),
-        (3, ConnectionType::BlockRelayOnly, 1),
-        (4, ConnectionType::Manual, 0),
-        (5, ConnectionType::OutboundFullRelay, 5),
-    ] {
-        seen.tell(opening(conn(peer, connection_type, network)));
-    }
-    let networks = seen.live.snapshot().networks;
-    let counted: Vec<_> = networks.networks.iter().map(|it| (it.network, it.inbound, it.outbound)).collect();
-    let expected = [("ipv4", 1, 1), ("ipv6", 0, 0), ("onion", 1, 0), ("i2p", 0, 0), ("cjdns", 0, 1), ("npr", 0, 1)];
-    assert_eq!(counted, expected);
-    assert_eq!((networks.block_relay, networks.manual), (1, 1));
-}
-
-#[test]
-fn what_a_run_of_a_recording_ends_with_is_there_until_the_next_begins() {
-    let mut live = Live::new(Tracepoints::default_set(), false).of_recording();
-    let mut seen = {
-        live.attached(&Run::new(7, "/bitcoind".into(), 900.0, "net".parse().unwrap()));
-        live.at(Time(START * SECOND), Moment(START * SECOND));
-        Seen { live, second: START }
-    };
-    seen.tell(opened(1)).detached(&counters(5, 0));
-    seen.live.over();
-    let snapshot = seen.live.snapshot();
-    assert_eq!((snapshot.over, snapshot.node.map(|node| node.pid), seen.peers()), (true, Some(7), vec![1]));
-    assert_eq!(snapshot.events.fired, 5 * Tracepoint::COUNT as u64);
-    assert_eq!(unseen(&seen.live, &["net:inbound_message", "mempool:added"]), [None, Some("not recorded".to_owned())]);
-    seen.attached("net");
-    let snapshot = seen.live.snapshot();
-    let happened: Vec<_> = snapshot.connections.iter().map(|it| &it.what).collect();
-    assert!(matches!(happened[..2], [Happened::NodeAttached { .. }, Happened::NodeDetached { .. }]), "{happened:?}");
-    assert_eq!(seen.peers(), [0; 0]);
 }
