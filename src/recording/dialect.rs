@@ -16,8 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Dialect {
     /// Where a record's header has the tracepoint's number, and the length of the text.
-    number: Place,
-    text_length: Place,
+    number: Span,
+    text_length: Span,
     tracepoints: Vec<Known>,
     reasons: Vec<Result<LossReason, String>>,
     /// The record that was put into other words last.
@@ -45,18 +45,18 @@ enum Reading {
 /// Copies a field.
 #[derive(Debug, PartialEq)]
 struct Step {
-    from: Place,
-    to: Place,
+    from: Span,
+    to: Span,
     is_signed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Place {
+struct Span {
     offset: usize,
     size: usize,
 }
 
-impl Place {
+impl Span {
     fn of(field: &Field<'_>) -> Self {
         Self { offset: field.offset.into(), size: field.size.into() }
     }
@@ -79,7 +79,7 @@ impl Dialect {
         let header = &opening.header;
         let number = |name| {
             let field = header.fields.0.iter().find(|field| field.name == name)?;
-            (field.kind == Kind::Unsigned).then(|| Place::of(field))
+            (field.kind == Kind::Unsigned).then(|| Span::of(field))
         };
         let all = opening.tracepoints.0.iter();
         let sensible =
@@ -118,7 +118,7 @@ impl Dialect {
 
     /// The number of its tracepoint.
     pub(super) fn number_of(&self, record: &[u8]) -> Option<u64> {
-        let end = |place: Place| place.offset + place.size;
+        let end = |place: Span| place.offset + place.size;
         (record.len() >= end(self.number).max(end(self.text_length))).then(|| self.number.number(record))
     }
 
@@ -187,7 +187,7 @@ fn steps<'a>(stored: &StoredLayout<'_>, ours: impl Iterator<Item = &'a Field<'a>
         if from.size > to.size || (from.kind == Kind::Bytes) != (to.kind == Kind::Bytes) {
             return None;
         }
-        steps.push(Step { from: Place::of(from), to: Place::of(to), is_signed: from.kind == Kind::Signed });
+        steps.push(Step { from: Span::of(from), to: Span::of(to), is_signed: from.kind == Kind::Signed });
     }
     Some(steps)
 }
