@@ -1,6 +1,6 @@
-//! What a tap or a recording gives, as plain data: runs of a node, batches of events, counters. Knows no libbpf.
+//! Runs of a node, batches of events, and counters, as plain data. A tap and a recording give the same. Nothing here knows libbpf.
 //!
-//! In: records, from the ring buffer of the kernel side or from a recording. Out: [`Batch`]es of those that are wanted, whole.
+//! In: records, from the ring buffer or from a recording. Out: [`Batch`]es of the wanted ones, completed.
 
 mod batch;
 mod clock;
@@ -13,7 +13,7 @@ mod run;
 use std::sync::Arc;
 
 #[cfg(test)]
-pub(crate) use self::peers::PLACES as KNOWN_PEERS;
+pub(crate) use self::peers::SLOTS as KNOWN_PEERS;
 pub(crate) use self::{batch::Asked, clock::WallClock, intake::Intake};
 pub use self::{
     batch::Batch,
@@ -23,7 +23,7 @@ pub use self::{
     run::{Counted, End, Run},
 };
 
-/// The batch itself, or a new one if somebody else still holds it.
+/// Gives this batch, or a new one if somebody else still holds it.
 pub fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
     if Arc::get_mut(batch).is_none() {
         *batch = Arc::default();
@@ -38,10 +38,10 @@ pub(crate) mod fuzzing {
     use super::{Batch, intake::Intake};
     use crate::selection::Selection;
 
-    /// Records, taken as those of the ring buffer.
+    /// Takes records as if they came from the ring buffer.
     pub(crate) fn batch<'a>(records: impl Iterator<Item = &'a [u8]>) -> Batch {
         thread_local! {
-            // Its table of peers takes long to make.
+            // Kept, because its table of peers takes long to make.
             static INTAKE: RefCell<Intake> = RefCell::new(Intake::new(&Selection::default()));
         }
         INTAKE.with_borrow_mut(|intake| {

@@ -1,4 +1,4 @@
-//! What a tap gives: typed events, and their decoding from the kernel's records. Pure: bytes in, [`Event`] out.
+//! Typed events, and decoding them from records. Pure. In: bytes. Out: [`Event`]s.
 
 pub mod coin_selection;
 pub mod mempool;
@@ -17,12 +17,12 @@ use crate::{
     tracepoint::{About, LossReason, Tracepoint},
 };
 
-/// An event of the node. Borrows its texts and payloads from the batch that it was drained with.
+/// An event of the node. Borrows its texts and payloads from its batch.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// When its tracepoint fired: by the clock below, and what the wall clock showed when the event was drained.
+    /// When its tracepoint fired, as wall-clock time. The kernel stamps `moment`, which is converted when the event is drained.
     pub time: Time,
-    /// The same by a clock that is never set: for durations between events.
+    /// When its tracepoint fired, by a clock that is never set: for durations between events.
     pub moment: Moment,
     /// What happened.
     pub kind: Kind<'a>,
@@ -59,14 +59,14 @@ pub enum Kind<'a> {
         /// What the wallet did.
         event: coin_selection::CoinSelection<'a>,
     },
-    /// A gap: these events fired, but cannot be given.
+    /// A gap: these events fired, but are lost.
     Lost(Lost),
 }
 
-/// Events missing before the next one.
+/// A gap: events that are missing before the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Lost {
-    /// Whose events.
+    /// The tracepoint whose events are missing.
     pub tracepoint: Tracepoint,
     /// Why.
     pub reason: LossReason,
@@ -74,12 +74,12 @@ pub struct Lost {
     pub count: u64,
 }
 
-/// Nanoseconds since the machine's start, those asleep included (CLOCK_BOOTTIME).
+/// Nanoseconds since the machine started, including time asleep (CLOCK_BOOTTIME).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// The time since `earlier`; none if that is the later one.
+    /// The time since `earlier`; zero if that is later.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -110,13 +110,13 @@ impl Event<'_> {
 pub(crate) struct Decoder {
     /// UNIX time minus CLOCK_BOOTTIME, in nanoseconds.
     pub unix_offset_ns: i64,
-    /// What the duration of `validation:block_connected` is multiplied with to give nanoseconds.
+    /// The unit of the duration of `validation:block_connected`, in nanoseconds.
     pub block_duration_unit_ns: u64,
 }
 
 impl Decoder {
-    /// Gives the events of a record in order: one, or several gaps. False if the record is not one of ours.
-    /// Payloads of messages are decoded if it `decodes` them.
+    /// Gives the event of a record, or its gaps in order. False if the bytes are no record. With `decodes`, payloads of messages are
+    /// decoded.
     pub fn decode<'a>(&self, record: &'a [u8], decodes: bool, mut give: impl FnMut(Event<'a>)) -> bool {
         let Some((header, _)) = record::split::<types::event_header>(record) else { return false };
         let time = Time(header.boot_ns.saturating_add_signed(self.unix_offset_ns));
@@ -149,13 +149,13 @@ impl Decoder {
             (_, "coin_selection") => {
                 Kind::CoinSelection { event: coin_selection::CoinSelection::decode(tracepoint, record)? }
             }
-            // A test decodes an event of each tracepoint.
+            // Cannot happen: a test decodes an event of each tracepoint.
             _ => return None,
         })
     }
 }
 
-/// The losses that are not zero, from counts by tracepoint and reason as the kernel side keeps them.
+/// The losses that are not zero, from the kernel side's counts by tracepoint and reason.
 pub(crate) fn each_lost(count: impl Fn(usize, usize) -> u64) -> impl Iterator<Item = Lost> {
     Tracepoint::all()
         .flat_map(|tracepoint| LossReason::KERNEL.into_iter().map(move |reason| (tracepoint, reason)))
@@ -169,7 +169,7 @@ pub(crate) fn tracepoint_of(record: &[u8]) -> Option<Tracepoint> {
     Tracepoint::from_id(header.tracepoint)
 }
 
-/// A record's struct, its text (what is not UTF-8 replaced) and the bytes after both.
+/// A record's struct, its text and the bytes after both. In the text, bytes that are not UTF-8 are replaced.
 fn parts<T: Plain>(record: &[u8]) -> Option<(T, Cow<'_, str>, &[u8])> {
     let (header, _) = record::split::<types::event_header>(record)?;
     let (fixed, rest) = record::split::<T>(record)?;
@@ -177,8 +177,8 @@ fn parts<T: Plain>(record: &[u8]) -> Option<(T, Cow<'_, str>, &[u8])> {
     Some((fixed, String::from_utf8_lossy(text), rest))
 }
 
-/// The text in an array of `size` bytes at the start of `bytes`, ended by a zero unless it fills the array. Bitcoin
-/// Core's names are ASCII; of anything else what precedes it is given.
+/// The text in an array of `size` bytes at the start of `bytes`. A zero ends it unless it fills the array. Bitcoin Core's names are
+/// ASCII; a text with bytes that are not UTF-8 is cut before them.
 fn text_in_place(bytes: &[u8], size: usize) -> &str {
     let array = &bytes[..size.min(bytes.len())];
     let text = array.split(|&byte| byte == 0).next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Follows a node: taps one run of it after another. In: which node, what to tap of it, when to stop. Out: to
-//! [outputs](crate::output), what is drained, and when a run begins and ends.
+//! Follows a node: taps one run after another. In: which node, what to tap, when to stop. Out, to [outputs](crate::output): batches,
+//! and the beginning and end of each run.
 //!
 //! ```no_run
 //! use bitcointap::{
@@ -40,22 +40,22 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// How often outputs should be looked after while no events come.
+/// How often outputs are called while no events come.
 pub const IDLE_INTERVAL: Duration = Duration::from_millis(100);
-/// How often it is made sure that the process has not become another program.
+/// How often to check that the process still runs the same program.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Losses are told in one line for so long.
+/// The log has at most one line about losses in this time.
 const LOSSES_INTERVAL: Duration = Duration::from_secs(10);
-/// What is still given to the ring buffer after a request to stop: with detaching it stays within a second.
+/// How long the ring buffer is still drained after a request to stop. So bitcointap ends within a second, detaching included.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Which capabilities go once a node is attached to.
+/// Which capabilities to drop after attaching to a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum DropCapabilities {
-    /// Every one: a next run of the node is not attached to.
+    /// All of them. bitcointap cannot attach to the node's next run.
     All,
-    /// Every one but those that it takes to find the next run and attach to it.
+    /// All but those needed to find the node's next run and attach to it.
     #[default]
     KeepForReattach,
 }
@@ -63,17 +63,17 @@ pub enum DropCapabilities {
 /// Which node to follow, and how.
 #[derive(Clone, Debug)]
 pub struct Follow {
-    /// Which node. A process id names one run, which is then the only one.
+    /// Which node. With a process id, only that run is followed.
     pub which: Which,
-    /// What is tapped of it.
+    /// What to tap.
     pub options: Options,
-    /// Whether the node is waited for, and its next run after its end. If not, it must run, and its end is the end.
+    /// Whether to wait for the node, and after its end for its next run. If not, the node must run, and following ends with it.
     pub over_restarts: bool,
     /// Capabilities to drop after attaching.
     pub drop_capabilities: DropCapabilities,
 }
 
-/// The node that runs as `bitcoind`, `bitcoin-qt` or `bitcoin-node`, over restarts.
+/// Follows the node that runs as `bitcoind`, `bitcoin-qt` or `bitcoin-node`, over restarts.
 impl Default for Follow {
     fn default() -> Self {
         Self {
@@ -86,10 +86,11 @@ impl Default for Follow {
 }
 
 impl Follow {
-    /// Gives all to `outputs`, until it is time to stop, an output that is required wants no more, or no next run is followed.
+    /// Gives everything to `outputs`. Returns when it is time to stop, when a required output wants no more, or when no further run is
+    /// followed.
     ///
     /// # Errors
-    /// Those of [`Which::find`] and [`Tap::attach`] that time does not mend, and that of an output that is required.
+    /// The errors of [`Which::find`] and [`Tap::attach`] that waiting does not solve, and the error of a required output.
     pub fn run(&self, stop: &Stop, outputs: &mut Outputs<'_>) -> Result {
         let follows = self.over_restarts && !matches!(self.which, Which::Pid(_));
         let mut search = Search::new(&self.which, follows);
@@ -98,7 +99,7 @@ impl Follow {
             let options = &Options { whole_payloads: outputs.want_whole_payloads(), ..self.options.clone() };
             let mut tap = match Tap::attach(&node, options) {
                 Ok(tap) => tap,
-                // That it has ended meanwhile is no failure.
+                // It is no failure that the node has ended meanwhile.
                 Err(_) if follows && !node.still_runs() => continue,
                 Err(error) if search.may_fail(&error) => {
                     outputs.waits(&Waiting { why: &error.to_string(), has_failed: true });
@@ -113,7 +114,8 @@ impl Follow {
                 privileges::drop_all()?;
             }
             tap.wake_on(stop)?;
-            // From now on nobody is answered with less than what has fired: also not by who has seen the log.
+            // From now on, each client that asks gets all events that have fired. This begins before the log says "attached", so that
+            // it holds for whoever waits for that line.
             let mut questions = Questions::begin(outputs.askers(), &tap)?;
             outputs.run_begins(&tap.run(&node))?;
             log_attached(&tap, &node, options, start.elapsed());
@@ -131,7 +133,7 @@ impl Follow {
             tap.let_go();
             if self.drop_capabilities == DropCapabilities::All {
                 tracing::info!(
-                    "its next run is not attached to, which takes what --drop-capabilities all has given up"
+                    "not waiting for the node's next run: --drop-capabilities all has dropped what attaching needs"
                 );
                 return Ok(());
             }
@@ -140,7 +142,7 @@ impl Follow {
     }
 }
 
-/// Drains the tap until the end, and gives each batch, empty ones too, so that outputs are looked after.
+/// Drains the tap until the end. Gives each batch to outputs, even an empty one, so that they are called regularly.
 fn pump(
     tap: &mut Tap,
     node: &Node,
@@ -156,7 +158,7 @@ fn pump(
     let mut payloads = WholePayloads::since_now(whole_payloads);
     loop {
         if !more {
-            // What is left stands behind a record that is being written, and fills the ring buffer without another wake-up.
+            // Records are left behind one that is still being written. They wait in the ring buffer, and cause no wake-up.
             let (_, left) = batch.ring_buffer();
             let patience = if left > 0 { DRAIN_INTERVAL } else { outputs.patience() };
             node_ended |= tap.wait(stop.at_most(patience))?.node_ended;
@@ -189,7 +191,7 @@ fn pump(
     }
 }
 
-/// What of a run's losses was told in the log.
+/// Which losses of a run the log has already.
 #[derive(Default)]
 struct Losses {
     told: [u64; Tracepoint::COUNT],
@@ -217,7 +219,7 @@ impl Losses {
     }
 }
 
-/// Detaches and gives what the ring buffer still holds; after a request to stop only as far as time allows.
+/// Detaches, and gives outputs what the ring buffer still holds. After a request to stop this takes only a short time.
 fn drain_rest(tap: &mut Tap, stop: &Stop, outputs: &mut Outputs<'_>) -> Result {
     tap.detach();
     let mut batch = Arc::<Batch>::default();
@@ -229,7 +231,7 @@ fn drain_rest(tap: &mut Tap, stop: &Stop, outputs: &mut Outputs<'_>) -> Result {
     Ok(())
 }
 
-/// Counts what nobody will read.
+/// Counts what is still in the ring buffer, as unread.
 fn drain_unread(tap: &mut Tap, outputs: &mut Outputs<'_>) -> Result<usize> {
     tap.detach();
     let mut batch = Batch::default();
@@ -245,7 +247,7 @@ fn drain_unread(tap: &mut Tap, outputs: &mut Outputs<'_>) -> Result<usize> {
 fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     let milliseconds = took.as_millis();
     let count = tap.attached().len();
-    // What failed because the node has ended meanwhile was not refused.
+    // If the node has ended meanwhile, that is why these failed.
     let has_ended = !node.still_runs();
     match tap.verified() {
         Ok(()) => tracing::info!("attached to {count} tracepoints of {node} in {milliseconds} ms"),
@@ -260,11 +262,11 @@ fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);
     let absent: Tracepoints = options.selection.tracepoints().iter().filter(absent).collect();
     if !absent.is_empty() {
-        tracing::info!("this program does not have, or has with unknown arguments: {absent}");
+        tracing::info!("tracepoints that this program lacks, or has with unknown arguments: {absent}");
     }
 }
 
-/// Tells in the log what became of the events of a run.
+/// Logs what became of the events of a run.
 pub(crate) fn log_end(counted: &[Counters; Tracepoint::COUNT], end: End, unread: usize) {
     let sum: Counters = counted.iter().sum();
     let (fired, filtered, lost) = (sum.fired, sum.filtered, sum.lost_in_all());

@@ -103,7 +103,7 @@ impl Live {
             time: Time::default(),
             moment: Moment::default(),
             second: 0,
-            run: Err("it is being looked for".into()),
+            run: Err("looking for the node".into()),
             attached_at: None,
             past: None,
             user_agent: None,

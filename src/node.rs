@@ -1,4 +1,4 @@
-//! The node: its process, the probes of its program, what its memory shows of them, and why it cannot be tapped.
+//! The node: its process, the probes of its program, the state of these probes in its memory, and why it cannot be tapped.
 
 pub(crate) mod error;
 pub(crate) mod memory;

@@ -1,7 +1,7 @@
-//! What takes events: one contract for all outputs, and the list that holds them.
+//! The contract for everything that takes events, and the list of outputs.
 //!
-//! In, from a node that is [followed](crate::follow) or a recording that is [replayed](crate::recording::Replay): when a run of the
-//! node begins and ends, what was drained of it, what nobody could read any more. Out: the same to each [`Output`], in order.
+//! In, from [following](crate::follow) a node or [replaying](crate::recording::Replay) a recording: the beginning and the end of each
+//! run, batches, and batches that came too late to be read. Out: the same to each [`Output`], in order.
 //!
 //! ```
 //! use bitcointap::output::{Observer, Output};
@@ -37,63 +37,63 @@ use crate::{
     tracepoint::Tracepoint,
 };
 
-/// The longest that events wait in the ring buffer, whatever outputs say.
+/// The longest that events may wait in the ring buffer, even if all outputs allow more.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Why an output has failed, in a line of text.
+/// Why an output failed, in a line of text.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What an output can do.
+/// The result of a call to an output.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
-/// Is given the events of a batch one by one.
+/// Gets the events of a batch one by one.
 pub type Observer<'a> = Box<dyn FnMut(&Event<'_>) + 'a>;
 
-/// Takes events. It is called by the thread that drains the node's tap: what takes long belongs to a thread of its own.
+/// Takes events. The thread that drains the ring buffer calls it: slow work belongs to a thread of its own.
 ///
-/// All but the name has a default, which does nothing.
+/// All methods but `name` have a default, which does nothing.
 pub trait Output {
-    /// What logs and metrics call it.
+    /// Its name in logs and metrics.
     fn name(&self) -> &str;
 
-    /// Whether everything ends when it fails, or wants no more. If not, it alone ends.
+    /// Whether everything ends when this output fails or wants no more. If not, only this output ends.
     fn is_required(&self) -> bool {
         true
     }
 
-    /// No node is attached to, for another reason than before.
+    /// No node is attached, and the reason is new.
     fn waits(&mut self, _why: &Waiting<'_>) {}
 
-    /// A run of the node is attached to; or one of a recording begins.
+    /// A run begins: bitcointap has attached to a node, or a recording has come to the run.
     fn run_begins(&mut self, _run: &Run) -> Result {
         Ok(())
     }
 
-    /// What is to see each event of a batch. They are decoded once for all outputs.
+    /// Gives what shall see each event of a batch. Each event is decoded once for all outputs.
     fn observer<'a>(&'a mut self, _batch: &'a Batch) -> Option<Observer<'a>> {
         None
     }
 
-    /// What was drained, in order, empty batches too. Comes after its events were observed.
+    /// A batch was drained. Batches come in order, empty ones too, and each one after its events were observed.
     fn batch(&mut self, _batch: &Arc<Batch>) -> Result {
         Ok(())
     }
 
-    /// What was left in the ring buffer when time was up. Its events are lost.
+    /// This batch was left in the ring buffer when the time was over. Its events are lost.
     fn unread(&mut self, _batch: &Batch) {}
 
-    /// The run has ended, or is let go. All of its batches were given.
+    /// The run has ended, or is tapped no longer. All of its batches were given.
     fn run_ends(&mut self, _counted: &Counted, _end: End) -> Result {
         Ok(())
     }
 
-    /// Nothing comes at the moment. Called a few times a second while no run is attached to.
+    /// Called a few times a second while no run is attached.
     fn idle(&mut self) {}
 
-    /// Nothing more will come, but it may be looked at on.
+    /// Nothing more will come. People may still look at what there is.
     fn over(&mut self) {}
 
-    /// The end. Writes what is not written yet, as far as there is time.
+    /// The end: writes what is not written yet, while there is time.
     fn finish(&mut self, _stop: &Stop) -> Result {
         Ok(())
     }
@@ -103,103 +103,103 @@ pub trait Output {
         false
     }
 
-    /// How long events may wait in the ring buffer: asked again and again.
+    /// How long events may wait in the ring buffer. Asked before each wait.
     fn patience(&self) -> Duration {
         DRAIN_INTERVAL
     }
 
-    /// Whether it wants payloads whole, where they are [limited](crate::tap::Payloads::Limited): asked again and again.
+    /// Whether it wants whole payloads where they are [limited](crate::tap::Payloads::Limited). Asked before each drain.
     fn wants_whole_payloads(&self) -> bool {
         false
     }
 
-    /// The payloads of all events that come are whole by now.
+    /// From now on, payloads of all events are whole.
     fn payloads_are_whole(&mut self) {}
 
-    /// Who may want events sooner than the others do.
+    /// Clients of this output that may ask for a drain at once.
     fn askers(&self) -> Option<Box<dyn Askers>> {
         None
     }
 
-    /// How much it has written, if metrics are to tell that.
+    /// How much it has written, if metrics shall show that.
     fn written(&self) -> Option<Written> {
         None
     }
 
-    /// What other outputs have written by now.
+    /// How much each output has written by now.
     fn others(&mut self, _others: &[(&str, Written)]) {}
 }
 
-/// Why no node is attached to.
+/// Why no node is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting<'a> {
     /// A line of text.
     pub why: &'a str,
-    /// Attaching was tried, and failed.
+    /// Whether attaching was tried and failed.
     pub has_failed: bool,
 }
 
-/// What an output has written since it was made.
+/// How much an output has written since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Lines, packets or other records.
     pub records: u64,
-    /// Events that were to be written and could not be.
+    /// Events that should have been written and could not be.
     pub lost: u64,
-    /// Who reads it at the moment, if it has readers that come and go.
+    /// How many readers it has now, if its readers come and go.
     pub readers: Option<usize>,
 }
 
 impl Written {
-    /// That of both.
+    /// The sum of both; readers are those of `later`.
     fn plus(self, later: Self) -> Self {
         Self { records: self.records + later.records, lost: self.lost + later.lost, readers: later.readers }
     }
 }
 
-/// Those who ask for what has fired by now, and wait until it was drained.
+/// Clients that ask for all that has fired by now, and wait until it is drained.
 pub trait Askers {
-    /// Readable when somebody has asked.
+    /// Readable when a client has asked.
     fn wakes(&self) -> &dyn AsFd;
 
-    /// The node is drained from now on; or no longer, and nobody needs to wait.
+    /// Whether a node is drained from now on. If not, no client needs to wait.
     fn drained(&self, is_drained: bool);
 
-    /// How many questions there were by now: to be asked before a drain begins.
+    /// How many questions there were so far. Called before a drain begins.
     fn asked(&self) -> u64;
 
-    /// So many questions were followed by a drain, and what that gave is taken in.
+    /// The first `asked` questions are answered: a drain followed them, and all outputs have its events.
     fn answer(&self, asked: u64);
 }
 
-/// How long it is from `now` to the next time that events are drained which are only counted. Each time is paid for with the caches
-/// that it fills anew, as much as hundreds of events are. So it is once in a second, by which the live page tells them: shortly
-/// before its end, so that most of what fired in it is told of it.
+/// The time from `now` until events are drained again, for outputs that only count them. Each drain has to fill the processor's caches
+/// anew, which costs as much as hundreds of events. So there is one drain a second. It comes shortly before the end of the second,
+/// because the live page counts by seconds: so most events are counted in the second in which they fired.
 #[cfg(feature = "metrics")]
 pub(crate) fn until_counted(now: crate::event::Moment) -> Duration {
     let [interval, place] = [1_000_000_000, 950_000_000];
     Duration::from_nanos(interval - (now.0 + interval - place) % interval)
 }
 
-/// The outputs, in the order in which they are told.
+/// The outputs, in the order in which they are called.
 #[derive(Default)]
 pub struct Outputs<'a> {
     outputs: Vec<Held<'a>>,
     changes: Option<Receiver<Change>>,
-    /// What outputs have written that are there no more.
+    /// How much outputs had written that are gone, by name.
     before: BTreeMap<String, Written>,
-    /// The one that is attached to.
+    /// The run that is attached now.
     run: Option<Run>,
-    /// Of the run, by [`Tracepoint::index`].
+    /// What was counted in the run, by [`Tracepoint::index`].
     counted: [Counters; Tracepoint::COUNT],
 }
 
-/// A change of the list, made by another thread.
+/// A change of the list, from another thread.
 pub struct Change {
-    /// The output of this name is finished, if there is one.
+    /// The output with this name is finished, if there is one.
     pub name: String,
-    /// What takes its place.
+    /// The output that takes its place.
     pub output: Option<Box<dyn Output + Send>>,
 }
 
@@ -209,20 +209,20 @@ struct Held<'a> {
 }
 
 impl<'a> Outputs<'a> {
-    /// Adds one, which is told after the others.
+    /// Adds an output, which is called after the others.
     #[must_use]
     pub fn with(mut self, output: impl Output + 'a) -> Self {
         self.outputs.push(Held { output: Box::new(output), has_failed: false });
         self
     }
 
-    /// From now on it changes with what comes here.
+    /// From now on, changes that come here change the list.
     #[must_use]
     pub fn changed_by(self, changes: Receiver<Change>) -> Self {
         Self { changes: Some(changes), ..self }
     }
 
-    /// What the run has counted by now, by [`Tracepoint::index`].
+    /// What was counted in the run so far, by [`Tracepoint::index`].
     pub fn counted(&self) -> &[Counters; Tracepoint::COUNT] {
         &self.counted
     }
@@ -235,14 +235,14 @@ impl<'a> Outputs<'a> {
     /// See [`Output::run_begins`].
     ///
     /// # Errors
-    /// That of an output that is required, as for the next three.
+    /// The error of a required output. The same holds for the next calls.
     pub fn run_begins(&mut self, run: &Run) -> Result {
         self.counted = Default::default();
         self.run = Some(run.clone());
         self.each(|output| output.run_begins(run))
     }
 
-    /// See [`Output::batch`]: gives the events of the batch to those who observe, and the batch to all.
+    /// See [`Output::batch`]. Gives the events of the batch to all observers, and then the batch to all outputs.
     pub fn batch(&mut self, batch: &Arc<Batch>) -> Result {
         self.count(batch.added());
         let mut observers: Vec<_> = self.working().filter_map(|output| output.observer(batch)).collect();
@@ -272,7 +272,7 @@ impl<'a> Outputs<'a> {
     pub fn idle(&mut self) {
         self.working().for_each(Output::idle);
         self.tell_written();
-        // One that is required fails with the next batch.
+        // If a required output failed to begin here, it fails again with the next batch.
         let _ = self.change();
     }
 
@@ -281,10 +281,10 @@ impl<'a> Outputs<'a> {
         self.working().for_each(Output::over);
     }
 
-    /// See [`Output::finish`]. All are finished, whatever becomes of the others.
+    /// See [`Output::finish`]. Finishes all outputs, even if some fail.
     ///
     /// # Errors
-    /// The first of an output that is required.
+    /// The first error of a required output.
     pub fn finish(mut self, stop: &Stop) -> Result {
         let mut first = Ok(());
         for Held { output, .. } in &mut self.outputs {
@@ -298,12 +298,12 @@ impl<'a> Outputs<'a> {
         first
     }
 
-    /// Whether one that is required wants no more.
+    /// Whether a required output wants no more.
     pub fn are_done(&self) -> bool {
         self.outputs.iter().any(|held| held.output.is_required() && held.output.is_done())
     }
 
-    /// The shortest, and not more than a second.
+    /// The shortest patience of all outputs, but at most a second.
     pub(crate) fn patience(&self) -> Duration {
         let working = self.outputs.iter().filter(|held| !held.has_failed);
         working.map(|held| held.output.patience()).min().unwrap_or(DRAIN_INTERVAL).min(LONGEST_PATIENCE)
@@ -343,7 +343,7 @@ impl<'a> Outputs<'a> {
             let place = self.outputs.iter().position(|held| held.output.name() == name);
             if let Some(place) = place {
                 let mut old = self.outputs.remove(place).output;
-                // What waits is written, but for one that stands still nobody waits.
+                // It writes what waits. If it makes no progress, nobody waits for it.
                 let finished = Stop::new(Some(Duration::ZERO)).map_err(Error::from).and_then(|stop| old.finish(&stop));
                 if let Err(error) = finished {
                     tracing::error!("the output {name} has failed: {error}");

@@ -1,9 +1,10 @@
-//! Events to a destination, by a thread of its own, so that a slow or stopped reader holds up nothing else. In: [`Batch`]es, bounded
-//! in bytes; those that wait longest make room for new ones. Out, in some [`Format`]: each event that is wanted, and each gap
-//! before the event that it precedes. A destination that fails may work again later: what waits is written then, as far as it
-//! still waits.
+//! A spool writes events to a destination, by a thread of its own: a slow or stopped reader delays nothing else. In: [`Batch`]es, in a
+//! queue that is bounded in bytes; when it is full, the oldest batches make room for new ones. Out, in some [`Format`]: each wanted
+//! event, and each gap before the event that follows it. A destination that has failed may work again later. Then the thread
+//! writes what is still in the queue.
 //!
-//! Here is the handle. What it is handed waits in `queue`, `writing` takes it from there, and `gathering` hands it over.
+//! This file has the handle. It puts batches into `queue`; `writing` takes them out and formats them; `gathering` hands the text to
+//! the destination.
 
 mod destination;
 mod file;
@@ -42,34 +43,34 @@ use crate::{
     tracepoint::LossReason,
 };
 
-/// How often the end of the thread is looked for.
+/// How often the handle looks whether the thread has ended.
 pub(crate) const FINISH_INTERVAL: Duration = Duration::from_millis(1);
-/// What an abandoned thread that can still write takes to write what is missing.
+/// How long an abandoned thread that can still write may take to end with a whole line.
 pub(crate) const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Where events go. Dropped, it writes nothing more, and its thread ends as soon as the writer lets it.
+/// The handle of a spool. Once it is dropped, the spool writes nothing more, and its thread ends as soon as the destination allows.
 #[derive(Debug)]
 pub struct Spool {
     shared: Arc<Shared>,
     thread: thread::JoinHandle<()>,
-    /// Bytes that had left, and when that was seen.
+    /// How many bytes were written, and when that number was first seen.
     progress: (u64, Instant),
 }
 
 /// How a [`Spool`] ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Lines written.
+    /// Lines or packets written.
     pub written: u64,
-    /// Events that were to be written and could not be.
+    /// Events that should have been written and could not be.
     pub lost: u64,
-    /// Why writing failed, unless that was told before.
+    /// Why writing failed, unless [`Spool::take_failure`] gave it before.
     pub failure: Option<io::Error>,
 }
 
 impl Spool {
-    /// Starts the thread, which has no capabilities. It writes what is `wanted` until `count` events are written, if that is
-    /// given, or writing fails.
+    /// Starts the thread, which has no capabilities. It writes the `wanted` events until it has written `count` of them, if that is
+    /// given, or until writing fails.
     pub fn start(
         writer: impl Write + Send + 'static,
         format: impl Format,
@@ -79,7 +80,7 @@ impl Spool {
         Self::start_any(Plain(writer), format, wanted, count)
     }
 
-    /// The same for a destination that may be able to go on after a failure, which is then tried about every second, and logged
+    /// The same for a destination that may work again after a failure. The thread retries it about every second, and logs the failure
     /// once until it works again.
     pub fn start_to(
         destination: impl Destination,
@@ -93,7 +94,7 @@ impl Spool {
         }
     }
 
-    /// Such a destination, in any format. What is logged of its failures calls what is written JSON lines.
+    /// The same in any format. The log messages about failures always say "JSON lines".
     pub(crate) fn start_any(
         destination: impl Destination,
         format: impl Format,
@@ -109,13 +110,13 @@ impl Spool {
         Ok(Spool { shared, thread, progress: (0, Instant::now()) })
     }
 
-    /// Whether the queue has room for a batch that takes so many bytes.
+    /// Whether the queue has room for a batch of this many bytes.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.shared.queue().has_room(bytes)
     }
 
-    /// Hands a batch over. If the queue is full, the events that wait longest in it are counted as lost, and if the writer has
-    /// failed, those of the batch.
+    /// Puts a batch into the queue. If the queue is full, its oldest events are counted as lost. If writing has failed for good, the
+    /// events of this batch are.
     pub fn push(&self, batch: &Arc<Batch>) {
         if !batch.concerns(&self.shared.filter) || self.shared.satisfied.load(Relaxed) {
             return;
@@ -123,7 +124,7 @@ impl Spool {
         self.shared.push(batch);
     }
 
-    /// Counts the events of a batch as lost, and tells so before the next that is written.
+    /// Counts the events of a batch as lost. The next event that is written is preceded by that gap.
     pub fn lose(&self, batch: &Batch, reason: LossReason) {
         if !self.shared.satisfied.load(Relaxed) {
             self.shared.lose(&mut self.shared.queue().untold, batch, reason);
@@ -147,22 +148,22 @@ impl Spool {
         self.shared.written.load(Relaxed)
     }
 
-    /// Events that were to be written and could not be.
+    /// Events that should have been written and could not be.
     pub fn lines_lost(&self) -> u64 {
         self.shared.lost.load(Relaxed)
     }
 
-    /// Whether nothing more will be written: the count is reached, the reader has closed, or writing failed.
+    /// Whether nothing more will be written: the count is reached, the reader has closed, or writing has failed for good.
     pub fn has_ended(&self) -> bool {
         self.shared.ended.load(Relaxed)
     }
 
-    /// Whether writing fails at the moment, and is tried again.
+    /// Whether writing fails at the moment, and is retried.
     pub fn is_interrupted(&self) -> bool {
         self.shared.interrupted.load(Relaxed)
     }
 
-    /// How long nothing has been written, as far as this was asked before.
+    /// How long nothing has been written. It knows only of times since the first call.
     pub fn stalled_for(&mut self) -> Duration {
         let written = self.shared.written_bytes.load(Relaxed);
         if self.progress.0 != written {
@@ -171,13 +172,13 @@ impl Spool {
         self.progress.1.elapsed()
     }
 
-    /// Why writing failed, once. A closed pipe is told as such.
+    /// Why writing failed; later calls give `None`. A closed pipe is a failure, too.
     pub fn take_failure(&self) -> Option<io::Error> {
         self.shared.take_failure()
     }
 
-    /// Writes what is queued, and last the gaps that no event will tell. When `hurry` says so, what is not written by
-    /// then is counted as lost: a reader that has stopped reading cannot hold up the end.
+    /// Writes what is in the queue, and then the gaps that no event follows. Once `hurry` gives true, everything that is not written
+    /// by then is counted as lost: so a reader that has stopped reading cannot delay the end.
     pub fn finish(mut self, hurry: impl Fn(&mut Spool) -> bool) -> Outcome {
         self.close();
         while !self.is_done() && !hurry(&mut self) {
@@ -188,7 +189,7 @@ impl Spool {
         while !self.is_done() && Instant::now() < deadline {
             thread::sleep(FINISH_INTERVAL);
         }
-        // A thread that is stuck has not counted what is still queued.
+        // A stuck thread has not counted what is still in the queue.
         let Shared { filter, events, written_events, .. } = &*self.shared;
         let queued: usize = self.shared.queue().items.iter().map(|item| item.batch.tracepoints(filter).count()).sum();
         let lost = events.load(Relaxed) + queued as u64 - written_events.load(Relaxed);
@@ -196,12 +197,12 @@ impl Spool {
         Outcome { written: self.lines_written(), lost: if satisfied { 0 } else { lost }, failure: self.take_failure() }
     }
 
-    /// Nothing more will be handed over: the thread ends when it has written what is queued.
+    /// Nothing more will be pushed. The thread ends when it has written what is in the queue.
     pub(crate) fn close(&self) {
         self.shared.close();
     }
 
-    /// What is not written by now is lost; a thread that can still write ends with a whole line.
+    /// What is not written by now is lost. A thread that can still write ends with a whole line.
     pub(crate) fn abandon(&self) {
         self.shared.abandoned.store(true, Relaxed);
     }

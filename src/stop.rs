@@ -1,5 +1,5 @@
-//! When to stop. In: a request, from a handler of signals or another thread, and the time that was given. Out: whether to stop, and
-//! how long outputs may still take.
+//! When to stop. In: a request, from a signal handler or another thread, and a given time. Out: whether to stop, and how long outputs
+//! may still take.
 
 use std::{
     io::{self, Write},
@@ -16,26 +16,26 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// What the reader of an output is given after a request: with the rest the end stays within a second.
+/// How long the reader of an output may still take after a request. So bitcointap ends within a second, the rest included.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// When to stop: at a request, or when the time is over.
+/// When to stop: at a request, or when the given time is over.
 #[derive(Debug)]
 pub struct Stop {
     is_requested: Arc<AtomicBool>,
-    /// Readable from the request on.
+    /// Readable after the request.
     wakes: UnixStream,
     wake: UnixStream,
-    /// When the request was first seen.
+    /// When the request was first noticed.
     seen: OnceLock<Instant>,
     deadline: Option<Instant>,
 }
 
 impl Stop {
-    /// At a request only, unless a time is given.
+    /// Stops at a request; with a time, also after that time.
     ///
     /// # Errors
-    /// Where the system has no file descriptor left.
+    /// The system has no file descriptor left.
     pub fn new(after: Option<Duration>) -> io::Result<Self> {
         let (wakes, wake) = UnixStream::pair()?;
         Ok(Self {
@@ -47,19 +47,19 @@ impl Stop {
         })
     }
 
-    /// For another thread.
+    /// Lets another thread request to stop.
     ///
     /// # Errors
-    /// Where the system has no file descriptor left.
+    /// The system has no file descriptor left.
     pub fn requester(&self) -> io::Result<Requester> {
         let (flag, wake) = self.for_signals()?;
         Ok(Requester { flag, wake })
     }
 
-    /// For a handler of signals: it sets the first, and then writes a byte to the second.
+    /// Lets a signal handler request to stop: it sets the flag, and then writes a byte to the socket.
     ///
     /// # Errors
-    /// Where the system has no file descriptor left.
+    /// The system has no file descriptor left.
     pub fn for_signals(&self) -> io::Result<(Arc<AtomicBool>, UnixStream)> {
         Ok((Arc::clone(&self.is_requested), self.wake.try_clone()?))
     }
@@ -69,7 +69,7 @@ impl Stop {
         self.is_requested.load(Relaxed) || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Whether stopping was requested at least so long ago.
+    /// Whether stopping was requested at least this long ago.
     pub fn requested_for(&self, time: Duration) -> bool {
         if !self.is_requested.load(Relaxed) {
             return false;
@@ -77,22 +77,22 @@ impl Stop {
         self.seen.get_or_init(Instant::now).elapsed() >= time
     }
 
-    /// Whether to wait no longer for an output that has written nothing for this time: some time after a request, and after the
-    /// given time if nothing has been written for a while.
+    /// Whether to wait no longer for an output that has written nothing for `stalled_for`. After a request it has a short time. When the
+    /// given time is over, it may go on while it writes.
     pub fn is_over(&self, stalled_for: Duration) -> bool {
         let is_overdue = self.deadline.is_some_and(|deadline| deadline.elapsed() >= PATIENCE);
         self.requested_for(PATIENCE) || stalled_for >= PATIENCE && is_overdue
     }
 
-    /// What is left of the time, up to `limit`.
+    /// How much of the given time is left, but at most `limit`.
     pub fn at_most(&self, limit: Duration) -> Duration {
         self.deadline.map_or(limit, |deadline| limit.min(deadline.saturating_duration_since(Instant::now())))
     }
 
-    /// Sleeps until a request, which it tells, or for `interval`.
+    /// Sleeps for `interval`, or until a request. Gives whether stopping was requested.
     pub fn wait(&self, interval: Duration) -> bool {
         let timeout = Timespec { tv_sec: interval.as_secs() as i64, tv_nsec: interval.subsec_nanos().into() };
-        // A signal interrupts it or makes the socket readable; either way the flag is looked at.
+        // A signal interrupts the call or makes the socket readable. Either way the flag says what happened.
         let _ = poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&timeout));
         self.is_requested.load(Relaxed)
     }
@@ -105,7 +105,7 @@ impl AsFd for Stop {
     }
 }
 
-/// Requests to stop when it is dropped: so a thread that panics does too.
+/// Requests to stop when it is dropped. So a thread that panics requests it, too.
 #[derive(Debug)]
 pub struct Requester {
     flag: Arc<AtomicBool>,
@@ -115,7 +115,7 @@ pub struct Requester {
 impl Drop for Requester {
     fn drop(&mut self) {
         self.flag.store(true, Relaxed);
-        // It fails only where nobody waits any more.
+        // It fails only if nobody waits any more.
         let _ = self.wake.write(&[0]);
     }
 }

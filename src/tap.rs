@@ -1,5 +1,5 @@
-//! The tap: attaches the kernel side to a node's tracepoints, drains what it sends, and accounts for what it loses. The
-//! only code that knows libbpf. In: a [`Node`] and the tracepoints wanted. Out: [`Batch`]es of events, [`Counters`].
+//! The tap: attaches the kernel side to a node's tracepoints, drains its records, and accounts for its losses. Only this code knows
+//! libbpf. In: a [`Node`] and the wanted tracepoints. Out: [`Batch`]es of events, and [`Counters`].
 
 mod arming;
 mod attachment;
@@ -50,20 +50,20 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Woken {
-    /// The node's process has ended. What it had sent before can still be drained.
+    /// The node's process has ended. Its last events can still be drained.
     pub node_ended: bool,
-    /// A [`Stopper`] says that it is time to stop.
+    /// A [`Stopper`] was used: it is time to stop.
     pub stopped: bool,
 }
 
-/// Stops a [`Tap`] from elsewhere, such as a handler of signals. Its clones are one.
+/// Stops a [`Tap`] from elsewhere, such as a signal handler. All clones stop the same tap.
 #[derive(Clone, Debug)]
 pub struct Stopper(Arc<OwnedFd>);
 
 impl Stopper {
-    /// Ends the waiting of the tap, now and ever after. Safe to be called from a signal's handler.
+    /// Ends the current wait of the tap, and each later one. A signal handler may call it.
     pub fn stop(&self) {
-        // It fails only where it was called 2^64 times before.
+        // It fails only after 2^64 calls.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
 }
@@ -77,7 +77,7 @@ pub struct Tap {
     unverified: Option<Error>,
     ring: RingBuffer<'static>,
     intake: Arc<Mutex<Intake>>,
-    /// By the last drain.
+    /// What was counted by the last drain.
     counted: [Counters; Tracepoint::COUNT],
     bss: MapHandle,
     whole_payloads: MapHandle,
@@ -92,7 +92,7 @@ pub struct Tap {
     _shared: Object,
 }
 
-/// The longest that an event should wait in the ring buffer before it is drained: a timeout for [`Tap::wait`].
+/// How long an event should wait in the ring buffer at most: a timeout for [`Tap::wait`].
 pub const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 const WAKE_RING: u64 = 0;
@@ -100,11 +100,11 @@ const WAKE_NODE: u64 = 1;
 const WAKE_STOP: u64 = 2;
 const WAKE_OTHER: u64 = 3;
 
-/// What the callback ends a drain with when the batch is full; no error of libbpf's own while consuming.
+/// The callback ends a drain with this number when the batch is full. libbpf itself never fails with it while it consumes.
 const BATCH_FULL: i32 = -105;
 
 impl Tap {
-    /// Says which node to attach to, and how.
+    /// A builder, to say which node to attach to, and how.
     ///
     /// ```no_run
     /// use bitcointap::{event::Kind, process::Which, tap::Tap};
@@ -121,28 +121,28 @@ impl Tap {
         Builder::default()
     }
 
-    /// Its events one by one; waits for them.
+    /// An iterator over its events, which waits for each.
     pub fn events(self) -> Events {
         Events::new(self)
     }
 
-    /// Its events one by one, without waiting in the caller's thread. Starts a thread, which has no capabilities.
+    /// An asynchronous stream of its events. Starts a thread, which has no capabilities and waits for them.
     ///
     /// # Errors
-    /// Where the system has no thread left.
+    /// The system has no thread left.
     pub fn stream(self) -> Result<EventStream, Error> {
         EventStream::start(self)
     }
 
-    /// What ends [`Tap::events`] and [`Tap::stream`] from elsewhere.
+    /// Ends [`Tap::events`] and [`Tap::stream`] from elsewhere.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Attaches to `node`. Takes Linux 6.1, CAP_BPF and CAP_PERFMON, and for another user's process CAP_SYS_PTRACE.
+    /// Attaches to `node`. This needs Linux 6.1, CAP_BPF and CAP_PERFMON, and for another user's process CAP_SYS_PTRACE.
     ///
     /// # Errors
-    /// All of [`Error`] but those of finding a node. If only some tracepoints fail, [`Tap::failures`] tells them.
+    /// Every [`Error`] except those of finding a node. If only some tracepoints fail, [`Tap::failures`] has them.
     pub fn attach(node: &Node, options: &Options) -> Result<Tap, Error> {
         route_libbpf_messages();
         let size = options.ring_buffer_size;
@@ -167,7 +167,7 @@ impl Tap {
         for (tracepoint, probe) in of_core.into_iter().filter(|&(tracepoint, _)| wanted.contains(tracepoint)) {
             match probe.refusal() {
                 None => chosen.push((tracepoint, probe)),
-                // As good as absent.
+                // We treat these like absent ones.
                 Some(Refusal::NotDocumented | Refusal::ArgumentCount(_)) => {}
                 Some(refusal) => refused.push((tracepoint, Error::Refused { tracepoint, refusal })),
             }
@@ -182,7 +182,7 @@ impl Tap {
         let wanted = Wanted { node, probes: &chosen, shared: &shared };
         let Armed { attachments, mut failures, unverified } = wanted.arm()?;
         failures.extend(refused);
-        // What libbpf took to make them.
+        // libbpf needed this memory only to make them.
         give_memory_back();
 
         let map = |name: &str| shared.maps().find(|map| map.name().to_string_lossy().ends_with(name));
@@ -201,7 +201,7 @@ impl Tap {
         let ring = builder.build().trying(|| "map the ring buffer".into())?;
 
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).trying(wait_action)?;
-        // Edge-triggered: a ring that is not empty must not end the sleep, only the kernel side's wake-up does.
+        // Edge-triggered: the kernel side's wake-up must end the sleep, and records that wait must not.
         watch(&epoll, &ring_map, WAKE_RING, epoll::EventFlags::ET)?;
         watch(&epoll, &process, WAKE_NODE, epoll::EventFlags::empty())?;
         let stopper =
@@ -209,10 +209,10 @@ impl Tap {
         watch(&epoll, &*stopper.0, WAKE_STOP, epoll::EventFlags::empty())?;
 
         let wall_clock = WallClock::new().trying(|| "watch the wall clock".into())?;
-        // So that little of what waits then has fired after it was set.
+        // Wakes when the clock is set, so that few of the waiting events have fired after that.
         watch(&epoll, &wall_clock, WAKE_OTHER, epoll::EventFlags::empty())?;
 
-        // Before v25 the duration was given in µs; v25 also brought the mempool's tracepoints.
+        // Before v25, Bitcoin Core gave the duration in µs. v25 also brought the mempool's tracepoints.
         let since_v25 = probes.iter().any(|probe| probe.tracepoint() == Some(Tracepoint::MempoolAdded));
         Ok(Tap {
             attachments,
@@ -235,15 +235,15 @@ impl Tap {
         })
     }
 
-    /// The run of `node`, which this was attached to.
+    /// Describes the run of `node`, the node that this tap was attached to.
     pub fn run(&self, node: &Node) -> Run {
-        // Not those that only tell of peers what messages do not: whoever sees the run sees none of their events.
+        // Some tracepoints are attached only for the networks of peers. No output gets their events, so the run does not name them.
         let intake = lock(&self.intake);
         let wanted = |tracepoint: &Tracepoint| intake.wants(*tracepoint);
         let mut attached: Tracepoints = self.attached().iter().filter(wanted).collect();
         let mut failed: Tracepoints = self.failures.iter().map(|&(tracepoint, _)| tracepoint).filter(wanted).collect();
         if !node.still_runs() {
-            // What failed because the node has ended meanwhile was not refused.
+            // If the node has ended meanwhile, that is why these failed.
             attached = attached.iter().chain(std::mem::take(&mut failed).iter()).collect();
         }
         Run {
@@ -260,8 +260,8 @@ impl Tap {
         }
     }
 
-    /// From now on payloads are whole although they are [`Payloads::Limited`], or limited again. Events that wait to be drained
-    /// are as they were.
+    /// Whether payloads are whole from now on, although they are [`Payloads::Limited`]. Events that already wait to be drained do not
+    /// change.
     pub fn want_whole_payloads(&self, whole: bool) -> Result<(), Error> {
         let value = u32::from(whole).to_ne_bytes();
         let key = 0u32.to_ne_bytes();
@@ -270,48 +270,48 @@ impl Tap {
             .trying(|| "choose how much of payloads is copied".into())
     }
 
-    /// What was counted after the last drain. What it tells it tells once.
+    /// What was counted after the last drain. A second call does not give the same counts again.
     pub fn counted(&mut self) -> Result<Counted, Error> {
         Ok(Counted { added: self.added()?, untold: self.untold_losses()? })
     }
 
-    /// The tracepoints attached: those wanted that the node's binary has.
+    /// The attached tracepoints: those that are wanted and that the node's program has.
     pub fn attached(&self) -> Tracepoints {
         self.attachments.iter().map(|&(tracepoint, _)| tracepoint).collect()
     }
 
-    /// Those wanted that the node's binary has, but that could not be attached to, or are not armed, or would hurt the node
-    /// ([`Error::Refused`]), and why.
+    /// The wanted tracepoints that the node's program has, but that are not attached, and why: attaching failed, they are not armed,
+    /// or they would harm the node ([`Error::Refused`]).
     pub fn failures(&self) -> &[(Tracepoint, Error)] {
         &self.failures
     }
 
-    /// Whether it was seen in the node's memory that each hit of [`Tap::attached`] comes here: that its code and its semaphores are
-    /// armed. The kernel's word does not suffice, since it also attaches to a file that nobody runs.
+    /// Whether the node's memory shows that each hit of [`Tap::attached`] comes here: that its code and its semaphores are armed. The
+    /// kernel also reports success when it attaches to a file that nobody runs.
     ///
     /// # Errors
-    /// Why nobody has looked. [`Error::Memory`] without the right to trace the process, for which CAP_SYS_PTRACE suffices unless
-    /// kernel.yama.ptrace_scope is 3: the tracepoints are attached to all the same, and nothing speaks against them.
-    /// [`Error::PidGone`] if the node had ended already.
+    /// Why the memory was not read. The tracepoints are attached all the same, and nothing shows that they are not armed.
+    /// - [`Error::Memory`]: we may not trace the process. CAP_SYS_PTRACE suffices, unless kernel.yama.ptrace_scope is 3.
+    /// - [`Error::PidGone`]: the node had already ended.
     pub fn verified(&self) -> Result<(), &Error> {
         self.unverified.as_ref().map_or(Ok(()), Err)
     }
 
-    /// Detaches, and gives the error of [`Tap::verified`].
+    /// Detaches. Gives the error of [`Tap::verified`].
     pub(crate) fn into_unverified(mut self) -> Option<Error> {
         self.unverified.take()
     }
 
-    /// Lets [`Tap::wait`] end when `fd` becomes readable, too.
+    /// From now on [`Tap::wait`] also ends when `fd` becomes readable.
     pub fn wake_on(&self, fd: impl AsFd) -> Result<(), Error> {
         watch(&self.epoll, fd, WAKE_OTHER, epoll::EventFlags::empty())
     }
 
-    /// Sleeps until the ring is filled past a mark, the node ends, the wall clock is set, what [`Tap::wake_on`] was given is
-    /// readable, or `timeout` passes.
+    /// Sleeps until the ring buffer is filled past a mark, the node ends, the wall clock is set, a file descriptor of
+    /// [`Tap::wake_on`] is readable, or `timeout` passes.
     pub fn wait(&self, timeout: Duration) -> Result<Woken, Error> {
         if !timeout.is_zero() {
-            // From here on the next event that finds the ring filled past the mark wakes.
+            // From here on, the next event that finds the ring buffer filled past the mark wakes us.
             self.woken.update(&0u32.to_ne_bytes(), &0u32.to_ne_bytes(), MapFlags::ANY).trying(wait_action)?;
         }
         let mut events = Vec::with_capacity(4);
@@ -324,12 +324,12 @@ impl Tap {
         Ok(Woken { node_ended: woken_by(WAKE_NODE), stopped: woken_by(WAKE_STOP) })
     }
 
-    /// Fills `batch` with the oldest events, about 256 KiB or one large message. True if more may wait.
+    /// Fills `batch` with the oldest events: about 256 KiB, or one large message. True if more may wait.
     pub fn drain(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.clear();
         let unix_offset_ns = self.wall_clock.unix_offset_ns();
         batch.decoder = Decoder { unix_offset_ns, block_duration_unit_ns: self.block_duration_unit_ns };
-        // The callback fills the batch in its place, and ends the drain when it is full.
+        // Between the swaps, the callback fills this batch. It ends the drain when the batch is full.
         lock(&self.intake).swap(batch);
         let consumed = self.ring.consume_raw();
         lock(&self.intake).swap(batch);
@@ -342,7 +342,7 @@ impl Tap {
         }
     }
 
-    /// What the kernel side has counted since it was attached, by [`Tracepoint::index`].
+    /// What was counted since attaching, by [`Tracepoint::index`].
     pub fn counters(&self) -> Result<[Counters; Tracepoint::COUNT], Error> {
         let counted = self.kernel_counters()?;
         let mut counters =
@@ -359,13 +359,13 @@ impl Tap {
         Ok(Counters::added(&counted, &before))
     }
 
-    /// Losses after the last event that got through: no later event tells them.
+    /// Losses after the last event that was delivered. No later record reports them.
     pub fn untold_losses(&self) -> Result<Vec<Lost>, Error> {
         let counted = self.kernel_counters()?;
         Ok(each_lost(|tracepoint, reason| counted[tracepoint].untold[reason].into()).collect())
     }
 
-    /// Size of the ring buffer and bytes that wait in it.
+    /// The size of the ring buffer, and how many bytes wait in it.
     pub fn ring_buffer(&self) -> (u64, u64) {
         // SAFETY: the ring buffer lives as long as self, and its first ring was added in attach.
         let used = unsafe {
@@ -375,16 +375,16 @@ impl Tap {
         (self.ring_size.into(), used as u64)
     }
 
-    /// Stops the events; what was sent before can still be drained.
+    /// Detaches from all tracepoints. Events that fired before can still be drained.
     pub fn detach(&mut self) {
         detach_all(self.attachments.drain(..));
     }
 
-    /// Detaches later, by a thread that does that for all: an ended process is in nobody's way. Waits only where it is more
-    /// than a run behind.
+    /// Detaches later, in a thread that does this for all taps: there is no hurry after a process has ended. Waits only if that thread is
+    /// more than one run behind.
     pub fn let_go(mut self) {
         let attachments = std::mem::take(&mut self.attachments);
-        // Where no thread could be started they are dropped here.
+        // If no thread could be started, they are dropped here.
         if let Some(thread) = &*LETS_GO {
             let _ = thread.send(attachments);
         }
@@ -419,8 +419,8 @@ impl Drop for Tap {
     }
 }
 
-/// The thread that detaches from runs that have ended. One for all of them, since glibc gives each thread of several memory of
-/// its own, and keeps that.
+/// The thread that detaches from runs that have ended. It is one for all runs, since glibc gives each thread memory of its own, and
+/// keeps it.
 static LETS_GO: LazyLock<Option<SyncSender<Attachments>>> = LazyLock::new(|| {
     let (sender, runs) = mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("detach".into()).spawn(move || {
@@ -432,7 +432,8 @@ static LETS_GO: LazyLock<Option<SyncSender<Attachments>>> = LazyLock::new(|| {
     thread.is_ok().then_some(sender)
 });
 
-/// The kernel waits for a grace period for each, which takes a second for all after another.
+/// Uses a thread for each: the kernel waits for a grace period for each detaching, which would take a second in all if done one after
+/// another.
 fn detach_all(attachments: impl IntoIterator<Item = (Tracepoint, Attachment)>) {
     thread::scope(|scope| {
         for attachment in attachments {
@@ -441,13 +442,13 @@ fn detach_all(attachments: impl IntoIterator<Item = (Tracepoint, Attachment)>) {
     });
 }
 
-/// What a thread of its own does.
+/// Called in a thread that does nothing else.
 fn detach<T>(attachments: T) {
     privileges::drop_all_of_thread();
     drop(attachments);
 }
 
-/// Loads maps and all programs, and attaches none: whether the kernel takes them.
+/// Checks whether the kernel accepts the maps and all programs. Attaches none.
 pub(crate) fn try_loading() -> Result<(), Error> {
     route_libbpf_messages();
     privileges::check()?;

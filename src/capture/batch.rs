@@ -1,5 +1,5 @@
-//! What is drained at once: the bytes of records, and what it takes to decode them. In: records, from the ring buffer.
-//! Out: events that borrow from it.
+//! A batch: the bytes of records that were drained together, and what is needed to decode them. In: records. Out: events, which
+//! borrow from the batch.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use crate::{
     tracepoint::{LossReason, Tracepoint},
 };
 
-/// Events drained together. They borrow from it.
+/// Records that were drained together. Their events borrow from it.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -21,22 +21,22 @@ pub struct Batch {
     pub(crate) drained: (Time, Moment),
     pub(crate) added: [Counters; Tracepoint::COUNT],
     pub(crate) ring_buffer: (u64, u64),
-    /// Made when it is first asked for, after the last record was put in.
+    /// Counted at the first use, after the last record was put in.
     tally: OnceLock<Tally>,
 }
 
-/// What a filter makes of a record.
+/// A filter's answer about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// It admits this event.
+    /// The filter admits this event.
     Wanted(Tracepoint),
-    /// It does not.
+    /// The filter does not admit this event.
     Unwanted,
-    /// It is no event, but gaps, of which the filter may want to be told.
+    /// The record holds gaps. The filter may want some of them.
     Gaps,
 }
 
-/// What is in a batch.
+/// How many events of each tracepoint a batch has, and its gaps.
 #[derive(Debug, Default)]
 struct Tally {
     /// By [`Tracepoint::index`].
@@ -45,7 +45,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Those of tracepoints of which a filter wants some.
+    /// The counts of the tracepoints that a filter wants.
     fn events(&self, filter: &Filter) -> impl Iterator<Item = (Tracepoint, u64)> {
         let counted = Tracepoint::all().zip(self.events);
         counted.filter(|&(tracepoint, count)| count > 0 && filter.wants(tracepoint))
@@ -57,16 +57,16 @@ impl Tally {
 }
 
 impl Batch {
-    /// The next drain ends when a batch has this many bytes: it bounds memory, and time between looks at the clock.
+    /// A drain ends when the batch has this many bytes. This bounds memory, and the time between readings of the clock.
     const FULL: usize = 256 << 10;
     pub(super) const RECORDS: usize = 4096;
 
-    /// Gives each event in the order in which the node fired them.
+    /// Gives each event, in the order in which the node fired them.
     pub fn each(&self, mut give: impl FnMut(Event<'_>)) {
         self.records().for_each(|record| self.decode(record, true, &mut give));
     }
 
-    /// Gives the event, or the gaps, of one of its [`Batch::len`].
+    /// Gives the event or the gaps of the record at `index`, which is less than [`Batch::len`].
     pub(crate) fn event_or_gaps<'a>(&'a self, index: usize, decodes: bool, give: impl FnMut(Event<'a>)) {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         self.decode(&self.bytes[start..self.ends[index]], decodes, give);
@@ -74,22 +74,22 @@ impl Batch {
 
     fn decode<'a>(&'a self, record: &'a [u8], decodes: bool, give: impl FnMut(Event<'a>)) {
         if !self.decoder.decode(record, decodes, give) {
-            // Cannot happen: kernel side and decoder come from one source. If it does, it must be seen.
-            tracing::error!(bytes = record.len(), "a record of the kernel side was not understood");
+            // Cannot happen: kernel side and decoder come from one source. If it does, it must be noticed.
+            tracing::error!(bytes = record.len(), "cannot decode a record of the kernel side");
         }
     }
 
-    /// Events and gaps in it.
+    /// How many records it has: events, and records of gaps.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it has no record.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// When the last event in it fired.
+    /// When its last event fired.
     pub fn newest(&self) -> Option<Moment> {
         let start = self.ends.iter().rev().nth(1).copied().unwrap_or(0);
         let (header, _) = record::split::<types::event_header>(&self.bytes[start..])?;
@@ -101,22 +101,22 @@ impl Batch {
         self.drained
     }
 
-    /// What was counted since the batch before, or since the run was attached to; by [`Tracepoint::index`].
+    /// What was counted since the previous batch, or since attaching to the run; by [`Tracepoint::index`].
     pub fn added(&self) -> &[Counters; Tracepoint::COUNT] {
         &self.added
     }
 
-    /// Size of the ring buffer, and bytes that waited in it.
+    /// The size of the ring buffer, and how many bytes were still waiting in it.
     pub fn ring_buffer(&self) -> (u64, u64) {
         self.ring_buffer
     }
 
-    /// The memory that it takes.
+    /// How much memory it takes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
     }
 
-    /// What a filter makes of each of its [`Batch::len`], without decoding it.
+    /// The filter's answer about each record, without decoding it.
     pub(crate) fn asked(&self, filter: &Filter) -> impl Iterator<Item = Asked> {
         self.records().map(|record| match tracepoint_of(record) {
             Some(tracepoint) if filter.admits(tracepoint, record) => Asked::Wanted(tracepoint),
@@ -133,15 +133,15 @@ impl Batch {
         })
     }
 
-    /// Whether a filter may admit something of it, or is to be told of a gap.
+    /// Whether a filter may admit an event of it, or wants one of its gaps.
     pub(crate) fn concerns(&self, filter: &Filter) -> bool {
         let tally = self.tally();
         tally.events(filter).next().is_some() || tally.gaps(filter).next().is_some()
     }
 
-    /// What is missing for those who never see this batch: the events that they want, for `reason`, and the gaps among them.
+    /// Gives the losses of an output that never sees this batch: the events that it wants, lost for `reason`, and the batch's gaps.
     pub(crate) fn as_lost(&self, filter: &Filter, reason: LossReason, mut give: impl FnMut(Lost)) {
-        // Many outputs may lose the same batches, in the hands of the thread that drains.
+        // Many outputs may lose the same batch, and the thread that drains calls this for each of them. So the tally is made once.
         let tally = self.tally();
         let mut events = tally.events(filter);
         if !filter.has_conditions() {
@@ -183,7 +183,7 @@ impl Batch {
         self.bytes.clear();
         self.ends.clear();
         self.tally.take();
-        // One message of 4 MB must not be paid for ever after.
+        // One message of 4 MB must not keep that memory for ever.
         self.bytes.shrink_to(Self::FULL);
     }
 
@@ -191,11 +191,11 @@ impl Batch {
         self.push_parts([record]);
     }
 
-    /// A record that these parts make up.
+    /// Pushes a record that consists of these parts.
     pub(super) fn push_parts<const N: usize>(&mut self, parts: [&[u8]; N]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if self.bytes.len() + length > Self::FULL {
-            // The last one: room for more would be for nothing.
+            // No record follows this one, so more room would be wasted.
             self.bytes.reserve_exact(length);
         }
         parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
@@ -208,7 +208,7 @@ impl Batch {
         &mut self.bytes[start..]
     }
 
-    /// Takes back the record that was pushed last.
+    /// Removes the record that was pushed last.
     pub(super) fn pop(&mut self) {
         self.ends.pop();
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
@@ -291,7 +291,7 @@ mod tests {
         assert!(batch.concerns(&of("mempool:added").compile()) && !batch.concerns(&of("mempool:removed").compile()));
         assert_eq!(lost(&batch, all().only(Condition::Peer(7))), [(messages, 2)]);
         assert_eq!(lost(&batch, all().not(Condition::Peer(7))), [(mempool, 2), (messages, 1)]);
-        // It is used again.
+        // The batch is used again.
         batch.clear();
         assert_eq!(batch.newest(), None);
         batch.push(&ping(7));

@@ -1,7 +1,7 @@
-//! The clock of events and the wall clock. In: the system's clocks, when the latter is set, and the time namespace that this process
-//! is in. Out: what both show now, and by how much they differ.
+//! The clock of events and the wall clock. In: the system's clocks, each setting of the wall clock, and this process' time namespace.
+//! Out: what both clocks show now, and the difference between them.
 //!
-//! The kernel stamps events with the machine's CLOCK_BOOTTIME. A process in a time namespace reads that clock shifted.
+//! The kernel stamps events with the machine's CLOCK_BOOTTIME. A process in a time namespace reads that clock with a shift.
 
 use std::{
     fs, io,
@@ -19,16 +19,16 @@ use rustix::{
 
 use crate::event::{Moment, Time};
 
-/// Now, as events tell it.
+/// The time now, by both clocks of events.
 pub fn now() -> (Time, Moment) {
     (Time(unix_ns() as u64), Moment(boot_ns() as u64))
 }
 
-/// What the wall clock shows, from the clock of events.
+/// Converts from the clock of events to the wall clock.
 #[derive(Debug)]
 pub(crate) struct WallClock {
     offset: Offset,
-    /// Readable when it was set.
+    /// Readable after the wall clock was set.
     is_set: OwnedFd,
 }
 
@@ -36,7 +36,7 @@ impl WallClock {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let is_set = timerfd_create(TimerfdClockId::Realtime, flags)?;
-        // A time that never comes: only that it is cancelled tells something.
+        // The timer never expires. The kernel cancels it when the wall clock is set, and only that matters.
         let never = Timespec { tv_sec: i64::MAX / 1_000_000_000, tv_nsec: 0 };
         let timer = Itimerspec { it_interval: Timespec::default(), it_value: never };
         timerfd_settime(&is_set, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &timer)?;
@@ -45,16 +45,16 @@ impl WallClock {
         Ok(Self { offset, is_set })
     }
 
-    /// UNIX time minus the clock of events, of what is drained next.
+    /// UNIX time minus the clock of events, for the events that are drained next.
     pub(crate) fn unix_offset_ns(&mut self) -> i64 {
-        // Each setting is told once, by this error.
+        // This error reports each setting once.
         if rustix::io::read(&self.is_set, &mut [0; 8]) == Err(Errno::CANCELED) {
             self.offset.set(Moment(boot_ns() as u64));
         }
         self.offset.of_next(read)
     }
 
-    /// After a drain, by its newest event, and whether more waits.
+    /// To be called after each drain, with its newest event, and whether more events wait.
     pub(crate) fn drained(&mut self, newest: Option<Moment>, more: bool) {
         self.offset.drained(newest, more);
     }
@@ -74,19 +74,19 @@ fn read() -> [i64; 3] {
 #[derive(Debug, Default)]
 struct Offset {
     unix_offset_ns: i64,
-    /// When it was seen that the wall clock had been set, until all that had fired by then is drained.
+    /// When we noticed that the wall clock was set. `None` again once all events that had fired by then are drained.
     set_at: Option<Moment>,
 }
 
 impl Offset {
-    /// What differs by less is the time between readings, not the clock being set.
+    /// A smaller difference comes from the time between the readings, not from a setting of the clock.
     const JITTER_NS: u64 = 1_000;
 
     fn set(&mut self, at: Moment) {
         self.set_at = Some(at);
     }
 
-    /// Read anew each time, since the wall clock may be set while we run. What fired before that is told as it was then.
+    /// Reads the clocks each time, since the wall clock may be set while we run. Events that fired before keep the offset of then.
     fn of_next(&mut self, read: impl FnMut() -> [i64; 3]) -> i64 {
         if self.set_at.is_some() { self.unix_offset_ns } else { self.follow(read) }
     }
@@ -98,9 +98,9 @@ impl Offset {
         }
     }
 
-    /// By readings of the clock of events, the wall clock, and the clock of events again.
+    /// `read` reads the clock of events, the wall clock, and the clock of events again.
     fn follow(&mut self, mut read: impl FnMut() -> [i64; 3]) -> i64 {
-        // The narrowest of some: between the readings the thread may have to wait for its turn.
+        // Takes the narrowest of three: the scheduler may interrupt the thread between the readings.
         let readings = (0..3).map(|_| {
             let [before, unix, after] = read();
             (after - before, unix - before)
@@ -117,10 +117,10 @@ fn unix_ns() -> i64 {
     nanoseconds(ClockId::Realtime)
 }
 
-/// The machine's CLOCK_BOOTTIME, in whatever time namespace.
+/// The machine's CLOCK_BOOTTIME, in any time namespace.
 fn boot_ns() -> i64 {
     static SHIFT_NS: OnceLock<i64> = OnceLock::new();
-    // A process stays in its time namespace, and that has the same shift for ever.
+    // A process stays in its time namespace, whose shift never changes.
     nanoseconds(ClockId::Boottime) - SHIFT_NS.get_or_init(shift_ns)
 }
 
@@ -129,37 +129,39 @@ fn nanoseconds(clock: ClockId) -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// By how much this process' time namespace has CLOCK_BOOTTIME ahead of the machine's.
+/// How far CLOCK_BOOTTIME in this process' time namespace is ahead of the machine's.
 fn shift_ns() -> i64 {
     read_shift_ns("/proc/self").unwrap_or_else(|error| {
-        tracing::warn!("cannot tell the time namespace: {error}; in one with other clocks, times of events are wrong");
+        tracing::warn!("cannot read the time namespace: {error}; if its clocks are shifted, times of events are wrong");
         0
     })
 }
 
-/// The link of the namespace that the machine starts in (PROC_TIME_INIT_INO of linux/proc_ns.h).
+/// The link of the time namespace in which the machine starts (PROC_TIME_INIT_INO of linux/proc_ns.h).
 const MACHINES_OWN: &str = "time:[4026531834]";
 
-/// From the folder of a process.
+/// `process` is the folder of a process in /proc.
 fn read_shift_ns(process: &str) -> io::Result<i64> {
     let link = |name: &str| fs::read_link(format!("{process}/ns/{name}"));
     let own = match link("time") {
-        // Linux was built without time namespaces, or there is no /proc, in which no node is found.
+        // Linux was built without time namespaces. Or there is no /proc, and then no node is found.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         own => own?,
     };
     if own.as_os_str() == MACHINES_OWN {
         return Ok(0);
     }
-    // The file tells of the namespace for children, which is another after unshare(2), until a fork or, since Linux 6.2, an exec.
+    // The file describes the namespace for children. After unshare(2) that is another one, until a fork or, since Linux 6.2, an exec.
     if link("time_for_children")? != own {
-        return Err(io::Error::other("the shift that it has is told of that for children only"));
+        return Err(io::Error::other(
+            "/proc tells only the shift of the time namespace for children, which is another one",
+        ));
     }
     let offsets = fs::read_to_string(format!("{process}/timens_offsets"))?;
     boottime_of(&offsets).ok_or_else(|| io::Error::other(format!("{process}/timens_offsets has no offset of boottime")))
 }
 
-/// In nanoseconds; its line is `boottime`, seconds, and nanoseconds to be added to them.
+/// Gives nanoseconds. The line has `boottime`, seconds, and nanoseconds to be added to them.
 fn boottime_of(offsets: &str) -> Option<i64> {
     let rest = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?;
     let mut numbers = rest.split_whitespace().map(str::parse::<i64>);
@@ -175,7 +177,7 @@ mod tests {
 
     const SECOND: i64 = 1_000_000_000;
 
-    /// Both clocks, each reading of which takes its time.
+    /// Both clocks. Each reading takes time.
     struct Clocks {
         boot: i64,
         unix: i64,
@@ -187,7 +189,7 @@ mod tests {
             self.unix += time;
         }
 
-        /// Three readings that take so long together.
+        /// Three readings that together take `width`.
         fn read(&mut self, width: i64) -> [i64; 3] {
             let before = self.boot;
             self.pass(width / 2);
@@ -196,7 +198,7 @@ mod tests {
             [before, unix, self.boot]
         }
 
-        /// How far from the wall clock an event that fires now is told.
+        /// The difference between the time of an event that fires now and the wall clock.
         fn error(&mut self, offset: &mut Offset, width: i64) -> i64 {
             let fired = (self.boot, self.unix);
             fired.0 + offset.of_next(|| self.read(width)) - fired.1
@@ -221,7 +223,7 @@ mod tests {
         let mut clocks = Clocks { boot: 5_000 * SECOND, unix: 1_700_000_000 * SECOND };
         let mut offset = Offset::default();
         let before = offset.follow(|| clocks.read(100));
-        // In two of three readings the thread waits for its turn.
+        // The thread is interrupted in two of three readings.
         let mut widths = [SECOND, 700, SECOND / 10].into_iter().cycle();
         for _ in 0..10 {
             assert_eq!(offset.follow(|| clocks.read(widths.next().unwrap())), before);
@@ -241,14 +243,14 @@ mod tests {
             clocks.unix += step;
             let seen = Moment(clocks.boot as u64);
             offset.set(seen);
-            // A batch that is full, one that reaches what fired after it was seen, and what comes then.
+            // A full batch, then a batch with an event that fired after we noticed the setting, and then what follows.
             for newest in [fired.0, clocks.boot + 1] {
                 let error = fired.0 + offset.of_next(|| clocks.read(100)) - fired.1;
                 assert!(error.abs() <= 100, "set by {step}: {error}");
                 offset.drained(Some(Moment(newest as u64)), true);
             }
             assert!(clocks.error(&mut offset, 100).abs() <= 100, "after it was set by {step}");
-            // Nothing waited.
+            // The clock is set while no event waits.
             offset.set(seen);
             offset.drained(None, false);
             assert!(clocks.error(&mut offset, 100).abs() <= 100);

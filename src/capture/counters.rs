@@ -1,29 +1,29 @@
-//! How often tracepoints fired, and what became of that. In: numbers that the kernel side counts. Out: sums and differences of them.
+//! How often tracepoints fired, and what became of their events. In: the kernel side's counts. Out: sums and differences.
 
 use std::{array, iter};
 
 use crate::tracepoint::LossReason;
 
-/// How often a tracepoint fired, and what became of that: fired = delivered + filtered + lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How often a tracepoint fired, and what became of its events: fired = delivered + filtered + lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Hits, counted in the kernel.
     pub fired: u64,
-    /// Of these, those whose events nobody selected, or that were only to be summed up.
+    /// Hits whose events no output selected, or that are only summed up.
     pub filtered: u64,
-    /// Of these, those that could not be delivered, by [`LossReason::KERNEL`].
+    /// Hits whose events could not be delivered, by [`LossReason::KERNEL`].
     pub lost: [u64; LossReason::KERNEL.len()],
-    /// Of [`Tracepoints::coins`](crate::tracepoint::Tracepoints::coins), what all hits are worth together, in satoshis; lost and filtered ones too.
+    /// The total value of all hits in satoshis, including lost and filtered ones. Only [`Tracepoints::coins`] have it.
     pub value: u64,
 }
 
 impl Counters {
-    /// What was added to each of `now` since `before`.
+    /// The increase of each counter from `before` to `now`.
     pub(crate) fn added<const N: usize>(now: &[Self; N], before: &[Self; N]) -> [Self; N] {
         array::from_fn(|index| now[index].since(&before[index]))
     }
 
-    /// What was added to them since `before`. A counter that is less than before adds nothing.
+    /// The increase since `before`; 0 for a counter that has become smaller.
     pub fn since(&self, before: &Self) -> Self {
         Self {
             fired: self.fired.saturating_sub(before.fired),
@@ -33,7 +33,7 @@ impl Counters {
         }
     }
 
-    /// Those of both, as far as numbers go: a recording may say anything.
+    /// The sum of both. It stops at the largest number, since a recording may contain any counts.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl Counters {
         }
     }
 
-    /// Hits that could not be delivered, for whatever reason.
+    /// Hits whose events could not be delivered, for any reason.
     pub fn lost_in_all(&self) -> u64 {
         self.lost.into_iter().fold(0, u64::saturating_add)
     }

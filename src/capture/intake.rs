@@ -1,5 +1,4 @@
-//! What is taken of the records as they come. In: each record, in order. Out: those that are wanted, in a [`Batch`], and how
-//! many were not.
+//! Takes records as they come. In: each record, in order. Out: the wanted ones, in a [`Batch`], and how many were not wanted.
 
 use super::{Batch, peers::Peers};
 use crate::{
@@ -7,7 +6,7 @@ use crate::{
     tracepoint::Tracepoint,
 };
 
-/// Takes records.
+/// Puts the wanted records into a batch.
 #[derive(Debug)]
 pub(crate) struct Intake {
     batch: Batch,
@@ -15,7 +14,7 @@ pub(crate) struct Intake {
     filter: Filter,
     /// By [`Tracepoint::index`].
     filtered: [u64; Tracepoint::COUNT],
-    /// Records since the batch was begun.
+    /// Records since this batch began.
     seen: usize,
 }
 
@@ -30,13 +29,13 @@ impl Intake {
         }
     }
 
-    /// Puts `batch`, to be filled, in the place of the one that is filled.
+    /// Swaps the current batch with `batch`, which is filled from now on.
     pub(crate) fn swap(&mut self, batch: &mut Batch) {
         std::mem::swap(&mut self.batch, batch);
         self.seen = 0;
     }
 
-    /// True if that is enough for a batch.
+    /// Takes a record. True if the batch has enough now.
     pub(crate) fn take(&mut self, record: &[u8]) -> bool {
         self.seen += 1;
         if let Some(tracepoint) = self.peers.push(record, &mut self.batch)
@@ -48,12 +47,12 @@ impl Intake {
         self.batch.is_full() || self.seen >= Batch::RECORDS
     }
 
-    /// Whether events of it may be wanted, and are not only noted.
+    /// Whether its events may be wanted. If not, the intake only learns about peers from them.
     pub(crate) fn wants(&self, tracepoint: Tracepoint) -> bool {
         self.filter.wants(tracepoint)
     }
 
-    /// Those that were not wanted, by [`Tracepoint::index`].
+    /// How many records were not wanted, by [`Tracepoint::index`].
     pub(crate) fn filtered(&self) -> &[u64; Tracepoint::COUNT] {
         &self.filtered
     }

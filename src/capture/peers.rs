@@ -1,8 +1,8 @@
-//! Who is who. The kernel side tells a peer's address once, since telling it again would cost the node time; and only connection events
-//! tell the network of a peer that came by the operator's own Tor, whose address is then 127.0.0.1.
+//! Addresses and networks of peers. The kernel side sends a peer's address only once, since sending it again would cost the node time.
+//! A peer that connects through the operator's own Tor has the address 127.0.0.1; only connection events have its network.
 //!
-//! In: records, in order. Out: whole records, at the end of a batch: a message has its peer's address and network, and nothing after
-//! its payload.
+//! In: records, in order. Out: the same records, completed, at the end of a batch: a message has its peer's address and network, and
+//! nothing after its payload.
 
 use std::mem::offset_of;
 
@@ -17,11 +17,11 @@ use crate::{
     tracepoint::{About, Tracepoint},
 };
 
-/// What was told of the peers of a run.
+/// What is known of the peers of a run.
 #[derive(Debug)]
 pub(super) struct Peers {
-    /// By the peer's place in the kernel side's table. The peer that was told of last is the last.
-    places: Vec<Vec<Peer>>,
+    /// By the peer's slot in the kernel side's table. The peer that was named most recently comes last.
+    slots: Vec<Vec<Peer>>,
 }
 
 #[derive(Debug)]
@@ -36,9 +36,9 @@ struct Peer {
 /// A peer's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
-    /// A connection event has told it.
+    /// From a connection event.
     ByConnection(Network),
-    /// Worked out of the address.
+    /// Derived from the address.
     ByAddress(Network),
 }
 
@@ -50,22 +50,22 @@ impl Told {
     }
 }
 
-/// Places in the kernel side's table, KNOWN_PEERS of bpf/net.h.
-pub(crate) const PLACES: usize = 4096;
-/// Peers of one place whose addresses are kept in any case: while one takes the place of another, records of that one are on their
-/// way.
+/// How many slots the kernel side's table has: KNOWN_PEERS of bpf/net.h.
+pub(crate) const SLOTS: usize = 4096;
+/// How many peers of one slot always keep their address: when a peer takes another one's slot, records of the other may still be on
+/// their way.
 const KEPT: usize = 4;
-/// All that are kept of one place. Only lost closings leave so many.
+/// How many peers of one slot are kept at most. There are so many only if events of closed connections were lost.
 const MOST: usize = 16;
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { places: (0..PLACES).map(|_| Vec::new()).collect() }
+        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect() }
     }
 }
 
 impl Peers {
-    /// Puts the record into the batch. Gives its tracepoint; `None` if it is a gap.
+    /// Puts the record into the batch. Gives its tracepoint; `None` for a record of gaps.
     pub(super) fn push(&mut self, record: &[u8], batch: &mut Batch) -> Option<Tracepoint> {
         let tracepoint = tracepoint_of(record);
         match tracepoint.map(Tracepoint::about) {
@@ -104,8 +104,11 @@ impl Peers {
             let peer =
                 self.find(fixed.peer_id).and_then(|peer| Some((&**peer.address.as_ref()?, peer.network.network())));
             let (address, told) = peer.unwrap_or_else(|| {
-                // Cannot happen: the kernel side leaves out only what it has told. If it does, it must be seen.
-                tracing::error!(peer = fixed.peer_id, "a message came of a peer whose address was not told");
+                // Cannot happen: the kernel side leaves out an address only after sending it. If it does, it must be noticed.
+                tracing::error!(
+                    peer = fixed.peer_id,
+                    "a message lacks its peer's address, and no message before had it"
+                );
                 (&[], Network::Unknown)
             });
             network = told;
@@ -117,13 +120,13 @@ impl Peers {
             record[at..at + text_length.len()].copy_from_slice(&text_length);
             record[offset_of!(message_record, is_known_peer)] = 0;
         }
-        // That of a recording may have it already.
+        // A record of a recording may already have it.
         if fixed.peer_network == 0 {
             batch.last_mut()[offset_of!(message_record, peer_network)] = network as u8 + 1;
         }
     }
 
-    /// A message that tells its peer's address. Gives the peer's network.
+    /// Notes the address of a message. Gives the peer's network.
     fn message(&mut self, fixed: &message_record, address: &[u8]) -> Network {
         let by_address = || {
             let may_be_inbound = ConnectionType::from_number(fixed.connection_type).may_be_inbound();
@@ -155,11 +158,11 @@ impl Peers {
         }
     }
 
-    /// The peer, which is the one of its place that was told of last now.
+    /// The peer, as the most recently named one of its slot.
     fn tell(&mut self, peer_id: i64, network: impl FnOnce() -> Told) -> &mut Peer {
-        let peers = &mut self.places[place(peer_id)];
+        let peers = &mut self.slots[slot(peer_id)];
         match peers.iter().rposition(|peer| peer.id == peer_id) {
-            // Told anew, since another peer had taken its place.
+            // The kernel side sent it again, since another peer had taken its slot.
             Some(index) => peers[index..].rotate_left(1),
             None => {
                 if let Some(index) = superfluous(peers) {
@@ -172,12 +175,12 @@ impl Peers {
     }
 
     fn find(&mut self, peer_id: i64) -> Option<&mut Peer> {
-        self.places[place(peer_id)].iter_mut().find(|peer| peer.id == peer_id)
+        self.slots[slot(peer_id)].iter_mut().find(|peer| peer.id == peer_id)
     }
 }
 
-/// Which of the peers of a place makes room for another, if one must. Of the newest, messages may be on their way that leave out the
-/// address; the network of one that is open may be known of its opening only.
+/// Which peer of a slot makes room for another, if one must. It is none of the newest: their messages without an address may be on
+/// their way. It is rather not one whose connection is open and whose network came from a connection event: no other event has it.
 fn superfluous(peers: &[Peer]) -> Option<usize> {
     let newest = peers.len().checked_sub(KEPT - 1)?;
     let is_needed = |peer: &Peer| !peer.is_closed && matches!(peer.network, Told::ByConnection(_));
@@ -185,8 +188,8 @@ fn superfluous(peers: &[Peer]) -> Option<usize> {
     unneeded.or((peers.len() >= MOST).then_some(0))
 }
 
-fn place(peer_id: i64) -> usize {
-    peer_id.rem_euclid(PLACES as i64) as usize
+fn slot(peer_id: i64) -> usize {
+    peer_id.rem_euclid(SLOTS as i64) as usize
 }
 
 #[cfg(test)]
@@ -194,7 +197,7 @@ mod tests {
     use super::*;
     use crate::record::write;
 
-    /// As it comes out of the ring.
+    /// A record as it comes out of the ring buffer.
     fn record(peer_id: i64, address: &str, state: payload_state, sizes: (u64, u32), after: &[u8]) -> Vec<u8> {
         let (size, copied) = sizes;
         let header = event_header {
@@ -213,13 +216,13 @@ mod tests {
         record(peer_id, address, payload_state::PAYLOAD_WHOLE, (payload.len() as u64, 0), payload)
     }
 
-    /// What becomes of records.
+    /// The records after they are completed.
     fn completed(records: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let (mut peers, mut batch) = (Peers::default(), Batch::default());
         for record in records {
             peers.push(record, &mut batch);
         }
-        // Networks have tests of their own.
+        // Other tests check networks.
         let without_network = |record: &[u8]| {
             let mut record = record.to_vec();
             record.get_mut(offset_of!(message_record, peer_network)).into_iter().for_each(|network| *network = 0);
@@ -258,14 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn peers_of_one_place_are_told_apart() {
+    fn peers_of_one_slot_are_told_apart() {
         let ids = [5, 5 + 4096, 5 + 2 * 4096, 5 - 4096];
         let address = |id: i64| format!("peer {id}");
         let mut records: Vec<_> = ids.iter().map(|&id| whole(id, &address(id), b"")).collect();
         records.extend(ids.iter().map(|&id| whole(id, "", b"x")));
         let expected: Vec<_> = ids.iter().map(|&id| whole(id, &address(id), b"x")).collect();
         assert_eq!(completed(&records)[ids.len()..], expected);
-        // A fifth takes the place of the first.
+        // A fifth peer takes the slot of the first.
         let fifth = 5 + 3 * 4096;
         records.truncate(ids.len());
         records.extend([whole(fifth, "peer", b""), whole(ids[0], "", b""), whole(ids[1], "", b"")]);
@@ -279,13 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_told_anew_is_the_newest_of_its_place() {
-        let ids: Vec<i64> = (0..=KEPT as i64).map(|n| 5 + n * PLACES as i64).collect();
+    fn a_peer_that_is_told_anew_is_the_newest_of_its_slot() {
+        let ids: Vec<i64> = (0..=KEPT as i64).map(|n| 5 + n * SLOTS as i64).collect();
         let (first, others) = ids.split_first().unwrap();
         let mut records = vec![whole(*first, "first", b"")];
         records.extend(others[1..].iter().map(|&id| whole(id, "another", b"")));
         records.push(whole(*first, "first", b""));
-        // What another thread sends of the first is reserved after this, and before the table has it.
+        // Another thread of the node may send a message of the first peer after this one, before the kernel side's table has the new peer.
         records.extend([whole(others[0], "another", b""), whole(*first, "", b"x")]);
         assert_eq!(completed(&records).pop(), Some(whole(*first, "first", b"x")));
     }
@@ -303,7 +306,7 @@ mod tests {
         write(connection_record { header, peer_id, network: network as u32, ..Default::default() }, b"")
     }
 
-    /// The network that each message has in the end.
+    /// The network of each completed message.
     fn networks(records: &[Vec<u8>]) -> Vec<Network> {
         let (mut peers, mut batch) = (Peers::default(), Batch::default());
         for record in records {
@@ -324,13 +327,13 @@ mod tests {
         let of = |peer_id, address: &str| whole(peer_id, address, b"");
         assert_eq!(networks(&[of(1, "8.8.8.8:1"), of(1, "")]), [Network::Ipv4; 2]);
         assert_eq!(networks(&[onion(1), of(1, "127.0.0.1:1"), of(1, "")]), [Network::Onion; 2]);
-        // The opening may be told after the first message, and that of a peer that left is none of another's.
+        // The event of the opening may come after the first message. Peers of the same slot do not share a network.
         let records = [of(1, "127.0.0.1:1"), onion(1), of(1, ""), connection(NetClosedConnection, 1, Network::Onion)];
         assert_eq!(networks(&records), [Network::Unknown, Network::Onion]);
-        let records = [onion(1), of(1 + PLACES as i64, "8.8.8.8:1"), of(1, "127.0.0.1:1")];
+        let records = [onion(1), of(1 + SLOTS as i64, "8.8.8.8:1"), of(1, "127.0.0.1:1")];
         assert_eq!(networks(&records), [Network::Ipv4, Network::Onion]);
         assert_eq!(networks(&[connection(NetOutboundConnection, 1, Network::Cjdns), of(1, "x")]), [Network::Cjdns]);
-        // What a recording says already is left as it is.
+        // The network that a record of a recording has already stays.
         let mut recorded = of(1, "8.8.8.8:1");
         recorded[offset_of!(message_record, peer_network)] = Network::I2p as u8 + 1;
         assert_eq!(networks(&[recorded]), [Network::I2p]);
@@ -338,22 +341,21 @@ mod tests {
 
     #[test]
     fn the_network_of_an_open_peer_stays_however_many_others_come_and_go() {
-        let of_place = |n: i64| 5 + n * PLACES as i64;
+        let of_slot = |n: i64| 5 + n * SLOTS as i64;
         let mut records = vec![connection(Tracepoint::NetInboundConnection, 5, Network::Onion)];
         for n in 1..100 {
-            let id = of_place(n);
+            let id = of_slot(n);
             records.push(connection(Tracepoint::NetInboundConnection, id, Network::Ipv4));
             records.push(connection(Tracepoint::NetClosedConnection, id, Network::Ipv4));
         }
         records.push(whole(5, "127.0.0.1:1", b""));
         assert_eq!(networks(&records), [Network::Onion]);
-        // Of those that never close the oldest goes.
+        // If none of them closes, the oldest goes.
         let mut peers = Peers::default();
         for n in 0..100 {
-            peers
-                .push(&connection(Tracepoint::NetInboundConnection, of_place(n), Network::Ipv4), &mut Batch::default());
+            peers.push(&connection(Tracepoint::NetInboundConnection, of_slot(n), Network::Ipv4), &mut Batch::default());
         }
-        let kept: Vec<i64> = peers.places[5].iter().map(|peer| peer.id).collect();
-        assert_eq!(kept, (100 - MOST as i64..100).map(of_place).collect::<Vec<_>>());
+        let kept: Vec<i64> = peers.slots[5].iter().map(|peer| peer.id).collect();
+        assert_eq!(kept, (100 - MOST as i64..100).map(of_slot).collect::<Vec<_>>());
     }
 }

@@ -1,4 +1,4 @@
-//! A run of a node: what is known of it when it begins, and what was counted by its end.
+//! A run of a node: what is known at its beginning, and what was counted by its end.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// A run of a node, as it is told of when it is attached to.
+/// A run of a node, as known when attaching to it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Run {
     /// Its process.
     pub pid: i32,
-    /// Where its program was started from.
+    /// The path of its program.
     pub program: PathBuf,
     /// Its data directory. Unknown of a recording of version 2, as the next two.
     pub data_directory: Option<PathBuf>,
@@ -29,14 +29,14 @@ pub struct Run {
     pub user_agent: Option<String>,
     /// When it was started, UNIX time in seconds.
     pub start_time: f64,
-    /// The tracepoints attached: those wanted that its program has.
+    /// The attached tracepoints: those that are wanted and that its program has.
     pub attached: Tracepoints,
-    /// Those wanted that its program has, but that could not be attached to while it ran.
+    /// The wanted tracepoints that its program has, but to which attaching failed while it ran.
     pub failed: Tracepoints,
 }
 
 impl Run {
-    /// One of which no more is known, for a state that is told of events from elsewhere.
+    /// A run of which nothing else is known, for a state that gets its events from elsewhere.
     pub fn new(pid: i32, program: PathBuf, start_time: f64, attached: Tracepoints) -> Self {
         Self {
             pid,
@@ -53,29 +53,29 @@ impl Run {
     }
 }
 
-/// What was counted of a run after its last batch.
+/// What was counted in a run after its last batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Counted {
     /// Since the last batch, by [`Tracepoint::index`].
     pub added: [Counters; Tracepoint::COUNT],
-    /// Losses after the last event that got through: no later event tells them.
+    /// Losses after the last event that was delivered. No later record reports them.
     pub untold: Vec<Lost>,
 }
 
 /// What ended the tapping of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Stopping was requested, or the time that was given is over.
+    /// Stopping was requested, or the given time is over.
     Requested,
     /// The node has ended.
     NodeEnded,
-    /// An output that is required wants no more.
+    /// A required output wants no more.
     Done,
 }
 
 impl End {
-    /// Why nothing is attached to any more.
+    /// Why nothing is attached any more.
     pub fn why_not_attached(self) -> &'static str {
         match self {
             End::NodeEnded => "the node has ended",

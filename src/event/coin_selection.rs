@@ -18,13 +18,13 @@ pub enum CoinSelection<'a> {
     SelectedCoins {
         /// The wallet's name.
         wallet: Cow<'a, str>,
-        /// How: bnb, knapsack, srd, cg, manual.
+        /// The algorithm: bnb, knapsack, srd, cg, manual.
         algorithm: &'a str,
-        /// What was to be reached.
+        /// The value to reach.
         target: i64,
         /// The waste metric; negative is better.
         waste: i64,
-        /// What the chosen coins are worth.
+        /// The total value of the chosen coins.
         selected: i64,
     },
     /// `coin_selection:normal_create_tx_internal`: the first attempt ended.

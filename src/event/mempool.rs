@@ -37,9 +37,9 @@ pub enum Mempool<'a> {
         /// When it had entered.
         entry_time: u64,
     },
-    /// `mempool:replaced`: it made room for another (BIP 125). One event for each that is replaced.
+    /// `mempool:replaced`: another transaction replaced it (BIP 125). There is one event for each replaced transaction.
     Replaced {
-        /// The one that leaves.
+        /// The id of the replaced transaction.
         replaced_txid: Hash,
         /// Its size.
         replaced_vsize: i64,
@@ -47,7 +47,7 @@ pub enum Mempool<'a> {
         replaced_fee: i64,
         /// When it had entered.
         replaced_entry_time: u64,
-        /// The transaction, or from v29 on the package, that comes.
+        /// The id of the transaction that replaces it; from v29 on, perhaps the hash of a package.
         replacement_txid: Hash,
         /// Its size.
         replacement_vsize: i64,
@@ -56,7 +56,7 @@ pub enum Mempool<'a> {
         /// False if the id is the hash of a package.
         replacement_is_txid: bool,
     },
-    /// `mempool:rejected`: it was not let in.
+    /// `mempool:rejected`: it was not accepted.
     Rejected {
         /// Its id.
         txid: Hash,

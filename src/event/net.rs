@@ -16,11 +16,11 @@ use crate::{
 /// A P2P message: `net:inbound_message`, `net:outbound_message`.
 #[derive(Debug)]
 pub struct Message<'a> {
-    /// Who, which way, what and how much.
+    /// The peer, the direction, the command and the size.
     pub meta: Meta<'a>,
     /// Its decoded payload.
     pub msg: p2p::Message<'a>,
-    /// Its payload as it was sent, without the transport's header; `None` if it was not wanted or could not be read.
+    /// Its payload as sent, without the transport's header; `None` if it was not wanted or could not be read.
     pub payload: Option<&'a [u8]>,
 }
 
@@ -51,28 +51,28 @@ impl Serialize for Message<'_> {
     }
 }
 
-/// What the tracepoint says beside the payload.
+/// A message's attributes besides its payload.
 #[derive(Debug, Serialize)]
 pub struct Meta<'a> {
-    /// The node's number of the peer; it starts at 0 with each start of the node and is never used twice.
+    /// The node's number of the peer. Each run counts from 0, and uses no number twice.
     pub peer_id: i64,
     /// Address and port as the node writes them.
     pub addr: Cow<'a, str>,
     /// What the connection is for.
     pub conn_type: ConnectionType,
-    /// How the peer is reached: as the connection's opening told, if that was seen, else judged by the address. Not in JSON.
+    /// How the peer is reached: from the event of the connection's opening if we have it, else derived from the address. Not in JSON.
     #[serde(skip)]
     pub network: Network,
-    /// The message's type.
+    /// The message's command.
     pub command: &'a str,
-    /// From the peer to the node.
+    /// Whether it went from the peer to the node.
     pub inbound: bool,
     /// Bytes of payload, without the transport's header.
     pub size: u64,
 }
 
 impl<'a> Meta<'a> {
-    /// Of a message of which nothing else is known: the network is judged by the address.
+    /// Attributes of a message. The network is derived from the address.
     pub fn new(
         peer_id: i64,
         addr: impl Into<Cow<'a, str>>,
@@ -90,9 +90,9 @@ impl<'a> Meta<'a> {
 /// Which way a message went, or who opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// From the peer to the node; by the peer.
+    /// A message from the peer to the node, or a connection that the peer opened.
     Inbound,
-    /// From the node to the peer; by the node.
+    /// A message from the node to the peer, or a connection that the node opened.
     Outbound,
 }
 
@@ -109,26 +109,26 @@ impl Direction {
     }
 }
 
-/// What a connection is for (ConnectionType in Bitcoin Core). In JSON its number.
+/// What a connection is for (ConnectionType in Bitcoin Core). JSON has its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum ConnectionType {
-    /// A name that we do not know.
+    /// A type that we do not know.
     Unknown,
     /// Opened by the peer.
     Inbound,
     /// The usual connection to a peer.
     OutboundFullRelay,
-    /// No transactions or addresses are relayed.
+    /// For blocks only: no transactions or addresses are relayed.
     BlockRelayOnly,
-    /// A short one, to see whether an address answers.
+    /// A short connection, to check whether an address answers.
     Feeler,
-    /// Asked for by the node's operator.
+    /// The node's operator asked for it.
     Manual,
-    /// A short one, to ask for addresses.
+    /// A short connection, to ask for addresses.
     AddrFetch,
-    /// A short one, to send a transaction of the node's own (v31).
+    /// A short connection, to send a transaction of the node's own (v31).
     PrivateBroadcast,
 }
 
@@ -189,7 +189,7 @@ impl Serialize for ConnectionType {
     }
 }
 
-/// Connections coming and going.
+/// What became of a connection.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub enum Connection<'a> {
@@ -225,13 +225,13 @@ pub enum Connection<'a> {
     Misbehaving {
         /// The peer's number.
         id: i64,
-        /// 0 unless the build is patched, as for the next two.
+        /// 0 unless the build is patched; so are the next two.
         score_before: i32,
-        /// What the offence costs.
+        /// How much the offence adds to the score.
         score_increase: i32,
         /// The reason.
         xmessage: Cow<'a, str>,
-        /// Whether that is the end of it.
+        /// Whether the score has reached the threshold for disconnecting.
         threshold_exceeded: bool,
     },
 }
@@ -249,7 +249,7 @@ pub struct Conn<'a> {
     pub network: u32,
 }
 
-/// What a record can be selected by; none of it, where it is no record of a message or connection.
+/// The attributes that conditions test. Records that are not about messages or connections have none.
 #[derive(Debug, Default)]
 pub(crate) struct Traits<'a> {
     pub peer: Option<i64>,
@@ -263,7 +263,7 @@ pub(crate) struct Traits<'a> {
 }
 
 impl<'a> Traits<'a> {
-    /// `None` if the record is not what its tracepoint sends.
+    /// `None` if the record is not one of its tracepoint.
     pub(crate) fn of(tracepoint: Tracepoint, record: &'a [u8]) -> Option<Self> {
         match tracepoint {
             Tracepoint::NetInboundMessage => Self::of_message(record, Direction::Inbound),
@@ -284,7 +284,7 @@ impl<'a> Traits<'a> {
     fn of_message(record: &'a [u8], direction: Direction) -> Option<Self> {
         let (fixed, address, _) = parts::<message_record>(record)?;
         let command = command(record, &fixed)?;
-        // What is cut, since it is no text, is not selected by the rest: the kernel side compares all bytes.
+        // A command that was cut, since it is not UTF-8, matches no condition: the kernel side compares all bytes.
         let is_whole = fixed.command.get(command.len()).is_none_or(|&next| next == 0);
         Some(Self {
             peer: Some(fixed.peer_id),
@@ -297,7 +297,7 @@ impl<'a> Traits<'a> {
         })
     }
 
-    /// By its type, unless the tracepoint says who opened it.
+    /// The connection's type says who opened it, unless the tracepoint does (`direction`).
     fn of_connection(record: &'a [u8], direction: Option<Direction>) -> Option<Self> {
         let (fixed, address, _) = parts::<connection_record>(record)?;
         let connection_type = ConnectionType::from_number(fixed.connection_type);
@@ -312,18 +312,18 @@ impl<'a> Traits<'a> {
     }
 }
 
-/// As the intake has noted it.
+/// The network that the intake has put into the record.
 fn network_of(fixed: &message_record) -> Network {
     fixed.peer_network.checked_sub(1).map_or(Network::Unknown, |number| Network::from_number(number.into()))
 }
 
-/// A message's command, borrowed from its record, so that what is decoded can borrow it too.
+/// A message's command, borrowed from its record, so that decoded events can borrow it, too.
 fn command<'a>(record: &'a [u8], fixed: &message_record) -> Option<&'a str> {
     Some(text_in_place(record.get(offset_of!(message_record, command)..)?, fixed.command.len()))
 }
 
 impl<'a> Message<'a> {
-    /// Without its payload decoded, if that is not wanted.
+    /// Decodes a message, and its payload only if it `decodes` that.
     pub(super) fn decode(record: &'a [u8], inbound: bool, decodes: bool) -> Option<Self> {
         let (fixed, addr, payload) = parts::<message_record>(record)?;
         let command = command(record, &fixed)?;
@@ -351,7 +351,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Why a payload is not there that could have been.
+/// Why a payload is missing that could have been copied.
 const NOT_WANTED: &str = "not_wanted";
 
 impl<'a> Connection<'a> {

@@ -1,5 +1,4 @@
-//! Each record becomes the line of JSON that it must: no kernel, and a value of its own in each field, so that fields that
-//! are swapped are found.
+//! Each record becomes the right line of JSON. No kernel is involved. Each field has its own value, so that swapped fields are found.
 
 use super::*;
 use crate::{
@@ -26,7 +25,7 @@ fn header(tracepoint: Tracepoint, text: &str) -> event_header {
     }
 }
 
-/// The events of a record, each as what follows `"event":` in its line.
+/// The events of a record, each as the part of its line after `"event":`.
 fn events(decoder: &Decoder, record: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
     let known = decoder.decode(record, true, |event| {
@@ -44,7 +43,7 @@ fn events(decoder: &Decoder, record: &[u8]) -> Vec<String> {
 #[track_caller]
 fn assert_event(record: &[u8], expected: &str) {
     assert_eq!(events(&DECODER, record), [expected]);
-    // One byte less is no record, whatever byte that is of.
+    // Any shorter record must not panic.
     for short in 0..record.len() {
         events(&DECODER, &record[..short]);
     }
@@ -188,7 +187,7 @@ fn mempool() {
     assert_event(&write(fixed, b""), &event);
 
     let fixed = rejected_record { header: header(Tracepoint::MempoolRejected, "?"), txid };
-    // What is not UTF-8 is made so.
+    // Bytes that are not UTF-8 are replaced.
     let event = format!(r#"{{"Mempool":{{"event":{{"Rejected":{{"txid":"{hex}","reason":"{}"}}}}}}}}"#, '\u{fffd}');
     assert_event(&write(fixed, b"\xff"), &event);
 }
@@ -284,7 +283,7 @@ fn coin_selection() {
 fn each_tracepoint_has_events() {
     for tracepoint in Tracepoint::all() {
         let fixed = message_record { header: header(tracepoint, ""), ..Default::default() };
-        // A message has its text and payload after the struct; what follows the others is let be.
+        // A message has its text and payload after the struct. For other records, bytes after the struct are ignored.
         let after = if tracepoint.name().ends_with("_message") { &[][..] } else { &[0; 256] };
         assert_eq!(events(&DECODER, &write(fixed, after)).len(), 1, "{tracepoint}");
     }

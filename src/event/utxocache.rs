@@ -1,4 +1,4 @@
-//! Events of the context `utxocache`. They are of any UTXO cache, temporary ones too: no changes of the UTXO set.
+//! Events of the context `utxocache`. They are about all UTXO caches, temporary ones too. So they are not changes of the UTXO set.
 
 use serde::Serialize;
 
@@ -15,13 +15,13 @@ use crate::{
 pub enum Utxocache {
     /// `utxocache:flush`: the cache was written to disk.
     Flush {
-        /// What that took, in µs.
+        /// How long that took, in µs.
         duration: i64,
         /// 0 NONE, 1 IF_NEEDED, 2 PERIODIC; 3 is ALWAYS up to v30 and FORCE_FLUSH from v31 on, 4 FORCE_SYNC.
         mode: u32,
-        /// Coins in the cache before.
+        /// How many coins the cache had before.
         coins: u64,
-        /// Bytes that the cache took before.
+        /// How many bytes the cache took before.
         memory: u64,
         /// Whether pruning was the cause.
         for_prune: bool,
@@ -37,15 +37,15 @@ pub enum Utxocache {
 /// An unspent output.
 #[derive(Debug, Serialize)]
 pub struct Coin {
-    /// The transaction that made it.
+    /// The transaction that created it.
     pub txid: Hash,
-    /// Its place among the outputs.
+    /// Its index among the transaction's outputs.
     pub vout: u32,
-    /// The height of the block that made it.
+    /// The height of the block that created it.
     pub height: u32,
     /// Satoshis.
     pub value: i64,
-    /// Whether a coinbase made it.
+    /// Whether a coinbase transaction created it.
     pub is_coinbase: bool,
 }
 

@@ -16,13 +16,13 @@ pub enum Validation {
         hash: Hash,
         /// Its height.
         height: i64,
-        /// Its transactions.
+        /// How many transactions it has.
         transactions: u64,
-        /// Inputs that it spends.
+        /// How many inputs it spends.
         inputs: i64,
-        /// Signature operations, without the coinbase's.
+        /// How many signature operations it has, without those of the coinbase.
         sigops: u64,
-        /// What connecting took, in ns whatever the release.
+        /// How long connecting took, in ns for all releases.
         connection_time: u64,
     },
 }

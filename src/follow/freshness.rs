@@ -1,5 +1,5 @@
-//! What asks for more than the next drain gives. In: those who ask for what has fired by now, and outputs that want payloads whole.
-//! Out: answers, once a drain has brought that.
+//! Requests that a drain fulfils. In: clients that ask for all that has fired by now, and outputs that want whole payloads. Out:
+//! answers, after a drain has brought that.
 
 use crate::{
     Error,
@@ -9,12 +9,12 @@ use crate::{
     tap::{DRAIN_INTERVAL, Tap},
 };
 
-/// The questions of those who wait for a drain.
+/// The questions of clients that wait for a drain.
 pub(super) struct Questions {
     askers: Box<dyn Askers>,
     asked: u64,
     answered: u64,
-    /// When the oldest of them was taken that is not answered.
+    /// When the oldest question that is not answered yet was taken.
     since: Moment,
 }
 
@@ -28,16 +28,16 @@ impl Questions {
         begun.collect()
     }
 
-    /// Before a drain.
+    /// Called before each drain.
     pub(super) fn take(&mut self) {
-        // Those that come while a flood is drained are answered with what comes after it.
+        // Questions that come while a flood is being drained are answered after the questions before them.
         if self.asked == self.answered {
             self.asked = self.askers.asked();
             (_, self.since) = now();
         }
     }
 
-    /// After it, by its newest event.
+    /// Called after each drain, with its newest event, and whether more events wait.
     pub(super) fn answer(&mut self, newest: Option<Moment>, more: bool) {
         // In a flood the end may never be reached.
         if !more || newest.is_some_and(|newest| newest > self.since) {
@@ -53,12 +53,12 @@ impl Drop for Questions {
     }
 }
 
-/// Whether payloads are whole just now, where they are limited.
+/// Whether payloads are whole now, where they are limited.
 pub(super) struct WholePayloads {
     wanted: bool,
     since: Moment,
-    /// How often the ring buffer was drained to its end since then: a program may have been at work when they became wanted,
-    /// and when it was drained first.
+    /// How often the ring buffer was drained to its end since then. Once is not enough: a BPF program that began before may still have
+    /// been writing a limited payload during the first drain.
     drained: u32,
 }
 
@@ -77,10 +77,10 @@ impl WholePayloads {
         Ok(())
     }
 
-    /// Whether those of all events are whole that come after a batch, by its newest event.
+    /// Whether payloads of all events after this batch are whole, judged by its newest event.
     pub(super) fn are_whole(&mut self, newest: Option<Moment>, more: bool) -> bool {
         self.drained = self.drained.saturating_add((!more).into());
-        // In a flood the end may never be reached; what waited in the ring buffer has then gone out all the same.
+        // In a flood the end may never be reached. Then events that fired later than that show that the older ones are out.
         let is_later = newest.is_some_and(|newest| newest.since(self.since) > DRAIN_INTERVAL);
         self.wanted && (self.drained > 1 || is_later)
     }
@@ -90,7 +90,8 @@ impl WholePayloads {
 mod tests {
     use super::*;
 
-    /// What is found of batches, each by milliseconds from the choice to its newest event, and by whether more waited.
+    /// Whether payloads are whole after each batch. A batch is given by the milliseconds from the choice to its newest event, and by
+    /// whether more events waited.
     fn found(wanted: bool, batches: &[(Option<u64>, bool)]) -> Vec<bool> {
         let mut payloads = WholePayloads { wanted, since: Moment(5_000_000_000), drained: 0 };
         let moment = |milliseconds: u64| Moment(5_000_000_000 + milliseconds * 1_000_000);
@@ -102,11 +103,11 @@ mod tests {
         let quiet = [(None, false), (None, false), (None, false)];
         assert_eq!(found(true, &quiet), [false, true, true]);
         assert_eq!(found(false, &quiet), [false; 3]);
-        // In a flood, in which more waits always.
+        // In a flood more events wait after each batch.
         let flood = [(Some(1), true), (None, true), (Some(20), true), (Some(21), true), (Some(30), true)];
         assert_eq!(found(true, &flood), [false, false, false, true, true]);
         assert_eq!(found(false, &flood), [false; 5]);
-        // What waited from before the choice.
+        // An event that had waited since before the choice.
         let mut payloads = WholePayloads { wanted: true, since: Moment(5_000_000_000), drained: 0 };
         assert!(!payloads.are_whole(Some(Moment(4_000_000_000)), true));
     }

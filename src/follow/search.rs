@@ -1,4 +1,4 @@
-//! Looks for runs of a node, one after another. In: which node. Out: its next run, and to outputs, why there is none.
+//! Looks for runs of a node, one after another. In: which node. Out: its next run; and to outputs, why there is none.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use crate::{
     stop::Stop,
 };
 
-/// How often a node is looked for while none runs; with attaching it is tapped within a second of its start.
+/// How often to look for a node while none runs. So it is tapped within a second of its start, attaching included.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a node that could not be attached to is left alone.
+/// How long to wait before attaching again to a node to which attaching has failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Looks for runs of the node.
@@ -20,11 +20,11 @@ pub(super) struct Search<'a> {
     /// The last run.
     before: Option<Node>,
     follows: bool,
-    /// Whether a run was tapped or waited for already: what fails then may be mended, and is no wrong usage.
+    /// Whether a run was tapped or waited for already. Then an error is no wrong usage, and somebody may solve it.
     goes_on: bool,
-    /// Why none is found, when that was last told.
+    /// The last logged reason why no node is found.
     told: String,
-    /// One that could not be attached to, and when.
+    /// A node to which attaching failed, and when.
     left_alone: Option<(Node, Instant)>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Search<'a> {
         Self { which, before: None, follows, goes_on: false, told: String::new(), left_alone: None }
     }
 
-    /// The next run; none when it is time to stop. Without following, what is not there now is an error.
+    /// The next run; `None` when it is time to stop. If runs are not followed, it is an error that no node runs now.
     pub(super) fn next(&mut self, stop: &Stop, outputs: &mut Outputs<'_>) -> Result<Option<Node>, Error> {
         loop {
             if stop.is_due() {
@@ -53,7 +53,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether it is only a matter of time, or of ending another node.
+    /// Whether waiting may solve this error, or ending another node.
     fn waits_for(&self, error: &Error) -> bool {
         let is_absent = matches!(
             error,
@@ -77,8 +77,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether attaching to this run may fail without that being told by the end: others will come. What lies at us or at how
-    /// we were called will fail again.
+    /// Whether to go on after this error of attaching, since a later run may work. False if the reason is bitcointap itself or its
+    /// options: then it would fail again.
     pub(super) fn may_fail(&self, error: &Error) -> bool {
         let is_ours = matches!(
             error,
@@ -102,7 +102,7 @@ impl<'a> Search<'a> {
         self.left_alone.as_ref().is_some_and(|(left, since)| left == node && recently(since))
     }
 
-    /// A run is attached to, and its next ones are followed: not those of another data directory or chain.
+    /// A run is attached. From now on only its next runs are followed: those with the same data directory and chain.
     pub(super) fn found(&mut self, node: &Node) {
         self.before = Some(node.clone());
         (self.goes_on, self.told, self.left_alone) = (true, String::new(), None);

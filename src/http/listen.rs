@@ -151,7 +151,7 @@ fn words(address: &Address, error: &io::Error) -> String {
     let hint = match (address, error.kind()) {
         // The system's words name a constant.
         (Address::Unix(_), io::ErrorKind::InvalidInput) => return "the path of a socket has at most 107 bytes".into(),
-        (Address::Unix(_), io::ErrorKind::NotFound) => "; its directory must be there",
+        (Address::Unix(_), io::ErrorKind::NotFound) => "; its directory must exist",
         (Address::Tcp(_) | Address::Everywhere(_), io::ErrorKind::PermissionDenied) => {
             "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
         }
@@ -315,7 +315,7 @@ mod tests {
         assert!(Listener::bind(&unix(&file)).unwrap_err().to_string().ends_with("is not a socket"));
         assert_eq!(fs::read(&file).unwrap(), b"dear");
         let error = |path: &str| Listener::bind(&unix(&directory.path().join(path))).unwrap_err().to_string();
-        assert!(error("no/where").ends_with("; its directory must be there"), "{}", error("no/where"));
+        assert!(error("no/where").ends_with("; its directory must exist"), "{}", error("no/where"));
         let long = "x".repeat(108);
         assert!(error(&long).ends_with(": the path of a socket has at most 107 bytes"), "{}", error(&long));
         // TEST-NET-1, which no machine has.

@@ -1,4 +1,5 @@
-//! The server as an [`Output`]. In: what outputs are told. Out: events to the readers of streams, and whether the node is attached to.
+//! The server as an [`Output`]. In: the calls that outputs get. Out: events to the readers of streams, and whether the node is
+//! attached, for readiness.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,7 +41,7 @@ impl Output for Server {
         Ok(())
     }
 
-    /// There is no tap, and the next one will begin with what readers want.
+    /// There is no tap now, and the next one begins with whole payloads if readers want them.
     fn idle(&mut self) {
         self.streams.begin();
     }

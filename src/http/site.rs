@@ -57,7 +57,7 @@ pub struct Readiness(Arc<Mutex<Result<(), String>>>);
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Err("it is being looked for".into()))))
+        Self(Arc::new(Mutex::new(Err("looking for the node".into()))))
     }
 }
 

@@ -154,7 +154,7 @@ fn serves_metrics_and_a_landing_page_and_counts_requests() {
 #[test]
 fn it_is_ready_while_attached_and_healthy_always() {
     let Running { address, registry, readiness, .. } = server(LIMITS);
-    assert_eq!(assert_status(address, "GET /-/ready", 503), "it is being looked for\n");
+    assert_eq!(assert_status(address, "GET /-/ready", 503), "looking for the node\n");
     readiness.attached();
     assert_eq!(assert_status(address, "GET /-/ready", 200), "ready\n");
     readiness.not_attached("the node has ended");

@@ -1,4 +1,4 @@
-//! Metrics as an [`Output`]. In: what outputs are told. Out: each of it to the families that it is for.
+//! Metrics as an [`Output`]. In: the calls that outputs get. Out: each to the metric families that it concerns.
 
 use std::{sync::Arc, time::Duration};
 

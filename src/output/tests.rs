@@ -1,4 +1,4 @@
-//! What outputs are told, and what becomes of the others when one fails.
+//! Which calls outputs get, and what happens to the others when one fails.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -13,7 +13,7 @@ use crate::{
 
 type Log = Rc<RefCell<Vec<String>>>;
 
-/// Writes down what it is told.
+/// Writes down each call.
 #[derive(Default)]
 struct Noting {
     name: &'static str,
@@ -161,7 +161,7 @@ fn one_that_is_not_required_fails_alone() {
     outputs.run_ends(&Counted::default(), End::NodeEnded).unwrap();
     let expected = ["broken begins 7", "b begins 7", "b event", "b batch 1", "b ends NodeEnded"];
     assert_eq!(taken(&log), expected);
-    // It may have to clean up.
+    // A failed output is finished too: it may have to clean up.
     outputs.finish(&Stop::new(None).unwrap()).unwrap();
     assert_eq!(taken(&log), ["broken finish", "b finish"]);
 }
@@ -251,7 +251,7 @@ fn another_thread_changes_the_list() {
     assert!(taken(&log).contains(&"a finish".to_owned()), "what it has is written");
     assert_eq!(*second.lock().unwrap(), ["begins 7"], "it is told of the run that it came in");
     outputs.batch(&batch(0, 0)).unwrap();
-    // In its place, and what is told as written goes on.
+    // The new output has the old one's place, and its written figures go on from the old one's.
     let expected = format!("others {:?}", [("a", Written { records: 8, lost: 1, readers: None })]);
     assert_eq!(taken(&log), ["b batch 0".to_owned(), format!("b {expected}")]);
 
@@ -269,7 +269,7 @@ fn another_thread_changes_the_list() {
     assert_eq!(taken(&log), ["b idle".to_owned(), format!("b {expected}")]);
 }
 
-/// One that comes from another thread.
+/// An output from another thread.
 struct Sent {
     told: Arc<std::sync::Mutex<Vec<String>>>,
     written: Written,

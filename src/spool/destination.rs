@@ -1,5 +1,5 @@
-//! Where records go, and what those have to do who take them. In: a destination as the command line names it. Out: a
-//! [`Destination`] that is open.
+//! The contract for destinations, and their names. In: the name of a destination, as in the command line. Out: an open
+//! [`Destination`].
 
 use std::{
     ffi::{OsStr, OsString},
@@ -11,48 +11,48 @@ use std::{
 
 use super::{file::LineFile, records::Records, rotation::Rotation, socket::LineSocket};
 
-/// What takes whole records, and may be able to go on after it has failed. Opens what it opens as a thread does that has no
-/// capabilities.
+/// Takes whole records, and may work again after it has failed. It is called by a thread without capabilities, which also opens it
+/// again.
 pub trait Destination: Send + 'static {
-    /// What logs call it.
+    /// Its name in the log.
     fn name(&self) -> String;
 
-    /// Whether it wants each record in one piece, however large: JSON of a message can have 105 MB. Else one that is larger than
+    /// Whether it wants each record in one piece, however large: the JSON of a message can have 105 MB. Else a record of more than
     /// 64 KiB comes in parts.
     fn wants_whole_records(&self) -> bool {
         false
     }
 
-    /// Takes what it can of records, which are some, from the front; gives how many bytes these have. It may stop within a record if
-    /// it can go on there: what it did not take comes first the next time. One that would block fails with
-    /// [`io::ErrorKind::WouldBlock`], and is asked again.
+    /// Takes as many records as it can from the front of `records`, which is not empty, and gives the number of bytes taken. It may
+    /// stop within a record if it can go on there: the next call begins with the rest. If it would block, it fails with
+    /// [`io::ErrorKind::WouldBlock`], and is called again.
     ///
     /// # Errors
-    /// Nothing was taken, now.
+    /// This call took nothing.
     fn take(&mut self, records: &mut Records) -> io::Result<usize>;
 
-    /// What was taken is to be on its way.
+    /// Sends on whatever it took and still holds.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Whether the next line belongs elsewhere, when `waiting` bytes before it are not written yet.
+    /// Whether the next line belongs elsewhere, such as in a new file. `waiting` bytes before it are not written yet.
     fn is_full(&self, _waiting: usize) -> bool {
         false
     }
 
-    /// Called where no line is begun and nothing waits to be written: at the start, when it is full, and every second in which
-    /// there is something to write.
+    /// Called between two lines, when nothing waits to be written: at the start, when it is full, and every second in which there is
+    /// something to write.
     fn look_after(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Told after it has failed: a record of which it has taken a part will not be completed. Gives whether it can ever work again.
+    /// Called after it has failed. If it has taken a part of a record, the rest will not come. Gives whether it can ever work again.
     fn has_failed(&mut self) -> bool {
         false
     }
 
-    /// Opens again what has failed. What comes next is the beginning of a record.
+    /// Opens it again after a failure. The next call of `take` begins with the beginning of a record.
     fn reopen(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -92,7 +92,7 @@ impl<D: Destination + ?Sized> Destination for Box<D> {
     }
 }
 
-/// A writer whose first failure is its end.
+/// A writer that is never tried again after a failure.
 #[derive(Debug)]
 pub(super) struct Plain<W>(pub W);
 
@@ -110,20 +110,20 @@ impl<W: Write + Send + 'static> Destination for Plain<W> {
     }
 }
 
-/// A destination as it is named: `-`, `unix:PATH`, or else the path of a file.
+/// The name of a destination: `-`, `unix:PATH`, or the path of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DestinationName {
-    /// Standard output, whose failure is the end: there is no other.
+    /// Standard output. It is not tried again after a failure, since it cannot be opened again.
     Stdout,
-    /// A file that is appended to, or a named pipe.
+    /// A file to append to, or a named pipe.
     File(PathBuf),
-    /// A Unix stream socket that somebody listens on.
+    /// A Unix stream socket on which another program listens.
     Socket(PathBuf),
 }
 
 impl DestinationName {
-    /// Opens it: a file with the capabilities of the calling thread, unless it is to be rotated without them later. A socket
-    /// that nobody listens on yet is no error.
+    /// Opens it. A file is opened with the capabilities of the calling thread, unless it is to be rotated: that is done later without
+    /// capabilities. It is no error if nobody listens on the socket yet.
     ///
     /// # Errors
     /// A line that says what is wrong.
@@ -138,7 +138,7 @@ impl DestinationName {
 }
 
 impl DestinationName {
-    /// What it is, in a word: the name of its output in metrics.
+    /// Its kind in a word: the name of its output in metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Stdout => "stdout",

@@ -1,5 +1,5 @@
-//! A file of lines that others may rename, remove or cut, on a disk that may be full. In: lines. Out: whole lines only, in a file
-//! that is found by its path, and in those that it followed.
+//! A file of lines. Others may rename, remove or truncate it, and its disk may be full. In: lines. Out: whole lines only, in the file
+//! at its path, and in older files after a rotation.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -17,7 +17,7 @@ use rustix::{
 use super::{destination::Destination, records::Records, rotation::Rotation};
 use crate::{files, privileges};
 
-/// How long a rotation that failed is left alone.
+/// How long to wait after a failed rotation before trying it again.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
 
 /// Appends to a file, or writes to a named pipe or a device.
@@ -27,7 +27,7 @@ pub(super) struct LineFile {
     rotation: Option<Rotation>,
     /// None while it cannot be opened.
     file: Option<Opened>,
-    /// When rotating failed. It is told once.
+    /// When rotating failed last. The log has it once.
     rotation_failed: Option<Instant>,
 }
 
@@ -38,16 +38,16 @@ struct Opened {
     /// Device and inode.
     id: (u64, u64),
     bytes: u64,
-    /// When its first line was written, as far as the file system knows.
+    /// When its first line was written; for an older file, when the file system says it was created.
     begun: SystemTime,
-    /// Bytes at its end of a line that is to be completed.
+    /// How many bytes at its end belong to a line that is not complete yet.
     unended: u64,
-    /// It ends within a line that nobody will complete.
+    /// Whether it ends within a line that nobody will complete.
     is_torn: bool,
 }
 
 impl LineFile {
-    /// Opens it, and makes sure that rotating it is possible.
+    /// Opens it, and checks that it can be rotated if it is to be.
     pub(super) fn open(path: &Path, rotation: Option<Rotation>) -> Result<Self, String> {
         let (path, file) = match rotation {
             None => (path.to_owned(), Opened::open(path).map_err(words)?),
@@ -56,7 +56,7 @@ impl LineFile {
         Ok(Self { path, rotation, file: Some(file), rotation_failed: None })
     }
 
-    /// Whether the path leads to another file or to none, as far as one may know.
+    /// Whether the path leads to another file or to none. False if we may not know.
     fn is_elsewhere(&self) -> bool {
         let Some(opened) = &self.file else { return true };
         match fs::metadata(&self.path) {
@@ -65,7 +65,7 @@ impl LineFile {
         }
     }
 
-    /// If that fails, the file grows on.
+    /// If renaming fails, the file goes on growing.
     fn rotate(&mut self, rotation: Rotation) -> io::Result<()> {
         let path = self.path.display();
         match rotation.shift(&self.path) {
@@ -79,7 +79,7 @@ impl LineFile {
             Err(error) => {
                 if self.rotation_failed.replace(Instant::now()).is_none() {
                     tracing::error!(
-                        "cannot rotate {path}: {error}; it grows on meanwhile, and it is tried again every second"
+                        "cannot rotate {path}: {error}; it goes on growing, and bitcointap tries again every second"
                     );
                 }
                 Ok(())
@@ -92,7 +92,7 @@ impl LineFile {
     }
 }
 
-/// Opens a file whose directory must let its user rename it, with links resolved: the old files stay beside it.
+/// Opens a file to be rotated. Its directory must let this user rename it. Resolves links, so that the old files stay beside it.
 fn open_to_rotate(path: &Path) -> Result<(PathBuf, Opened), String> {
     let opened = Opened::open(path).map_err(words)?;
     if !opened.is_regular {
@@ -105,13 +105,13 @@ fn open_to_rotate(path: &Path) -> Result<(PathBuf, Opened), String> {
     Ok((path, opened))
 }
 
-/// What a user can do about it.
+/// The error with what a user can do about it.
 fn words(error: io::Error) -> String {
     let hint = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
         (_, Some(Errno::NXIO)) => return "nobody reads this pipe yet: start its reader first".into(),
         (io::ErrorKind::IsADirectory, _) => return "it is a directory: name a file in it".into(),
         (io::ErrorKind::PermissionDenied, _) => "; its user must have access without capabilities, even root",
-        (io::ErrorKind::NotFound, _) => "; its directory must be there",
+        (io::ErrorKind::NotFound, _) => "; its directory must exist",
         _ => "",
     };
     format!("{error}{hint}")
@@ -119,7 +119,7 @@ fn words(error: io::Error) -> String {
 
 impl Opened {
     fn open(path: &Path) -> io::Result<Self> {
-        // A named pipe that nobody reads would hold up the opening for ever, and one whose reader has stopped the end.
+        // Opening a named pipe that nobody reads would block for ever. A pipe whose reader has stopped would block the end.
         let nonblocking = OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new().create(true).append(true).custom_flags(nonblocking).open(path)?;
         let metadata = file.metadata()?;
@@ -131,7 +131,7 @@ impl Opened {
             bytes: metadata.len(),
             begun: metadata.created().unwrap_or_else(|_| SystemTime::now()),
             unended: 0,
-            // A line that was cut off by a crash, for example.
+            // For example after a crash.
             is_torn: is_regular && last_byte(path).is_some_and(|byte| byte != b'\n'),
         })
     }
@@ -154,7 +154,7 @@ impl Opened {
         Ok(taken)
     }
 
-    /// Takes back what is no line. What somebody else has cut or written to is not cut, but goes on with a new line.
+    /// Cuts off the incomplete line. If somebody else has truncated the file or written to it, it is not cut: it goes on with a new line.
     fn cut(&mut self) {
         let unended = std::mem::take(&mut self.unended);
         if unended == 0 {
@@ -174,7 +174,7 @@ fn id(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// None if there is none, or if it may not be read.
+/// `None` if the file is empty or may not be read.
 fn last_byte(path: &Path) -> Option<u8> {
     let mut file = files::open(path).ok()?;
     let mut byte = [0];
@@ -188,7 +188,7 @@ impl Destination for LineFile {
         self.path.display().to_string()
     }
 
-    /// What was written is the kernel's, which a crash of this process does not take back.
+    /// Needs no flush: the kernel has what was written, and a crash of this process does not lose it.
     fn take(&mut self, records: &mut Records) -> io::Result<usize> {
         self.file.as_mut().ok_or(io::ErrorKind::NotConnected)?.take(records)
     }
@@ -203,7 +203,7 @@ impl Destination for LineFile {
             return self.reopen();
         }
         let (Some(opened), Some(rotation)) = (&mut self.file, self.rotation) else { return Ok(()) };
-        // Somebody else may have emptied it.
+        // Somebody else may have truncated it.
         opened.bytes = opened.file.metadata()?.len();
         let age = opened.begun.elapsed().unwrap_or_default();
         if rotation.limits.are_reached(opened.bytes, age) && self.rotates_now() {
@@ -215,7 +215,7 @@ impl Destination for LineFile {
     fn has_failed(&mut self) -> bool {
         match &mut self.file {
             Some(opened) if opened.is_regular => opened.cut(),
-            // What a pipe still holds is gone with it, so that its next reader begins with a line.
+            // Closing a pipe discards what it still holds, so that its next reader begins with a whole line.
             _ => self.file = None,
         }
         true
@@ -224,7 +224,7 @@ impl Destination for LineFile {
     fn reopen(&mut self) -> io::Result<()> {
         match Opened::open(&self.path) {
             Ok(opened) => self.file = Some(opened),
-            // It was opened with capabilities that this thread does not have, and is still there.
+            // It was opened with capabilities that this thread lacks, and it is still at its path.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !self.is_elsewhere() => {}
             Err(error) => return Err(io::Error::other(words(error))),
         }
@@ -247,12 +247,12 @@ mod tests {
         fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
     }
 
-    /// Lines, and the beginning of one.
+    /// Writes lines, and perhaps the beginning of one.
     fn give(file: &mut LineFile, text: &str) {
         assert_eq!(file.take(&mut Records::of_lines(text.as_bytes())).unwrap(), text.len());
     }
 
-    /// As an output does: looked after before a line if it is full.
+    /// Writes a line as a spool does: if the file is full, it is looked after first.
     fn line(file: &mut LineFile, text: &str) {
         if file.is_full(0) {
             file.look_after().unwrap();
@@ -272,7 +272,7 @@ mod tests {
         line(&mut file, "2\n");
         assert_eq!(text(&path), "2\n");
         assert_eq!(text(&path.with_extension("1")), format!("{long}1\n"));
-        // It is appended to at the next start, and its size counts.
+        // The next start appends to it, and counts the size that it has.
         drop(file);
         let mut file = LineFile::open(&path, rotation("1KiB", 2)).unwrap();
         line(&mut file, &long);
@@ -290,7 +290,7 @@ mod tests {
         let hours_ago = |hours: u64| SystemTime::now() - Duration::from_secs(hours * 3_600);
         file.file.as_mut().unwrap().begun = hours_ago(2);
         file.look_after().unwrap();
-        // Its age is that of its first line.
+        // Its age counts from its first line.
         give(&mut file, "1\n");
         file.look_after().unwrap();
         assert_eq!(text(&path), "1\n");
@@ -298,7 +298,7 @@ mod tests {
         file.look_after().unwrap();
         give(&mut file, "2\n");
         assert_eq!((text(&path), text(&path.with_extension("1"))), ("2\n".into(), "1\n".into()));
-        // A clock that was put back is no age.
+        // After the clock was set back, the file has no age.
         file.file.as_mut().unwrap().begun = SystemTime::now() + Duration::from_secs(7_200);
         file.look_after().unwrap();
         assert_eq!(text(&path), "2\n");
@@ -363,7 +363,7 @@ mod tests {
         assert!(file.has_failed());
         assert_eq!(text(&path), "before\n{\"cra\n1\n");
         give(&mut file, "2\nrn");
-        // What others write into it stays.
+        // What others have written into it stays.
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"theirs").unwrap();
         assert!(file.has_failed());
         give(&mut file, "3\n");

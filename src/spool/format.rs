@@ -1,4 +1,4 @@
-//! How events are written. In: events, and gaps among them. Out: text, in many short pieces.
+//! Formats of events. In: events, and gaps between them. Out: text, in many short pieces.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use crate::{
     node::process::Chain,
 };
 
-/// How events are written.
+/// Writes events as text.
 pub trait Format: Send + 'static {
     /// Whether it needs the payloads of messages decoded.
     fn decodes(&self) -> bool {
@@ -26,7 +26,7 @@ pub trait Format: Send + 'static {
         Ok(())
     }
 
-    /// Writes an event, or a gap.
+    /// Writes an event or a gap.
     fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()>;
 
     /// What comes next is of this run of the node. Its numbers of peers begin anew.
@@ -41,16 +41,16 @@ pub trait Format: Send + 'static {
 /// A line of JSON for each event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JsonLines {
-    /// How they are written.
+    /// How values are written.
     pub style: Style,
-    /// Whether messages are written without their payload, which is then not decoded.
+    /// Whether messages are written without their payload. Then it is not decoded.
     pub without_payload: bool,
     /// Whether each line says which node it is of.
     pub with_source: bool,
 }
 
 impl JsonLines {
-    /// Not indented.
+    /// Lines that are not indented.
     pub fn new(bytes: BytesStyle, payload: PayloadStyle) -> Self {
         let style = Style { bytes, pretty: false, raw: payload == PayloadStyle::Raw };
         Self { style, without_payload: payload == PayloadStyle::None, with_source: false }

@@ -1,5 +1,5 @@
-//! Text on its way to a destination. In: what a format writes, and where each record ends. Out: [`Records`], when they fill the
-//! buffer or are not to wait any longer; and what was taken of them is counted.
+//! Gathers text for a destination. In: the text that a format writes, and where each record ends. Out: [`Records`] for the destination,
+//! when they fill the buffer or must not wait any longer. Counts what the destination takes.
 
 use std::{
     io::{self, Write},
@@ -14,12 +14,12 @@ use super::{
     records::{Line, Records},
 };
 
-/// How much is handed over at once, unless a record is larger and wanted in one piece.
+/// How much is handed over at once, unless a larger record is wanted in one piece.
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
-/// How long a destination that does not block is left alone when it can take no more.
+/// How long to wait when a destination that does not block can take no more.
 const DESTINATION_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Gathers records before a destination.
+/// Records that wait, and their destination.
 #[derive(Debug)]
 pub(super) struct Gathering<D> {
     pub destination: D,
@@ -32,12 +32,12 @@ impl<D: Destination> Gathering<D> {
         Self { destination, records: Records::default(), shared }
     }
 
-    /// Bytes that wait.
+    /// How many bytes wait.
     pub(super) fn waiting(&self) -> usize {
         self.records.bytes().len()
     }
 
-    /// What was written since the last one is a record. A format may write nothing for an event.
+    /// Ends a record: the text since the last one. A format may write nothing for an event.
     pub(super) fn end(&mut self, line: Line) {
         self.records.end(line);
         if self.waiting() == 0 {
@@ -45,26 +45,27 @@ impl<D: Destination> Gathering<D> {
         }
     }
 
-    /// The same of what is no line, if there is any.
+    /// Ends text that is neither event nor gap, if there is any.
     pub(super) fn end_frame(&mut self) {
         if self.records.is_begun() {
             self.records.end(Line::Frame);
         }
     }
 
-    /// No record waits after this.
+    /// Hands over all that waits.
     pub(super) fn flush_records(&mut self) -> io::Result<()> {
         self.hand_over()?;
         self.destination.flush()
     }
 
-    /// Gives up what is not taken, and what of a record is: gives what is lost, and whether the destination may ever work again.
+    /// Gives up what the destination has not taken, and the record that it has taken in part. Gives what is lost, and whether the
+    /// destination may ever work again.
     pub(super) fn give_up(&mut self) -> (impl Iterator<Item = Line>, bool) {
         let may_work_again = self.destination.has_failed();
         (self.records.give_up(), may_work_again)
     }
 
-    /// Waits where a destination that does not block would fail.
+    /// Hands over what waits. While the destination would block, this waits.
     fn hand_over(&mut self) -> io::Result<()> {
         self.account(0);
         while self.waiting() > 0 {
@@ -78,12 +79,12 @@ impl<D: Destination> Gathering<D> {
                 Err(error) => return Err(error),
             }
         }
-        // One that was wanted in one piece is not paid for ever after.
+        // A large record in one piece must not keep its memory for ever.
         self.records.shrink(BUFFER_BYTES);
         Ok(())
     }
 
-    /// A line counts as written when it is taken.
+    /// Notes that so many bytes were taken. A line counts as written when its last byte is taken.
     fn account(&mut self, bytes: usize) {
         let (mut lines, mut events) = (0, 0);
         for line in self.records.taken(bytes) {
@@ -95,7 +96,7 @@ impl<D: Destination> Gathering<D> {
         self.shared.written_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Writes what there is no room for yet.
+    /// Writes text for which there is no room yet.
     #[cold]
     fn write_beyond(&mut self, mut text: &[u8]) -> io::Result<()> {
         while !text.is_empty() {
@@ -107,7 +108,7 @@ impl<D: Destination> Gathering<D> {
         Ok(())
     }
 
-    /// For how many of so many bytes there is room, after what was in the way has been handed over.
+    /// Makes room for `bytes`, by handing over what is in the way. Gives for how many there is room now.
     fn make_room(&mut self, bytes: usize) -> io::Result<usize> {
         let wants_whole = self.destination.wants_whole_records();
         if self.records.has_whole() {
@@ -129,7 +130,7 @@ impl<D: Destination> Write for Gathering<D> {
         Ok(text.len())
     }
 
-    // It is called for each comma.
+    // Called for each comma.
     #[inline]
     fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
         if text.len() > self.records.room(BUFFER_BYTES) {
@@ -139,7 +140,7 @@ impl<D: Destination> Write for Gathering<D> {
         Ok(())
     }
 
-    /// A format does not know what may wait.
+    /// Does nothing: a format does not know how long text may wait.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
     use crate::selection::Selection;
 
-    /// Notes how much it is handed at once, and where the last record ends in that.
+    /// Notes how many bytes each call hands over, and where the last record in them ends.
     struct Notes {
         wants_whole: bool,
         handed: Vec<(usize, Option<usize>)>,
@@ -177,7 +178,7 @@ mod tests {
         Gathering::new(Notes { wants_whole, handed: Vec::new() }, shared)
     }
 
-    /// Writes a record as a format does, in pieces.
+    /// Writes a record in pieces, as a format does.
     fn write(gathering: &mut Gathering<Notes>, bytes: usize) {
         let text = vec![b'x'; bytes];
         text.chunks(1000).for_each(|piece| gathering.write_all(piece).unwrap());

@@ -1,5 +1,5 @@
-//! A destination that has failed. In: why. Out: it works again, what it misses is told in it and what is missing is summed up; or the
-//! end, if it never will, or not in time.
+//! A destination that has failed. In: the error. Out: the destination works again and has the gap, and the log has the sum of losses;
+//! or the error is final, since the destination never works again, or not in time.
 
 use std::{io, sync::atomic::Ordering::Relaxed, time::Instant};
 
@@ -11,17 +11,17 @@ use super::{
 };
 use crate::{capture, event::Lost, tracepoint::LossReason};
 
-/// A destination has failed, and it is not known for long enough that it works again.
+/// A destination has failed, and has not worked again for long enough.
 #[derive(Debug)]
 pub(super) struct Outage {
-    /// What was lost before it.
+    /// How many events were lost before it.
     lost_before: u64,
-    /// Since when it seems to work again.
+    /// Since when the destination seems to work again.
     works_since: Option<Instant>,
 }
 
 impl<D: Destination, F: Format> Writing<D, F> {
-    /// After a failure: until it works again, or the end.
+    /// Called after a failure. Returns when the destination works again, or with the final error.
     pub(super) fn recover(&mut self, mut error: io::Error) -> io::Result<()> {
         let mut may_work_again = self.give_up_unwritten();
         if may_work_again && !self.shared.abandoned.load(Relaxed) {
@@ -42,7 +42,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
         Err(error)
     }
 
-    /// First of all what was lost, which shows whether it works without that anything is risked.
+    /// Writes the gaps first: this checks that writing works, without risking events.
     fn retry(&mut self) -> io::Result<()> {
         self.out.destination.reopen()?;
         let waits_longest = self.shared.queue().items.front().map(|item| item.batch.drained());
@@ -50,7 +50,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
         self.out.flush_records()
     }
 
-    /// What was not taken is lost. Gives whether the destination may ever work again.
+    /// Counts what was not taken as lost. Gives whether the destination may ever work again.
     fn give_up_unwritten(&mut self) -> bool {
         let (lines, may_work_again) = self.out.give_up();
         let mut events = 0;
@@ -72,12 +72,12 @@ impl<D: Destination, F: Format> Writing<D, F> {
     fn begin_outage(&mut self, error: &io::Error) {
         self.shared.interrupted.store(true, Relaxed);
         match &mut self.outage {
-            // It did not work for long.
+            // It failed again too soon: the outage goes on.
             Some(outage) => outage.works_since = None,
             None => {
                 let name = self.out.destination.name();
                 tracing::error!(
-                    "cannot write JSON lines to {name}: {error}; it is tried again every second, and what cannot wait is lost"
+                    "cannot write JSON lines to {name}: {error}; bitcointap tries again every second, and events that do not fit into the queue are lost"
                 );
                 self.outage = Some(Outage { lost_before: self.lost_before, works_since: None });
             }
@@ -98,7 +98,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
         }
     }
 
-    /// Leaves the destination alone for a while, if there is time: the end, which it tells, comes first.
+    /// Waits before the next try. Returns at once, with true, when the queue is closed.
     fn wait_to_retry(&self) -> bool {
         let deadline = Instant::now() + LOOK_INTERVAL;
         let mut queue = self.shared.queue();

@@ -1,4 +1,4 @@
-//! A spool as an [`Output`]. In: what outputs are told, and what a failure is to mean. Out: batches to the spool.
+//! A spool as an [`Output`]. In: the calls that outputs get, and what a failure means. Out: batches to the spool.
 
 use std::{io, sync::Arc, thread, time::Duration};
 
@@ -10,39 +10,39 @@ use crate::{
     tracepoint::LossReason,
 };
 
-/// How long a full queue is left alone before looking again.
+/// How often to look whether a full queue has room again.
 const QUEUE_INTERVAL: Duration = Duration::from_millis(2);
 
-/// A spool, and what it is among other outputs.
+/// A spool, and its role among the outputs.
 pub struct SpoolOutput<'a> {
     /// `None` once it is finished.
     spool: Option<Spool>,
     name: String,
     place: String,
-    /// What it writes, in a word or two.
+    /// What it writes, for log messages.
     records: &'static str,
     waits: Option<(&'a Stop, Room)>,
     is_required: bool,
     may_work_again: bool,
     wants_payloads: bool,
-    /// Whether it gets events.
+    /// Whether it takes events yet.
     has_begun: bool,
-    /// In the end.
+    /// What it had written when it finished.
     written: Written,
 }
 
-/// For how long the source waits for room in the queue.
+/// How long the source waits for room in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// As long as the destination works. Nobody knows how long one fails, and a node must be looked after.
+    /// While the destination works. An outage may last long, and a node must be drained meanwhile.
     WhileItWorks,
-    /// Also while it fails: for a recording, which can wait.
+    /// Also during an outage: for a recording, which can wait.
     Always,
 }
 
 impl<'a> SpoolOutput<'a> {
-    /// Of JSON lines to a destination that is tried again when it fails. If it is too slow, its oldest events are lost; the others
-    /// go on. `name` is for logs and metrics, `place` for errors.
+    /// JSON lines to a destination that is tried again after failures. If it is too slow, it loses its oldest events; other outputs
+    /// are not affected. `name` is for logs and metrics, `place` for errors.
     pub fn new(spool: Spool, name: impl Into<String>, place: impl Into<String>) -> Self {
         Self {
             spool: Some(spool),
@@ -58,31 +58,32 @@ impl<'a> SpoolOutput<'a> {
         }
     }
 
-    /// The source waits for room in the queue, until it is time to stop.
+    /// Makes the source wait for room in the queue, until it is time to stop.
     #[must_use]
     pub fn waited_for(self, stop: &'a Stop, room: Room) -> Self {
         Self { waits: Some((stop, room)), ..self }
     }
 
-    /// Everything ends with it.
+    /// Everything ends when this output ends.
     #[must_use]
     pub fn required(self) -> Self {
         Self { is_required: true, ..self }
     }
 
-    /// The first failure of the destination is its end.
+    /// The output ends with the first failure of its destination.
     #[must_use]
     pub fn ending_for_good(self) -> Self {
         Self { may_work_again: false, ..self }
     }
 
-    /// It wants payloads whole. One that begins while a node is tapped may wait for that.
+    /// It wants whole payloads. If it `waits`, it takes no events until payloads are whole: for an output that begins while a node is
+    /// tapped.
     #[must_use]
     pub fn with_payloads(self, waits: bool) -> Self {
         Self { wants_payloads: true, has_begun: !waits, ..self }
     }
 
-    /// Of packets.
+    /// It writes packets.
     #[must_use]
     pub fn of_packets(self) -> Self {
         Self { records: "packets", ..self }
@@ -115,7 +116,7 @@ impl Output for SpoolOutput<'_> {
     fn batch(&mut self, batch: &Arc<Batch>) -> Result {
         let Some(spool) = self.spool.as_mut().filter(|_| self.has_begun) else { return Ok(()) };
         if let Some((stop, room)) = self.waits {
-            // The ring buffer is the queue: it is larger, and what it cannot hold is told at its place.
+            // Meanwhile events wait in the ring buffer. It is larger, and if it fills up, the gap comes in its place.
             wait_for_room(spool, batch, stop, room);
         }
         spool.push(batch);
@@ -143,7 +144,7 @@ impl Output for SpoolOutput<'_> {
     }
 
     fn idle(&mut self) {
-        // There is no tap, and the next one begins with what is wanted.
+        // There is no tap now, and the next one begins with whole payloads if they are wanted.
         self.has_begun = true;
         if !self.is_required {
             self.tell_failure();
@@ -163,7 +164,7 @@ impl Output for SpoolOutput<'_> {
         let Some(spool) = self.spool.take() else { return Ok(()) };
         let Outcome { written, lost, failure } = spool.finish(|spool| stop.is_over(spool.stalled_for()));
         self.written = Written { records: written, lost, readers: None };
-        // A reader that has closed wanted no more.
+        // The reader has closed the pipe, since it wants no more.
         let has_closed = |error: &io::Error| !self.may_work_again && error.kind() == io::ErrorKind::BrokenPipe;
         if failure.as_ref().is_some_and(has_closed) {
             return Ok(());
@@ -175,7 +176,7 @@ impl Output for SpoolOutput<'_> {
             Some(error) if self.is_required && (!self.may_work_again || lost > 0) => {
                 Err(format!("cannot write to {}: {error}", self.place).into())
             }
-            // A destination that did not work again in time for nothing; or of which the log has told.
+            // The destination failed, but nothing is lost. Or the output is not required, and the log has the failure.
             Some(_) | None => Ok(()),
         }
     }

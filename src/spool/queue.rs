@@ -1,5 +1,5 @@
-//! What waits for the thread that writes, and what both sides of it know. In: [`Batch`]es, bounded in bytes, and what is missing
-//! between them. Out: [`Item`]s; those that wait longest make room for new ones, and are then missing.
+//! The queue before the thread that writes, and what handle and thread share. In: [`Batch`]es, and gaps between them. Out: [`Item`]s.
+//! The queue is bounded in bytes: the oldest items make room for new ones, and become gaps.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +18,7 @@ use crate::{
     tracepoint::{LossReason, Tracepoint},
 };
 
-/// What may wait for the writer, in bytes of memory; a single larger batch may too.
+/// How much may wait, in bytes of memory. A single larger batch may wait, too.
 const QUEUE_BYTES: usize = 8 << 20;
 
 /// What the handle and the thread share.
@@ -26,33 +26,33 @@ const QUEUE_BYTES: usize = 8 << 20;
 pub(super) struct Shared {
     pub filter: Filter,
     queue: Mutex<Queue>,
-    /// There is more in the queue, or it is closed.
+    /// Notified when an item is added, or the queue is closed.
     queued: Condvar,
     pub written: AtomicU64,
     pub written_events: AtomicU64,
     pub written_bytes: AtomicU64,
-    /// Events that are to be written and were taken from the queue, or out of it.
+    /// Wanted events of batches that have left the queue, to be written or as lost.
     pub events: AtomicU64,
-    /// Events that found no room, or that writing failed for.
+    /// Events that are lost: the queue had no room, or writing failed.
     pub lost: AtomicU64,
-    /// Writing fails at the moment, and is tried again.
+    /// Writing fails at the moment, and is retried.
     pub interrupted: AtomicBool,
     /// Nothing more will be written.
     pub ended: AtomicBool,
-    /// As many events as were asked for are written.
+    /// The requested number of events is written.
     pub satisfied: AtomicBool,
-    /// What is not written yet is to be lost.
+    /// Whatever is not written yet is to be counted as lost.
     pub abandoned: AtomicBool,
     failure: Mutex<Option<io::Error>>,
 }
 
-/// What waits for the thread.
+/// Items that wait for the thread.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub items: VecDeque<Item>,
-    /// Of memory, those in the hands of the thread too.
+    /// Memory of all items, including the one that the thread is writing.
     pub bytes: usize,
-    /// What is missing after the last item.
+    /// The gaps after the last item.
     pub untold: Untold,
     /// The run that has begun after the last item.
     pub next_run: Option<Arc<Run>>,
@@ -91,7 +91,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until there is more in the queue, it is closed, or the time is up.
+    /// Waits until an item is added, the queue is closed, or the time is over.
     pub(super) fn wait<'a>(&self, queue: MutexGuard<'a, Queue>, timeout: Option<Duration>) -> MutexGuard<'a, Queue> {
         match timeout {
             None => self.queued.wait(queue).unwrap_or_else(PoisonError::into_inner),
@@ -99,12 +99,12 @@ impl Shared {
         }
     }
 
-    /// Puts a batch into the queue. If that is full, the events that wait longest in it are lost, and if nothing more will be
-    /// written, those of the batch.
+    /// Puts a batch into the queue. If the queue is full, its oldest events are lost. If nothing more will be written, the events of this
+    /// batch are.
     pub(super) fn push(&self, batch: &Arc<Batch>) {
         let bytes = batch.bytes();
         let mut queue = self.queue();
-        // Asked with the queue in hand, which the thread empties after it has ended.
+        // Read while holding the lock: the thread sets it before it empties the queue.
         if self.ended.load(Relaxed) {
             return self.lose(&mut queue.untold, batch, LossReason::QueueFull);
         }
@@ -132,7 +132,7 @@ impl Shared {
         self.queued.notify_one();
     }
 
-    /// Counts the events of a batch as lost that was not taken from the queue.
+    /// Counts the events of a batch as lost. The batch was not taken out of the queue to be written.
     pub(super) fn lose(&self, untold: &mut Untold, batch: &Batch, reason: LossReason) {
         let events = untold.add(&self.filter, batch, reason);
         self.events.fetch_add(events, Relaxed);
@@ -153,7 +153,7 @@ impl Queue {
         self.bytes == 0 || self.bytes + bytes <= QUEUE_BYTES
     }
 
-    /// What is missing before the first item.
+    /// The gaps before the first item.
     fn gap_at_front(&mut self) -> &mut Untold {
         match self.items.front_mut() {
             Some(item) => &mut item.lost,
@@ -162,12 +162,12 @@ impl Queue {
     }
 }
 
-/// What a stream is missing, summed up.
+/// Gaps that are not written yet, summed up.
 #[derive(Debug, Default)]
 pub(super) struct Untold(BTreeMap<(Tracepoint, LossReason), u64>);
 
 impl Untold {
-    /// Adds what is missing without a batch; gives how many events that are.
+    /// Adds the events and gaps of a batch that is not written. Gives how many events these are.
     fn add(&mut self, filter: &Filter, batch: &Batch, reason: LossReason) -> u64 {
         let mut events = 0;
         batch.as_lost(filter, reason, |lost| {
@@ -189,7 +189,7 @@ impl Untold {
         self.0.first_key_value().map(|(&(tracepoint, reason), &count)| Lost { tracepoint, reason, count })
     }
 
-    /// The first one is told.
+    /// Removes the first gap, after it was written.
     pub(super) fn remove_first(&mut self) {
         self.0.pop_first();
     }

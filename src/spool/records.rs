@@ -1,55 +1,56 @@
-//! What a destination is handed. In: the text of records, by the thread that writes, and where each ends. Out: the same, from the
+//! The records that a destination gets. In: their text, from the thread that writes, and where each ends. Out: the same, from the
 //! front, as far as the destination takes it.
 
 use crate::{event::Lost, tracepoint::Tracepoint};
 
-/// Records that wait for a destination, the oldest first. Unless that wants each in one piece, one that is larger than 64 KiB comes
-/// in parts: all but the last part come alone, and end no record.
+/// Records that wait for a destination, the oldest first. Unless the destination wants each record in one piece, a record of more than
+/// 64 KiB comes in parts. All parts but the last come alone, and no record ends in them.
 #[derive(Debug, Default)]
 pub struct Records {
     bytes: Vec<u8>,
-    /// Where each ends in `bytes`. What follows the last is no whole record.
+    /// Where each record ends in `bytes`. What follows the last end is not a whole record.
     ends: Vec<(usize, Line)>,
 }
 
-/// One of [`Records`].
+/// A record of [`Records`].
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Its text; of one that came in parts, the last.
+    /// Its text. If it came in parts, the text of its last part.
     pub bytes: &'a [u8],
-    /// What it tells.
+    /// What it is about.
     pub line: Line,
 }
 
-/// What a record tells.
+/// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
     /// An event of a tracepoint.
     Event(Tracepoint),
-    /// Events that are missing.
+    /// A gap: these events are missing.
     Gap(Lost),
-    /// Neither: what a format has before or after all events.
+    /// Neither: what a format writes before or after all events.
     Frame,
 }
 
 impl Records {
-    /// All of them, one after the other.
+    /// The text of all of them, one after the other.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The same, for who keeps them: so they are not copied. Whoever takes them has to say that all are taken, or to fail for good.
+    /// Moves that text out, so that a destination can keep it without a copy. The destination must then report all bytes as taken, or
+    /// fail for good.
     pub fn take_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 
-    /// Each record that ends in them.
+    /// Each record that ends in this text.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let starts = [0].into_iter().chain(self.ends.iter().map(|&(end, _)| end));
         starts.zip(&self.ends).map(|(start, &(end, line))| Record { bytes: &self.bytes[start..end], line })
     }
 
-    /// Where the last record ends that is within so many bytes.
+    /// Where the last record ends that ends within the first `bytes`.
     pub fn end_within(&self, bytes: usize) -> Option<usize> {
         let within = self.ends.partition_point(|&(end, _)| end <= bytes);
         Some(self.ends[..within].last()?.0)
@@ -60,22 +61,22 @@ impl Records {
         self.bytes.extend_from_slice(text);
     }
 
-    /// What was added since the last one is a record.
+    /// Ends a record: the text that was added since the last one.
     pub(super) fn end(&mut self, line: Line) {
         self.ends.push((self.bytes.len(), line));
     }
 
-    /// Whether something was added since the last one.
+    /// Whether text was added since the last record ended.
     pub(super) fn is_begun(&self) -> bool {
         self.whole() < self.bytes.len()
     }
 
-    /// Whether any of them is whole.
+    /// Whether any record is whole.
     pub(super) fn has_whole(&self) -> bool {
         !self.ends.is_empty()
     }
 
-    /// Takes away what is no whole record yet.
+    /// Moves out the text that is not a whole record yet.
     pub(super) fn split_begun(&mut self) -> Vec<u8> {
         self.bytes.split_off(self.whole())
     }
@@ -84,7 +85,7 @@ impl Records {
         self.ends.last().map_or(0, |&(end, _)| end)
     }
 
-    /// So many bytes are taken; gives what the records among them tell.
+    /// Removes the first `bytes`, which were taken. Gives what the records that ended in them are about.
     pub(super) fn taken(&mut self, bytes: usize) -> impl Iterator<Item = Line> {
         self.bytes.drain(..bytes.min(self.bytes.len()));
         let whole = self.ends.partition_point(|&(end, _)| end <= bytes);
@@ -92,29 +93,29 @@ impl Records {
         self.ends.drain(..whole).map(|(_, line)| line)
     }
 
-    /// Gives them all up, and what they would have told.
+    /// Drops all records. Gives what they are about.
     pub(super) fn give_up(&mut self) -> impl Iterator<Item = Line> {
         self.bytes.clear();
         self.ends.drain(..).map(|(_, line)| line)
     }
 
-    /// For how many bytes it has room without growing beyond `most`.
+    /// How many more bytes fit into its memory, up to `most` in all.
     #[inline]
     pub(super) fn room(&self, most: usize) -> usize {
         self.bytes.capacity().min(most).saturating_sub(self.bytes.len())
     }
 
-    /// Grows to so many bytes, if it is not that large.
+    /// Grows its memory to so many bytes, if it has less.
     pub(super) fn grow(&mut self, bytes: usize) {
         self.bytes.reserve_exact(bytes.saturating_sub(self.bytes.len()));
     }
 
-    /// Shrinks to so many bytes, as far as they are free.
+    /// Shrinks its memory to so many bytes, or to what is in use.
     pub(super) fn shrink(&mut self, bytes: usize) {
         self.bytes.shrink_to(bytes);
     }
 
-    /// Of a line each; what follows the last newline is none.
+    /// A record for each line. What follows the last newline is no record.
     #[cfg(test)]
     pub(super) fn of_lines(text: &[u8]) -> Self {
         let mut records = Self::default();

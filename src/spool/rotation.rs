@@ -1,5 +1,5 @@
-//! When a file gives way to a new one, and what becomes of old ones. In: words such as `100MiB,1d`. Out: FILE is FILE.1, that
-//! was FILE.1 is FILE.2, and so on.
+//! When a new file replaces a file, and how old files are renamed. In: words such as `100MiB,1d`. Out: FILE becomes FILE.1, FILE.1
+//! becomes FILE.2, and so on.
 
 use std::{
     ffi::OsString,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::units;
 
-/// A file gives way before the line that follows the first of its limits.
+/// When to rotate a file: before the next line, once one of these limits is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// In bytes.
@@ -23,9 +23,9 @@ pub struct Limits {
 /// Limits, and how many old files are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// When the file gives way.
+    /// When to rotate the file.
     pub limits: Limits,
-    /// How many old ones stay, at least one.
+    /// How many old files stay, at least one.
     pub keep: u32,
 }
 
@@ -57,7 +57,7 @@ impl FromStr for Limits {
                 None => return Err(wrong(String::new())),
             };
             if !is_some {
-                return Err(format!("'{part}' is nothing: it must be above 0"));
+                return Err(format!("'{part}' is 0: it must be above 0"));
             }
             if is_twice {
                 return Err("there can be one size and one age, as in 100MiB,1d".into());
@@ -68,9 +68,9 @@ impl FromStr for Limits {
 }
 
 impl Rotation {
-    /// Makes place for a new file. What fails leaves each file under some name, and can be done again.
+    /// Renames the files, to make room for a new one. If it fails, no file is lost, and it can be called again.
     pub(super) fn shift(&self, path: &Path) -> io::Result<()> {
-        // Up to the first name that is free; the oldest gives way if none is.
+        // Up to the first free name. If there is none, the oldest file is overwritten.
         let is_free = |&number: &u32| fs::symlink_metadata(old(path, number)).is_err();
         let last = (1..=self.keep).find(is_free).unwrap_or(self.keep);
         for number in (1..last).rev() {
@@ -107,8 +107,8 @@ mod tests {
             assert_eq!(limits(&format!("1MiB,{part}")), Err(neither(part)));
         }
         for (wrong, why) in [
-            ("0MiB", "'0MiB' is nothing: it must be above 0"),
-            ("0d", "'0d' is nothing: it must be above 0"),
+            ("0MiB", "'0MiB' is 0: it must be above 0"),
+            ("0d", "'0d' is 0: it must be above 0"),
             ("1d,24h", "there can be one size and one age, as in 100MiB,1d"),
             ("1MiB,1d,1GiB", "there can be one size and one age, as in 100MiB,1d"),
         ] {
@@ -145,7 +145,7 @@ mod tests {
         rotation.shift(&path).unwrap();
         assert_eq!(texts(), "5 4 2 ");
 
-        // What fails half way takes nothing away, and goes on where it was.
+        // A rotation that fails half way loses nothing, and the next one goes on where it stopped.
         assert_eq!(rotation.shift(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(texts(), " 5 4 ");
         fs::write(&path, "6").unwrap();

@@ -1,5 +1,5 @@
-//! A Unix stream socket that somebody else listens on, such as a log shipper. In: lines. Out: each connection has whole lines,
-//! but for the last one of a reader that ends.
+//! A Unix stream socket on which another program listens, such as a log shipper. In: lines. Out: whole lines in each connection; only
+//! the last one may be cut off, if the reader ends.
 
 use std::{
     io::{self, Write},
@@ -16,7 +16,7 @@ use rustix::{
 use super::{destination::Destination, records::Records};
 use crate::privileges;
 
-/// Does not block, so that no reader that has stopped can hold up the end.
+/// It does not block, so that a reader that has stopped cannot delay the end.
 #[derive(Debug)]
 pub(super) struct LineSocket {
     path: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct LineSocket {
 }
 
 impl LineSocket {
-    /// Connects. That nobody listens yet is no error: it may be started later.
+    /// Connects. It is no error if nobody listens yet: the listener may start later.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let connected = privileges::without_any(|| open(path)).map_err(|error| error.to_string())?;
         let stream = match connected {
@@ -41,12 +41,12 @@ impl LineSocket {
     fn has_hung_up(&self) -> bool {
         let Some(stream) = &self.stream else { return true };
         let mut polled = [PollFd::new(stream, PollFlags::empty())];
-        // One that has only ended its own sending still reads.
+        // A reader that has only shut down its own sending still reads, and is not reported here.
         poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 }
 
-/// One that has too many connections waiting would block.
+/// Does not block where the listener's queue of connections is full: that is an error here.
 fn open(path: &Path) -> Result<UnixStream, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -56,8 +56,8 @@ fn open(path: &Path) -> Result<UnixStream, Errno> {
 
 fn words(error: Errno) -> io::Error {
     match error {
-        Errno::AGAIN => io::Error::other("its listener takes up no connections"),
-        Errno::PROTOTYPE => io::Error::other("it is no stream socket"),
+        Errno::AGAIN => io::Error::other("its listener accepts no connections"),
+        Errno::PROTOTYPE => io::Error::other("it is not a stream socket"),
         Errno::NAMETOOLONG => io::Error::other("the path of a socket has at most 107 bytes"),
         error => error.into(),
     }
@@ -72,12 +72,12 @@ impl Destination for LineSocket {
         self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.write(records.bytes())
     }
 
-    /// A reader that was restarted since the last line misses none.
+    /// Connects again before the next line if the reader was restarted, so that this line is not lost.
     fn look_after(&mut self) -> io::Result<()> {
         if self.has_hung_up() { self.reopen() } else { Ok(()) }
     }
 
-    /// The next connection begins with a line.
+    /// Closes the connection, so that the next one begins with a whole line.
     fn has_failed(&mut self) -> bool {
         self.stream = None;
         true
@@ -119,7 +119,7 @@ mod tests {
             let mut read = [0; 5];
             reader.read_exact(&mut read).unwrap();
             assert_eq!(&read, b"line\n");
-            // That it will send nothing does not matter.
+            // A reader that shuts down its sending still reads.
             reader.shutdown(Shutdown::Write).unwrap();
             assert!(!socket.has_hung_up());
             drop(reader);
@@ -137,7 +137,7 @@ mod tests {
         let mut socket = LineSocket::open(&path).unwrap();
         let error = std::iter::repeat_with(|| give(&mut socket, &[b'x'; 1 << 16])).find_map(Result::err).unwrap();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        // Nor one that does not even accept.
+        // Nor does one that does not even accept.
         let mut waiting = Vec::new();
         let error = loop {
             match open(&path) {
@@ -145,7 +145,7 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!(words(error).to_string(), "its listener takes up no connections");
+        assert_eq!(words(error).to_string(), "its listener accepts no connections");
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let _datagrams = UnixDatagram::bind(&path).unwrap();
-        assert_eq!(LineSocket::open(&path).unwrap_err(), "it is no stream socket");
+        assert_eq!(LineSocket::open(&path).unwrap_err(), "it is not a stream socket");
         let long = directory.path().join("s".repeat(200));
         assert_eq!(LineSocket::open(&long).unwrap_err(), "the path of a socket has at most 107 bytes");
     }

@@ -1,4 +1,4 @@
-//! Destinations that take as much as they have room for, and what their output makes of that.
+//! A spool with destinations that take only as much as they have room for.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,11 +22,11 @@ struct Disk(Arc<Mutex<State>>);
 struct State {
     taken: Vec<u8>,
     room: usize,
-    /// Bytes at the end that are of no whole line.
+    /// How many bytes at the end belong to no whole line.
     begun: usize,
-    /// The same of lines that were torn, by failure.
+    /// How many bytes of a torn line it had at each failure.
     torn: Vec<usize>,
-    /// How much it was handed at once.
+    /// How many bytes each call handed over.
     handed: Vec<usize>,
 }
 
@@ -37,7 +37,7 @@ impl Disk {
         disk
     }
 
-    /// What follows the time in each line.
+    /// Each line without its time.
     fn events(&self) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().taken.clone()).unwrap();
         assert!(text.is_empty() || text.ends_with("}\n"), "{text}");
@@ -93,7 +93,7 @@ impl Destination for Disk {
     }
 }
 
-/// Publishes each record as a message of its own, as many as it may.
+/// Publishes each record as a message, as many as it has room for.
 #[derive(Clone, Debug, Default)]
 struct Broker(Arc<Mutex<Published>>);
 
@@ -151,7 +151,7 @@ fn lost(reason: &str, count: u64) -> String {
     format!(r#"{{"Lost":{{"tracepoint":"{APS}","reason":"{reason}","count":{count}"#)
 }
 
-/// Bytes of a line of a wallet whose name has one letter.
+/// The length of a line, for a wallet with a name of one letter.
 fn line_bytes() -> usize {
     r#"{"timestamp":0,"timestamp_subsec_micros":0,"event":"#.len() + line("w").len() + "}}}}}\n".len()
 }
@@ -164,7 +164,7 @@ fn start(disk: &Disk, count: Option<u64>) -> Spool {
     Spool::start_to(disk.clone(), JsonLines::default(), &wanted(), count).unwrap()
 }
 
-/// Until it fails, or works again.
+/// Waits until it fails, or works again.
 fn wait_for(output: &Spool, is_interrupted: bool) {
     while output.is_interrupted() != is_interrupted {
         thread::sleep(Duration::from_millis(1));
@@ -179,7 +179,7 @@ fn what_is_lost_is_told_when_it_works_again_and_no_line_is_torn() {
     wait_for(&output, true);
     assert_eq!(disk.events(), [line("a")]);
     assert_eq!((output.lines_written(), output.lines_lost()), (1, 2));
-    // What comes meanwhile waits.
+    // What comes meanwhile waits in the queue.
     output.push(&batch(&["d"]));
     disk.0.lock().unwrap().room = 10_000;
     wait_for(&output, false);
@@ -197,7 +197,7 @@ fn what_is_told_in_vain_is_told_again() {
     let output = start(&disk, None);
     output.push(&batch(&["a"]));
     wait_for(&output, true);
-    // Some room, but not for the line that tells.
+    // There is some room, but not enough for the line of the gap.
     disk.0.lock().unwrap().room = 7;
     while disk.0.lock().unwrap().torn.len() < 2 {
         thread::sleep(Duration::from_millis(1));
@@ -278,7 +278,7 @@ fn what_a_destination_of_messages_does_not_take_is_lost_and_told() {
 
 #[test]
 fn a_record_larger_than_the_buffer_comes_in_parts_or_whole_as_is_wanted() {
-    // Of two bytes each, once they are JSON.
+    // Each character takes two bytes in JSON.
     let long = "\"".repeat(60_000);
     let wallets = ["a", &long, "b"];
     let expected = ["a", &long.replace('"', r#"\""#), "b"].map(line);
@@ -288,7 +288,7 @@ fn a_record_larger_than_the_buffer_comes_in_parts_or_whole_as_is_wanted() {
     output.push(&batch(&wallets));
     assert_eq!(output.finish(|_| false).written, 3);
     assert!(disk.events() == expected);
-    // What is whole comes first, alone.
+    // The whole record comes first, alone.
     let (short, large) = (line_bytes(), line_bytes() - 1 + 2 * long.len());
     assert_eq!(disk.0.lock().unwrap().handed, [short, BUFFER_BYTES, large - BUFFER_BYTES + short]);
 

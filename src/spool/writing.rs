@@ -1,5 +1,5 @@
-//! The thread that writes. In: what waits in the queue. Out: a record for each event that is wanted, and for each gap before the
-//! event that it precedes; what becomes of each is counted.
+//! The thread that writes. In: items of the queue. Out: a record for each wanted event, and one for each gap, before the event that
+//! follows it. Counts which are written and which are lost.
 
 use std::{
     io,
@@ -21,20 +21,20 @@ use crate::{
     tracepoint::LossReason,
 };
 
-/// How often a destination is flushed and looked after, and how long one that fails is left alone.
+/// How often a destination is flushed and looked after, and how long to wait before trying a failed one again.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The thread's side.
+/// The state of the thread.
 pub(super) struct Writing<D, F> {
     pub out: Gathering<D>,
     format: F,
-    /// Events until the end.
+    /// How many more events to write.
     pub left: u64,
-    /// What is missing before the next event.
+    /// The gaps before the next event.
     pub untold: Untold,
-    /// When the destination was flushed and looked after.
+    /// When the destination was last flushed and looked after.
     looked_after: Option<Instant>,
-    /// What was lost before the last batch that was begun.
+    /// How many events were lost before the current batch.
     pub lost_before: u64,
     pub outage: Option<Outage>,
     pub shared: Arc<Shared>,
@@ -59,7 +59,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
         while let Err(error) = result.and_then(|()| self.write_all()) {
             result = self.recover(error);
             if let Err(error) = result {
-                // One that would block was waited for as long as there was time.
+                // A destination that would block is no failure: there was just no more time to wait for it.
                 self.shared.set_failure(Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock));
                 break;
             }
@@ -72,7 +72,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
         }
     }
 
-    /// What is not there yet is told at once, and not with the first event.
+    /// Looks after the destination at once, so that a missing listener is logged now and not with the first event.
     fn begin(&mut self) -> io::Result<()> {
         self.format.begin(&mut self.out)?;
         self.out.end_frame();
@@ -107,13 +107,13 @@ impl<D: Destination, F: Format> Writing<D, F> {
         Ok(())
     }
 
-    /// Flushes before it waits: a line is seen when it is there. None when the queue is closed.
+    /// The next item; `None` when the queue is closed. Flushes before it waits, so that readers see each line at once.
     fn next(&mut self) -> io::Result<Option<Item>> {
         let mut flushed = false;
         let shared = Arc::clone(&self.shared);
         let mut queue = shared.queue();
         loop {
-            // Also when there is always more; and before anything is taken, which would be lost if that fails.
+            // This must happen even if the queue is never empty. It happens before an item is taken, which would be lost if it failed.
             if !queue.items.is_empty() && self.looked_after.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
                 drop(queue);
                 self.look_after()?;
@@ -141,25 +141,25 @@ impl<D: Destination, F: Format> Writing<D, F> {
     /// Writes the events of a batch.
     fn write(&mut self, batch: &Batch) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        // Asked once, and before any is written: a thread that is stuck with one has counted them all.
+        // Asked once, and before any event is written: if the thread gets stuck with an event, it has counted them all.
         let asked: Vec<Asked> = batch.asked(&shared.filter).collect();
         let wanted = asked.iter().filter(|asked| matches!(asked, Asked::Wanted(_))).count();
         shared.events.fetch_add(wanted as u64, Relaxed);
         self.lost_before = shared.lost.load(Relaxed);
         let mut result = Ok(());
-        // Why no more are written.
+        // Why no more events of this batch are written.
         let mut end = None;
         for (index, asked) in asked.into_iter().enumerate() {
             match asked {
                 Asked::Unwanted => {}
-                // Told before the event that follows, with that one's time.
+                // Written before the event that follows, with its time.
                 Asked::Gaps => batch.event_or_gaps(index, false, |event| match event.kind {
                     Kind::Lost(gap) if shared.filter.wants(gap.tracepoint) => self.untold.add_gap(gap),
                     _ => {}
                 }),
                 Asked::Wanted(_) if self.left == 0 => {}
                 Asked::Wanted(tracepoint) => {
-                    // Time may be up in the middle of a batch.
+                    // The time may end in the middle of a batch.
                     if end.is_none() && shared.abandoned.load(Relaxed) {
                         end = Some(LossReason::QueueFull);
                     }
@@ -203,7 +203,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
         Ok(())
     }
 
-    /// Between two lines.
+    /// Called between two lines.
     fn look_after(&mut self) -> io::Result<()> {
         self.looked_after = Some(Instant::now());
         self.out.flush_records()?;

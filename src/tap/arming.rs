@@ -1,5 +1,5 @@
-//! Attaches to tracepoints, and looks into the node's memory whether they are armed there: the kernel also takes attachments to a
-//! file that nobody runs. In: a node, probes of its program, and the maps. Out: attachments that work, as far as one may look.
+//! Attaches to tracepoints, and reads in the node's memory whether they are armed: the kernel also accepts attachments to a file that
+//! nobody runs. In: a node, the probes of its program, and the maps. Out: attachments that are armed, as far as we may read.
 
 use std::{
     io,
@@ -18,27 +18,27 @@ use crate::{
     tracepoint::Tracepoint,
 };
 
-/// What is to be attached to.
+/// What to attach to.
 pub(super) struct Wanted<'a> {
     pub node: &'a Node,
     pub probes: &'a [(Tracepoint, &'a Probe)],
     pub shared: &'a Object,
 }
 
-/// What came of it.
+/// The result of attaching.
 #[derive(Default)]
 pub(super) struct Armed {
     pub attachments: Vec<(Tracepoint, Attachment)>,
     pub failures: Vec<(Tracepoint, Error)>,
-    /// Why it is not known whether the attachments are armed.
+    /// Why we do not know whether the attachments are armed.
     pub unverified: Option<Error>,
 }
 
 impl Wanted<'_> {
-    /// Attaches to all that it can.
+    /// Attaches to all probes that it can.
     ///
     /// # Errors
-    /// If there is none: what kept the first one out, since what keeps all of them out is the same for all.
+    /// Attaching to all of them failed. Gives the error of the first: if all fail, they fail for the same reason.
     pub(super) fn arm(&self) -> Result<Armed, Error> {
         let mut file = self.node.executable();
         let mut armed = self.begin(&file);
@@ -63,7 +63,7 @@ impl Wanted<'_> {
         })
     }
 
-    /// Attaches to one, which shows whether `file` is what the node runs.
+    /// Attaches to one probe, to find out whether the node runs `file`.
     fn begin(&self, file: &Path) -> Armed {
         let mut armed = Armed::default();
         for one in self.probes {
@@ -89,7 +89,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// Lets go of those that are not armed.
+    /// Reads the node's memory, and detaches what is not armed there.
     fn look(&self, armed: Armed) -> Armed {
         let Armed { attachments, mut failures, .. } = armed;
         let is_attached = |tracepoint| attachments.iter().any(|&(attached, _)| attached == tracepoint);
@@ -104,7 +104,7 @@ impl Wanted<'_> {
         };
         let unarmed = looks(Some(false));
         if !unarmed.is_empty() && !self.node.still_runs() {
-            // That was another program, or none.
+            // We have read the memory of another program, or of none.
             let unverified = Some(Error::PidGone(self.node.pid));
             return Armed { attachments, failures, unverified };
         }

@@ -1,5 +1,5 @@
-//! The kernel side in libbpf's hands: maps that all programs share, and each program with its link. In: a process, its
-//! program and a tracepoint. Out: an [`Attachment`] that detaches when dropped.
+//! Loads the kernel side with libbpf: the maps that all BPF programs share, and each program with its link. In: a process, its
+//! executable and a tracepoint. Out: an [`Attachment`], which detaches when dropped.
 
 use std::{cell::RefCell, io, mem::offset_of, os::fd::AsFd, path::Path, sync::Once};
 
@@ -17,15 +17,15 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// One tracepoint's program and its link. An object for each, since libbpf's bookkeeping of USDT attachments belongs to
-/// the object and must not be used by several threads at once, which detaching in good time takes.
+/// The BPF program of one tracepoint, and its link. Each has its own object: libbpf keeps USDT attachments in the object, which only
+/// one thread may use at once, and we detach with several threads to be quick.
 pub(super) struct Attachment {
-    // Dropped before the object that it belongs to.
+    // Dropped before its object.
     _link: Link,
     _object: Object,
 }
 
-/// The name of a tracepoint's program in the kernel side.
+/// The name of the BPF program of a tracepoint.
 fn program_name(tracepoint: Tracepoint) -> String {
     tracepoint.name().replace(':', "_")
 }
@@ -34,7 +34,7 @@ fn open(object: &[u8]) -> Result<OpenObject, Error> {
     ObjectBuilder::default().open_memory(object).trying(|| "open the BPF programs".into())
 }
 
-/// The ring buffer, the counters and the constants, which all programs share.
+/// Loads the ring buffer, the counters and the constants, which all BPF programs share.
 pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
     let &Options { ref selection, summed, payloads, whole_payloads, ring_buffer_size, named: _ } = options;
     let coins = Tracepoints::coins();
@@ -72,7 +72,7 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
                     constant.copy_from_slice(value);
                 }
             };
-            // A sixteenth: a reader that waits for it has nearly the whole ring buffer left for a burst.
+            // A sixteenth: when it wakes the reader, nearly the whole ring buffer is left for a burst.
             set(offset_of!(types::rodata, wake_mark), &u64::from(ring_buffer_size / 16).to_ne_bytes());
             set(offset_of!(types::rodata, summed), &summed.bits().to_ne_bytes());
             set(offset_of!(types::rodata, peers_listed), &peers_listed.0.to_ne_bytes());
@@ -95,7 +95,7 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
     Ok(object)
 }
 
-/// How the kernel side is told of a list, and the keys of the map for it.
+/// The kernel side's constant for a list, and the keys of its map.
 fn listed<T, K>(listed: &Listed<'_, T>, key: impl Fn(&T) -> K) -> (types::listed, Vec<K>) {
     let keys = |list: &[&T]| list.iter().map(|&value| key(value)).collect();
     match listed {
@@ -105,7 +105,7 @@ fn listed<T, K>(listed: &Listed<'_, T>, key: impl Fn(&T) -> K) -> (types::listed
     }
 }
 
-/// A command with the zeros after it that the kernel side has there.
+/// The map key of a command: its name, filled up with zeros.
 fn name_key(command: &str) -> [u8; size_of::<types::command>()] {
     let mut key = [0; size_of::<types::command>()];
     let length = command.len().min(key.len());
@@ -125,17 +125,17 @@ fn fill<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         .trying(|| format!("fill the BPF map {name}"))
 }
 
-/// The name of the map that says whether payloads are whole just now.
+/// The name of the map that says whether payloads are whole now.
 pub(super) const WHOLE_PAYLOADS: &str = ".data.payloads";
 /// The name of the map that says whether the reader was woken since it last went to sleep.
 pub(super) const WOKEN: &str = ".data.woken";
-/// The name of the map with the constants that each program has for itself: where its arguments stand.
+/// The name of the map with the constants of each program: the places of its arguments.
 const PLACES: &str = ".rodata.places";
-/// libbpf's own maps: how arguments stand at each place of a tracepoint, and which place that is for kernels that cannot say so.
+/// Maps of libbpf: the arguments at each location of a tracepoint, and for kernels without BPF cookies, the location of each address.
 const ARGUMENTS_OF_PLACES: &str = "__bpf_usdt_specs";
 const PLACES_BY_ADDRESS: &str = "__bpf_usdt_ip_to_spec_id";
 
-/// The program of a probe's tracepoint, with the maps of `shared`.
+/// Loads the BPF program of a tracepoint, with the maps of `shared`.
 pub(super) fn load_program(tracepoint: Tracepoint, probe: Option<&Probe>, shared: &Object) -> Result<Object, Error> {
     let name = program_name(tracepoint);
     if let Some(alone) = programs::only(Some(&name), OBJECT)
@@ -143,7 +143,7 @@ pub(super) fn load_program(tracepoint: Tracepoint, probe: Option<&Probe>, shared
     {
         return Ok(object);
     }
-    // Of this one the kernel says in which lines of the source it finds what it refuses.
+    // The complete object has line numbers: if the kernel refuses the program, its message names lines of the source.
     load_program_of(OBJECT, tracepoint, probe, shared)
 }
 
@@ -160,7 +160,7 @@ fn load_program_of(
     }
     for (mut map, shared) in object.maps_mut().zip(shared.maps()) {
         if map.name() == ARGUMENTS_OF_PLACES || map.name() == PLACES_BY_ADDRESS {
-            // It has room for 256 places and 1024 addresses, 160 KiB for each tracepoint, where most have one place.
+            // libbpf makes room for 256 locations and 1024 addresses: 160 KiB for each tracepoint, although most have one location.
             let places = probe.map_or(1, |probe| probe.places.len().clamp(1, 256)) as u32;
             map.set_max_entries(places).trying(|| "size a BPF map".into())?;
         } else if map.name() == PLACES {
@@ -168,7 +168,7 @@ fn load_program_of(
             let constants = map.initial_value_mut().unwrap_or_default().chunks_exact_mut(size_of::<argument_place>());
             places.iter().zip(constants).for_each(|(place, constant)| constant.copy_from_slice(bytes_of(place)));
         } else if !map.name().to_string_lossy().starts_with("__") {
-            // What begins with two underscores is libbpf's own, of each object.
+            // Maps that begin with two underscores are libbpf's own; each object has its own.
             map.reuse_fd(shared.as_fd()).trying(|| "share a BPF map".into())?;
         }
     }
@@ -195,20 +195,20 @@ impl Attachment {
 }
 
 thread_local! {
-    /// The first warning of libbpf in this thread since a call was begun. Those after it come of it.
+    /// The first warning of libbpf in this thread since the call began. Later warnings follow from it.
     static WARNING: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Characters of a warning that are told: some have a program's whole path.
+/// How many characters of a warning are kept: some contain the whole path of a program.
 const MAX_WARNING: usize = 400;
 
-/// A call into libbpf that gives a number when it fails, and says the reason in a warning.
+/// Calls libbpf. When it fails, it returns a number, and says the reason only in a warning.
 fn warned<T>(action: impl FnOnce() -> String, call: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, Error> {
     WARNING.take();
     call().map_err(|error| Error::Bpf { action: action(), error, warning: WARNING.take() })
 }
 
-/// libbpf prints to stderr unless told otherwise.
+/// Sends libbpf's messages to our log; by default libbpf prints them to stderr.
 pub(super) fn route_libbpf_messages() {
     static ONCE: Once = Once::new();
     fn log(level: libbpf_rs::PrintLevel, message: String) {
@@ -218,7 +218,7 @@ pub(super) fn route_libbpf_messages() {
             WARNING.with_borrow_mut(|it| it.get_or_insert_with(|| line.chars().take(MAX_WARNING).collect()).len());
         }
         match level {
-            // Whatever it warns of comes as an error as well, or is dealt with.
+            // Whatever libbpf warns about also comes as an error, or is handled.
             libbpf_rs::PrintLevel::Warn | libbpf_rs::PrintLevel::Info => tracing::debug!(target: "libbpf", "{message}"),
             libbpf_rs::PrintLevel::Debug => tracing::trace!(target: "libbpf", "{message}"),
         }

@@ -1,5 +1,5 @@
-//! Events one by one, for who does not want batches. In: a [`Tap`]. Out: a blocking iterator, or an asynchronous stream that
-//! needs no certain executor.
+//! Events one by one, for callers that do not want batches. In: a [`Tap`]. Out: a blocking iterator, or an asynchronous stream that
+//! works with any executor.
 
 use std::{
     collections::VecDeque,
@@ -21,10 +21,10 @@ use crate::{
     privileges,
 };
 
-/// Batches, of about 256 KiB at most each, that wait for a stream's reader; others wait in the ring buffer.
+/// How many batches may wait for a stream's reader, each of about 256 KiB at most. Further events wait in the ring buffer.
 const QUEUED_BATCHES: usize = 16;
 
-/// An event that was captured, or a gap. It holds the bytes that it was captured with, and decodes them when asked.
+/// A captured event, or a gap. It holds the record, and decodes it when asked.
 #[derive(Clone, Debug)]
 pub struct Captured(Inner);
 
@@ -35,7 +35,7 @@ enum Inner {
 }
 
 impl Captured {
-    /// Decodes it, anew each time.
+    /// Decodes it at each call.
     pub fn event(&self) -> Event<'_> {
         match &self.0 {
             Inner::Record { batch, index } => {
@@ -48,7 +48,7 @@ impl Captured {
     }
 }
 
-/// Goes through what was drained.
+/// Goes through the events and gaps of a batch.
 #[derive(Debug, Default)]
 struct Walk {
     batch: Arc<Batch>,
@@ -61,7 +61,7 @@ impl Walk {
         Self { batch, ..Self::default() }
     }
 
-    /// What no event will tell.
+    /// Gaps that no event follows.
     fn of_gaps(gaps: Vec<Lost>) -> Self {
         let (time, moment) = now();
         Self { gaps: gaps.into_iter().map(|lost| (time, moment, lost)).collect(), ..Self::default() }
@@ -89,8 +89,8 @@ impl Walk {
     }
 }
 
-/// The events of a [`Tap`], by [`Tap::events`]. Waits for them, and ends when the node has ended or a [`Stopper`] says so. An
-/// error is the last that it gives. Dropped, it detaches.
+/// The events of a [`Tap`], from [`Tap::events`]. It waits for events, and ends when the node has ended or a [`Stopper`] was used. It
+/// also ends after an error. It detaches when dropped.
 #[derive(Debug)]
 pub struct Events {
     tap: Tap,
@@ -102,7 +102,7 @@ pub struct Events {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Running,
-    /// What is left is to be drained.
+    /// The rest is being drained.
     Ending,
     /// The last gaps are given.
     Ended,
@@ -113,12 +113,12 @@ impl Events {
         Self { tap, walk: Walk::default(), more: false, state: State::Running }
     }
 
-    /// What it takes them from, to ask for counters and for what is attached.
+    /// The tap, to ask it for counters and attached tracepoints.
     pub fn tap(&self) -> &Tap {
         &self.tap
     }
 
-    /// The next that were drained; none at the end.
+    /// The next drained events; `None` at the end.
     fn batch(&mut self) -> Result<Option<Walk>, Error> {
         loop {
             if self.state == State::Ended {
@@ -129,7 +129,7 @@ impl Events {
                 return Ok(Some(Walk::of_gaps(self.tap.untold_losses()?)));
             }
             if self.state == State::Running {
-                // Also looked at when more is there already, which it always is for who is slower than the node.
+                // Also checked while more events wait: for a caller that is slower than the node, they always do.
                 let woken = self.tap.wait(if self.more { Duration::ZERO } else { DRAIN_INTERVAL })?;
                 if woken.stopped {
                     self.tap.detach();
@@ -138,7 +138,7 @@ impl Events {
                     self.state = State::Ending;
                 }
             }
-            // With how far it was gone through: after an error there is nothing of it any more.
+            // Takes the position, too, so that nothing of the old batch is left after an error.
             let Walk { mut batch, .. } = std::mem::take(&mut self.walk);
             self.more = self.tap.drain(unshared(&mut batch))?;
             if !batch.is_empty() {
@@ -169,8 +169,8 @@ impl Iterator for Events {
     }
 }
 
-/// The events of a [`Tap`], by [`Tap::stream`], as [`Events`] has them. A thread waits for them, so that any executor will do.
-/// It ends, and detaches, soon after this is dropped.
+/// The events of a [`Tap`], from [`Tap::stream`]; the same as [`Events`] gives. A thread waits for them, so that it works with any
+/// executor. That thread detaches and ends soon after the stream is dropped.
 #[derive(Debug)]
 pub struct EventStream {
     batches: Pin<Box<Receiver<Result<Walk, Error>>>>,
@@ -187,7 +187,7 @@ impl EventStream {
         Ok(Self { batches: Box::pin(receiver), walk: Walk::default(), stopper })
     }
 
-    /// What ends it from elsewhere.
+    /// Ends it from elsewhere.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }

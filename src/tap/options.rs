@@ -1,19 +1,19 @@
-//! What to tap: which events, how much of payloads, with how much memory.
+//! Options of a tap: which events, how much of payloads, and how much memory.
 
 use crate::{capture::Named, selection::Selection, tracepoint::Tracepoints};
 
-/// What to tap and with how much memory.
+/// What to tap, and with how much memory.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The events that some output wants. What the kernel side can decide of it is decided there, before anything is copied;
-    /// tracepoints whose events cannot be wanted are not attached, and the node pays nothing for them.
+    /// The events that some output wants. The kernel side checks conditions where it can, before it copies anything. Tracepoints without
+    /// any wanted event are not attached, so that the node pays nothing for them.
     pub selection: Selection,
-    /// Of these, those whose events no output wants, only their [`Counters`](crate::capture::Counters). Heeded of [`Tracepoints::coins`]: they are
-    /// counted and their values summed up in the kernel, which sends nothing and costs the node less.
+    /// Tracepoints whose events no output wants, only their [`Counters`](crate::capture::Counters). Only [`Tracepoints::coins`] have an
+    /// effect here: the kernel side counts their hits, sums up their values and sends nothing. That costs the node less.
     pub summed: Tracepoints,
-    /// How much of messages' payloads is copied.
+    /// How much of payloads is copied.
     pub payloads: Payloads,
-    /// Whether they are whole at first, if they are [`Payloads::Limited`].
+    /// Whether payloads are whole at first, if they are [`Payloads::Limited`].
     pub whole_payloads: bool,
     /// What the operator calls the node; runs have it.
     pub named: Named,
@@ -25,26 +25,26 @@ pub struct Options {
 /// How much of messages' payloads is copied out of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Payloads {
-    /// All of them.
+    /// Each payload completely.
     #[default]
     Whole,
-    /// None: they are [`Unavailable`](crate::p2p::Message::Unavailable).
+    /// Nothing: messages are [`Unavailable`](crate::p2p::Message::Unavailable).
     None,
-    /// Of each command at most so many bytes, and of others none, until
-    /// [`Tap::want_whole_payloads`](super::Tap::want_whole_payloads). Of what is cut only the
-    /// beginning is decoded. Payloads of up to 64 bytes are whole, since deciding would cost more than copying.
+    /// At most this many bytes for each named command, and nothing of other commands, until
+    /// [`Tap::want_whole_payloads`](super::Tap::want_whole_payloads) changes it. Only the beginning of a cut payload is decoded.
+    /// Payloads of up to 64 bytes are always whole, since deciding would cost more than copying.
     Limited(&'static [(&'static str, u32)]),
 }
 
 impl Options {
-    /// 16 MiB.
+    /// 16 MiB, the default.
     pub const DEFAULT_RING_BUFFER_SIZE: u32 = 16 << 20;
     /// Two messages of the largest size must fit.
     pub const MIN_RING_BUFFER_SIZE: u32 = 8 << 20;
-    /// What the kernel allocates in one piece of addresses without trouble.
+    /// The kernel can allocate this much in one range of addresses without trouble.
     pub const MAX_RING_BUFFER_SIZE: u32 = 1 << 30;
 
-    /// Those whose events are sent.
+    /// The tracepoints whose events are sent.
     pub fn sent(&self) -> Tracepoints {
         self.selection.tracepoints().iter().filter(|&tracepoint| !self.summed.contains(tracepoint)).collect()
     }

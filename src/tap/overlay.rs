@@ -1,6 +1,6 @@
-//! Where the file lies that a process runs from an overlay file system. If that file was changed after the process had started, the
-//! overlay has copied it from a lower directory to its upper one. All of /proc then leads to the copy, while the process goes on
-//! with the lower file, which only its own path leads to. In: a process and its mounts. Out: the paths to try.
+//! Finds the file that a process runs from an overlay file system. If the file was changed after the process had started, the overlay
+//! has copied it from a lower directory to its upper directory. Then everything in /proc leads to the copy, but the process still runs
+//! the lower file. Only its path in the lower directory leads there. In: a process and its mounts. Out: the paths to try.
 
 use std::{
     collections::HashSet,
@@ -15,8 +15,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::node::process::Node;
 
-/// Of the overlay that has the program of `node`, the files in lower directories that may be what the process runs; `None` if its
-/// program is on no overlay.
+/// The files in lower directories of an overlay that the process may run; `None` if the program of `node` is on no overlay.
 pub(super) fn lower_files(node: &Node) -> Option<Vec<PathBuf>> {
     let executable = node.executable();
     let program = without_mark(fs::read_link(&executable).ok()?);
@@ -24,7 +23,7 @@ pub(super) fn lower_files(node: &Node) -> Option<Vec<PathBuf>> {
     let mounts = fs::read(format!("/proc/{}/mountinfo", node.pid)).ok()?;
     let mount = mounts.split(|&byte| byte == b'\n').filter_map(Mount::parse).find(|mount| mount.id == id)?;
     let directories = mount.lower_directories()?;
-    // Each names directories as whoever mounted saw them, which may be any of these.
+    // The mount has these directories as seen by the process that mounted it: its root may be any of these.
     let roots = [PathBuf::from("/"), "/proc/1/root".into(), format!("/proc/{}/root", node.pid).into()];
     let names: Vec<PathBuf> = names(node.pid, program).iter().filter_map(|name| mount.inside(name)).collect();
     let mut paths = Vec::new();
@@ -40,7 +39,7 @@ pub(super) fn lower_files(node: &Node) -> Option<Vec<PathBuf>> {
     Some(paths)
 }
 
-/// The kernel marks the path of a file that was removed.
+/// Removes the mark that the kernel adds to the path of a removed file.
 fn without_mark(path: PathBuf) -> PathBuf {
     match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
         Some(path) => OsStr::from_bytes(path).into(),
@@ -48,7 +47,7 @@ fn without_mark(path: PathBuf) -> PathBuf {
     }
 }
 
-/// Paths that the program has or had: if it was moved, the lower directory has it by the name by which it was started.
+/// Paths that the program has or had. If it was moved, the lower directory still has it under the name with which it was started.
 fn names(pid: i32, program: PathBuf) -> Vec<PathBuf> {
     let command = Process::new(pid).and_then(|process| process.cmdline()).unwrap_or_default().into_iter().next();
     let before = command.map(PathBuf::from).and_then(|command| {
@@ -62,11 +61,11 @@ fn names(pid: i32, program: PathBuf) -> Vec<PathBuf> {
 #[derive(Debug, PartialEq)]
 struct Mount<'a> {
     id: u64,
-    /// Which directory of the file system is mounted, and where.
+    /// Which directory of the file system is mounted, and where (`point`).
     root: PathBuf,
     point: PathBuf,
     file_system: &'a [u8],
-    /// Those of the file system, with commas between, as the kernel has written them.
+    /// The options of the file system, separated by commas, as the kernel writes them.
     options: &'a [u8],
 }
 
@@ -80,22 +79,22 @@ impl<'a> Mount<'a> {
         Some(Self { id, root, point, file_system, options })
     }
 
-    /// The path in the file system, without the slash that it begins with.
+    /// The path within the file system, without its first slash.
     fn inside(&self, path: &Path) -> Option<PathBuf> {
         let path = self.root.join(path.strip_prefix(&self.point).ok()?);
         path.strip_prefix("/").ok().map(Path::to_owned)
     }
 
-    /// Those of an overlay, the uppermost first.
+    /// The lower directories of an overlay, the uppermost first.
     fn lower_directories(&self) -> Option<Vec<PathBuf>> {
         let options = self.options.split(|&byte| byte == b',').filter_map(|option| {
             let equals = option.iter().position(|&byte| byte == b'=')?;
             Some((&option[..equals], unescaped(&option[equals + 1..])))
         });
         let directories = options.flat_map(|(name, value)| match name {
-            // Directories with colons between; one within a name has a backslash.
+            // Directories separated by colons. A colon within a name has a backslash before it.
             b"lowerdir" => between_colons(&value),
-            // Since Linux 6.8, an option for each.
+            // Since Linux 6.8 there can be an option for each.
             b"lowerdir+" => vec![path_of(&value)],
             _ => Vec::new(),
         });
@@ -114,11 +113,11 @@ fn between_colons(value: &[u8]) -> Vec<PathBuf> {
             (_, None) => {}
         }
     }
-    // Two colons stand before directories of data without names.
+    // Two colons precede a data-only directory, and leave an empty name between them.
     names.iter().filter(|name| !name.is_empty()).map(|name| path_of(name)).collect()
 }
 
-/// What the kernel writes as a backslash and three octal digits, since it would end a field or an option.
+/// Decodes bytes that the kernel writes as a backslash and three octal digits, since they would end a field or an option.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -163,7 +162,7 @@ mod tests {
     fn lower_directories_are_in_one_option_or_in_one_each() {
         assert_eq!(lower_directories("rw,lowerdir=/a:/b:/c,upperdir=/u,workdir=/w,uuid=on"), paths(["/a", "/b", "/c"]));
         assert_eq!(lower_directories("ro,lowerdir+=/a:b,lowerdir+=/c,datadir+=/d,upperdir=/u"), paths(["/a:b", "/c"]));
-        // What separates is written in octal by the kernel, or after a backslash (itself in octal) by whoever mounted.
+        // The kernel writes separators in octal. Whoever mounted writes a backslash before them, which the kernel writes in octal, too.
         assert_eq!(lower_directories(r"rw,lowerdir=/a\134:b:/c\040d\054e\134\134f"), paths(["/a:b", r"/c d,e\f"]));
         assert_eq!(lower_directories("rw,lowerdir=/a::/data"), paths(["/a", "/data"]));
         assert_eq!(lower_directories("rw,upperdir=/u"), paths([]));

@@ -1,8 +1,8 @@
-//! What of the kernel side's object libbpf is given. In: the object, which has a program for each tracepoint. Out: a copy in which
-//! libbpf finds one of them.
+//! Reduces the kernel side's object for libbpf. In: the object, which has a BPF program for each tracepoint. Out: a copy in which
+//! libbpf finds only one of them.
 //!
-//! Each tracepoint has an object of its own for as long as it is attached to, and libbpf keeps all that it finds in one: the
-//! instructions of all programs, and for each the line of the source that it comes from, 200 KiB of which one program takes few.
+//! Each attached tracepoint has an object of its own, and libbpf keeps everything that it finds in it: the instructions of all programs,
+//! and the source line of each instruction. These are 200 KiB, and one program needs little of that.
 
 use std::mem::offset_of;
 
@@ -16,13 +16,13 @@ type Elf = FileHeader64<LittleEndian>;
 type Section = SectionHeader64<LittleEndian>;
 type Symbol = Sym64<LittleEndian>;
 
-/// All programs are in this section.
+/// The section with all programs.
 const PROGRAMS: &[u8] = b"usdt.s";
-/// What the kernel is told of instructions beside them: where functions begin, then where in the source lines do.
+/// The section with information about instructions for the kernel: where functions begin, and then the source lines.
 const ABOUT_INSTRUCTIONS: &[u8] = b".BTF.ext";
 
-/// The kernel side with this program alone, or with none, and without lines of the source, of which only what the verifier says of
-/// a program that it refuses has any. `None` if `whole` is no such object.
+/// The kernel side with only this program, or with none, and without source lines: only the verifier's messages about a refused
+/// program have these. `None` if `whole` is not such an object.
 pub(super) fn only(program: Option<&str>, whole: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = whole.to_vec();
     let header = Elf::parse(whole).ok()?;
@@ -35,7 +35,8 @@ pub(super) fn only(program: Option<&str>, whole: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A function that is no function any more is no program to libbpf, and what stands at its place belongs to none.
+/// Changes the symbols of other programs so that they are no functions. Then libbpf does not take them for programs, and ignores
+/// their instructions.
 fn hide_others(program: Option<&str>, whole: &[u8], sections: &SectionTable<'_, Elf>, bytes: &mut [u8]) -> Option<()> {
     let (programs, _) = sections.section_by_name(LittleEndian, PROGRAMS)?;
     let symbols = sections.symbols(LittleEndian, whole, SHT_SYMTAB).ok()?;
@@ -46,7 +47,7 @@ fn hide_others(program: Option<&str>, whole: &[u8], sections: &SectionTable<'_, 
         let is_wanted = |program: &str| symbols.symbol_name(LittleEndian, symbol) == Ok(program.as_bytes());
         if is_program && !program.is_some_and(is_wanted) {
             let at = usize::try_from(begin).ok()? + index.0 * size_of::<Symbol>() + offset_of!(Symbol, st_info);
-            // Of no type, and bound to the file.
+            // A local symbol without a type.
             put(bytes, at, &[0])?;
         }
     }
@@ -58,7 +59,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// How [`ABOUT_INSTRUCTIONS`] begins: `struct btf_ext_header` of libbpf. Offsets count from its end.
+/// The header of [`ABOUT_INSTRUCTIONS`]: `struct btf_ext_header` of libbpf. Offsets count from its end.
 #[repr(C)]
 struct Header {
     magic: u16,
@@ -73,7 +74,7 @@ struct Header {
     relocations: u32,
 }
 
-/// Ends the section after what tells of functions. Gives its size then.
+/// Cuts the section after the part about functions. Gives its new size.
 fn cut_lines(section: &Section, bytes: &mut [u8]) -> Option<u64> {
     let begin = usize::try_from(section.sh_offset(LittleEndian)).ok()?;
     let number = |bytes: &[u8], offset: usize| -> Option<u32> {

@@ -30,7 +30,7 @@ pub fn new_file(path: &Path) -> Result<File> {
         match error.kind() {
             io::ErrorKind::AlreadyExists => format!("{name} is there already: remove it, or name another").into(),
             io::ErrorKind::IsADirectory => format!("{name} is a directory: name a file in it").into(),
-            io::ErrorKind::NotFound => format!("cannot create {name}: {error}; its directory must be there").into(),
+            io::ErrorKind::NotFound => format!("cannot create {name}: {error}; its directory must exist").into(),
             _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
                 format!("cannot write {name}: nobody reads this pipe yet: start its reader first").into()
             }
