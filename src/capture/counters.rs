@@ -2,6 +2,8 @@
 
 use std::{array, iter};
 
+use serde::{Deserialize, Serialize};
+
 use crate::tracepoint::LossReason;
 
 /// How often a tracepoint fired, and what became of its events: fired = delivered + filtered + lost.

@@ -28,6 +28,8 @@ impl Output for Metrics {
     }
 
     fn observer<'a>(&'a mut self, batch: &'a Batch) -> Option<Observer<'a>> {
+        // What fires after a list was read counts by that list.
+        self.replace_lists();
         let (_, drained) = batch.drained();
         Some(Box::new(move |event| {
             if !matches!(event.kind, Kind::Lost(_)) {
@@ -41,7 +43,6 @@ impl Output for Metrics {
         let (bytes, used) = batch.ring_buffer();
         self.ring_buffer(bytes, used);
         self.counted(batch.added());
-        self.replace_lists();
         Ok(())
     }
 
