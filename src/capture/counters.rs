@@ -2,12 +2,10 @@
 
 use std::{array, iter};
 
-use serde::{Deserialize, Serialize};
-
 use crate::tracepoint::LossReason;
 
 /// How often a tracepoint fired, and what became of its events: fired = delivered + filtered + lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Hits, counted in the kernel.
     pub fired: u64,
