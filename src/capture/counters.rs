@@ -13,7 +13,7 @@ pub struct Counters {
     pub filtered: u64,
     /// Hits whose events could not be delivered, by [`LossReason::KERNEL`].
     pub lost: [u64; LossReason::KERNEL.len()],
-    /// The total value of all hits in satoshis, including lost and filtered ones. Only [`Tracepoints::coins`] have it.
+    /// The total value of all hits in satoshis, including lost and filtered ones. Only [`Tracepoints::coins`](crate::tracepoint::Tracepoints::coins) have it.
     pub value: u64,
 }
 
