@@ -7,7 +7,7 @@ use super::*;
 fn the_nodes_end_is_the_end_of_its_peers_and_not_of_what_was_counted() {
     let mut seen = seen();
     let waiting = |seen: &Seen| seen.live.snapshot().waiting;
-    assert_eq!(waiting(&seen).as_deref(), Some("it is being looked for"));
+    assert_eq!(waiting(&seen).as_deref(), Some("looking for the node"));
     seen.live.waits("two run");
     assert_eq!(waiting(&seen).as_deref(), Some("two run"));
     seen.attached("net").tell(opened(1));
