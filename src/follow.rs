@@ -133,7 +133,7 @@ impl Follow {
             tap.let_go();
             if self.drop_capabilities == DropCapabilities::All {
                 tracing::info!(
-                    "not waiting for the node's next run: --drop-capabilities all has dropped what attaching needs"
+                    "not waiting for the next run of the node: --drop-capabilities all has dropped what attaching needs"
                 );
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! A configuration file does what options do, and has outputs of its own; the published example is one.
+//! A configuration file works like options, and defines further outputs. One of the files is the published example.
 
 use std::{collections::BTreeSet, fs, os::unix::net::UnixListener, path::Path};
 
@@ -12,14 +12,14 @@ use crate::{
 
 fn lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    // The last may be on its way.
+    // The last line may not be complete yet.
     text.split_inclusive('\n')
         .filter(|line| line.ends_with('\n'))
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
-/// The commands of the messages, and the kinds of other events.
+/// The commands of messages, and the kinds of other events.
 fn kinds(lines: &[Value]) -> BTreeSet<String> {
     let kind = |line: &Value| match line.pointer("/event/Msg/meta/command") {
         Some(command) => command.as_str().unwrap().to_owned(),
@@ -41,7 +41,7 @@ fn the_published_example_is_right_and_does_what_it_says() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let text = fs::read_to_string("docs/example.toml").unwrap();
-    // Its files are in a folder of this test, and the node is no mainnet one.
+    // Puts its files into a folder of this test, and removes `chain`: the node is not on mainnet.
     let here = directory.path().to_str().unwrap();
     let mut text = text.replace("/etc/bitcointap", here).replace("/var/log/bitcointap", here);
     text = text
@@ -56,15 +56,15 @@ fn the_published_example_is_right_and_does_what_it_says() {
 
     let listener = UnixListener::bind(path("shipper.sock")).unwrap();
     let mut node = Simnode::start("v31", "--scenario mix --rate 20000 --count 20000");
-    // An option comes before the file's.
+    // An option on the command line overrides the file's.
     let exporter = Exporter::start(&format!("--config {} --pid {}", path("config.toml").display(), node.pid()));
     let (shipper, _) = listener.accept().unwrap();
     let shipped = std::thread::spawn(move || std::io::read_to_string(shipper).unwrap());
     node.fire();
     let tally = node.tally();
     let metrics = exporter.last_scrape();
-    assert!(metrics.has("p2p_listed_messages_total"), "the list is there");
-    assert!(metrics.sum("p2p_response_seconds_count", &[("request", "getdata_tx")]) > 0.0, "so is tx-response");
+    assert!(metrics.has("p2p_listed_messages_total"), "metrics have the list");
+    assert!(metrics.sum("p2p_response_seconds_count", &[("request", "getdata_tx")]) > 0.0, "tx-response is on");
     assert_eq!(metrics.sum("ring_buffer_bytes", &[]), 33_554_432.0);
     let names = ["announcements", "blocks", "shipper"];
     let metrics = eventually("all lines are written", || {
@@ -124,9 +124,9 @@ fn each_error_has_its_line() {
         ("[outputs.a]\njson = \"f\"\nkeep = 3", "FILE:1: the following required arguments were not provided:"),
         ("[outputs.a]\njson = \"-\"\nrotate = \"1d\"", "FILE:3: --rotate renames a file"),
         ("[outputs.a]\nevents = [\"net\"]", "FILE:1: the output a lacks its destination: json = \"FILE\""),
-        ("[outputs]\na = 3", "FILE:2: an output is a table, as in [outputs.a]"),
+        ("[outputs]\na = 3", "FILE:2: an output must be a table, as in [outputs.a]"),
         ("[outputs.\"a b\"]\njson = \"f\"", "FILE:1: an output's name is 1 to 32 letters"),
-        ("[outputs.http]\njson = \"f\"", "FILE:1: the output http is /events: choose another name"),
+        ("[outputs.http]\njson = \"f\"", "FILE:1: the name http is taken by /events: choose another"),
         ("json = \"f\"\n[outputs.file]\njson = \"g\"", "FILE:1: the output file has the name of that of --json"),
         ("[outputs.a]\njson = \"f\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]", "FILE:1: no event can meet all"),
         ("chain = \"main\"\n= 3", "FILE:2: "),
@@ -134,14 +134,14 @@ fn each_error_has_its_line() {
     ] {
         let (checked, code, started) = check(text);
         assert!(checked.starts_with(expected), "{text:?}: {checked}");
-        assert_eq!((code, &started), (Some(2), &checked), "{text:?}: they say the same");
+        assert_eq!((code, &started), (Some(2), &checked), "{text:?}: check-config and export print the same");
     }
-    // All are told at once, in the order of lines.
+    // It prints all errors at once, in the order of lines.
     let (checked, ..) = check("evnts = 1\nchain = 3\n[outputs.a]\njsn = \"f\"\n");
     let begins: Vec<&str> = checked.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(begins, ["FILE:1:", "FILE:2:", "FILE:4:"], "{checked}");
 
-    // What it names is read, too; `export` says so without the line.
+    // It also reads files that the configuration file names. `export` gives their errors without the line.
     fs::write(&file, format!("[address-list]\na = \"/dev/null\"\nbanned = \"{}\"\n", missing.display())).unwrap();
     let checked = output(&format!("check-config {}", file.display()));
     let words = String::from_utf8(checked.stderr).unwrap();
@@ -169,7 +169,7 @@ fn sighup_changes_outputs_lists_and_the_log_and_says_what_takes_a_restart() {
         ]
         .concat(),
     );
-    // It fires for as long as it takes.
+    // It fires until the test ends it.
     let mut node = Simnode::start("v31", "--scenario mix --rate 2000");
     let arguments = format!("--config {} --pid {}", place("c.toml"), node.pid());
     let mut exporter = Exporter::start(&arguments);
@@ -180,9 +180,9 @@ fn sighup_changes_outputs_lists_and_the_log_and_says_what_takes_a_restart() {
     };
     ["stays", "goes", "changes"].into_iter().for_each(grows);
 
-    // What is wrong changes nothing.
+    // A wrong file changes nothing.
     config("evnts = 1");
-    exporter.process.hang_up("all stays as it was");
+    exporter.process.hang_up("the configuration file is wrong; nothing changes");
     ["stays", "goes", "changes"].into_iter().for_each(grows);
 
     fs::write(path("list"), "0.0.0.0/0\n::/0\n").unwrap();
@@ -197,7 +197,7 @@ fn sighup_changes_outputs_lists_and_the_log_and_says_what_takes_a_restart() {
     config(&changed.concat());
     exporter.process.hang_up("list=list networks=2");
     let log = &exporter.process.log;
-    assert!(log.contains("what was changed of tx-response takes a restart"), "{log}");
+    assert!(log.contains("changes of tx-response need a restart"), "{log}");
     for words in ["the output goes has ended", "the output changes has begun", "the output comes has begun"] {
         assert!(log.contains(words), "{log}");
     }
@@ -205,19 +205,19 @@ fn sighup_changes_outputs_lists_and_the_log_and_says_what_takes_a_restart() {
         let metrics = exporter.scrape();
         (written(&metrics, "comes") > 0.0 && metrics.sum("p2p_listed_messages_total", &[]) > 0.0).then_some(metrics)
     });
-    assert!(written(&metrics, "goes") > 0.0, "what it has written stays");
+    assert!(written(&metrics, "goes") > 0.0, "the figures of an ended output stay");
     ["stays", "changes", "comes"].into_iter().for_each(grows);
     assert_eq!(kinds(&lines(&path("comes"))), set(&["Mempool"]));
     assert_eq!(kinds(&lines(&path("stays"))), set(&["ping"]));
-    // From the change on, payloads are there which nobody wanted before, and whole.
+    // From the change on, whole payloads come, although no output wanted them before.
     let changes = lines(&path("changes"));
     let inv = changes.iter().filter(|line| line.pointer("/event/Msg/meta/command") == Some(&"inv".into()));
     let unseen = inv.filter(|line| line.pointer("/event/Msg/msg/Inv").is_none()).count();
-    assert_eq!(unseen, 0, "each is decoded");
+    assert_eq!(unseen, 0, "each payload is decoded");
     let goes = lines(&path("goes")).len();
     grows("stays");
-    assert_eq!(lines(&path("goes")).len(), goes, "it has ended");
-    // The level of the log holds.
+    assert_eq!(lines(&path("goes")).len(), goes, "the output has ended");
+    // The new level of the log applies.
     exporter.process.hang_up("read the configuration file again");
     drop(exporter);
 }

@@ -1,5 +1,5 @@
-//! The tool follows its node through ends, restarts and upgrades. That nothing of many runs is missed, and nothing leaks, is for
-//! the soak.
+//! The tool follows its node through ends, restarts and upgrades. The soak checks that it misses nothing of many runs, and leaks
+//! nothing.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ fn the_exporter_starts_without_a_node_and_says_so() {
     let exporter = Exporter::start_waiting(&format!("--bitcoind {}", program.display()));
     let metrics = exporter.scrape();
     assert_eq!((metrics.sum("up", &[]), metrics.sum("attachments_total", &[])), (0.0, 0.0));
-    assert!(!metrics.has("p2p_headers_total"), "it would be blind");
+    assert!(!metrics.has("p2p_headers_total"), "families of events are absent while no node is attached");
     assert_eq!(get(&exporter.address, "/-/ready"), None);
     assert_eq!(get(&exporter.address, "/-/healthy").as_deref(), Some("ok\n"));
     let node = Simnode::start_program(&program, "");
@@ -32,7 +32,7 @@ fn the_exporter_starts_without_a_node_and_says_so() {
     eventually("the end", || (exporter.scrape().sum("up", &[]) == 0.0).then_some(()));
     assert!(!exporter.scrape().has("node_start_time_seconds"));
     let log = exporter.stop();
-    assert_eq!(log.matches("waiting for a node").count(), 2, "before and after, once each: {log}");
+    assert_eq!(log.matches("waiting for a node").count(), 2, "once before the run and once after: {log}");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn two_nodes_of_one_file_are_told_apart_and_one_left_is_followed() {
     exporter.settled_events(&tally);
     exporter.stop();
 
-    // While it follows, several are no end: it waits for one.
+    // With --follow it does not end if several nodes run: it waits until there is one.
     let exporter = Exporter::start_waiting(&format!("--bitcoind {}", program.display()));
     drop(first);
     exporter.wait_for_attachment(1.0);
@@ -103,7 +103,7 @@ fn two_nodes_of_one_file_are_told_apart_and_one_left_is_followed() {
     exporter.stop();
 }
 
-/// As in a container: the program is seen by no path of ours, and the node has the pid 1 or 2 for itself.
+/// As in a container: no path of ours leads to the program, and the node's own pid is 1 or 2.
 #[test]
 fn a_node_in_other_namespaces_is_followed() {
     let directory = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ fn a_node_in_other_namespaces_is_followed() {
     let mut fired = 0;
     for run in [1.0, 2.0] {
         let mut node = start();
-        // Its child in the new namespace.
+        // The child in the new namespace.
         let children = format!("/proc/{0}/task/{0}/children", node.pid());
         let child = fs::read_to_string(children).unwrap();
         fs::write(&pid_file, child.trim()).unwrap();

@@ -1,5 +1,5 @@
-//! Where JSON lines go: files that are rotated, on disks that fill up, and sockets whose readers come and go. What was fired is in
-//! there once or told as lost, and each line is whole.
+//! Destinations of JSON lines: files that are rotated, full disks, and sockets with readers that come and go. Each event that fired is
+//! there once or reported as lost, and each line is whole.
 
 use std::{
     fs,
@@ -24,19 +24,19 @@ use crate::{
     tool::{Attached, Exporter, Nobody, bitcointap, eventually, output},
 };
 
-/// FILE.1 is the latest but FILE.
+/// FILE.1 is the newest old file.
 fn old(path: &Path, number: usize) -> PathBuf {
     format!("{}.{number}", path.display()).into()
 }
 
-/// What is in FILE and those before it, oldest first.
+/// The contents of the old files and FILE, the oldest first.
 fn files(path: &Path) -> Vec<String> {
     let count = (1..).take_while(|&number| old(path, number).exists()).count();
     let old = (1..=count).rev().map(|number| old(path, number));
     old.chain([path.to_owned()]).map(|path| fs::read_to_string(path).unwrap()).collect()
 }
 
-/// The values of the inbound pings of a flood, which rise by one; not the random one of the handshake before.
+/// The values of the inbound pings of a flood, which rise by one. Leaves out the handshake's ping, which is random.
 fn pings(text: &str) -> Vec<u64> {
     let value = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap();
@@ -78,7 +78,7 @@ fn rotation_keeps_each_line_once() {
     let (lost, events) = told(&text);
     assert_eq!(events + lost.values().sum::<f64>(), fired as f64);
     let pings = pings(&text);
-    assert!(pings.len() > 1000 && pings.is_sorted_by(|a, b| a < b), "in their order, none twice");
+    assert!(pings.len() > 1000 && pings.is_sorted_by(|a, b| a < b), "in order, and none twice");
 }
 
 #[test]
@@ -91,21 +91,21 @@ fn a_file_of_age_gives_way_and_only_so_many_are_kept() {
     let mut tap = Attached::spawn(bitcointap(&format!("tap --pid {} {rotation}", node.pid())));
     node.fire();
     let first = eventually("the first rotation", || fs::read_to_string(old(&path, 1)).ok());
-    assert!(first.starts_with("{\"event\":\"of another time\"}\n"), "it was appended to");
+    assert!(first.starts_with("{\"event\":\"of another time\"}\n"), "tap appends to the file");
     eventually("another", || old(&path, 2).exists().then_some(()));
     eventually("the oldest to be removed", || (fs::read_to_string(old(&path, 2)).unwrap() != first).then_some(()));
     tap.terminate();
     assert!(tap.wait().success(), "{}", tap.log);
     assert!(!old(&path, 3).exists());
     let pings = pings(&files(&path).concat());
-    assert!(pings.is_sorted_by(|a, b| a < b), "in their order, none twice");
+    assert!(pings.is_sorted_by(|a, b| a < b), "in order, and none twice");
 }
 
 /// A file system of its own.
 struct Disk(TempDir);
 
 impl Disk {
-    /// None where nothing can be mounted.
+    /// `None` if nothing can be mounted here.
     fn mount(size: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let options = format!("size={size}");
@@ -136,7 +136,7 @@ fn a_disk_that_was_full_is_written_to_again() {
     eventually("lost lines", || (lines_lost(&exporter, "file") > 0.0).then_some(()));
     let whole = fs::read(&path).unwrap();
     assert!(whole.len() > 200 << 10 && whole.ends_with(b"}\n"), "no line is torn");
-    // Tried again, and not told again.
+    // It tries again and again, and logs that once.
     thread::sleep(Duration::from_secs(2));
     disk.resize("1g");
     exporter.process.read_log_until("JSON lines are written to", 1);
@@ -148,7 +148,7 @@ fn a_disk_that_was_full_is_written_to_again() {
 
     let text = fs::read_to_string(&path).unwrap();
     let (lost, events) = told(&text);
-    assert_eq!(events + lost.values().sum::<f64>(), fired as f64, "each is in the file or told as missing");
+    assert_eq!(events + lost.values().sum::<f64>(), fired as f64, "each is in the file or reported as lost");
     assert!(lost.values().sum::<f64>() > 0.0 && text.contains("\"reason\":\"write_failed\""));
     assert_eq!(log.matches("No space left on device").count(), 1, "{log}");
     assert_eq!(log.matches("JSON lines are written to").count(), 1, "{log}");
@@ -190,10 +190,10 @@ fn a_file_that_others_rename_or_whose_directory_goes_is_made_anew() {
     let files = ["renamed", "gone/events.ndjson", "inner/events.ndjson"];
     let text: String = files.map(|file| fs::read_to_string(directory.path().join(file)).unwrap()).concat();
     let pings = pings(&text);
-    assert!(pings.len() > 500 && pings.windows(2).all(|pair| pair[0] + 1 == pair[1]), "what waited is not lost");
+    assert!(pings.len() > 500 && pings.windows(2).all(|pair| pair[0] + 1 == pair[1]), "nothing that waited is lost");
 }
 
-/// Connections of the tool.
+/// Listens for connections of the tool.
 fn listen(path: &Path) -> UnixListener {
     let _ = fs::remove_file(path);
     UnixListener::bind(path).unwrap()
@@ -254,10 +254,10 @@ fn a_reader_that_is_killed_and_started_again_is_told_what_it_missed() {
     let written = || exporter.scrape().sum("json_lines_total", &[("sink", "socket")]);
     let resumed = written();
     eventually("it goes on", || (written() > resumed + 1000.0).then_some(()));
-    // The end comes when all is written.
+    // The node ends; the output writes the rest.
     drop(node);
     let metrics = exporter.last_line("socket");
-    // A machine that is busy may be too slow for the ring buffer, too.
+    // On a busy machine the ring buffer may lose events, too.
     let lost = metrics.sum("json_lines_lost_total", &[("sink", "socket")]) + metrics.sum("events_lost_total", &[]);
     let log = exporter.stop();
     let (told_before, _) = told(&before);
@@ -265,7 +265,7 @@ fn a_reader_that_is_killed_and_started_again_is_told_what_it_missed() {
     let (told_after, events) = told(&after);
     assert!(after.contains("\"Lost\"") && events > 1000.0);
     let told: f64 = told_before.values().chain(told_after.values()).sum();
-    assert_eq!(told, lost, "each that was lost is told");
+    assert_eq!(told, lost, "each lost event is reported");
     assert_eq!(log.matches("cannot write JSON lines to unix:").count(), 1, "{log}");
     assert_eq!(log.matches("JSON lines are written to unix:").count(), 1, "{log}");
 }
@@ -300,7 +300,7 @@ fn what_cannot_be_opened_is_told_at_once() {
     assert_eq!(words(&denied), format!("bitcointap: cannot open {} for JSON lines: {why}", path.display()));
     assert_eq!(denied.status.code(), Some(1));
 
-    // Root may write there now, but not when it has no capabilities any more.
+    // Root may write there now, but cannot once it has dropped its capabilities.
     chown(directory.path(), Some(65534), Some(65534)).unwrap();
     fs::write(&path, "").unwrap();
     let export = format!("export --web.listen-address 127.0.0.1:0 --json {}", path.display());
@@ -311,7 +311,7 @@ fn what_cannot_be_opened_is_told_at_once() {
     );
     let node = Simnode::start("v31", "");
     let rotated = nobody.output("-all", &format!("tap --json {} --json-rotate 1d", path.display()));
-    assert!(words(&rotated).contains("Permission denied"), "root's file");
+    assert!(words(&rotated).contains("Permission denied"), "the file is root's");
     let other = output(&format!("tap --pid {} --duration 0.1 --json {}.other", node.pid(), path.display()));
     assert!(other.status.success(), "{}", words(&other));
 }

@@ -1,4 +1,4 @@
-//! Under more than it can take, the tool tells what it lost: in metrics, in the JSON stream at its place, and in the log.
+//! Under overload the tool reports its losses: in metrics, in the JSON lines at their place, and in the log.
 
 use std::{collections::BTreeMap, fs, thread, time::Instant};
 
@@ -10,7 +10,7 @@ use crate::{
     tool::{Exporter, eventually, pause_until_lost},
 };
 
-/// Losses that the JSON stream tells, by tracepoint, and the events in it.
+/// The losses that JSON lines report, by tracepoint, and the number of events in them.
 pub fn told(json: &str) -> (BTreeMap<String, f64>, f64) {
     let (mut lost, mut events) = (BTreeMap::new(), 0.0);
     for line in json.lines() {
@@ -27,7 +27,7 @@ pub fn told(json: &str) -> (BTreeMap<String, f64>, f64) {
     (lost, events)
 }
 
-/// Fired = delivered + lost for each tracepoint, in metrics; and in the stream with what its queue lost.
+/// Asserts that fired = delivered + lost for each tracepoint in metrics, and in the stream together with losses of its queue.
 fn assert_accounted(tally: &Tally, exporter: Exporter, json: &str) -> (f64, String) {
     eventually("all is counted", || {
         let metrics = exporter.scrape();
@@ -46,7 +46,7 @@ fn assert_accounted(tally: &Tally, exporter: Exporter, json: &str) -> (f64, Stri
     }
     let told: f64 = told.values().sum();
     let fired: u64 = fired.values().sum();
-    assert_eq!(events + told, fired as f64, "each is in the stream or told as missing");
+    assert_eq!(events + told, fired as f64, "each is in the stream or reported as lost");
     (metrics.sum("events_lost_total", &[]), log)
 }
 
@@ -67,7 +67,7 @@ fn a_pause_of_the_exporter_is_a_gap_and_it_recovers() {
     let tally = node.tally();
     let (lost, log) = assert_accounted(&tally, exporter, path);
     println!("{lost} lost, {after_pause} of them told at once");
-    // However many gaps: one line, and at most another every ten seconds.
+    // The log has one line, and at most another every ten seconds, however many gaps there are.
     let lines = log.matches("events were lost").count() as u64;
     assert!((1..=1 + begun.elapsed().as_secs() / 10).contains(&lines), "{log}");
 }

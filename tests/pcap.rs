@@ -367,7 +367,7 @@ fn the_tool_writes_packets_of_a_node_over_a_restart_and_of_its_recording() {
         );
     }
     let again = output(&format!("tap --replay {recording} --pcap {replayed}"));
-    assert!(!again.status.success() && String::from_utf8(again.stderr).unwrap().contains("is there already"));
+    assert!(!again.status.success() && String::from_utf8(again.stderr).unwrap().contains("exists already"));
     let wrong = output("tap --events mempool --pcap -");
     assert_eq!(wrong.status.code(), Some(2));
 }

@@ -134,7 +134,7 @@ fn once_all_are_dropped_the_run_is_counted_to_its_end_and_none_is_followed() {
     assert_eq!(exporter.scrape().sum("up", &[]), 1.0);
     node.fire();
     let fired: u64 = node.tally().tracepoints().values().sum();
-    exporter.process.read_log_until("not waiting for the node's next run", 1);
+    exporter.process.read_log_until("not waiting for the next run of the node", 1);
 
     let next = Simnode::start_program(&program, "");
     thread::sleep(Duration::from_secs(1));

@@ -243,7 +243,7 @@ fn a_recording_goes_through_pipes_and_over_restarts_and_overwrites_nothing() {
     let (path, _) = recorded(&directory, "--payload none");
     let before = fs::read(&path).unwrap();
     let (_, log, success) = lines(&format!("record {path} --pid 1"));
-    assert!(!success && log.contains("is there already"), "{log}");
+    assert!(!success && log.contains("exists already"), "{log}");
     assert!(fs::read(&path).unwrap() == before);
     let (inv, ..) = lines(&format!("tap --replay {path} --speed max --command inv"));
     assert!(inv.iter().all(|line| line.contains(r#""msg":{"Unavailable":{"command":"inv","reason":"not_wanted"}}"#)));

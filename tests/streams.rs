@@ -1,4 +1,4 @@
-//! Streams of events over HTTP: readers get what they ask for, whatever the others do, or are told what they missed.
+//! Streams of events over HTTP: whatever other readers do, a reader gets the events that it asks for, or gaps in their place.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -16,7 +16,7 @@ use crate::{
     tool::{Exporter, entries, eventually},
 };
 
-/// A reader whose answer's head is read.
+/// A reader of a stream, after the head of the answer.
 pub struct Stream {
     body: BufReader<TcpStream>,
     is_sse: bool,
@@ -27,7 +27,7 @@ impl Stream {
         Self::try_open(exporter, query, is_sse).unwrap_or_else(|head| panic!("{query}: {head}"))
     }
 
-    /// Or the status line of another answer.
+    /// Gives the status line if the answer is not a stream.
     pub fn try_open(exporter: &Exporter, query: &str, is_sse: bool) -> Result<Self, String> {
         let mut stream = TcpStream::connect(&exporter.address).unwrap();
         let accept = if is_sse { "text/event-stream" } else { "*/*" };
@@ -40,16 +40,16 @@ impl Stream {
         if head.starts_with("HTTP/1.0 200 ") { Ok(Self { body, is_sse }) } else { Err(head) }
     }
 
-    /// Takes it for an end if nothing comes for so long.
+    /// If nothing comes for this long, the stream counts as ended.
     pub fn ends_after(&self, silence: Duration) {
         self.body.get_ref().set_read_timeout(Some(silence)).unwrap();
     }
 
-    /// The next line of JSON; none at the end.
+    /// The next line of JSON; `None` at the end.
     pub fn next(&mut self) -> Option<Value> {
         loop {
             let mut line = String::new();
-            // What was cut off by the end is no line.
+            // The end may cut off a line.
             if self.body.read_line(&mut line).unwrap_or(0) == 0 || !line.ends_with('\n') {
                 return None;
             }
@@ -65,7 +65,7 @@ impl Stream {
         }
     }
 
-    /// Reads until lines and what they tell as lost are so many; gives how many were lost.
+    /// Reads until events and reported losses are so many together. Gives how many were lost.
     fn read_until(&mut self, total: u64) -> u64 {
         let (mut events, mut lost) = (0, 0);
         while events + lost < total {
@@ -80,7 +80,7 @@ impl Stream {
     }
 }
 
-/// One that reads on, by a thread.
+/// A reader with a thread that goes on reading.
 struct Reader {
     lines: Arc<Mutex<Vec<Value>>>,
     thread: JoinHandle<()>,
@@ -106,20 +106,20 @@ impl Reader {
         eventually("all lines", || (self.count() >= lines).then_some(()));
     }
 
-    /// All lines, after the stream's end.
+    /// Waits for the end of the stream. Gives all lines.
     fn end(self) -> Vec<Value> {
         self.thread.join().unwrap();
         Arc::into_inner(self.lines).unwrap().into_inner().unwrap()
     }
 }
 
-/// How many events of the tracepoints were fired.
+/// How many events of these tracepoints fired.
 fn fired(tally: &Tally, events: &str) -> u64 {
     let tracepoints: Tracepoints = events.parse().unwrap();
     tracepoints.iter().map(|tracepoint| tally.tracepoints()[tracepoint.name()]).sum()
 }
 
-/// What does not depend on how payloads and bytes are written.
+/// The part of an event that does not depend on how payloads and bytes are written.
 fn key(event: &Value) -> String {
     let what = event.pointer("/event/Msg/meta").or(event.pointer("/event/Conn"));
     let what =
@@ -154,17 +154,17 @@ const QUERIES: [(&str, Predicate); 7] = [
     }),
 ];
 
-/// Threads and open files.
+/// How many threads and open files a process has.
 fn resources(exporter: &Exporter) -> [usize; 2] {
     ["task", "fd"].map(|what| entries(exporter.process.pid(), what))
 }
 
 #[test]
 fn twenty_readers_get_all_that_they_ask_for_though_one_has_stopped() {
-    // All of it fits in the queues, however slow the machine is.
+    // All events fit into the queues, however slow the machine is.
     let mut node = Simnode::start("v31", "--scenario mix --rate 4000 --count 8000 --linger");
     let exporter = Exporter::start(&format!("--pid {}", node.pid()));
-    // Before the first scrape, whose connection may stay for a moment.
+    // Counted before the first scrape: its connection may stay for a moment.
     let before = resources(&exporter);
 
     let mut stopped = Stream::open(&exporter, "", false);
@@ -203,7 +203,7 @@ fn twenty_readers_get_all_that_they_ask_for_though_one_has_stopped() {
     });
     assert_eq!(metrics.sum("json_lines_lost_total", &[("sink", "http")]), 0.0);
 
-    // Who leaves leaves nothing behind.
+    // A reader that leaves leaves no thread or file behind.
     drop(stopped);
     for (_, _, reader) in &readers {
         assert!(!reader.thread.is_finished());
@@ -242,7 +242,7 @@ fn readers_that_stop_in_a_flood_are_told_exactly_what_they_missed() {
     println!("peak of resident memory with 30 stopped readers: {peak} KiB");
     assert!(peak < 160 << 10, "{peak} KiB");
 
-    // What was lost last is told before the next event.
+    // The last gap comes before the next event.
     let mut node = Simnode::start_program(&path, "--count 1000 --rate max");
     exporter.wait_for_attachment(2.0);
     node.fire();
@@ -257,14 +257,14 @@ fn readers_that_stop_in_a_flood_are_told_exactly_what_they_missed() {
         tallies.iter().map(pings).sum(),
     ];
     for (n, stream) in stopped.iter_mut().enumerate().take(6) {
-        // Which of the events that the kernel side has lost would have met conditions, nobody knows.
+        // Nobody knows which events that the kernel side lost would have met the conditions.
         if n % 3 == 2 && lost("events_lost_total") > 0.0 {
             continue;
         }
         let lost = stream.read_until(totals[n % 3]);
         assert!(lost > 0, "{} events do not fit in its queue", totals[n % 3]);
     }
-    // The others have stopped for good.
+    // The other readers never read again.
     exporter.process.terminate();
     let mut process = exporter.process;
     let status = process.wait();
@@ -292,5 +292,5 @@ fn a_stream_goes_on_over_restarts_of_the_node() {
     let [lines, events] = readers.map(Reader::end);
     assert_eq!(lines.len() as u64, expected);
     assert!(lines.iter().all(|line| line["event"].get("Lost").is_none()));
-    assert!(lines == events, "they differ in their frames only");
+    assert!(lines == events, "they differ only in their framing");
 }

@@ -1,4 +1,4 @@
-//! The tool as a process.
+//! Runs the tool as a process. In: arguments. Out: its output, its log, and scrapes of its metrics.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use crate::{
     node::{Tally, copy_program, program},
 };
 
-/// Long enough for a slow machine; what takes it has failed.
+/// Long enough for a slow machine: whatever takes longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn bitcointap(arguments: &str) -> Command {
@@ -29,12 +29,12 @@ pub fn bitcointap(arguments: &str) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the tool to its end.
 pub fn output(arguments: &str) -> Output {
     bitcointap(arguments).output().expect("bitcointap starts")
 }
 
-/// A user without privileges, who has a copy of the tool: the build directory may be out of its reach.
+/// A user without privileges. It has a copy of the tool, since it may not be able to read the build directory.
 pub struct Nobody {
     directory: TempDir,
 }
@@ -51,21 +51,21 @@ impl Nobody {
         self.directory.path().join("bitcointap")
     }
 
-    /// A copy of a program of the workspace.
+    /// Copies a program of the workspace.
     pub fn copy_of(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         copy_program(&program(name), &path);
         path
     }
 
-    /// The tool, with `capabilities` as setpriv writes them.
+    /// The tool with `capabilities`, in setpriv's notation.
     pub fn bitcointap(&self, capabilities: &str, arguments: &str) -> Command {
         let mut command = self.command(&self.tool(), capabilities);
         command.args(arguments.split_whitespace()).stdin(Stdio::null());
         command
     }
 
-    /// Any program that this user may run.
+    /// Any program that this user can run.
     pub fn command(&self, program: &Path, capabilities: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -73,28 +73,28 @@ impl Nobody {
         command
     }
 
-    /// Runs it to its end, with `capabilities` as setpriv writes them.
+    /// Runs the tool to its end with `capabilities`, in setpriv's notation.
     pub fn output(&self, capabilities: &str, arguments: &str) -> Output {
         self.bitcointap(capabilities, arguments).output().expect("util-linux has setpriv")
     }
 }
 
-/// Where `make test` puts what only tests want.
+/// Where `make test` puts what only tests need.
 pub fn fetched_tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools")
 }
 
-/// Where the programs of it are. `make test-matrix` gives them in other versions.
+/// Where its programs are. `make test-matrix` sets another folder, with other versions.
 pub fn tools() -> PathBuf {
     std::env::var_os("TOOLS").map_or_else(fetched_tools, PathBuf::from)
 }
 
-/// A program that `make test` puts into target/tools, or that is installed. Without it a test is skipped, but not in a run in
-/// whose environment `required` stands.
+/// A program that `make test` puts into target/tools, or that is installed. If it is missing, the test is skipped, or fails if the
+/// environment has the variable `required`.
 pub fn fetched(name: &str, required: &str) -> Option<PathBuf> {
     let fetched = tools().join(name);
     let path = if fetched.exists() { fetched } else { name.into() };
-    // tmux knows the short option only.
+    // tmux knows only the short option.
     let runs = |option| {
         let status = Command::new(&path).arg(option).stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
@@ -102,14 +102,14 @@ pub fn fetched(name: &str, required: &str) -> Option<PathBuf> {
     if runs("--version") || runs("-V") {
         return Some(path);
     }
-    // A run that must not skip says so.
-    assert!(std::env::var_os(required).is_none(), "{name} is not here");
+    // The variable says that no test may be skipped.
+    assert!(std::env::var_os(required).is_none(), "{name} is missing");
     println!("skipped: {name} is not here");
     None
 }
 
-/// Stops an exporter again and again, until what comes meanwhile is more than its ring buffer holds: how long that takes depends on how
-/// fast the node is.
+/// Stops an exporter again and again, until its ring buffer has overflowed meanwhile: how long that takes depends on how fast the node
+/// fires. Gives how many events were lost.
 pub fn pause_until_lost(exporter: &Exporter) -> f64 {
     let pid = exporter.process.pid();
     eventually("a loss", || {
@@ -125,7 +125,7 @@ pub fn signal(pid: u32, signal: Signal) {
     kill_process(pid, signal).expect("the process is there");
 }
 
-/// Repeats until it gives something.
+/// Repeats a question until it has an answer.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -137,33 +137,33 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// How many a process has of what is a folder in /proc: `fd`, open files; `task`, threads.
+/// How many entries a folder of a process in /proc has: open files in `fd`, threads in `task`.
 pub fn entries(pid: u32, folder: &str) -> usize {
     fs::read_dir(format!("/proc/{pid}/{folder}")).expect("it runs").count()
 }
 
-/// KiB that are resident now and are its own: neither the ring buffer's nor its program's.
+/// Resident memory in KiB, without the ring buffer and the program file.
 pub fn memory(pid: u32) -> u64 {
     kib(pid, "RssAnon:")
 }
 
-/// Whether none of its threads has anything to do.
+/// Whether none of its threads is doing anything.
 fn is_idle(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").all(|task| {
         let stat = fs::read_to_string(task.expect("it runs").path().join("stat")).unwrap_or_default();
-        // Behind the name, which may have brackets.
+        // After the name, which may contain brackets.
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
     })
 }
 
-/// What the status of a process says in KiB.
+/// A value in KiB of a process' status in /proc.
 fn kib(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let number = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it");
     number.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number of KiB")
 }
 
-/// `bitcointap tap` or `export`, attached.
+/// `bitcointap tap` or `export` as a process that has attached.
 pub struct Attached {
     pub child: Child,
     stderr: BufReader<ChildStderr>,
@@ -175,7 +175,7 @@ impl Attached {
         Self::spawn_until(command, "attached to")
     }
 
-    /// Waits until its log has these words.
+    /// Starts it, and waits until its log has these words.
     pub fn spawn_until(mut command: Command, words: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("bitcointap starts");
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
@@ -184,7 +184,7 @@ impl Attached {
         attached
     }
 
-    /// Reads its log until it has the words so often.
+    /// Reads its log until it has the words `times` times.
     pub fn read_log_until(&mut self, words: &str, times: usize) {
         while self.log.matches(words).count() < times {
             assert!(self.stderr.read_line(&mut self.log).expect("it logs") > 0, "bitcointap ended: {}", self.log);
@@ -199,7 +199,7 @@ impl Attached {
         signal(self.pid(), Signal::TERM);
     }
 
-    /// Sends SIGHUP, and reads what it logs up to a line with `words`.
+    /// Sends SIGHUP, and reads its log up to a line with `words`.
     pub fn hang_up(&mut self, words: &str) {
         signal(self.pid(), Signal::HUP);
         let before = self.log.len();
@@ -208,7 +208,7 @@ impl Attached {
         }
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
         let status = eventually("the end", || self.child.try_wait().expect("it can be waited for"));
         self.stderr.read_to_string(&mut self.log).expect("its log is text");
@@ -239,12 +239,12 @@ impl Exporter {
         Self::start_by(bitcointap, arguments, "attached to")
     }
 
-    /// Without a node yet.
+    /// Starts it without a node.
     pub fn start_waiting(arguments: &str) -> Self {
         Self::start_by(bitcointap, arguments, "waiting for a node")
     }
 
-    /// By a command that is given all arguments, until its log has `words`.
+    /// Starts it by a command that has all arguments, and waits until its log has `words`.
     pub fn start_by(command: impl FnOnce(&str) -> Command, arguments: &str, words: &str) -> Self {
         let address = free_address();
         let command = command(&format!("export --web.listen-address {address} {arguments}"));
@@ -255,38 +255,38 @@ impl Exporter {
         eventually("a scrape", || Exposition::scrape(&self.address))
     }
 
-    /// Waits until it has attached so often.
+    /// Waits until it has attached `number` times.
     pub fn wait_for_attachment(&self, number: f64) {
         eventually("an attachment", || (self.scrape().sum("attachments_total", &[]) == number).then_some(()));
     }
 
-    /// The text of a scrape after all that `tally` has was counted, of a node that lingers.
+    /// The text of a scrape that has counted all events of `tally`, while the node lingers.
     pub fn settled(&self, tally: &Tally) -> String {
         self.settled_events(tally);
-        // That one may have begun before the last events.
+        // The scrape that showed this may have begun before the last events.
         eventually("a scrape", || get(&self.address, "/metrics"))
     }
 
-    /// Waits for all that `tally` has.
+    /// Waits until all events of `tally` are counted.
     pub fn settled_events(&self, tally: &Tally) {
         all_counted(tally, || Some(self.scrape()));
     }
 
-    /// A scrape after the node's end, when all that it fired is drained.
+    /// A scrape after the node's end, when all events are drained.
     pub fn last_scrape(&self) -> Exposition {
         eventually("the node's end", || (self.scrape().sum("up", &[]) == 0.0).then_some(()));
-        // That one may have begun before the last counts, and `up` is written near its end.
+        // The scrape that showed this may have begun before the last counts: `up` comes near its end.
         self.scrape()
     }
 
-    /// What it holds while no node runs, when all links are let go of and their memory is given back; `descriptors` are those that
-    /// it had without any.
+    /// Its memory while no node runs, after all links are detached and their memory is freed. `descriptors` is how many files were open
+    /// without a link.
     pub fn memory_at_rest(&self, descriptors: usize) -> u64 {
         let pid = self.process.pid();
         eventually("rest", || (entries(pid, "fd") <= descriptors && is_idle(pid)).then(|| memory(pid)))
     }
 
-    /// A scrape after the node's end, when what a sink of JSON had to write is written or lost, but for some gaps.
+    /// A scrape after the node's end, when each event for an output of JSON lines is written or lost. Some gaps may still wait.
     pub fn last_line(&self, sink: &str) -> Exposition {
         let delivered = self.last_scrape().sum("event_delay_seconds_count", &[]);
         eventually("the last line", || {
@@ -297,7 +297,7 @@ impl Exporter {
         })
     }
 
-    /// Ends it; it must have nothing against that.
+    /// Ends it, and asserts that it succeeds. Gives its log.
     pub fn stop(mut self) -> String {
         self.process.terminate();
         let status = self.process.wait();
@@ -306,7 +306,7 @@ impl Exporter {
     }
 }
 
-/// The first scrape that has all that `tally` has, of a node that lingers.
+/// The first scrape that has counted all events of `tally`, while the node lingers.
 pub fn all_counted(tally: &Tally, mut scrape: impl FnMut() -> Option<Exposition>) -> Exposition {
     let fired: u64 = tally.tracepoints().values().sum();
     eventually("all is counted", || {
@@ -321,7 +321,7 @@ pub fn free_address() -> String {
     listener.local_addr().expect("it is bound").to_string()
 }
 
-/// The tracepoint of an event, found in its JSON alone; of a gap `lost`.
+/// The tracepoint of an event, derived from its JSON alone; `lost` for a gap.
 pub fn tracepoint_of(event: &Value) -> String {
     let (group, event) = event["event"].as_object().unwrap().iter().next().unwrap();
     if group == "Msg" {

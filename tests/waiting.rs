@@ -1,4 +1,4 @@
-//! The tool drains the ring buffer as soon as somebody waits for its events, and rarely while nobody does.
+//! The tool drains the ring buffer soon while somebody waits for its events, and rarely while nobody does.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     tool::{Exporter, PATIENCE, eventually},
 };
 
-/// How often a thread of the tool has woken up so far. The first thread drains.
+/// How often the tool's first thread has woken up so far. That thread drains.
 fn wake_ups(exporter: &Exporter) -> u64 {
     let pid = exporter.process.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/task/{pid}/status")).unwrap();
@@ -23,19 +23,19 @@ fn wake_ups(exporter: &Exporter) -> u64 {
     number.trim().parse().unwrap()
 }
 
-/// Machine-wide, in seconds.
+/// The machine's CLOCK_BOOTTIME, in seconds.
 fn uptime() -> f64 {
     fs::read_to_string("/proc/uptime").unwrap().split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Wake-ups a second, over some seconds in which the node fires.
+/// Wake-ups a second, while the node fires for some seconds.
 fn wake_ups_in_a_second(exporter: &Exporter) -> f64 {
     let (before, begun) = (wake_ups(exporter), uptime());
     std::thread::sleep(Duration::from_secs(4));
     (wake_ups(exporter) - before) as f64 / (uptime() - begun)
 }
 
-/// A node that fires a thousand times a second, and lingers.
+/// A node that fires a thousand times a second, and then lingers.
 fn firing() -> (Simnode, Exporter) {
     let mut node = Simnode::start("v31", "--scenario mix --rate 1000");
     let exporter = Exporter::start(&format!("--pid {}", node.pid()));
@@ -48,10 +48,9 @@ fn firing() -> (Simnode, Exporter) {
 fn nobody_who_waits_makes_few_wake_ups() {
     let (node, exporter) = firing();
     let alone = wake_ups_in_a_second(&exporter);
-    // It was 50 before it knew who waits.
+    // It would be 50 if the tool drained as if somebody waited.
     assert!(alone < 15.0, "{alone} wake-ups a second");
-    // The reader of a stream waits for each event. A busy machine wakes the tool less often, but not less than a third
-    // as often.
+    // The reader of a stream waits for each event. A busy machine wakes the tool less often, but at least a third as often.
     let stream = Stream::try_open(&exporter, "payload=none&events=validation", false).unwrap();
     let read = wake_ups_in_a_second(&exporter);
     assert!(read > alone * 2.0, "{alone} wake-ups a second, with a reader {read}");
@@ -63,15 +62,15 @@ fn nobody_who_waits_makes_few_wake_ups() {
     exporter.stop();
 }
 
-/// An answer that comes earlier did not give up waiting.
+/// An answer that comes earlier has not given up waiting.
 const ANSWERS_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Each of many answers, whatever the time since the last drain.
+/// Each answer has all that has fired, at any time since the last drain.
 #[test]
 fn an_answer_has_all_that_had_fired_before_it() {
     for path in ["/metrics", "/api/live"] {
         let mut answers = 0;
-        // On a busy machine some come late; these may miss events.
+        // On a busy machine some answers come late, and may lack events.
         for round in 0..100 {
             if answers == 10 {
                 break;
@@ -114,7 +113,7 @@ fn a_stream_gets_its_lines_without_a_scrape_and_none_from_before_it() {
         let line = stream.next().expect("it goes on");
         let second = line["timestamp"].as_u64().unwrap() as f64;
         let fired = second + line["timestamp_subsec_micros"].as_u64().unwrap() as f64 / 1e6;
-        // What was being written at that moment may be a little older.
+        // An event that was being written at that moment may be a little older.
         assert!(fired > asked - 0.001, "{query}: {} s before it was asked for", asked - fired);
         for _ in 0..100 {
             stream.next().expect("it goes on");
@@ -128,7 +127,7 @@ fn a_stream_gets_its_lines_without_a_scrape_and_none_from_before_it() {
 #[test]
 fn each_message_that_fills_the_ring_buffer_past_the_mark_wakes_its_reader() {
     let mut node = Simnode::start("v31", "--scenario blocks --rate 20");
-    // No smaller one comes between, so that each is above a sixteenth.
+    // The condition leaves out smaller messages, so that each record fills more than a sixteenth of the ring buffer.
     let large = Selection::of("net:inbound_message,net:outbound_message".parse().unwrap()).min_size(800_000);
     let builder = Tap::builder().node(Which::Pid(node.pid().cast_signed())).selection(large);
     let mut tap = builder.ring_buffer_size(8 << 20).attach().unwrap();

@@ -107,7 +107,7 @@ impl Peers {
                 // Cannot happen: the kernel side leaves out an address only after sending it. If it does, it must be noticed.
                 tracing::error!(
                     peer = fixed.peer_id,
-                    "a message lacks its peer's address, and no message before had it"
+                    "a message lacks the address of its peer, and no earlier message had it"
                 );
                 (&[], Network::Unknown)
             });

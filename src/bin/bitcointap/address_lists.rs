@@ -1,4 +1,4 @@
-//! The operator's lists of addresses. In: NAME=FILE. Out: the networks in the files.
+//! The operator's lists of addresses. In: `NAME=FILE`. Out: the networks in these files.
 
 use std::{collections::HashSet, io, path::PathBuf, str::FromStr};
 
@@ -10,7 +10,7 @@ use bitcointap::{
 /// The longest name of a list, in bytes.
 const LONGEST_NAME: usize = 32;
 
-/// A list's name, and the file of its networks.
+/// The name of a list, and its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressListFile {
     name: String,
@@ -27,7 +27,7 @@ impl FromStr for AddressListFile {
             return Err(format!("a list's name is 1 to {LONGEST_NAME} letters, digits, '_', '.' and '-'"));
         }
         if path.is_empty() {
-            return Err("has no file after =".into());
+            return Err("lacks a file after =, as in banned=/etc/bitcointap/banned".into());
         }
         Ok(Self { name: name.to_owned(), path: path.into() })
     }
@@ -51,12 +51,12 @@ impl AddressListFile {
         &self.name
     }
 
-    /// What it has now.
+    /// Reads its file.
     pub fn addresses(&self) -> Result<AddressSet, address_set::Error> {
         AddressSet::read(&self.path)
     }
 
-    /// The same as a list, which the log tells.
+    /// Reads its file as a list for metrics, and logs that.
     pub fn read(&self) -> Result<AddressList, address_set::Error> {
         let addresses = self.addresses()?;
         tracing::info!(list = self.name, networks = addresses.len(), "read the address list {}", self.path.display());
@@ -64,7 +64,7 @@ impl AddressListFile {
     }
 }
 
-/// All of them, or what is wrong with one.
+/// Reads all lists. Gives the first error.
 pub fn read(files: &[AddressListFile]) -> Result<Vec<AddressList>, String> {
     let list = |file: &AddressListFile| {
         file.read().map_err(|error| {

@@ -1,4 +1,4 @@
-//! The commands, each in a file, and what the writing ones share. In: arguments. Out: how the command ended.
+//! The commands, a file for each, and `new_file` for those that write. In: arguments. Out: the result of the command.
 
 mod check_config;
 mod doctor;

@@ -1,10 +1,10 @@
 //! The command line tool.
 //!
 //! ```text
-//! arguments ─► commands ─► source (a node followed over its runs, a recording) ─► what the command feeds
+//! arguments ─► commands ─► source (a node followed over its runs, or a recording) ─► outputs of the command
 //! ```
 //!
-//! Files import only those to the left of them, and what all use: signals, log, result.
+//! Files import only files to the left of them, and those for all: signals, log, result.
 
 mod address_lists;
 mod arguments;
@@ -25,7 +25,7 @@ use arguments::{Cli, Command, LogFormat};
 fn main() -> ExitCode {
     let cli = Cli::parse_arguments(std::env::args_os()).unwrap_or_else(|error| error.exit());
     log::start(&cli.log);
-    // The doctor says whether others have done that.
+    // The doctor reports how it was started, so it must not change that.
     if !matches!(cli.command, Some(Command::Doctor(_))) {
         privileges::confine();
     }
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Some(Command::Record(args)) => commands::record(args),
         Some(Command::Top(args)) => commands::top(args),
         Some(Command::Probes(args)) => commands::probes(args),
-        // It prints itself what is wrong.
+        // It prints itself what to fix.
         Some(Command::Doctor(args)) => commands::doctor(args).map(|works| is_well = works),
         Some(Command::CheckConfig { file }) => commands::check_config(file),
         Some(Command::Healthcheck { address }) => commands::healthcheck(address),
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     };
     let code = if result.is_ok() && is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let error = match (result, cli.log.format) {
-        // For a person, who may not have asked for any log.
+        // For a person, who may have turned the log off.
         (Err(error), LogFormat::Logfmt) => Some(error),
         (Err(error), LogFormat::Json) => {
             tracing::error!("{error}");

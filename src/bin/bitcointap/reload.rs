@@ -1,5 +1,5 @@
 //! What SIGHUP changes while `export` runs. In: SIGHUP, the configuration file, the files of address lists. Out: lists for metrics,
-//! outputs that come and go, the level of the log; and in the log, what takes a restart.
+//! outputs that begin and end, the level of the log; and log lines about changes that need a restart.
 
 use std::{
     io,
@@ -16,21 +16,21 @@ use crate::{
     signals::Hangups,
 };
 
-/// Where changes go.
+/// The sending ends for changes.
 pub struct Changes {
     lists: Sender<AddressList>,
     outputs: Sender<Change>,
 }
 
 impl Changes {
-    /// And where they come from.
+    /// The sending ends, and the receiving ends.
     pub fn channels() -> (Self, (Receiver<AddressList>, Receiver<Change>)) {
         let ((lists, lists_read), (outputs, outputs_changed)) = (channel(), channel());
         (Self { lists, outputs }, (lists_read, outputs_changed))
     }
 }
 
-/// What runs, as far as it can change.
+/// What runs now and can change.
 struct Running {
     lists: Vec<AddressListFile>,
     outputs: Vec<NamedOutput>,
@@ -67,16 +67,16 @@ impl Running {
                     let text = error.to_string();
                     let lines = text.lines().map(|line| line.trim_start_matches("error: "));
                     lines.filter(|line| !line.is_empty()).for_each(|line| tracing::error!("{line}"));
-                    tracing::error!("the configuration file is wrong; all stays as it was");
+                    tracing::error!("the configuration file is wrong; nothing changes");
                     return;
                 }
             }
         } else if self.lists.is_empty() {
-            tracing::info!("SIGHUP: there is nothing to read again");
+            tracing::info!("SIGHUP: there is nothing to read again, neither a configuration file nor an address list");
         }
         for file in &self.lists {
             match file.read() {
-                // Nobody takes it at the end.
+                // It fails only when bitcointap is ending.
                 Ok(list) => drop(self.changes.lists.send(list)),
                 Err(error) => tracing::error!(list = file.name(), "{error}; the address list stays as it was"),
             }
@@ -85,7 +85,7 @@ impl Running {
 
     fn change(&mut self, args: &ExportArgs, level: LogLevel) {
         let Some(config) = args.read.clone() else { return };
-        // Of those that there were: their families are there.
+        // Only lists that were there at the start: metrics have families for these.
         for list in &mut self.lists {
             if let Some(file) = args.address_lists.iter().find(|file| file.name() == list.name()) {
                 *list = file.clone();
@@ -93,7 +93,7 @@ impl Running {
         }
         let names = |files: &[AddressListFile]| files.iter().map(|file| file.name().to_owned()).collect::<Vec<_>>();
         if names(&args.address_lists) != names(&self.lists) {
-            tracing::warn!("address lists that come or go take a restart");
+            tracing::warn!("adding or removing an address list needs a restart");
         }
         self.change_outputs(args.outputs());
         if self.level.replace(level) != Some(level) {
@@ -107,7 +107,7 @@ impl Running {
         };
         tracing::info!(outputs = self.outputs.len(), "read the configuration file again");
         if !changed.is_empty() {
-            tracing::warn!("what was changed of {} takes a restart", changed.join(", "));
+            tracing::warn!("changes of {} need a restart", changed.join(", "));
         }
     }
 
@@ -143,7 +143,7 @@ impl Running {
     }
 
     fn send(&self, name: &str, output: Option<Box<dyn bitcointap::output::Output + Send>>) {
-        // Nobody takes it at the end.
+        // It fails only when bitcointap is ending.
         let _ = self.changes.outputs.send(Change { name: name.to_owned(), output });
     }
 }

@@ -1,4 +1,4 @@
-//! Signals of the system. In: SIGINT, SIGTERM, SIGHUP. Out: when to stop, and when to read files again.
+//! Signals. In: SIGINT, SIGTERM, SIGHUP. Out: when to stop, and when to read files again.
 
 use std::{
     io::{self, Read},
@@ -9,12 +9,12 @@ use std::{
 use bitcointap::stop::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// At SIGINT, at SIGTERM, or when the time is over.
+/// Stops at SIGINT, at SIGTERM, or after `duration`.
 pub fn stop_after(duration: Option<Duration>) -> io::Result<Stop> {
     stop_on(&[SIGINT, SIGTERM], duration)
 }
 
-/// Also when the terminal is hung up.
+/// Also stops at SIGHUP, when the terminal hangs up.
 pub fn stop_at_hangup_or_after(duration: Option<Duration>) -> io::Result<Stop> {
     stop_on(&[SIGINT, SIGTERM, SIGHUP], duration)
 }
@@ -29,7 +29,7 @@ fn stop_on(signals: &[i32], duration: Option<Duration>) -> io::Result<Stop> {
     Ok(stop)
 }
 
-/// SIGHUP, which from now on does not end the process.
+/// Receives SIGHUP, which then does not end the process.
 pub struct Hangups(UnixStream);
 
 impl Hangups {
@@ -39,7 +39,7 @@ impl Hangups {
         Ok(Self(hangups))
     }
 
-    /// Waits for the next. Several that come at once are one.
+    /// Waits for the next SIGHUP. Several that come at once count as one.
     pub fn wait(&mut self) -> io::Result<()> {
         let mut bytes = [0; 64];
         loop {

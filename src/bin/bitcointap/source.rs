@@ -1,4 +1,5 @@
-//! Where events come from: a node, followed over its runs, or a recording. In: what was said of it. Out: the same to outputs.
+//! The source of events: a node that is followed over its runs, or a recording. In: options. Out: the same calls to outputs from
+//! both.
 
 use bitcointap::{
     follow::{DropCapabilities, Follow},
@@ -14,14 +15,14 @@ use crate::{
     result::Result,
 };
 
-/// Where events come from.
+/// The source of events.
 pub enum Source {
     Node(Box<Follow>),
     Recording(Box<Replay>),
 }
 
 impl Source {
-    /// Opens a recording, if there is to be one; else lets go of the capabilities that no node takes.
+    /// Opens the recording if one is named, and drops all capabilities. Else prepares a node, as [`Source::node`] does.
     pub fn open(
         replay: &ReplayArgs,
         node: &NodeArgs,
@@ -37,7 +38,7 @@ impl Source {
         Ok(Self::Recording(Box::new(recordings)))
     }
 
-    /// A node, for which capabilities are kept that attaching takes.
+    /// A node. Drops all capabilities but those needed to attach.
     pub fn node(
         node: &NodeArgs,
         options: &Options,
@@ -54,7 +55,7 @@ impl Source {
         matches!(self, Self::Recording(_))
     }
 
-    /// Gives all to `outputs`, until it is time to stop or nothing more comes.
+    /// Gives everything to `outputs`, until it is time to stop or nothing more comes.
     pub fn feed(self, stop: &Stop, outputs: &mut Outputs<'_>) -> Result<()> {
         match self {
             Self::Node(follow) => follow.run(stop, outputs),

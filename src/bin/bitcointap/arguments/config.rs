@@ -1,5 +1,5 @@
-//! A configuration file in place of options. In: TOML, whose keys are names of options. Out: arguments as the command line would have
-//! them, the outputs of its own tables, and for each error its line.
+//! A configuration file instead of options. In: TOML with names of options as keys. Out: the same arguments as on a command line, the
+//! tables of outputs, and errors with their lines.
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ const OUTPUTS: &str = "outputs";
 /// Options that make no sense in a file.
 const NOT_IN_A_FILE: [&str; 3] = ["config", "help", "version"];
 
-/// What a file says.
+/// A configuration file.
 #[derive(Clone, Debug)]
 pub struct Config {
     path: PathBuf,
@@ -37,12 +37,12 @@ pub struct Config {
 struct Entry {
     /// Without `--`.
     name: String,
-    /// `--name=value`, or `--name`; none of what is false.
+    /// `--name=value`, or `--name`. `None` if the value is `false`.
     argument: Option<String>,
     line: usize,
 }
 
-/// A table of an output.
+/// The table of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     pub name: String,
@@ -50,7 +50,7 @@ pub struct Table {
     entries: Vec<Entry>,
 }
 
-/// What is wrong with a file, in the order of its lines.
+/// The errors in a file, in the order of its lines.
 #[derive(Debug)]
 pub struct Errors {
     path: PathBuf,
@@ -66,7 +66,7 @@ impl Errors {
         self.errors.insert((line, words.into()));
     }
 
-    /// One, of a line.
+    /// One error.
     fn one(path: &Path, line: usize, words: impl Into<String>) -> Self {
         let mut errors = Self::new(path);
         errors.add(line, words);
@@ -86,7 +86,7 @@ impl fmt::Display for Errors {
 }
 
 impl Config {
-    /// Reads a file, and checks each of its values. `command` has the options of the file, and `output` those of an output's table.
+    /// Reads a file, and checks each value. `command` has the options of the file, and `output` those of an output's table.
     pub(super) fn read(path: &Path, command: &Command, output: &Command) -> Result<Self, String> {
         let text =
             fs::read_to_string(path).map_err(|error| format!("cannot read the file {}: {error}", path.display()))?;
@@ -100,7 +100,7 @@ impl Config {
             let at = error.span().unwrap_or_default();
             reading.wrong(&at, error.message().lines().collect::<Vec<_>>().join(", "));
         }
-        // What is no TOML would be found wrong twice.
+        // A file that is not TOML would give further errors about the same lines.
         if !reading.errors.errors.is_empty() {
             return Err(reading.errors);
         }
@@ -116,18 +116,18 @@ impl Config {
         if errors.errors.is_empty() { Ok(config) } else { Err(errors) }
     }
 
-    /// The arguments of those options that the command line does not have.
+    /// The arguments of all options that the command line does not give.
     pub(super) fn arguments<'a>(&'a self, is_given: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = OsString> + 'a {
         let from_file = self.entries.iter().filter(move |entry| !is_given(&entry.name));
         from_file.filter_map(|entry| entry.argument.as_ref().map(OsString::from))
     }
 
-    /// What clap says of all together, or one of our checks does, with the line of the option that it names.
+    /// Adds the line to an error about all options together, from clap or from our own checks: the line of the option that it names.
     pub(super) fn explained(&self, words: &str) -> String {
         self.explained_of(None, words)
     }
 
-    /// The same of an output.
+    /// The same for an output.
     pub(super) fn explained_of(&self, table: Option<&Table>, words: &str) -> String {
         let entries = table.map_or(&self.entries, |table| &table.entries);
         let is_named = |entry: &&Entry| words.contains(&format!("--{}", entry.name));
@@ -138,7 +138,7 @@ impl Config {
         }
     }
 
-    /// What is wrong with a value that begins so, with its line.
+    /// Adds the line to an error about a value: the line of the argument that begins with `argument`.
     pub fn wrong(&self, argument: &str, words: &str) -> String {
         let begins = |entry: &&Entry| entry.argument.as_ref().is_some_and(|it| it.starts_with(argument));
         match self.entries.iter().find(begins) {
@@ -147,7 +147,7 @@ impl Config {
         }
     }
 
-    /// What changed since `before`: the names of options.
+    /// The names of options that changed since `before`.
     pub fn changes<'a>(&'a self, before: &'a Self) -> BTreeSet<&'a str> {
         let all = self.entries.iter().chain(&before.entries).map(|entry| &*entry.name);
         all.filter(|name| self.values(name).ne(before.values(name))).collect()
@@ -159,13 +159,13 @@ impl Config {
 }
 
 impl Table {
-    /// As the command line would have them.
+    /// Its arguments, as on a command line.
     pub(super) fn arguments(&self) -> Vec<&str> {
         self.entries.iter().filter_map(|entry| entry.argument.as_deref()).collect()
     }
 }
 
-/// Whether the command line has the option.
+/// Whether the command line gives the option.
 pub(super) fn is_given(matches: &ArgMatches, name: &str) -> bool {
     let Some((_, matches)) = matches.subcommand() else { return false };
     let ids = matches.ids().map(|id| id.as_str());
@@ -177,13 +177,13 @@ pub(super) fn is_given(matches: &ArgMatches, name: &str) -> bool {
     ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).any(named)
 }
 
-/// The arguments but the name of the command.
+/// The arguments without the name of the command.
 pub(super) fn without_command<'a>(arguments: &'a [OsString], name: &str) -> impl Iterator<Item = OsString> + use<'a> {
     let at = arguments.iter().position(|argument| argument == name);
     arguments.iter().enumerate().filter(move |&(place, _)| Some(place) != at).map(|(_, argument)| argument.clone())
 }
 
-/// In the order of the text; those of a table are sorted by name.
+/// The entries in the order of the text. A TOML table has them sorted by name.
 fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
@@ -211,7 +211,7 @@ impl Reading<'_> {
         for (key, value) in in_order(tables) {
             let (name, line) = (key.get_ref().to_string(), self.line(&key.span()));
             let DeValue::Table(table) = value.get_ref() else {
-                self.wrong(&key.span(), format!("an output is a table, as in [{OUTPUTS}.{name}]"));
+                self.wrong(&key.span(), format!("an output must be a table, as in [{OUTPUTS}.{name}]"));
                 continue;
             };
             let mut entries = Vec::new();
@@ -223,7 +223,7 @@ impl Reading<'_> {
         outputs
     }
 
-    /// An option, or a table of options whose names begin alike.
+    /// Reads an option, or a table of options. The table's name is the beginning of their names.
     fn entry(
         &mut self,
         name: &str,
@@ -258,7 +258,7 @@ impl Reading<'_> {
     }
 }
 
-/// A value as the command line would have it, and where it stands. What is false is no argument.
+/// An argument as on a command line, and where it is in the text. `false` gives no argument.
 type Placed = (Option<String>, Range<usize>);
 
 fn arguments(argument: &Arg, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Placed>, String> {
@@ -302,7 +302,7 @@ fn a(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Whether a value is one of the option's, whatever other options it goes with.
+/// Checks a value alone, without the other options.
 fn check(command: &Command, argument: &str) -> Result<(), String> {
     let error = match command.clone().try_get_matches_from([command.get_name(), argument]) {
         Ok(_) => return Ok(()),
@@ -318,14 +318,14 @@ fn check(command: &Command, argument: &str) -> Result<(), String> {
                 || error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
             Err(of_parser.unwrap_or_else(first))
         }
-        // All options together are checked later.
+        // This error is about several options. They are checked together later.
         _ => Ok(()),
     }
 }
 
-/// An option whose name differs by little.
+/// An option with a similar name.
 fn similar(command: &Command, name: &str) -> Option<String> {
-    // Clap knows, by an option that there is not.
+    // Clap suggests one for an unknown option.
     let error = command.clone().try_get_matches_from([command.get_name(), &format!("--{name}")]).err()?;
     match error.get(ContextKind::SuggestedArg)? {
         ContextValue::String(suggested) => Some(suggested.trim_start_matches('-').to_owned()),

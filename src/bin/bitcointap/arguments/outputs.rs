@@ -1,4 +1,4 @@
-//! Outputs that have a name: of a table `[outputs.NAME]` of a configuration file, or of the command line.
+//! Outputs with a name. In: tables `[outputs.NAME]` of a configuration file, or options of the command line. Out: started outputs.
 
 use std::io;
 
@@ -16,10 +16,10 @@ use super::{
 
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 32;
-/// What the streams of the HTTP server are called in metrics.
+/// The name of the HTTP server's streams in metrics.
 const OF_SERVER: &str = "http";
 
-/// What a table says.
+/// The options of a table.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "output", disable_help_flag = true)]
 struct OutputArgs {
@@ -44,7 +44,7 @@ pub struct NamedOutput {
 }
 
 impl NamedOutput {
-    /// That of the command line, if there is one. It has the name of its kind.
+    /// The output of the command line, if there is one. Its name is its kind.
     pub(super) fn of(destination: &DestinationArgs, json: &JsonArgs, selection: &SelectionArgs) -> Option<Self> {
         let place = destination.place()?;
         Some(Self {
@@ -57,28 +57,28 @@ impl NamedOutput {
         })
     }
 
-    /// Opens its destination, with the capabilities of this thread, unless it is a file that is to be rotated without them.
+    /// Opens its destination with the capabilities of this thread. A file to be rotated is opened without them.
     pub fn open(&self) -> Result<Box<dyn Destination>, String> {
         self.place.open(self.rotation)
     }
 
-    /// Begins to write what is wanted.
+    /// Starts to write the wanted events.
     pub fn start(&self, destination: Box<dyn Destination>) -> io::Result<SpoolOutput<'static>> {
         let spool = Spool::start_to(destination, self.lines, &self.selection, None)?;
         Ok(SpoolOutput::new(spool, &*self.name, self.place.to_string()))
     }
 
-    /// Whether both are written alike.
+    /// Whether both have the same options.
     pub fn is_as(&self, other: &Self) -> bool {
         format!("{self:?}") == format!("{other:?}")
     }
 
-    /// What a table may say.
+    /// The options that a table may have.
     pub(super) fn command() -> clap::Command {
         OutputArgs::command()
     }
 
-    /// Those of a configuration file. Errors have their lines.
+    /// The outputs of a configuration file. Errors have their lines.
     pub(super) fn of_config(config: &Config) -> Result<Vec<Self>, String> {
         let (mut outputs, mut errors) = (Vec::new(), Vec::new());
         for table in &config.outputs {
@@ -97,7 +97,7 @@ impl NamedOutput {
             return Err(format!("an output's name is 1 to {LONGEST_NAME} letters, digits, '_', '.' and '-'"));
         }
         if name == OF_SERVER {
-            return Err(format!("the output {OF_SERVER} is /events: choose another name"));
+            return Err(format!("the name {OF_SERVER} is taken by /events: choose another"));
         }
         let first = |error: clap::Error| {
             let text = error.to_string();

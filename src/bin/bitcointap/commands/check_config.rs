@@ -1,4 +1,4 @@
-//! `check-config`. In: a configuration file of `export`. Out: that it is right, or what is wrong with it and with the files that it
+//! `check-config`. In: a configuration file of `export`. Out: a line that it is right, or the errors in it and in the files that it
 //! names.
 
 use std::{
@@ -12,15 +12,15 @@ use crate::{
     result::Result,
 };
 
-/// `check-config`: whether `export --config` would take the file.
+/// `check-config`: checks whether `export --config` would accept the file.
 pub fn check_config(file: &Path) -> Result<()> {
     let arguments = ["bitcointap", "export", "--config"].map(OsStr::new).into_iter().chain([file.as_os_str()]);
     let cli = Cli::parse_arguments(arguments).map_err(|error| {
         let text = error.to_string();
         text.trim_start_matches("error: ").trim_end().to_owned()
     })?;
-    let Some(Command::Export(args)) = &cli.command else { unreachable!("it was asked for") };
-    let config = args.read.as_ref().expect("it was read");
+    let Some(Command::Export(args)) = &cli.command else { unreachable!("the arguments name export") };
+    let config = args.read.as_ref().expect("the arguments name a configuration file");
     let mut errors = Vec::new();
     for list in &args.address_lists {
         if let Err(error) = list.addresses() {

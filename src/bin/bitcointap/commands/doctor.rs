@@ -9,7 +9,7 @@ use crate::{
     result::Result,
 };
 
-/// `doctor`: whether the other commands would work, and what to do if not. True if they would.
+/// `doctor`: reports whether `tap` and `export` would work here, and what to fix. True if they would.
 pub fn doctor(args: &DoctorArgs) -> Result<bool> {
     let report = doctor::examine(args.node.which().find(), args.node.named_program());
     let text = match args.format {

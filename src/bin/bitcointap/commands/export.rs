@@ -26,7 +26,7 @@ use crate::{
 
 /// `export`: metrics, streams of events and a live page over HTTP, and JSON lines if wanted.
 pub fn export(args: &ExportArgs) -> Result<()> {
-    // What can fail is done before anything is attached, and before that what may claim file descriptors.
+    // First open what takes file descriptors. Then do everything else that can fail. Attaching comes last.
     let listeners = args.listeners()?;
     let named = args.outputs();
     let opened = |output: &NamedOutput| Ok((output.clone(), output.open()?));
@@ -36,7 +36,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let source = Source::open(&args.replay, &args.node, &options, true, args.drop_capabilities())?;
     let stop = signals::stop_after(None)?;
     let hangups = Hangups::new()?;
-    // The threads that will read these files again have no capabilities.
+    // Without capabilities, since the threads that will read these files again have none.
     let (gate, address_lists) = privileges::without_any(|| (args.gate(), address_lists::read(&args.address_lists)))?;
     let (gate, address_lists) = (gate?, address_lists?);
     if !source.replays() {
@@ -64,12 +64,12 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         if named.payloads == Payloads::Whole {
             output = output.with_payloads(false);
         }
-        // A recording, unlike a node, waits for it.
+        // A recording waits for slow outputs; a node does not.
         outputs = outputs.with(if source.replays() { output.waited_for(&stop, Room::Always) } else { output });
     }
     let mut outputs = outputs.with(server).changed_by(outputs_changed);
     let result = source.feed(&stop, &mut outputs);
-    // Where no next run is followed, what the last one was can be scraped and looked at on.
+    // If no next run is followed, clients can still scrape and see the last one.
     outputs.over();
     while result.is_ok() && !stop.wait(IDLE_INTERVAL) {
         outputs.idle();
@@ -77,7 +77,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     outputs.finish(&stop).and(result)
 }
 
-/// What is served.
+/// The site that is served.
 fn site(
     args: &ExportArgs,
     options: &Options,
@@ -90,7 +90,7 @@ fn site(
     } else {
         Streams::new(options.sent(), args.max_streams.into())
     };
-    // A recording has what it has.
+    // The payloads of a recording cannot become whole later.
     let streams = match options.payloads {
         Payloads::Limited(_) if !replays => streams.with_limited_payloads(),
         Payloads::Limited(_) | Payloads::Whole | Payloads::None => streams,

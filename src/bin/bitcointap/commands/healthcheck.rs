@@ -1,5 +1,5 @@
-//! Asks a running `export` whether it serves, as health checks of containers do: an address in, an error out if nothing there answers.
-//! The image has neither a shell nor a client of HTTP.
+//! `healthcheck`, for containers: asks a running `export` whether it serves. In: an address. Out: an error if it does not. The image
+//! has neither a shell nor an HTTP client.
 
 use std::{
     io::{self, Read, Write},
@@ -12,7 +12,7 @@ use bitcointap::http::Address;
 
 use crate::result::Result;
 
-/// How long the server may be silent. One that is well answers within milliseconds.
+/// How long the server may be silent. A healthy one answers within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks the server at `address` for `/-/healthy`.
@@ -22,14 +22,14 @@ pub fn healthcheck(address: &Address) -> Result<()> {
         return Ok(());
     }
     let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    Err(format!("{address} is not well: it answers {:?}", String::from_utf8_lossy(line)).into())
+    Err(format!("{address} is unhealthy: it answers {:?}", String::from_utf8_lossy(line)).into())
 }
 
-/// How the answer begins.
+/// The beginning of the server's answer.
 fn ask(address: &Address) -> io::Result<Vec<u8>> {
     match address {
         Address::Tcp(address) => over_tcp(TcpStream::connect(address.as_str())?),
-        // IPv4 is among all addresses.
+        // "All addresses" includes IPv4's loopback.
         Address::Everywhere(port) => over_tcp(TcpStream::connect(("127.0.0.1", *port))?),
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
@@ -48,15 +48,15 @@ fn exchange(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
     stream.write_all(b"GET /-/healthy HTTP/1.0\r\n\r\n")?;
     let mut answer = Vec::new();
     match stream.take(64).read_to_end(&mut answer) {
-        // Behind an answer may come a reset.
+        // A reset may follow the answer.
         _ if !answer.is_empty() => Ok(answer),
-        Ok(_) => Err(io::Error::other("it closes the connection")),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::Error::other("it is silent")),
+        Ok(_) => Err(io::Error::other("it closed the connection")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::Error::other("it sent nothing in time")),
         Err(error) => Err(error),
     }
 }
 
-/// Any status but those of a server that fails: one that asks for a password, for TLS or for patience serves, too.
+/// Any status below 500 means that the server serves, also one that asks for a password, for TLS or to wait.
 fn is_well(answer: &[u8]) -> bool {
     let status = answer.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2));
     status.is_some_and(|digit| (b'1'..b'5').contains(digit))
@@ -84,10 +84,10 @@ mod tests {
     fn a_server_without_an_answer_is_told() {
         let (client, silent) = UnixStream::pair().unwrap();
         client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        assert_eq!(exchange(client).unwrap_err().to_string(), "it is silent");
+        assert_eq!(exchange(client).unwrap_err().to_string(), "it sent nothing in time");
         drop(silent);
         let (client, server) = UnixStream::pair().unwrap();
         server.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(exchange(client).unwrap_err().to_string(), "it closes the connection");
+        assert_eq!(exchange(client).unwrap_err().to_string(), "it closed the connection");
     }
 }

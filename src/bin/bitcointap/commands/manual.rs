@@ -1,5 +1,5 @@
-//! What the command line says of itself. In: the definition in `arguments`. Out: completions for shells and the manual
-//! page, on standard output. Neither needs privileges or a node.
+//! Completions for shells, and the manual page. In: the definition of the command line in `arguments`. Out: text on standard output.
+//! Neither needs privileges or a node.
 
 use std::io::{self, Write};
 
@@ -16,8 +16,7 @@ use crate::{arguments::Cli, result::Result};
 /// The command that runs if none is named.
 const DEFAULT_COMMAND: &str = "tap";
 
-/// Sections of the page after the options, which the definition does not have. Each line is an item; its text follows
-/// the tab.
+/// The sections after the options. The definition does not have them. Each line is an item; its text follows the tab.
 const SECTIONS: [(&str, &str); 4] = [
     (
         "CAPABILITIES",
@@ -271,7 +270,7 @@ fn item(page: &mut Roff, tag: &str, text: &str) {
     page.text(marked(text));
 }
 
-/// The names of the values that it takes.
+/// The names of its values.
 fn value_names(argument: &Arg) -> Vec<String> {
     let names = argument.get_action().takes_values().then(|| argument.get_value_names().unwrap_or_default());
     names.unwrap_or_default().iter().map(ToString::to_string).collect()

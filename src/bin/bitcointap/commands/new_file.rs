@@ -1,4 +1,5 @@
-//! What commands that write have in common: files that are made, and what they warn of.
+//! For all commands that write: creating a file, and warnings about the selection. In: a path, or a selection. Out: an open file, or
+//! log lines.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,12 +13,12 @@ use rustix::{fs::OFlags, io::Errno};
 
 use crate::result::Result;
 
-/// Tells which commands may be misspelled.
+/// Logs which commands of messages may be misspelled.
 pub fn warn_of_commands(selection: &Selection) {
     selection.doubts().for_each(|doubt| tracing::warn!("{doubt}"));
 }
 
-/// A file that is not there yet, or a pipe or device, which does not block; `-` is standard output.
+/// Creates a file that must not exist yet, or opens a pipe or a device without blocking. `-` is standard output.
 pub fn new_file(path: &Path) -> Result<File> {
     if path == Path::new("-") {
         return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
@@ -28,7 +29,7 @@ pub fn new_file(path: &Path) -> Result<File> {
     file.map_err(|error| {
         let name = path.display();
         match error.kind() {
-            io::ErrorKind::AlreadyExists => format!("{name} is there already: remove it, or name another").into(),
+            io::ErrorKind::AlreadyExists => format!("{name} exists already: remove it, or name another file").into(),
             io::ErrorKind::IsADirectory => format!("{name} is a directory: name a file in it").into(),
             io::ErrorKind::NotFound => format!("cannot create {name}: {error}; its directory must exist").into(),
             _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {

@@ -1,4 +1,4 @@
-//! `probes`. In: a node's program. Out: a list of its tracepoints.
+//! `probes`. In: a node's program. Out: a table of its tracepoints.
 
 use std::{
     io::{self, Write},
@@ -13,7 +13,7 @@ use bitcointap::{
 
 use crate::{arguments::NodeArgs, result::Result};
 
-/// `probes`: what the node's program can tell.
+/// `probes`: lists the tracepoints of the node's program.
 pub fn probes(args: &NodeArgs) -> Result<()> {
     let program = args.program()?;
     let found = probes::read(&program)?;
@@ -48,7 +48,7 @@ fn list(out: &mut impl Write, found: &[Probe]) -> io::Result<()> {
         let word = |yes| if yes { "yes" } else { "no" };
         for place in &probe.places {
             let reason = match probe.refusal() {
-                // Its arguments say it.
+                // The arguments in this row show that.
                 None | Some(Refusal::NotDocumented | Refusal::ArgumentCount(_)) => String::new(),
                 Some(refusal) => format!(" ({refusal})"),
             };

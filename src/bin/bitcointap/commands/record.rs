@@ -5,7 +5,7 @@ use bitcointap::{output::Outputs, privileges, recording::RecordingOutput};
 use super::new_file::{new_file, warn_of_commands};
 use crate::{arguments::RecordArgs, result::Result, signals, source::Source};
 
-/// `record`: events as they are, to a file.
+/// `record`: writes events to a file, as a recording.
 pub fn record(args: &RecordArgs) -> Result<()> {
     warn_of_commands(&args.selection.selection);
     let source = Source::node(&args.node, &args.options(), args.follow, args.drop_capabilities())?;

@@ -1,4 +1,4 @@
-//! `tap`. In: events of a node or a recording. Out: JSON lines, or packets.
+//! `tap`. In: events of a node or a recording. Out: JSON lines or packets.
 
 use std::path::Path;
 
@@ -12,22 +12,22 @@ use bitcointap::{
 use super::new_file::{new_file, warn_of_commands};
 use crate::{arguments::TapArgs, result::Result, signals, source::Source};
 
-/// `tap`: events as JSON lines.
+/// `tap`: writes events as JSON lines or packets.
 pub fn tap(args: &TapArgs) -> Result<()> {
     let options = args.options();
     warn_of_commands(&options.selection);
     let place = args.destination.place().unwrap_or(&DestinationName::Stdout);
-    // A file is opened with the capabilities that are about to go. With --pcap it is standard output, left alone.
+    // Opens a file with the capabilities that are dropped next. With --pcap this is standard output, which stays unused.
     let destination = place.open(args.destination.rotation())?;
     let source = Source::open(&args.replay, &args.node, &options, args.follow, args.drop_capabilities())?;
     let stop = signals::stop_after(args.duration)?;
-    // No more of the others comes from the source, which has asked each event already.
+    // The source has already checked the conditions on each event, so the spool only needs the tracepoints.
     let (wanted, count) = (&Selection::of(options.selection.tracepoints()), args.count);
     let output = match &args.pcap {
         None => {
             let spool = Spool::start_to(destination, args.json.lines(args.pretty), wanted, count)?;
             let output = SpoolOutput::new(spool, place.kind(), place.to_string());
-            // Others may work again.
+            // Other destinations may work again after a failure.
             if *place == DestinationName::Stdout { output.ending_for_good() } else { output }
         }
         Some(path) => {
@@ -40,6 +40,6 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     let room = if source.replays() { Room::Always } else { Room::WhileItWorks };
     let mut outputs = Outputs::default().with(output.required().waited_for(&stop, room));
     let result = source.feed(&stop, &mut outputs);
-    // What was given before it failed is written all the same.
+    // Even if the source has failed, the outputs write what they have.
     outputs.finish(&stop).and(result)
 }

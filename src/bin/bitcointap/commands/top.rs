@@ -1,7 +1,7 @@
-//! `top`: what a node does, in a terminal. In: runs of a node, batches, ends; keys. Out: a screen that is drawn again and again.
+//! `top`: shows in a terminal what a node does. In: events of a node or a recording, and keys. Out: a screen that is redrawn.
 //!
-//! The thread of the events keeps the state and nothing else; a thread of its own, without capabilities, takes a snapshot of it
-//! now and then, draws that, and listens to keys. Neither a key nor a slow terminal makes events wait.
+//! The thread that drains events only updates the state. Another thread, without capabilities, takes a snapshot of the state at each
+//! interval, draws it, and reads keys. So neither keys nor a slow terminal make events wait.
 
 use std::{
     io,
@@ -37,12 +37,12 @@ use crate::{
     source::Source,
 };
 
-/// How often it is looked whether it is over, and the size another.
+/// How often to check whether to end, and whether the terminal's size has changed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a terminal that takes nothing is waited for at the end.
+/// How long to wait at the end for a terminal that takes nothing.
 const PATIENCE: Duration = Duration::from_millis(600);
 
-/// `top`, until q, a signal, or the end of the time that was given.
+/// `top`: ends at the key q, at a signal, or after the given time.
 pub fn top(args: &TopArgs) -> Result<()> {
     terminal::check()?;
     let jobs = Jobs::begin()?;
@@ -68,14 +68,14 @@ pub fn top(args: &TopArgs) -> Result<()> {
     if result.is_ok() {
         outputs.over();
     }
-    // What there was last can be looked at on.
+    // The last state stays on the screen.
     while result.is_ok() && !stop.is_due() {
         stop.wait(stop.at_most(IDLE_INTERVAL));
     }
     screen.finish(result)
 }
 
-/// The screen, from its start to its end. The log is held as long.
+/// The screen, from its start to its end. It holds back the log meanwhile.
 struct Screen {
     is_over: Arc<AtomicBool>,
     drawn: Receiver<io::Result<()>>,
@@ -83,7 +83,7 @@ struct Screen {
 }
 
 impl Screen {
-    /// Begins to draw; `stop` is requested when that ends.
+    /// Begins to draw. When drawing ends, it requests to `stop`.
     fn start(watch: Watch, stop: Requester) -> io::Result<Self> {
         let (tell, drawn) = channel();
         log::hold_panics();
@@ -91,7 +91,7 @@ impl Screen {
         let is_over = Arc::clone(&watch.is_over);
         thread::Builder::new().name("screen".into()).spawn(move || {
             privileges::drop_all_of_thread();
-            // It stops all when it is dropped, also when this panics.
+            // Dropped at the end of this thread, also after a panic: then everything stops.
             let _stop = stop;
             let tell: Sender<_> = tell;
             let result = watch.run();
@@ -100,7 +100,7 @@ impl Screen {
         Ok(Self { is_over, drawn, _holding: holding })
     }
 
-    /// Ends it, and tells how it ended.
+    /// Ends it. Gives the first error.
     fn finish(mut self, result: Result<()>) -> Result<()> {
         let drawn = self.end();
         result?;
@@ -123,7 +123,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // After `finish` it has told already, and there is nothing to wait for.
+        // After `finish`, the thread has ended, and this does not wait.
         let _ = self.end();
     }
 }
@@ -158,7 +158,7 @@ impl Watch {
             }
             if taken.elapsed() >= self.interval {
                 taken = Instant::now();
-                // Also when it is paused: the log, and what is waited for.
+                // A paused screen is drawn again, too: the log and the reason for waiting may change.
                 is_stale = true;
                 if !self.view.paused {
                     snapshot = self.snapshot();
@@ -182,7 +182,7 @@ impl Watch {
         Ok(())
     }
 
-    /// As a job of a shell. What comes meanwhile waits in the ring buffer, or is told as lost.
+    /// Stops as a job of a shell, if asked to. Events that fire meanwhile wait in the ring buffer, or are counted as lost.
     fn stop_if_asked(&mut self, terminal: &mut Terminal) -> io::Result<()> {
         let who = match self.jobs.is_asked_to_stop()? {
             true => Some(Who::ThisProcess),
@@ -202,7 +202,7 @@ impl Watch {
         self.live().snapshot()
     }
 
-    /// Why no more comes. Also told when the screen is paused.
+    /// Why nothing more comes. A paused screen shows this, too.
     fn why_over(&self) -> Option<&'static str> {
         let live = self.live();
         let why = if live.is_replay() { "the recording has ended" } else { "the node has ended, nothing follows" };
