@@ -59,7 +59,7 @@ fn a_place_that_cannot_be_written_to_is_told_with_what_is_missing() {
         assert_eq!(words, format!("{path} is a directory: name a file in it"));
         let words = failure(&output(&format!("{option} {path}/no/f")));
         let expected =
-            format!("cannot create {path}/no/f: No such file or directory (os error 2); its directory must be there");
+            format!("cannot create {path}/no/f: No such file or directory (os error 2); its directory must exist");
         assert_eq!(words, expected);
     }
     let words = failure(&output(&format!("tap --json {path}")));
