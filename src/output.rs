@@ -229,7 +229,7 @@ impl<'a> Outputs<'a> {
 
     /// See [`Output::waits`].
     pub fn waits(&mut self, waiting: &Waiting<'_>) {
-        self.working().for_each(|output| output.waits(waiting));
+        self.working_mut().for_each(|output| output.waits(waiting));
     }
 
     /// See [`Output::run_begins`].
@@ -245,7 +245,7 @@ impl<'a> Outputs<'a> {
     /// See [`Output::batch`]. Gives the events of the batch to all observers, and then the batch to all outputs.
     pub fn batch(&mut self, batch: &Arc<Batch>) -> Result {
         self.count(batch.added());
-        let mut observers: Vec<_> = self.working().filter_map(|output| output.observer(batch)).collect();
+        let mut observers: Vec<_> = self.working_mut().filter_map(|output| output.observer(batch)).collect();
         if !observers.is_empty() && !batch.is_empty() {
             batch.each(|event| observers.iter_mut().for_each(|observe| observe(&event)));
         }
@@ -258,7 +258,7 @@ impl<'a> Outputs<'a> {
     /// See [`Output::unread`].
     pub fn unread(&mut self, batch: &Batch) {
         self.count(batch.added());
-        self.working().for_each(|output| output.unread(batch));
+        self.working_mut().for_each(|output| output.unread(batch));
     }
 
     /// See [`Output::run_ends`].
@@ -270,7 +270,7 @@ impl<'a> Outputs<'a> {
 
     /// See [`Output::idle`].
     pub fn idle(&mut self) {
-        self.working().for_each(Output::idle);
+        self.working_mut().for_each(Output::idle);
         self.tell_written();
         // If a required output failed to begin here, it fails again with the next batch.
         let _ = self.change();
@@ -278,7 +278,7 @@ impl<'a> Outputs<'a> {
 
     /// See [`Output::over`].
     pub fn over(&mut self) {
-        self.working().for_each(Output::over);
+        self.working_mut().for_each(Output::over);
     }
 
     /// See [`Output::finish`]. Finishes all outputs, even if some fail.
@@ -305,23 +305,26 @@ impl<'a> Outputs<'a> {
 
     /// The shortest patience of all outputs, but at most a second.
     pub(crate) fn patience(&self) -> Duration {
-        let working = self.outputs.iter().filter(|held| !held.has_failed);
-        working.map(|held| held.output.patience()).min().unwrap_or(DRAIN_INTERVAL).min(LONGEST_PATIENCE)
+        self.working().map(|output| output.patience()).min().unwrap_or(DRAIN_INTERVAL).min(LONGEST_PATIENCE)
     }
 
     pub(crate) fn want_whole_payloads(&self) -> bool {
-        self.outputs.iter().any(|held| !held.has_failed && held.output.wants_whole_payloads())
+        self.working().any(Output::wants_whole_payloads)
     }
 
     pub(crate) fn payloads_are_whole(&mut self) {
-        self.working().for_each(Output::payloads_are_whole);
+        self.working_mut().for_each(Output::payloads_are_whole);
     }
 
     pub(crate) fn askers(&self) -> Vec<Box<dyn Askers>> {
         self.outputs.iter().filter_map(|held| held.output.askers()).collect()
     }
 
-    fn working<'b>(&'b mut self) -> impl Iterator<Item = &'b mut (dyn Output + 'a)> {
+    fn working(&self) -> impl Iterator<Item = &(dyn Output + 'a)> {
+        self.outputs.iter().filter(|held| !held.has_failed).map(|held| &*held.output)
+    }
+
+    fn working_mut<'b>(&'b mut self) -> impl Iterator<Item = &'b mut (dyn Output + 'a)> {
         self.outputs.iter_mut().filter(|held| !held.has_failed).map(|held| &mut *held.output)
     }
 
@@ -379,7 +382,7 @@ impl<'a> Outputs<'a> {
             return;
         }
         let written: Vec<_> = written.iter().map(|(name, written)| (&**name, *written)).collect();
-        self.working().for_each(|output| output.others(&written));
+        self.working_mut().for_each(|output| output.others(&written));
     }
 }
 

@@ -218,14 +218,14 @@ impl<R: Read> Reader<R> {
                 let losses: Vec<_> = losses.map(|loss| PlacedLoss { before: 0, moment, loss }).collect();
                 self.lose(&losses)?;
             } else if let Some(record) = dialect.record(record, &mut self.unknown)? {
-                let of = tracepoint_of(record);
                 let fired =
                     Time(u64::from_le_bytes(*record.first_chunk()?).saturating_add_signed(stored.unix_offset_ns));
-                match of.filter(|_| !self.window.contains(fired)) {
-                    None => drop(self.intake.take(record)),
+                let is_in_window = self.window.contains(fired);
+                any |= is_in_window;
+                match (!is_in_window).then(|| tracepoint_of(record)).flatten() {
                     Some(of) => self.left_out[of.index()] += 1,
+                    None => drop(self.intake.take(record)),
                 }
-                any |= self.window.contains(fired);
             }
         }
         self.losses_before(stored.lengths.0.len(), &mut losses)?;

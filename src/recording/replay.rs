@@ -129,8 +129,7 @@ impl Replay {
                 Some(Ok(Entry::Run(run))) => {
                     if is_in_run {
                         // It was cut off.
-                        outputs.run_ends(&Counted::default(), End::NodeEnded)?;
-                        log_end(outputs.counted(), End::NodeEnded, 0);
+                        run_ends(&Counted::default(), End::NodeEnded, outputs)?;
                         is_in_run = false;
                     }
                     waiting = Some(run);
@@ -154,8 +153,7 @@ impl Replay {
                 Some(Ok(Entry::End(counted))) => {
                     waiting = None;
                     if std::mem::take(&mut is_in_run) {
-                        outputs.run_ends(&counted, End::NodeEnded)?;
-                        log_end(outputs.counted(), End::NodeEnded, 0);
+                        run_ends(&counted, End::NodeEnded, outputs)?;
                     }
                 }
                 None => break None,
@@ -171,8 +169,7 @@ impl Replay {
         if is_in_run {
             let is_whole = errors.count == count;
             let end = if is_whole { end.unwrap_or(End::Done) } else { End::NodeEnded };
-            outputs.run_ends(&Counted::default(), end)?;
-            log_end(outputs.counted(), end, 0);
+            run_ends(&Counted::default(), end, outputs)?;
         }
         Ok(if end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
@@ -184,6 +181,12 @@ fn begin(waiting: &mut Option<Box<Run>>, outputs: &mut Outputs<'_>) -> output::R
     log_run(&run);
     outputs.run_begins(&run)?;
     Ok(true)
+}
+
+fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> output::Result {
+    outputs.run_ends(counted, end)?;
+    log_end(outputs.counted(), end, 0);
+    Ok(())
 }
 
 fn log_run(run: &Run) {
