@@ -1,5 +1,5 @@
 //! How records lie in memory. In: the Rust types of the kernel side (`types.rs`), as libbpf-cargo writes them. Out: for each struct of a
-//! record, Rust code that says its size and its fields by name, which src/record.rs includes. Used by build.rs.
+//! record, Rust code that says its size and its fields by name, which src/kernel_side.rs includes. Used by build.rs.
 
 /// Of the header and of each record. The code asks the compiler for offsets, sizes and kinds: only names and types are copied.
 pub fn code(types: &str) -> Result<String, String> {

@@ -13,7 +13,7 @@ use std::{borrow::Cow, time::Duration};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
-    record::{self, Plain, types},
+    kernel_side::{self, Plain, types},
     tracepoint::{About, LossReason, Tracepoint},
 };
 
@@ -118,11 +118,11 @@ impl Decoder {
     /// Gives the event of a record, or its gaps in order. False if the bytes are no record. With `decodes`, payloads of messages are
     /// decoded.
     pub fn decode<'a>(&self, record: &'a [u8], decodes: bool, mut give: impl FnMut(Event<'a>)) -> bool {
-        let Some((header, _)) = record::split::<types::event_header>(record) else { return false };
+        let Some((header, _)) = kernel_side::split::<types::event_header>(record) else { return false };
         let time = Time(header.boot_ns.saturating_add_signed(self.unix_offset_ns));
         let moment = Moment(header.boot_ns);
         if u32::from(header.tracepoint) == types::tracepoint::LOSSES.0 {
-            let Some((losses, _)) = record::split::<types::losses_record>(record) else { return false };
+            let Some((losses, _)) = kernel_side::split::<types::losses_record>(record) else { return false };
             for lost in each_lost(|tracepoint, reason| losses.counts[tracepoint][reason].into()) {
                 give(Event { time, moment, kind: Kind::Lost(lost) });
             }
@@ -165,14 +165,14 @@ pub(crate) fn each_lost(count: impl Fn(usize, usize) -> u64) -> impl Iterator<It
 
 /// The tracepoint of a record, without decoding it; `None` for the record of a gap.
 pub(crate) fn tracepoint_of(record: &[u8]) -> Option<Tracepoint> {
-    let (header, _) = record::split::<types::event_header>(record)?;
+    let (header, _) = kernel_side::split::<types::event_header>(record)?;
     Tracepoint::from_id(header.tracepoint)
 }
 
 /// A record's struct, its text and the bytes after both. In the text, bytes that are not UTF-8 are replaced.
 fn parts<T: Plain>(record: &[u8]) -> Option<(T, Cow<'_, str>, &[u8])> {
-    let (header, _) = record::split::<types::event_header>(record)?;
-    let (fixed, rest) = record::split::<T>(record)?;
+    let (header, _) = kernel_side::split::<types::event_header>(record)?;
+    let (fixed, rest) = kernel_side::split::<T>(record)?;
     let (text, rest) = rest.split_at_checked(header.text_length.into())?;
     Some((fixed, String::from_utf8_lossy(text), rest))
 }

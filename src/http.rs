@@ -5,7 +5,6 @@
 mod config;
 mod connections;
 mod encoding;
-mod files;
 mod freshness;
 mod gate;
 mod handshakes;

@@ -75,6 +75,7 @@ pub mod fuzzing;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod json;
+mod kernel_side;
 #[cfg(feature = "http")]
 pub mod live;
 #[cfg(feature = "metrics")]
@@ -85,7 +86,6 @@ pub mod output;
 pub mod p2p;
 pub mod pcap;
 pub mod privileges;
-mod record;
 pub mod recording;
 pub mod selection;
 pub mod spool;

@@ -37,11 +37,11 @@ use rustix::{
 use crate::{
     capture::{Batch, Counted, Counters, Intake, Named, Run, WallClock, now},
     event::{Decoder, Lost, each_lost},
+    kernel_side::{self, types},
     node::error::{Error, Trying},
     node::probes::{self, Probe, Refusal},
     node::process::Node,
     privileges,
-    record::{self, types},
     system::give_memory_back,
     tracepoint::{Tracepoint, Tracepoints},
 };
@@ -397,7 +397,7 @@ impl Tap {
         let mut counted = [types::tracepoint_counters::default(); Tracepoint::COUNT];
         for counters in &mut counted {
             let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
-            (*counters, rest) = record::split(rest).ok_or_else(short).trying(action)?;
+            (*counters, rest) = kernel_side::split(rest).ok_or_else(short).trying(action)?;
         }
         Ok(counted)
     }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-use crate::record::{Layout, types};
+use crate::kernel_side::{Layout, types};
 
 /// What an event is about. This decides which conditions can select it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use super::Counters;
 use crate::{
     event::{Decoder, Event, Kind, Lost, Moment, Time, tracepoint_of},
-    record::{self, types},
+    kernel_side::{self, types},
     selection::Filter,
     tracepoint::{LossReason, Tracepoint},
 };
@@ -92,7 +92,7 @@ impl Batch {
     /// When its last event fired.
     pub fn newest(&self) -> Option<Moment> {
         let start = self.ends.iter().rev().nth(1).copied().unwrap_or(0);
-        let (header, _) = record::split::<types::event_header>(&self.bytes[start..])?;
+        let (header, _) = kernel_side::split::<types::event_header>(&self.bytes[start..])?;
         Some(Moment(header.boot_ns))
     }
 
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_lost_with_it_is_summed_up_for_each_filter() {
         use crate::{
-            record::{
+            kernel_side::{
                 types::{added_record, event_header, message_record},
                 write,
             },

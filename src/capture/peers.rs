@@ -9,11 +9,11 @@ use std::mem::offset_of;
 use super::Batch;
 use crate::{
     event::{net::ConnectionType, tracepoint_of},
-    network::Network,
-    record::{
+    kernel_side::{
         self,
         types::{connection_record, event_header, message_record, payload_state},
     },
+    network::Network,
     tracepoint::{About, Tracepoint},
 };
 
@@ -70,13 +70,13 @@ impl Peers {
         let tracepoint = tracepoint_of(record);
         match tracepoint.map(Tracepoint::about) {
             Some(About::MessageToNode | About::MessageToPeer) => {
-                if let Some((fixed, rest)) = record::split::<message_record>(record) {
+                if let Some((fixed, rest)) = kernel_side::split::<message_record>(record) {
                     self.push_message(&fixed, record, rest, batch);
                     return tracepoint;
                 }
             }
             Some(About::InboundConnection | About::OutboundConnection | About::AnyConnection) => {
-                if let Some((fixed, _)) = record::split::<connection_record>(record) {
+                if let Some((fixed, _)) = kernel_side::split::<connection_record>(record) {
                     self.connection(tracepoint, &fixed);
                 }
             }
@@ -195,7 +195,7 @@ fn slot(peer_id: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::write;
+    use crate::kernel_side::write;
 
     /// A record as it comes out of the ring buffer.
     fn record(peer_id: i64, address: &str, state: payload_state, sizes: (u64, u32), after: &[u8]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{parts, text_in_place};
 use crate::{
-    record::types::{attempting_aps_record, create_tx_record, selected_coins_record},
+    kernel_side::types::{attempting_aps_record, create_tx_record, selected_coins_record},
     tracepoint::Tracepoint,
 };
 

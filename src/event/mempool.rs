@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::parts;
 use crate::{
     json::Hash,
-    record::types::{added_record, rejected_record, removed_record, replaced_record},
+    kernel_side::types::{added_record, rejected_record, removed_record, replaced_record},
     tracepoint::Tracepoint,
 };
 

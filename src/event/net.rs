@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use super::{parts, text_in_place};
 use crate::{
     json,
+    kernel_side::types::{connection_record, message_record, misbehaving_record, payload_state},
     network::Network,
     p2p,
-    record::types::{connection_record, message_record, misbehaving_record, payload_state},
     tracepoint::Tracepoint,
 };
 

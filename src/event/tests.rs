@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     json::{self, BytesStyle, Style},
-    record::{
+    kernel_side::{
         types::{
             added_record, attempting_aps_record, block_connected_record, coin_record, connection_record,
             create_tx_record, event_header, flush_record, losses_record, message_record, misbehaving_record,

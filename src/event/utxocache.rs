@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::parts;
 use crate::{
     json::Hash,
-    record::types::{coin_record, flush_record},
+    kernel_side::types::{coin_record, flush_record},
     tracepoint::Tracepoint,
 };
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::parts;
-use crate::{json::Hash, record::types::block_connected_record};
+use crate::{json::Hash, kernel_side::types::block_connected_record};
 
 /// What was validated.
 #[derive(Debug, Serialize)]

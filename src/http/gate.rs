@@ -20,9 +20,9 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::{
     config::{self, Config, RateLimit},
-    files,
     passwords::{Passwords, Verdict},
 };
+use crate::files;
 
 /// The shortest time between two lines of the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -298,7 +298,7 @@ impl Log {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    files::read(path).map_err(|error| format!("cannot be read: {error}"))
+    files::read_small(path).map_err(|error| format!("cannot be read: {error}"))
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Config, String> {

@@ -23,9 +23,9 @@ use x509_cert::{
 
 use super::{
     config::{ClientAuth, Source, Tls},
-    files,
     material::{self, Unfit},
 };
+use crate::files;
 
 /// How many lines the log has about useless certificates; a file of authorities can have hundreds.
 const DOUBTS_TOLD: usize = 5;
@@ -41,7 +41,7 @@ impl Source {
     fn read(&self) -> Result<Vec<u8>, String> {
         match self {
             Self::File { key, path } => {
-                files::read(path).map_err(|error| format!("{key}: cannot read {}: {error}", path.display()))
+                files::read_small(path).map_err(|error| format!("{key}: cannot read {}: {error}", path.display()))
             }
             Self::Inline { text, .. } => Ok(text.clone().into_bytes()),
         }

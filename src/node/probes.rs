@@ -17,7 +17,7 @@ use object::{
 };
 
 pub use self::{loader::absence, refusal::Refusal};
-use crate::{Error, node::process, record::types::argument_place, tracepoint::Tracepoint};
+use crate::{Error, kernel_side::types::argument_place, node::process, tracepoint::Tracepoint};
 
 /// The owner and the type of the notes that describe probes.
 const OWNER: &[u8] = b"stapsdt";

@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 use super::*;
 use crate::{
     event::{Kind, Moment},
-    record::{
+    kernel_side::{
         types::{added_record, event_header},
         write,
     },

@@ -8,7 +8,7 @@ use super::stored::{Changed, Loss, Opening, StoredLayout};
 use crate::{
     capture::Counters,
     event::Lost,
-    record::{Field, HEADER, Kind, Layout, types::event_header},
+    kernel_side::{Field, HEADER, Kind, Layout, types::event_header},
     tracepoint::{LossReason, Tracepoint},
 };
 

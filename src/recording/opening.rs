@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     capture::{Counters, Run},
+    kernel_side::{HEADER, Layout},
     process::Chain,
-    record::{HEADER, Layout},
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 

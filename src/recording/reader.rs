@@ -12,7 +12,7 @@ use super::{
 use crate::{
     capture::{Batch, Counted, Counters, Intake, Named, Run},
     event::{Decoder, Moment, Time, tracepoint_of},
-    record::{
+    kernel_side::{
         bytes_of,
         types::{event_header, losses_record, tracepoint},
     },

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_bytes::Bytes;
 
-use crate::record::Field;
+use crate::kernel_side::Field;
 
 /// Tracepoints, and reasons of losses: a byte is their number.
 const NUMBERS: usize = 255;
@@ -46,7 +46,7 @@ pub(super) struct StoredTracepoint<'a> {
     pub record: StoredLayout<'a>,
 }
 
-/// A [`Layout`](crate::record::Layout).
+/// A [`Layout`](crate::kernel_side::Layout).
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredLayout<'a> {
     pub size: u16,

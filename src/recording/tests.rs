@@ -14,11 +14,11 @@ use crate::{
     capture::{Batch, Counted, Named, Run},
     event::{Event, Lost, Moment, Time},
     json::{self, Style},
-    process::Chain,
-    record::{
+    kernel_side::{
         types::{added_record, event_header, losses_record, message_record},
         write,
     },
+    process::Chain,
     selection::Selection,
     tracepoint::{LossReason, Tracepoint},
 };

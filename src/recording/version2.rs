@@ -7,7 +7,7 @@ use serde_bytes::Bytes;
 use super::stored::{
     AtMost, Changed, Loss, Opening, Stored, StoredBatch, StoredCounters, StoredLayout, StoredRun, StoredTracepoint,
 };
-use crate::record::{
+use crate::kernel_side::{
     Field,
     Kind::{self, Bytes as B, Signed as I, Unsigned as U},
 };

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     capture::{Batch, Counted, Counters, Run},
     event::{Kind, Lost, tracepoint_of},
-    record::{self, types::message_record},
+    kernel_side::{self, types::message_record},
     tracepoint::Tracepoint,
 };
 
@@ -219,7 +219,9 @@ impl<W: Write> Writer<W> {
     /// Whether the node tells its user agent, which it then tells in each group to come.
     fn look_for_user_agent(&mut self, batch: &Batch, index: usize, record: &[u8]) {
         let Some(run) = self.run.as_mut().filter(|run| run.user_agent.is_none()) else { return };
-        if record::split::<message_record>(record).is_none_or(|(fixed, _)| !fixed.command.starts_with(b"version\0")) {
+        if kernel_side::split::<message_record>(record)
+            .is_none_or(|(fixed, _)| !fixed.command.starts_with(b"version\0"))
+        {
             return;
         }
         batch.event_or_gaps(index, true, |event| {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     capture::{Batch, Intake},
-    record::{
+    kernel_side::{
         types::{added_record, connection_record, event_header, message_record, misbehaving_record},
         write,
     },

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{gathering::BUFFER_BYTES, *};
 use crate::{
-    record::{
+    kernel_side::{
         types::{attempting_aps_record, event_header},
         write,
     },

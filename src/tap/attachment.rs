@@ -7,12 +7,12 @@ use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject};
 
 use super::{Options, Payloads, programs};
 use crate::{
-    node::error::{Error, Trying},
-    node::probes::Probe,
-    record::{
+    kernel_side::{
         OBJECT, bytes_of,
         types::{self, argument_place},
     },
+    node::error::{Error, Trying},
+    node::probes::Probe,
     selection::Listed,
     tracepoint::{Tracepoint, Tracepoints},
 };

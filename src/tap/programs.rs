@@ -100,7 +100,7 @@ mod tests {
     use libbpf_rs::ObjectBuilder;
 
     use super::*;
-    use crate::{record::OBJECT, tracepoint::Tracepoint};
+    use crate::{kernel_side::OBJECT, tracepoint::Tracepoint};
 
     fn programs(object: &[u8]) -> Vec<String> {
         let object = ObjectBuilder::default().open_memory(object).unwrap();

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::{
         capture::Batch,
-        record::{
+        kernel_side::{
             types::{attempting_aps_record, event_header},
             write,
         },

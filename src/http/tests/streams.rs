@@ -7,7 +7,7 @@ use crate::{
     capture::Batch,
     event::{Lost, tracepoint_of},
     http::streams::Told,
-    record::{
+    kernel_side::{
         types::{event_header, message_record},
         write,
     },

@@ -2,8 +2,8 @@
 //! ([`Probe`]); out the constants of the kernel side. What is not understood here is left to libbpf.
 
 use crate::{
+    kernel_side::types::{argument_place, place},
     node::probes::Probe,
-    record::types::{argument_place, place},
 };
 
 /// The bytes of each place of `places` in bpf/event.h, one for each argument.

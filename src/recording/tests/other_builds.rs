@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     capture::Counters,
-    record::{Field, Kind},
+    kernel_side::{Field, Kind},
     recording::stored::{Opening, PlacedLoss, StoredLayout, StoredRun, StoredTracepoint},
 };
 
