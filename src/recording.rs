@@ -1,21 +1,31 @@
-//! Recordings: all that a tap gave, to be given again. In: runs of a node, batches, ends, as they come. Out: a file; and from
-//! a file the same, so that metrics and JSON of a recording are those of the node.
+//! Recordings keep what a tap gave, so that it can be replayed. In: runs of a node, batches, ends. Out: a file. Or in: a file. Out:
+//! the same runs, batches and ends. So metrics and JSON of a recording are those of the node.
 //!
-//! A recording is a sequence of groups, each of which is a recording of its own: it can be cut before any of them, and recordings
-//! can be put one after another. A group is a header, blocks, and a block of zeros, which ends it. The header is `bitcointap recording`,
-//! a zero byte, and the version as a little-endian u32. A block is three little-endian u32 and bytes: how many bytes, how many
-//! these are when decompressed, their CRC-32 (IEEE, of the bytes as they stand there), and a zstd frame, in which a byte 1 is put after
-//! each `bitcointap recording`: so nothing in it looks like a group. Blocks are written at least every second, so that what a
-//! crash leaves can be read up to that; after what is damaged it goes on with the next group.
+//! A recording is a sequence of groups. Each group is a recording of its own: a recording can be cut before any group, and recordings
+//! can be joined one after another.
 //!
-//! A decompressed block is in postcard's format. The first of a group is an `Opening`: it names the tracepoints, the fields of their
-//! records and the reasons of losses, by which another build can read what follows, and says of which run that is and what was
-//! counted of it by then. The others are sequences of entries: a batch, an end.
+//! | part | bytes |
+//! |---|---|
+//! | group | a header, blocks, and a block header of zeros, which ends the group |
+//! | header | `bitcointap recording`, a zero byte, the version as u32 |
+//! | block | a block header, then a zstd frame |
+//! | block header | three u32: the bytes of the frame, the bytes of its contents, the CRC-32 (IEEE) of the frame |
 //!
-//! Who is connected when a group begins is not told. Messages have address and network of their peer, so that a group that is read alone
-//! gives what a tap gives that was attached then, and more: the network also of those whose opening came before.
+//! Numbers are little-endian. If a frame has the bytes `bitcointap recording`, a byte 1 is put after them. So nothing within a frame
+//! looks like the header of a group. The length and the CRC-32 are of the frame with these bytes.
 //!
-//! A tracepoint, a field or a reason that is added changes nothing of that. Version 2, which had but one header, is read too.
+//! A block is written at least every second: after a crash, all blocks before it can be read. If something is damaged, the reader
+//! goes on at the next group.
+//!
+//! The contents of a block are in postcard's format. The first block of a group has an `Opening`. It names the tracepoints, the fields
+//! of their records and the reasons for losses, so that another build can read the group. It also has the run and the run's counters
+//! by then. Each other block has a sequence of entries: batches and ends.
+//!
+//! An opening does not say who is connected. It need not: each message has the address and the network of its peer. So a group that
+//! is read alone gives what a tap gives that attached at that moment. It gives more about the network of peers: that of peers who
+//! connected earlier, too.
+//!
+//! New tracepoints, fields and reasons do not change this format. Version 2 had only one header; it can still be read.
 
 mod blocks;
 mod dialect;
@@ -41,20 +51,21 @@ pub use self::{
 
 const MAGIC: &[u8; 21] = b"bitcointap recording\0";
 const VERSION: u32 = 3;
-/// What the header of a group begins with. Wherever else it stands, another byte than zero follows.
+/// The first bytes of a group's header. In a frame, a byte 1 follows these bytes, not a zero.
 const MARK: &[u8] = MAGIC.split_at(MAGIC.len() - 1).0;
 
-/// The most that a block has, decompressed: more than a batch with the largest message.
+/// The most bytes of a block's contents. A batch with the largest message has fewer.
 const MAX_BLOCK: usize = 16 << 20;
 
-/// A block's three numbers.
+/// Bytes of a block header.
 const BLOCK_HEADER: usize = 12;
 
 #[cfg(any(fuzzing, all(test, feature = "http")))]
 pub(crate) mod fuzzing {
     use super::{MAGIC, VERSION, opening, version2, writer::serialize};
 
-    /// What a recording is made of, by the bits of a byte: version 3, blocks that are whole, and the opening of this build.
+    /// Which parts of a made-up recording are right. Bit 0: the blocks are whole. Bit 1: it has version 3. Bit 2: it has this build's
+    /// opening.
     #[derive(Clone, Copy)]
     pub(crate) struct Form(pub u8);
 
@@ -64,7 +75,7 @@ pub(crate) mod fuzzing {
         }
     }
 
-    /// A recording of these bytes. Where they make up what opens a group, too, its length stands before it.
+    /// A recording of these bytes. If they also make up the opening, its length comes first.
     pub(crate) fn recording(data: &[u8], form: Form) -> Vec<u8> {
         let version = if form.has(1) { VERSION } else { version2::VERSION };
         let mut bytes = [MAGIC.as_slice(), &version.to_le_bytes()].concat();
@@ -89,7 +100,7 @@ pub(crate) mod fuzzing {
 
     /// Appends a block.
     fn frame(data: &[u8], bytes: &mut Vec<u8>) {
-        // Of blocks that are not compressed, since compressing takes longer than all else (RFC 8878, section 3.1.1).
+        // Its blocks are not compressed, since compressing takes longer than all else (RFC 8878, section 3.1.1).
         let mut frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0], &(data.len() as u32).to_le_bytes()[..]].concat();
         let mut blocks = data.chunks(128 << 10).peekable();
         while let Some(block) = blocks.next() {

@@ -1,5 +1,5 @@
-//! How the structs of records lie in memory, by the names of their fields: what a recording says of its records, so that another build
-//! can read them. In: the generated types. Out: a table for each record.
+//! The layouts of records: the fields of each struct by name. A recording stores them, so that another build can read its records.
+//! In: the generated types. Out: a table for each struct.
 
 use std::{borrow::Cow, mem::offset_of};
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::types;
 
-/// A struct, without its header, what is reserved and what fills gaps.
+/// The fields of a struct, without its header, reserved bytes and padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout<'a> {
-    /// In bytes, header and all.
+    /// In bytes, with the header.
     pub size: u16,
     pub fields: Cow<'a, [Field<'a>]>,
 }
 
-/// A field of one.
+/// A field of a struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Field<'a> {
     pub name: &'a str,
@@ -25,7 +25,7 @@ pub(crate) struct Field<'a> {
     pub kind: Kind,
 }
 
-/// What a field is. Integers are little-endian.
+/// The kind of a field. Integers are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Unsigned,
@@ -34,13 +34,13 @@ pub(crate) enum Kind {
 }
 
 impl Layout<'static> {
-    /// Of a struct of the kernel side.
+    /// The layout of a struct of the kernel side.
     pub(crate) const fn of<T: LaidOut>() -> Self {
         Self { size: size_of::<T>() as u16, fields: Cow::Borrowed(T::FIELDS) }
     }
 }
 
-/// What every record begins with.
+/// The struct that each record begins with.
 pub(crate) static HEADER: Layout<'static> = Layout::of::<types::event_header>();
 
 /// A struct of the kernel side whose fields are known by name.
@@ -48,7 +48,7 @@ pub(crate) trait LaidOut {
     const FIELDS: &'static [Field<'static>];
 }
 
-/// A type of a field.
+/// The type of a field.
 trait FieldType {
     const KIND: Kind;
 }
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(HEADER.fields.len(), 3);
         for tracepoint in Tracepoint::all() {
             let Layout { size, fields } = tracepoint.layout();
-            // One after another, and what is left between is less than a word.
+            // Fields follow each other, with gaps of less than a word.
             let mut end = HEADER.size;
             for field in fields.iter() {
                 assert!(field.offset >= end && field.offset < end + 8, "{tracepoint} {}", field.name);

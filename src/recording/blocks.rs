@@ -1,5 +1,5 @@
-//! Cuts a recording into groups and blocks. In: its bytes, whatever they are. Out: where a group begins, and each block that is whole,
-//! decompressed. Where something is damaged or missing, that is told, and it goes on where the next group begins.
+//! Cuts a recording into groups and blocks. In: any bytes. Out: the beginnings of groups, and the decompressed contents of each whole
+//! block. If something is damaged or missing, an error says so, and reading goes on at the next group.
 
 use std::io::{self, Read};
 
@@ -10,15 +10,15 @@ use super::{BLOCK_HEADER, Error, MAGIC, MARK, MAX_BLOCK, VERSION, version2};
 const HEADER_LENGTH: usize = MAGIC.len() + size_of::<u32>();
 /// How much is read at once to find the next group.
 const SEARCHED: u64 = 64 << 10;
-/// The most that a block has as it stands: compressed as badly as can be, and with all that keeps it from looking like a group.
+/// The most bytes of a frame: contents that do not compress, and the bytes that were put after each [`MARK`].
 const MOST_BYTES: usize = MAX_BLOCK + MAX_BLOCK / 8;
 
-/// What comes next.
+/// What comes next in a recording.
 #[derive(Debug, PartialEq)]
 pub(super) enum Piece {
     /// A group of this version begins.
     Group(u32),
-    /// A block is there.
+    /// A block, whose contents were read.
     Block,
     /// Nothing more comes.
     End,
@@ -27,20 +27,20 @@ pub(super) enum Piece {
 pub(super) struct Blocks<R> {
     input: R,
     decompressor: zstd::bulk::Decompressor<'static>,
-    /// What was read, from a place on that which was not taken yet.
+    /// Bytes that were read. Those before `from` were taken.
     ahead: Vec<u8>,
     from: usize,
-    /// Where in the recording that is.
+    /// The place of `from` in the recording.
     at: u64,
-    /// The version of the group that has begun and not ended.
+    /// The version of the group that is being read; `None` between groups.
     version: Option<u32>,
-    /// Where the block begins that was given last.
+    /// The place of the block that was given last.
     block_at: u64,
     over: bool,
 }
 
 impl<R: Read> Blocks<R> {
-    /// Reads the beginning, which must be that of a recording.
+    /// Reads the first header. Fails if `input` is no recording.
     pub(super) fn new(input: R) -> Result<Self, Error> {
         let decompressor = zstd::bulk::Decompressor::new()?;
         let (ahead, version) = (Vec::new(), None);
@@ -53,7 +53,7 @@ impl<R: Read> Blocks<R> {
         if is_known(version) { Ok(blocks) } else { Err(Error::Version(version)) }
     }
 
-    /// After an error that is not of the input there may be more.
+    /// Reads on. After an error there may be more, unless reading `input` failed.
     pub(super) fn next(&mut self, block: &mut Vec<u8>) -> Result<Piece, Error> {
         if self.over {
             return Ok(Piece::End);
@@ -74,7 +74,7 @@ impl<R: Read> Blocks<R> {
                 Err(error.into())
             }
             Err(error) => {
-                // A block that is none may be the beginning of a group; a group that is none is not tried again.
+                // Where a block was expected, a group may begin. Where a group was expected, none does.
                 if self.version.is_none() {
                     self.take(1);
                 }
@@ -83,7 +83,7 @@ impl<R: Read> Blocks<R> {
         }
     }
 
-    /// What is in the last block makes no sense.
+    /// Refuses the block that was given last, since its contents make no sense.
     pub(super) fn refuse(&mut self, what: &'static str) -> Error {
         let at = self.block_at;
         self.go_on_after(Error::Damaged { at, what, goes_on: None })
@@ -118,7 +118,7 @@ impl<R: Read> Blocks<R> {
         Ok(Some(Piece::Group(version)))
     }
 
-    /// Nothing at the end of a group.
+    /// Reads a block. `None` at the end of the group.
     fn block(&mut self, version: u32, block: &mut Vec<u8>) -> Result<Option<Piece>, Error> {
         let at = self.at;
         let damaged = |what| Error::Damaged { at, what, goes_on: None };
@@ -154,7 +154,7 @@ impl<R: Read> Blocks<R> {
         Ok(Some(Piece::Block))
     }
 
-    /// Looks for the next group, and says so.
+    /// Looks for the next group, and puts its place into the error.
     fn go_on_after(&mut self, error: Error) -> Error {
         self.version = None;
         let goes_on = match self.search() {
@@ -177,7 +177,7 @@ impl<R: Read> Blocks<R> {
                 self.take(at);
                 return Ok(Some(self.at));
             }
-            // It may have begun.
+            // The last bytes may be the beginning of a header.
             self.take(self.ahead().len().saturating_sub(MAGIC.len() - 1));
             if (&mut self.input).take(SEARCHED).read_to_end(&mut self.ahead)? == 0 {
                 self.over = true;
@@ -190,7 +190,7 @@ impl<R: Read> Blocks<R> {
         &self.ahead[self.from..]
     }
 
-    /// False if less than so many bytes come.
+    /// Reads until so many bytes are ahead. False if the input ends before.
     fn fill(&mut self, length: usize) -> io::Result<bool> {
         let missing = length.saturating_sub(self.ahead().len());
         if missing > 0 {
@@ -204,7 +204,7 @@ impl<R: Read> Blocks<R> {
         let length = length.min(self.ahead().len());
         self.from += length;
         self.at += length as u64;
-        // What is left is moved seldom, however small the blocks are after a search.
+        // Bytes are moved only if at least as many were taken. So small blocks cost no more than large ones.
         if self.from * 2 >= self.ahead.len() {
             self.ahead.drain(..self.from);
             self.from = 0;
@@ -217,7 +217,7 @@ fn is_known(version: u32) -> bool {
     [version2::VERSION, VERSION].contains(&version)
 }
 
-/// Without the bytes that follow each [`MARK`]; nothing if there is none.
+/// The frame without the byte after each [`MARK`]. `None` if it has no mark.
 fn unmarked(frame: &[u8]) -> Option<Vec<u8>> {
     let mut marks = memmem::find_iter(frame, MARK).peekable();
     marks.peek()?;
@@ -232,7 +232,7 @@ fn unmarked(frame: &[u8]) -> Option<Vec<u8>> {
     Some(unmarked)
 }
 
-/// What begins so instead, and what to do.
+/// What a file is that is no recording, by its first bytes, and what to do.
 fn instead(header: &[u8]) -> &'static str {
     const COMPRESSED: [&[u8]; 3] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"];
     const PCAPNG: &[u8] = b"\x0a\x0d\x0d\x0a";
@@ -251,7 +251,7 @@ fn instead(header: &[u8]) -> &'static str {
     }
 }
 
-/// The little-endian number at the start of some bytes, which are enough.
+/// The little-endian number at the start of at least four bytes.
 fn number(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }

@@ -1,6 +1,6 @@
-//! How the build that wrote a group speaks of tracepoints, records and reasons. In: what the group opens with, then its records and
-//! numbers. Out: the same in terms of this build, whatever the order of its table and the layout of its structs. What this build does not
-//! know is left out, and counted.
+//! Translates what another build wrote. In: the opening of a group, then its records, and numbers of tracepoints and reasons. Out: the
+//! same with the numbers and the structs of this build. It leaves out tracepoints and reasons that this build does not know, and counts
+//! them.
 
 use std::{collections::BTreeMap, mem::offset_of};
 
@@ -12,37 +12,37 @@ use crate::{
     tracepoint::{LossReason, Tracepoint},
 };
 
-/// Of a group.
+/// The numbers and structs of a group.
 #[derive(Debug)]
 pub(super) struct Dialect {
-    /// Where a record's header has the tracepoint's number, and the length of the text.
+    /// The places of the tracepoint's number and of the text's length in a record's header.
     number: Span,
     text_length: Span,
     tracepoints: Vec<Known>,
     reasons: Vec<Result<LossReason, String>>,
-    /// The record that was put into other words last.
+    /// The record that was converted last.
     converted: Vec<u8>,
 }
 
-/// A tracepoint of the group.
+/// A tracepoint of the group, known to this build or not.
 #[derive(Debug)]
 struct Known {
-    /// Bytes of its record's struct.
+    /// The size of its record's struct in bytes.
     size: usize,
-    /// Its name, if this build does not know it, or cannot take its records.
+    /// Or its name, if this build does not know it or cannot read its records.
     reading: Result<(Tracepoint, Reading), String>,
 }
 
-/// How its records become those of this build.
+/// How to convert its records.
 #[derive(Debug, PartialEq)]
 enum Reading {
-    /// They are.
+    /// Not at all: the struct is the same.
     AsTheyAre,
-    /// Each field by its name.
+    /// By copying each field, found by its name.
     ByFields(Vec<Step>),
 }
 
-/// Copies a field.
+/// The copying of a field.
 #[derive(Debug, PartialEq)]
 struct Step {
     from: Span,
@@ -65,7 +65,7 @@ impl Span {
         &bytes[self.offset..self.offset + self.size]
     }
 
-    /// The number that is there, of at most eight bytes.
+    /// Reads a number of at most eight bytes.
     fn number(self, bytes: &[u8]) -> u64 {
         let mut number = [0; 8];
         number[..self.size].copy_from_slice(self.of_bytes(bytes));
@@ -74,7 +74,7 @@ impl Span {
 }
 
 impl Dialect {
-    /// `None` if what it says of records makes no sense.
+    /// `None` if the opening makes no sense.
     pub(super) fn of(opening: &Opening<'_>) -> Option<Self> {
         let header = &opening.header;
         let number = |name| {
@@ -96,7 +96,7 @@ impl Dialect {
         })
     }
 
-    /// A record as this build has it, unless its tracepoint is not known. `None` if it is no record of the group.
+    /// Converts a record. `Some(None)` if this build does not know its tracepoint. `None` if it is no record of the group.
     pub(super) fn record<'a>(&'a mut self, record: &'a [u8], unknown: &mut Unknown) -> Option<Option<&'a [u8]>> {
         let known = self.tracepoints.get(usize::try_from(self.number_of(record)?).ok()?)?;
         let text_length = usize::try_from(self.text_length.number(record)).ok()?;
@@ -116,19 +116,19 @@ impl Dialect {
         }
     }
 
-    /// The number of its tracepoint.
+    /// The tracepoint's number in a record.
     pub(super) fn number_of(&self, record: &[u8]) -> Option<u64> {
         let end = |place: Span| place.offset + place.size;
         (record.len() >= end(self.number).max(end(self.text_length))).then(|| self.number.number(record))
     }
 
-    /// The tracepoint with this number, unless it is not known. `None` if the group has none.
+    /// The tracepoint with this number. `Some(None)` if this build does not know it. `None` if the group has no such number.
     pub(super) fn tracepoint(&self, number: u8) -> Option<Option<Tracepoint>> {
         let known = self.tracepoints.get(usize::from(number))?;
         Some(known.reading.as_ref().ok().map(|&(tracepoint, _)| tracepoint))
     }
 
-    /// What is missing, unless tracepoint or reason is not known. `None` if the group has no such.
+    /// Converts a loss. `Some(None)` if this build does not know the tracepoint or the reason. `None` if the group has no such number.
     pub(super) fn loss(&self, loss: &Loss, unknown: &mut Unknown) -> Option<Option<Lost>> {
         let tracepoint = self.tracepoint(loss.tracepoint)?;
         let reason = self.reasons.get(usize::from(loss.reason))?;
@@ -142,7 +142,7 @@ impl Dialect {
         }
     }
 
-    /// Sets what has changed of the counters. What was lost for an unknown reason has not fired.
+    /// Sets the counters that have changed. Events that were lost for an unknown reason do not count as fired: so the sums agree.
     pub(super) fn change(&self, changed: &Changed, counters: &mut [Counters; Tracepoint::COUNT]) -> Option<()> {
         for (number, now) in &changed.0 {
             let Some(tracepoint) = self.tracepoint(*number)? else { continue };
@@ -178,11 +178,11 @@ impl Known {
     }
 }
 
-/// By names. `None` if one of ours would not hold what it was.
+/// The fields to copy. `None` if a field of ours cannot hold the values of theirs.
 fn steps<'a>(stored: &StoredLayout<'_>, ours: impl Iterator<Item = &'a Field<'a>>) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     for to in ours {
-        // What they do not have is zero.
+        // A field that only this build has stays zero.
         let Some(from) = stored.fields.0.iter().find(|from| from.name == to.name) else { continue };
         if from.size > to.size || (from.kind == Kind::Bytes) != (to.kind == Kind::Bytes) {
             return None;
@@ -192,7 +192,7 @@ fn steps<'a>(stored: &StoredLayout<'_>, ours: impl Iterator<Item = &'a Field<'a>
     Some(steps)
 }
 
-/// Puts a record, whose struct has so many bytes, into the words of this build.
+/// Converts a record whose struct has `size` bytes.
 fn convert(record: &[u8], size: usize, tracepoint: Tracepoint, steps: &[Step], converted: &mut Vec<u8>) {
     converted.clear();
     converted.resize(tracepoint.layout().size.into(), 0);
@@ -212,7 +212,7 @@ fn reason(name: &str) -> Result<LossReason, String> {
     LossReason::KERNEL.into_iter().find(|it| it.name() == name).ok_or_else(|| name.to_owned())
 }
 
-/// Each field within the struct.
+/// Whether each field lies within the struct, and has a name and a size that fields have.
 fn is_sensible(layout: &StoredLayout<'_>) -> bool {
     layout.size <= 1 << 12
         && layout.fields.0.iter().all(|Field { name, offset, size, kind }| {
@@ -221,22 +221,22 @@ fn is_sensible(layout: &StoredLayout<'_>) -> bool {
         })
 }
 
-/// What the log can tell as it is.
+/// Whether it can be written to the log as it is.
 fn is_name(name: &str) -> bool {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-' | b'.');
     (1..=64).contains(&name.len()) && name.bytes().all(is_fit)
 }
 
-/// Events that were left out, by the names of tracepoints, or of reasons of losses, that this build does not know.
+/// How many events were left out, by the name of the tracepoint or of the reason that this build does not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unknown {
     by_name: BTreeMap<String, u64>,
-    /// Of more names than anybody reads.
+    /// Events with other names, once there are too many names.
     others: u64,
 }
 
 impl Unknown {
-    /// Whether there were none.
+    /// Whether nothing was left out.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }

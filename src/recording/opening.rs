@@ -1,4 +1,4 @@
-//! What this build opens a group with. In: a run, and its counters. Out: its tables, all of them of the types that the kernel side has.
+//! Makes the opening of a group. In: a run, and its counters. Out: these, with the tables of this build: tracepoints, structs, reasons.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -13,17 +13,17 @@ use crate::{
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 
-/// By which to know the groups of a recording: a number that no other has.
+/// A random number, by which a reader knows the groups of a recording.
 pub(super) fn recording() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// What stands before all blocks of a group.
+/// A group's header.
 pub(super) fn beginning() -> Vec<u8> {
     [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat()
 }
 
-/// Of a group.
+/// The opening of a group.
 pub(super) fn of<'a>(
     recording: u64,
     group: u64,
@@ -65,7 +65,7 @@ fn stored(run: &Run) -> StoredRun<'_> {
     }
 }
 
-/// Those that are to be told.
+/// The counters that shall be written.
 pub(super) fn counters(counters: &[Counters; Tracepoint::COUNT], is_told: impl Fn(usize) -> bool) -> Changed {
     let stored = |(index, it): (usize, &Counters)| {
         let lost = it.lost.into_iter().collect();

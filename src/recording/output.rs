@@ -1,5 +1,5 @@
-//! A recording as an [`Output`], to a file or a pipe. In: what outputs are told. Out: a recording that ends with what is whole, also
-//! where writing fails.
+//! Writes a recording to a file or a pipe, as an [`Output`]. In: runs, batches and ends. Out: a recording, which has its end even if
+//! writing fails.
 
 use std::{
     fs::File,
@@ -25,14 +25,14 @@ pub struct RecordingOutput<'a> {
     path: PathBuf,
     /// `None` once it is finished.
     writer: Option<Writer<Target<'a>>>,
-    /// A copy of its file's handle, to take back what is half written; none of a pipe.
+    /// A second handle of the file, to remove a block that was written in part. A pipe has none.
     file: Option<File>,
     failure: Option<io::Error>,
 }
 
 impl<'a> RecordingOutput<'a> {
-    /// To an open file or pipe. The latter must not block: it is waited for until it is time to stop. `path` is for errors; `-` is
-    /// standard output.
+    /// Writes to an open file or pipe. A pipe must be non-blocking: the output waits for its reader until it is time to stop. Errors
+    /// name `path`; `-` is standard output.
     ///
     /// # Errors
     /// A line that names the path.
@@ -49,7 +49,7 @@ impl<'a> RecordingOutput<'a> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let Err(error) = write(writer) else { return Ok(()) };
         let words = failure(&self.path, &error);
-        // A reader that has gone wants no more.
+        // The reader of the pipe has gone: that is no error.
         let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
         self.failure = Some(error);
         if is_gone { Ok(()) } else { Err(words.into()) }
@@ -105,13 +105,13 @@ impl Output for RecordingOutput<'_> {
 /// Where a recording goes.
 struct Target<'a> {
     file: File,
-    /// The reader of a pipe may stand still, which must not hold up the end.
+    /// For a pipe: its reader may stand still, and must not hold up the end.
     waits: Option<&'a Stop>,
 }
 
-/// What is still given to a reader that stands still when it is time to stop.
+/// How long a reader may stand still once it is time to stop.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 400_000_000 };
-/// What a pipe that is ready to be written to takes without blocking.
+/// Bytes that a pipe takes without blocking once poll says that it is ready.
 const PIPE_PIECE: usize = 4096;
 
 impl Write for Target<'_> {

@@ -1,4 +1,4 @@
-//! Reads a recording, which may be damaged or made up: whatever its bytes are, what is whole is given, and memory is bounded.
+//! Reads a recording. In: any bytes, which may be damaged or made up. Out: the entries of all whole blocks, within bounded memory.
 
 use std::{io::Read, ops::Range, sync::Arc};
 
@@ -20,44 +20,44 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// What a recording has, in order.
+/// An entry of a recording.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Entry {
-    /// A run of a node was attached to, or what follows of one begins here. If the run before has no end, it was cut off.
+    /// A run begins, or its part that the recording has. If the run before has no end, the recording was cut off there.
     Run(Box<Run>),
-    /// What was drained of it.
+    /// A batch of the run.
     Batch(Arc<Batch>),
-    /// It has ended, or was let go.
+    /// The run has ended, or bitcointap has detached from it.
     End(Box<Counted>),
 }
 
 /// Reads a recording.
 pub struct Reader<R> {
     blocks: Blocks<R>,
-    /// A block, decompressed, and what of it is not given yet.
+    /// The contents of a block, and the part of them that is not read yet.
     block: Vec<u8>,
     rest: Range<usize>,
     version: u32,
-    /// `None` before what opens the group.
+    /// `None` before the group's opening is read.
     dialect: Option<Dialect>,
-    /// The group that would go on with the run, if it comes next.
+    /// Recording and number of the group in which the run would go on.
     next: Option<(u64, u64)>,
     intake: Intake,
     selection: Selection,
-    /// As recorded, and as given by now.
+    /// The run's counters as recorded, and as given so far.
     counters: [Counters; Tracepoint::COUNT],
     given: [Counters; Tracepoint::COUNT],
     unknown: Unknown,
     window: Window,
-    /// Those that fired outside of it, by [`Tracepoint::index`].
+    /// Events that fired outside the window, by [`Tracepoint::index`].
     left_out: [u64; Tracepoint::COUNT],
 }
 
 const SENSELESS: &str = "whose entries make no sense";
 
 impl<R: Read> Reader<R> {
-    /// Reads the beginning. Only events that are `wanted` will be given. `input` is read in large pieces.
+    /// Reads the first header. The reader gives only events that are `wanted`. It reads `input` in large pieces.
     pub fn new(input: R, wanted: &Selection) -> Result<Self, Error> {
         Ok(Self {
             blocks: Blocks::new(input)?,
@@ -76,14 +76,14 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// Gives only events that fired in the window. Counters are those of the batches that have some: what a batch had outside of the
-    /// window counts as filtered, and what fired while it was drained is in it, though its events come with the next.
+    /// Gives only events that fired in the window. Counters are those of whole batches that have events in the window. Other events of
+    /// these batches count as filtered.
     #[must_use]
     pub fn within(self, window: Window) -> Self {
         Self { window, ..self }
     }
 
-    /// What was left out by now, since this build does not know it.
+    /// What was left out so far, since this build does not know it.
     pub fn unknown(&self) -> &Unknown {
         &self.unknown
     }
@@ -108,14 +108,14 @@ impl<R: Read> Reader<R> {
             self.block = block;
             match entry {
                 Some(Some(entry)) => return Ok(Some(entry)),
-                // It has only opened a group.
+                // It was an opening that begins no run.
                 Some(None) => {}
                 None => return Err(self.blocks.refuse(SENSELESS)),
             }
         }
     }
 
-    /// `None` if it makes no sense.
+    /// Reads an entry. `Some(None)` if it gives nothing. `None` if it makes no sense.
     fn entry(&mut self, block: &[u8]) -> Option<Option<Entry>> {
         let bytes = &block[self.rest.clone()];
         if self.version == version2::VERSION {
@@ -130,7 +130,7 @@ impl<R: Read> Reader<R> {
             }));
         }
         if self.dialect.is_none() {
-            // What comes after it, a later version has added.
+            // If more comes after it, a later bitcointap has added that.
             self.rest = 0..0;
             let (opening, _) = postcard::take_from_bytes(bytes).ok()?;
             return self.open(&opening);
@@ -195,14 +195,14 @@ impl<R: Read> Reader<R> {
                 let untold = untold.0.iter().map(|loss| dialect.loss(loss, &mut self.unknown));
                 let untold: Vec<_> = untold.collect::<Option<_>>()?;
                 let untold = untold.into_iter().flatten().collect();
-                // What follows is another run.
+                // The next group does not go on with this run.
                 self.next = None;
                 Some(Some(Entry::End(Box::new(Counted { added: self.added(), untold }))))
             }
         }
     }
 
-    /// Nothing, if it is outside of the window.
+    /// `Some(None)` if the batch is outside the window.
     fn batch(&mut self, stored: &StoredBatch<'_>) -> Option<Option<Entry>> {
         self.dialect.as_ref()?.change(&stored.changed, &mut self.counters)?;
         let (mut any, mut losses) = (false, &stored.losses.0[..]);
@@ -245,7 +245,7 @@ impl<R: Read> Reader<R> {
 
     fn losses_before(&mut self, place: usize, losses: &mut &[PlacedLoss]) -> Option<()> {
         while let Some(first) = losses.first().filter(|loss| loss.before as usize == place) {
-            // Those of one moment are one record of this build.
+            // Losses of one moment become one record.
             let is_other = |loss: &PlacedLoss| (loss.before, loss.moment) != (first.before, first.moment);
             let count = losses.iter().position(is_other).unwrap_or(losses.len());
             let those;
@@ -255,7 +255,7 @@ impl<R: Read> Reader<R> {
         Some(())
     }
 
-    /// Puts a record of what is missing, at one moment.
+    /// Adds a record of losses, all of one moment.
     fn lose(&mut self, losses: &[PlacedLoss]) -> Option<()> {
         let (dialect, unknown) = (self.dialect.as_ref()?, &mut self.unknown);
         let moment = losses.first().map_or(0, |loss| loss.moment);
@@ -274,7 +274,7 @@ impl<R: Read> Reader<R> {
         Some(())
     }
 
-    /// As recorded, and with what was not wanted now.
+    /// What was counted since the last call: as recorded, and with what this reader left out.
     fn added(&mut self) -> [Counters; Tracepoint::COUNT] {
         let mut counters = self.counters;
         for ((counters, filtered), left_out) in counters.iter_mut().zip(self.intake.filtered()).zip(&self.left_out) {
@@ -285,14 +285,14 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Its entries. After an error, where it is cut off or damaged, it may go on with the next group.
+/// The entries. After an error of a damaged or cut-off group, the iterator may go on with the next group.
 impl<R: Read> Iterator for Reader<R> {
     type Item = Result<Entry, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let result = self.read();
         if result.is_err() {
-            // What comes then is not what would have come next.
+            // The next group does not go on where this one broke off.
             (self.rest, self.next, self.dialect) = (0..0, None, None);
         }
         result.transpose()

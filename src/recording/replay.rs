@@ -1,4 +1,5 @@
-//! A recording in place of a node. In: a recording, and how fast. Out: to [outputs](crate::output), what it was when it was recorded.
+//! Replays recordings. In: recordings, a speed, a window of time. Out: their runs and batches, to [outputs](crate::output), as from a
+//! node.
 
 use std::{
     fs::File,
@@ -19,24 +20,24 @@ use crate::{
     stop::Stop,
 };
 
-/// Longer than anybody waits, and short enough to be added to any time.
+/// Longer than anybody waits, and short enough to be added to any [`Instant`].
 const LONGEST: Duration = Duration::from_secs(1 << 32);
 
 /// How fast a recording is replayed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
-    /// So many times as fast as it was recorded; more than 0.
+    /// This many times as fast as it was recorded. Must be more than 0.
     Times(f64),
     /// As fast as outputs take it.
     Max,
 }
 
-/// When events fired that are replayed; both ends are part of it. `None` is no limit.
+/// The time in which events must have fired to be replayed. Both ends are part of it. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// The earliest.
+    /// The earliest time.
     pub since: Option<Time>,
-    /// The latest.
+    /// The latest time.
     pub until: Option<Time>,
 }
 
@@ -65,7 +66,7 @@ struct Errors {
 }
 
 impl Replay {
-    /// Opens recordings; `-` is standard input. Only events that are `wanted` will be given, and that fired in the `window`.
+    /// Opens recordings; `-` is standard input. Only events that are `wanted` and fired in the `window` will be replayed.
     ///
     /// # Errors
     /// A line that names the recording.
@@ -85,10 +86,10 @@ impl Replay {
         Ok(Self { recordings, pace: Pace { speed, start: None }, window })
     }
 
-    /// Gives all of them, until it is time to stop.
+    /// Replays all recordings, until it is time to stop.
     ///
     /// # Errors
-    /// Where a recording is damaged or cut off, after all else was given; and that of an output that is required.
+    /// A recording is damaged or cut off; all else was replayed before the error is given. Or a required output has failed.
     pub fn run(mut self, stop: &Stop, outputs: &mut Outputs<'_>) -> output::Result {
         let mut errors = Errors::default();
         for (path, mut reader) in std::mem::take(&mut self.recordings) {
@@ -111,7 +112,7 @@ impl Replay {
         }
     }
 
-    /// Breaks if no other recording is to be replayed.
+    /// Replays one recording. Breaks if the others shall not be replayed.
     fn play(
         &mut self,
         path: &Path,
@@ -120,7 +121,7 @@ impl Replay {
         outputs: &mut Outputs<'_>,
         errors: &mut Errors,
     ) -> output::Result<ControlFlow<()>> {
-        // A run of which nothing has been given by now, since it may have nothing in the window.
+        // A run that outputs do not know yet, since it may have no events in the window.
         let mut waiting: Option<Box<Run>> = None;
         let mut is_in_run = false;
         let count = errors.count;
@@ -128,7 +129,7 @@ impl Replay {
             match reader.next() {
                 Some(Ok(Entry::Run(run))) => {
                     if is_in_run {
-                        // It was cut off.
+                        // The recording of the run before was cut off.
                         run_ends(&Counted::default(), End::NodeEnded, outputs)?;
                         is_in_run = false;
                     }
@@ -144,7 +145,7 @@ impl Replay {
                         break Some(End::Requested);
                     }
                     outputs.batch(&batch)?;
-                    // They are as they were recorded: nobody waits for others.
+                    // Payloads stay as they were recorded. Nobody shall wait for whole ones.
                     outputs.payloads_are_whole();
                     if outputs.are_done() {
                         break Some(End::Done);
@@ -175,7 +176,7 @@ impl Replay {
     }
 }
 
-/// Tells of a run that waits. Gives whether there was one.
+/// Tells outputs about the waiting run, if there is one. Gives whether there was one.
 fn begin(waiting: &mut Option<Box<Run>>, outputs: &mut Outputs<'_>) -> output::Result<bool> {
     let Some(run) = waiting.take() else { return Ok(false) };
     log_run(&run);
@@ -192,7 +193,7 @@ fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> output::R
 fn log_run(run: &Run) {
     let (pid, program, attached) = (run.pid, run.program.display(), run.attached.len());
     let (node, chain) = (run.named.node(), run.chain.map(Chain::name));
-    // Whoever made the recording chose these.
+    // These come from the recording, and may be any text.
     let of =
         [node, chain, run.user_agent.as_deref()].into_iter().flatten().map(|it| format!(", {}", it.escape_debug()));
     let of: String = of.collect();
@@ -207,7 +208,7 @@ fn words(path: &Path, error: &Error) -> String {
     format!("cannot replay {name}: {error}")
 }
 
-/// False if it is time to stop.
+/// Waits. False if it is time to stop.
 fn wait_until(due: Option<Instant>, stop: &Stop, outputs: &mut Outputs<'_>) -> bool {
     let Some(due) = due else { return true };
     while !stop.is_due() {
@@ -224,7 +225,7 @@ fn wait_until(due: Option<Instant>, stop: &Stop, outputs: &mut Outputs<'_>) -> b
     false
 }
 
-/// When what was recorded is due.
+/// When a batch of the recording is due.
 struct Pace {
     speed: Speed,
     start: Option<(Instant, Moment)>,
@@ -233,7 +234,7 @@ struct Pace {
 impl Pace {
     fn due(&mut self, moment: Moment) -> Option<Instant> {
         let Speed::Times(times) = self.speed else { return None };
-        // A machine that was started anew counts from zero.
+        // After a reboot the boot clock starts at zero again.
         let (start, first) = match self.start {
             Some((start, first)) if first <= moment => (start, first),
             _ => *self.start.insert((Instant::now(), moment)),

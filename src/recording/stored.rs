@@ -1,4 +1,4 @@
-//! What stands in blocks, in postcard's format. In: nothing. Out: types, whose sequences have bounds whatever a recording claims.
+//! The types of what is stored in blocks, in postcard's format. Sequences have bounds, whatever a recording claims.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -10,32 +10,32 @@ use serde_bytes::Bytes;
 
 use crate::kernel_side::Field;
 
-/// Tracepoints, and reasons of losses: a byte is their number.
+/// The most tracepoints, and the most reasons for losses: their numbers are bytes.
 const NUMBERS: usize = 255;
-/// Records of a batch, and losses among them: many times what a tap gives at once.
+/// The most records of a batch, and the most losses among them. A tap gives far fewer at once.
 const ENTRIES: usize = 1 << 16;
 
-/// What a group opens with: all that it takes to read it alone. Later versions of bitcointap may add to its end.
+/// The first entry of a group: all that it takes to read the group alone. Later versions of bitcointap may add to its end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Opening<'a> {
-    /// By which the groups of a recording are known, in whatever file they stand.
+    /// A random number, the same in all groups of a recording.
     pub recording: u64,
-    /// The place of the group in it.
+    /// The number of the group in the recording, from 0.
     pub group: u64,
-    /// Whether the run goes on that the group before had.
+    /// Whether the run of the group before goes on.
     pub continues: bool,
-    /// What each record begins with.
+    /// The struct that each record begins with.
     #[serde(borrow)]
     pub header: StoredLayout<'a>,
-    /// By their numbers in the records.
+    /// In the order of their numbers in records.
     #[serde(borrow)]
     pub tracepoints: AtMost<StoredTracepoint<'a>, NUMBERS>,
-    /// Of losses, by name.
+    /// The names of reasons for losses, in the order of their numbers.
     #[serde(borrow)]
     pub reasons: AtMost<&'a str, NUMBERS>,
     #[serde(borrow)]
     pub run: Option<StoredRun<'a>>,
-    /// Of the run, by the end of the group before.
+    /// The run's counters at the end of the group before.
     pub counters: Changed,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct StoredLayout<'a> {
     pub fields: AtMost<Field<'a>, 64>,
 }
 
-/// A run of a node. Sets of tracepoints are their numbers.
+/// A run of a node. A set of tracepoints is a list of their numbers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredRun<'a> {
     pub pid: i32,
@@ -67,15 +67,15 @@ pub(super) struct StoredRun<'a> {
     pub data_directory: Option<Cow<'a, str>>,
     pub chain: Option<&'a str>,
     pub host: Option<&'a str>,
-    /// What the operator calls it, and labels by name.
+    /// The operator's name for the node, and labels with their values.
     pub node: Option<&'a str>,
     #[serde(borrow)]
     pub labels: AtMost<(&'a str, &'a str), 64>,
-    /// Its own.
+    /// The node's own user agent.
     pub user_agent: Option<&'a str>,
 }
 
-/// Counters of the run that are not what they were before, by the tracepoint's number.
+/// The run's counters that have changed, by the tracepoint's number.
 pub(super) type Changed = AtMost<(u8, StoredCounters), NUMBERS>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ pub(super) struct StoredCounters {
     pub fired: u64,
     pub filtered: u64,
     pub value: u64,
-    /// By the reason's number.
+    /// Lost events, by the reason's number.
     pub lost: AtMost<u64, NUMBERS>,
 }
 
@@ -93,22 +93,22 @@ pub(super) enum Stored<'a> {
     Batch(#[serde(borrow)] StoredBatch<'a>),
     End {
         changed: Changed,
-        /// After the last record.
+        /// Losses after the last record.
         untold: AtMost<Loss, ENTRIES>,
     },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredBatch<'a> {
-    /// UNIX time and boot clock, in nanoseconds.
+    /// When it was drained: UNIX time and boot clock, in nanoseconds.
     pub drained: (u64, u64),
     pub unix_offset_ns: i64,
     pub block_duration_unit_ns: u64,
     pub ring_buffer: (u64, u64),
     pub changed: Changed,
-    /// In order.
+    /// In the order of their places.
     pub losses: AtMost<PlacedLoss, ENTRIES>,
-    /// Bytes of each record.
+    /// The length of each record in bytes.
     pub lengths: AtMost<u32, ENTRIES>,
     /// All records, one after another.
     #[serde(borrow)]
@@ -123,17 +123,17 @@ pub(super) struct Loss {
     pub count: u64,
 }
 
-/// Before a record.
+/// A loss, and its place among the records.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PlacedLoss {
-    /// That record's place; the number of records if it is after all of them.
+    /// The number of the next record in the batch. After the last record it is the number of records.
     pub before: u32,
-    /// By the boot clock, in nanoseconds.
+    /// The boot clock in nanoseconds.
     pub moment: u64,
     pub loss: Loss,
 }
 
-/// A sequence, which is refused if it is longer.
+/// A sequence of at most `N` items. A longer one is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct AtMost<T, const N: usize>(pub Vec<T>);
 
@@ -171,7 +171,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Bounded<T, N> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        // Not reserved by what the recording says that comes.
+        // The claimed length reserves no memory, since it may be false.
         let mut all = Vec::new();
         while let Some(item) = items.next_element()? {
             if all.len() == N {

@@ -1,5 +1,5 @@
-//! Version 2 of the format, in which the tracepoints and their records were those of the bitcointap that wrote it: as they were then. It
-//! stays as it is. In: an entry of version 2. Out: the same as one of version 3.
+//! Reads version 2 of the format. In: an entry of version 2. Out: the same entry in version 3. Version 2 did not describe its tracepoints
+//! and records; the tables here do. They never change.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::kernel_side::{
 
 pub(super) const VERSION: u32 = 2;
 
-/// The number of records that are losses.
+/// The tracepoint number of a record of losses.
 pub(super) const LOSSES: u64 = 255;
 const REASONS: [&str; 2] = ["ring_full", "unreadable"];
 
@@ -116,7 +116,7 @@ const TRACEPOINTS: [(&str, (u16, Fields)); 20] = [
     ("coin_selection:aps_create_tx_internal", CREATE_TX),
 ];
 
-/// What version 3 would open a group with.
+/// The opening that version 3 would have.
 pub(super) fn opening() -> Opening<'static> {
     let layout = |(size, fields): (u16, Fields)| StoredLayout {
         size,
@@ -134,7 +134,7 @@ pub(super) fn opening() -> Opening<'static> {
     }
 }
 
-/// Counters of a run that are not what they were before, by the tracepoint's number.
+/// The run's counters that have changed, by the tracepoint's number.
 type Changed2 = AtMost<(u8, Counters2), 255>;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ struct Counters2 {
     value: u64,
 }
 
-/// Sets of tracepoints have a bit for each.
+/// An entry as it is stored. A set of tracepoints has a bit for each.
 #[derive(Debug, Serialize, Deserialize)]
 enum Stored2<'a> {
     Run {
@@ -177,7 +177,7 @@ pub(super) enum Entry<'a> {
     Other(Stored<'a>),
 }
 
-/// The entry that the bytes begin with, and what comes after it.
+/// The first entry in the bytes, and the bytes after it.
 pub(super) fn take(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let (stored, rest) = postcard::take_from_bytes(bytes).ok()?;
     let entry = match stored {
@@ -228,7 +228,7 @@ fn of_counters(changed: Changed2) -> Changed {
     changed.0.into_iter().map(counters).collect()
 }
 
-/// What is missing by a record of that: after its header a count for each tracepoint and reason.
+/// The losses in a record of losses: after its header it has a count for each tracepoint and reason.
 pub(super) fn losses(record: &[u8]) -> Option<impl Iterator<Item = Loss>> {
     let counts = record.get(16..16 + 4 * REASONS.len() * TRACEPOINTS.len())?;
     let (counts, _) = counts.as_chunks::<4>();

@@ -1,4 +1,4 @@
-//! Writes a recording, in groups. In: runs of a node, batches, ends, as they come. Out: bytes of which any group can be read alone.
+//! Writes a recording. In: runs of a node, batches, ends. Out: groups, each of which can be read alone.
 
 use std::{
     io::{self, Cursor, Write},
@@ -20,42 +20,42 @@ use crate::{
     tracepoint::Tracepoint,
 };
 
-/// A block is written when it has so many bytes, decompressed.
+/// A block is written once its contents have this many bytes,
 const FULL_BLOCK: usize = 1 << 20;
-/// And when it was begun so long ago.
+/// or once it is this old.
 const BLOCK_INTERVAL: Duration = Duration::from_secs(1);
-/// Another group begins when one has so many bytes, decompressed.
+/// A new group begins once the contents of its blocks have this many bytes,
 const FULL_GROUP: u64 = 64 << 20;
-/// And when it was begun so long ago, if it is so many times as long as what opens it.
+/// or once it is this old and its bytes are at least this many times those of its opening.
 const GROUP_INTERVAL: Duration = Duration::from_secs(60);
 const GROUP_TO_OPENING: u64 = 100;
 
-/// Writes a recording of what it is given in order. What is not finished lacks its end, which readers tell.
+/// Writes a recording. Without [`Writer::finish`] the recording lacks its end, and readers report that.
 pub struct Writer<W: Write> {
     out: W,
     compressor: zstd::bulk::Compressor<'static>,
-    /// Entries that are not written yet, and since when there are some.
+    /// Entries that are not written yet, and when the first of them came.
     block: Vec<u8>,
     begun: Instant,
-    /// A block as it is written.
+    /// The bytes of the block that is written, kept to be used again.
     framed: Vec<u8>,
     run: Option<Run>,
     counters: [Counters; Tracepoint::COUNT],
     /// The records of a batch, one after another.
     records: Vec<u8>,
     written: u64,
-    /// By which its groups are known.
+    /// A random number, the same in all groups.
     recording: u64,
-    /// The next group's place.
+    /// The number of the next group.
     next: u64,
-    /// `None` before what opens the first.
+    /// `None` before the first group.
     group: Option<Group>,
 }
 
 /// The group that is written.
 struct Group {
     begun: Instant,
-    /// Bytes of what opens it, of all that is written of it, and of that as it was before it was compressed.
+    /// Bytes of its opening; bytes written so far; and bytes of the contents of its blocks.
     opening: u64,
     written: u64,
     entries: u64,
@@ -69,7 +69,7 @@ impl Group {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes the beginning. What it is given is written in large pieces: `out` needs no buffer.
+    /// Writes the first header. The writer writes in large pieces: `out` needs no buffer.
     pub fn new(mut out: W) -> io::Result<Self> {
         let beginning = opening::beginning();
         out.write_all(&beginning)?;
@@ -90,7 +90,7 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    /// A run of a node begins, and with it a group.
+    /// Begins a run of a node, and with it a group.
     pub fn run(&mut self, run: &Run) -> io::Result<()> {
         self.flush()?;
         self.counters = Default::default();
@@ -98,7 +98,7 @@ impl<W: Write> Writer<W> {
         self.open(false)
     }
 
-    /// What was drained; writes what waits to be written, if it is time.
+    /// Adds a batch. Writes the block if it is time.
     pub fn batch(&mut self, batch: &Batch) -> io::Result<()> {
         self.be_in_group()?;
         let changed = self.changed(batch.added());
@@ -118,7 +118,7 @@ impl<W: Write> Writer<W> {
                         self.look_for_user_agent(batch, index, record);
                     }
                 }
-                // A gap in its place.
+                // It is a record of losses.
                 None => batch.event_or_gaps(index, false, |event| {
                     if let Kind::Lost(lost) = event.kind {
                         let (before, moment) = (lengths.len() as u32, event.moment.0);
@@ -139,12 +139,12 @@ impl<W: Write> Writer<W> {
             records: Bytes::new(&records),
         }))?;
         self.records = records;
-        // One batch of large messages must not be paid for ever after.
+        // A batch of large messages shall not take its memory for ever.
         self.records.shrink_to(FULL_BLOCK);
         self.flush_in_time()
     }
 
-    /// The run has ended, or is let go. Writes it at once: nothing may come for a long time then.
+    /// Ends the run. Writes all at once, since nothing may follow for a long time.
     pub fn end(&mut self, counted: &Counted) -> io::Result<()> {
         self.be_in_group()?;
         let changed = self.changed(&counted.added);
@@ -153,13 +153,13 @@ impl<W: Write> Writer<W> {
         self.flush()
     }
 
-    /// Begins another group, at which the recording can be cut. That is done now and then in any case.
+    /// Begins another group, at which the recording can be cut. The writer also does so by itself from time to time.
     pub fn begin_group(&mut self) -> io::Result<()> {
         self.flush()?;
         self.open(self.run.is_some())
     }
 
-    /// In one that is not due to end.
+    /// Makes sure that a group has begun, and begins another one if it is time.
     fn be_in_group(&mut self) -> io::Result<()> {
         match &self.group {
             None => self.open(false),
@@ -176,7 +176,7 @@ impl<W: Write> Writer<W> {
         let mut opening = Vec::new();
         frame(&mut self.compressor, &plain, &mut opening)?;
         let before = match &self.group {
-            // Both at once: what ends there has not ended by chance.
+            // One write has the end and the next header. So a recording that stops between them was not cut off by a crash.
             Some(_) => [&[0; BLOCK_HEADER][..], &opening::beginning()].concat(),
             None => Vec::new(),
         };
@@ -195,18 +195,18 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes all, and the end.
+    /// Writes all that waits, and the end.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         self.end_mark()
     }
 
-    /// After writing has failed and `out` is set back to [`Writer::written`]: writes the end after what is whole.
+    /// Writes only the end. For use after writing has failed and `out` was set back to [`Writer::written`].
     pub fn finish_early(mut self) -> io::Result<()> {
         self.end_mark()
     }
 
-    /// Bytes of all that is whole.
+    /// How many bytes of whole blocks and headers are written.
     pub fn written(&self) -> u64 {
         self.written
     }
@@ -216,7 +216,7 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
-    /// Whether the node tells its user agent, which it then tells in each group to come.
+    /// Keeps the node's user agent if this record has it, so that the next groups have it.
     fn look_for_user_agent(&mut self, batch: &Batch, index: usize, record: &[u8]) {
         let Some(run) = self.run.as_mut().filter(|run| run.user_agent.is_none()) else { return };
         if kernel_side::split::<message_record>(record)
@@ -276,7 +276,7 @@ fn loss(lost: &Lost) -> Loss {
     Loss { tracepoint: lost.tracepoint as u8, reason: lost.reason as u8, count: lost.count }
 }
 
-/// Makes a block of these entries, in place of what is in `block`.
+/// Makes a block of these entries. It replaces what is in `block`.
 pub(super) fn frame(
     compressor: &mut zstd::bulk::Compressor<'_>,
     entries: &[u8],
@@ -285,12 +285,12 @@ pub(super) fn frame(
     block.clear();
     block.resize(BLOCK_HEADER, 0);
     block.reserve(zstd::zstd_safe::compress_bound(entries.len()));
-    // Behind the header; what is not needed of the room is never touched.
+    // The frame comes after the block header. Memory that the frame does not need is never touched.
     let mut room = Cursor::new(std::mem::take(block));
     room.set_position(BLOCK_HEADER as u64);
     compressor.compress_to_buffer(entries, &mut room)?;
     *block = room.into_inner();
-    // What peers choose may stand there as it is, and must not look like the beginning of a group to who looks for the next one.
+    // What peers send may be in the frame unchanged. It must not look like the header of a group.
     let marks = memmem::find_iter(&block[BLOCK_HEADER..], MARK).map(|at| BLOCK_HEADER + at + MARK.len());
     let marks: Vec<_> = marks.collect();
     marks.into_iter().rev().for_each(|end| block.insert(end, 1));
@@ -304,7 +304,7 @@ pub(super) fn serialize(value: &impl Serialize, bytes: &mut Vec<u8>) -> io::Resu
     value.serialize(&mut postcard::Serializer { output: Tail(bytes) }).map_err(io::Error::other)
 }
 
-/// Where postcard appends to.
+/// Appends what postcard writes.
 struct Tail<'a>(&'a mut Vec<u8>);
 
 impl postcard::ser_flavors::Flavor for Tail<'_> {
