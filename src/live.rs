@@ -1,8 +1,8 @@
-//! What a node does just now, for people to look at. In: events, what the kernel side has counted, and the time. Out:
-//! [`Snapshot`]s, as JSON too.
+//! The live state: what the node does now, for people to look at. In: events, counters, and the time. Out: [`Snapshot`]s, which can be
+//! JSON.
 //!
-//! It is one state for whoever looks, in a browser or a terminal, and bounded whatever peers send. What peers choose, such as
-//! user agents, is any text.
+//! All viewers share one state, in a browser or a terminal. Its memory is bounded, whatever peers send. Texts that peers choose, such as
+//! user agents, may be any text.
 
 mod happenings;
 mod netinfo;
@@ -44,7 +44,7 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// The state.
+/// The live state.
 #[derive(Debug)]
 pub struct Live {
     wanted: Tracepoints,
@@ -57,16 +57,16 @@ pub struct Live {
     /// Whole seconds of `moment`.
     second: u64,
     run: Result<Run, String>,
-    /// When it was attached to; none before the time is told for the first time after that.
+    /// When bitcointap attached to the run. `None` until [`Live::at`] gives the first time after that.
     attached_at: Option<Time>,
-    /// Why a run of a recording has ended, which is looked at on until the next begins.
+    /// Why the recorded run has ended. The run stays visible until the next one begins.
     past: Option<&'static str>,
-    /// The node's own.
+    /// The node's own user agent.
     user_agent: Option<String>,
-    /// By [`Tracepoint::index`], of all runs.
+    /// Counters of all runs, by [`Tracepoint::index`].
     counted: [Counters; Tracepoint::COUNT],
     ring_buffer: (u64, u64),
-    /// By [`p2p::counted_index`]; inbound and outbound.
+    /// Inbound and outbound messages, by [`p2p::counted_index`].
     commands: Vec<[Traffic; 2]>,
     current: Second,
     history: VecDeque<Second>,
@@ -92,7 +92,7 @@ pub struct Totals {
 }
 
 impl Live {
-    /// Not attached to a node yet; these tracepoints are `wanted`. It tells no addresses of peers if it `hides_addresses`.
+    /// A state without a node. These tracepoints are `wanted`. If it `hides_addresses`, snapshots have no addresses of peers.
     pub fn new(wanted: Tracepoints, hides_addresses: bool) -> Self {
         Self {
             wanted,
@@ -119,30 +119,30 @@ impl Live {
         }
     }
 
-    /// What it is told of is a recording.
+    /// The state of a recording that is replayed.
     pub fn of_recording(self) -> Self {
         Self { is_replay: true, ..self }
     }
 
-    /// Somebody looks at it all the time: it takes events as they come, and not once in a second.
+    /// Somebody always looks at the state. So it takes events at once, and not once a second.
     pub fn watched(self) -> Self {
         Self { is_watched: true, ..self }
     }
 
-    /// Those whose events can be seen in it.
+    /// The tracepoints whose events a snapshot shows.
     pub fn tracepoints() -> Tracepoints {
         let is_seen = |tracepoint: &Tracepoint| matches!(tracepoint.context(), "net" | "mempool" | "validation");
         Tracepoint::all().filter(is_seen).collect()
     }
 
-    /// The time, by both clocks. What is observed counts for the second that this is in.
+    /// Sets the time, by both clocks. Events count for the second of this time.
     pub fn at(&mut self, time: Time, moment: Moment) {
         self.time = time;
         self.moment = moment;
         self.date_attachment();
         let second = moment.0 / 1_000_000_000;
         if second < self.second || self.second == 0 {
-            // The first, or that of another machine in a recording.
+            // It is the first time, or the recording is now of another machine.
             self.second = second;
             self.begin(second);
             return;
@@ -160,7 +160,7 @@ impl Live {
         self.peers.begin(second, self.moment);
     }
 
-    /// A tap is attached to a run of the node. When, is what is told next: the time before may be long past, or of another run.
+    /// bitcointap has attached to a run of the node. The next [`Live::at`] says when.
     pub fn attached(&mut self, run: &Run) {
         if let Some(why) = self.past.take() {
             self.let_go(why);
@@ -190,19 +190,19 @@ impl Live {
         self.is_over
     }
 
-    /// Whether it is of a recording.
+    /// Whether a recording is replayed.
     pub fn is_replay(&self) -> bool {
         self.is_replay
     }
 
-    /// None is attached to, for another reason than before, in a line of text.
+    /// No node is attached, for a new reason: a line of text.
     pub fn waits(&mut self, why: &str) {
         if self.run.is_err() {
             self.run = Err(why.to_owned());
         }
     }
 
-    /// It is attached no more, for a reason in a few words. What a recording ends with is looked at on.
+    /// The run has ended or was detached, for a reason in a few words. The last run of a recording stays visible.
     pub fn detached(&mut self, counted: &Counted, why: &'static str) {
         self.added(&counted.added);
         if self.is_replay {
@@ -216,14 +216,14 @@ impl Live {
         self.ring_buffer = (0, 0);
         self.peers.clear();
         self.chain = BestChain::default();
-        // Of what was attached to without anything having been told of it, it is not known when that was.
+        // Without a time of the attachment, there was no line about it either.
         if self.run.is_ok() && self.attached_at.is_some() {
             self.happenings.connection(self.time, Happened::NodeDetached { why });
         }
         self.run = Err(why.to_owned());
     }
 
-    /// What is known with a batch, before its events.
+    /// Takes time, counters and ring buffer of a batch, before its events.
     pub fn batch(&mut self, batch: &Batch) {
         let (time, moment) = batch.drained();
         self.at(time, moment);
@@ -240,7 +240,7 @@ impl Live {
         }
     }
 
-    /// An event of the second that it is.
+    /// Takes an event. It counts for the second that was set last.
     pub fn observe(&mut self, event: &Event<'_>) {
         let (time, moment) = (event.time, event.moment);
         match &event.kind {
@@ -256,7 +256,7 @@ impl Live {
                 self.chain.connect(best_chain::Block { height: *height, hash: hash.0, time, moment });
                 self.happenings.block(time, event);
             }
-            // Of these there is nothing to see but that they are attached; losses are told by the counters.
+            // Snapshots do not show these events. Counters have the losses.
             Kind::Utxocache { .. } | Kind::CoinSelection { .. } | Kind::Lost(_) => {}
         }
     }

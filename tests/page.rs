@@ -162,7 +162,7 @@ fn what_cannot_be_seen_says_why() {
         &json!({
             "state": "Attached to pid ",
             "tiles": { "Connections, 3 min": ["\u{2013}", "needs v29"], "Mempool, 1 min": [null, " rejected"] },
-            "note": "who left stays for up to 30 minutes (closings: needs v29)",
+            "note": "peers that left stay for up to 30 minutes (closings: needs v29)",
             "texts": ["opened, closed, evicted, misbehaving: needs v29"],
         }),
     );
@@ -191,7 +191,7 @@ fn a_node_of_before_an_end_and_a_replay_are_what_they_are() {
     std::thread::sleep(Duration::from_secs(6));
     let mut recorder = Attached::spawn(bitcointap(&format!("record {} --pid {}", path.display(), node.pid())));
     let exporter = exporter_of(&node);
-    let older = "older peers appear with their first message, about two minutes";
+    let older = "older peers appear with their first message, within about two minutes";
     looks(&exporter, &json!({ "state": "Attached to pid ", "tiles": { "Peers": ["0", older] }, "note": older }));
     node.fire();
     std::thread::sleep(Duration::from_secs(2));

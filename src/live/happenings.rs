@@ -1,4 +1,4 @@
-//! What happened last. In: connections, blocks, and what the mempool did not take or gave up. Out: the newest of each.
+//! What happened last. In: connections, blocks, rejections and replacements. Out: the newest of each.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::{
     network::Network,
 };
 
-/// How many are kept: of connections, of blocks, of the mempool.
+/// How many are kept of each list: connections, blocks, mempool.
 const CONNECTIONS: usize = 100;
 const BLOCKS: usize = 20;
 const MEMPOOL: usize = 50;
@@ -19,16 +19,16 @@ const MEMPOOL: usize = 50;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Happening {
-    /// One more than that of the one before, of whatever kind.
+    /// A number that rises by one with each happening of any kind.
     pub number: u64,
-    /// When, UNIX time in seconds.
+    /// UNIX time in seconds.
     pub time: f64,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub what: Happened,
 }
 
-/// What happened. Texts that peers choose are any text.
+/// What happened. Texts that peers choose may be any text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -82,7 +82,7 @@ pub enum Happened {
     },
 }
 
-/// Which connection.
+/// The connection that it happened to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ConnectionRow {
@@ -150,7 +150,7 @@ impl Happenings {
         keep(&mut self.blocks, BLOCKS, happening);
     }
 
-    /// A replacement or a rejection; others are too many to be told one by one.
+    /// Adds a replacement or a rejection. Other mempool events are too many to be shown one by one.
     pub(super) fn mempool(&mut self, time: Time, event: &Mempool<'_>) {
         let what = match event {
             Mempool::Replaced { replaced_txid, replaced_fee, replacement_txid, replacement_fee, .. } => {
@@ -170,7 +170,7 @@ impl Happenings {
         keep(&mut self.mempool, MEMPOOL, happening);
     }
 
-    /// Connections, blocks, and those of the mempool.
+    /// The lists of connections, blocks and the mempool.
     pub(super) fn newest_first(&self, hides_addresses: bool) -> [Vec<Happening>; 3] {
         [&self.connections, &self.blocks, &self.mempool].map(|kept| {
             let shown = kept.iter().rev().cloned().map(|mut happening| {
@@ -196,7 +196,7 @@ fn keep(kept: &mut VecDeque<Happening>, most: usize, happening: Happening) {
     kept.push_back(happening);
 }
 
-/// Whole seconds from then to `time`; a clock that was set back makes it 0.
+/// Whole seconds from `time_established` to `time`. 0 if the clock was set back.
 pub(super) fn lasted(time: Time, time_established: u64) -> u64 {
     (time.0 / 1_000_000_000).saturating_sub(time_established)
 }

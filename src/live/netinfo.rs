@@ -9,33 +9,33 @@ use crate::{event::net::ConnectionType, network::Network};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NetInfo {
-    /// By network: those that a node can reach, and of the others those by which somebody is here.
+    /// A row for each network that a node can reach, and for each other network that has a peer.
     pub networks: Vec<NetworkCount>,
-    /// Outbound ones that relay blocks only.
+    /// Outbound peers that relay blocks only.
     pub block_relay: u32,
-    /// Outbound ones that were asked for.
+    /// Outbound peers that the operator asked for.
     pub manual: u32,
 }
 
-/// Those of a network.
+/// The peers of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 #[non_exhaustive]
 pub struct NetworkCount {
-    /// As -netinfo has it: `npr` is not publicly routable.
+    /// The name that -netinfo gives: `npr` is not publicly routable.
     pub network: &'static str,
     pub inbound: u32,
     pub outbound: u32,
 }
 
 impl NetworkCount {
-    /// Those of all networks.
+    /// The peers of all networks.
     pub fn total(inbound: u32, outbound: u32) -> Self {
         Self { network: "total", inbound, outbound }
     }
 }
 
-/// In -netinfo's order, with its names, and whether a node can reach it. Not of which it is not known is the last.
+/// Networks in -netinfo's order, with its names, and whether a node can reach them.
 const NETWORKS: [(Network, &str, bool); 8] = [
     (Network::Ipv4, "ipv4", true),
     (Network::Ipv6, "ipv6", true),

@@ -1,4 +1,4 @@
-//! The live state as an [`Output`], shared with those who look at it. In: what outputs are told. Out: the same to the state.
+//! Makes the live state an [`Output`] that viewers share. In: runs, batches, events. Out: calls to the state.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,7 +28,7 @@ impl Output for Arc<Mutex<Live>> {
 
     fn observer<'a>(&'a mut self, batch: &'a Batch) -> Option<Observer<'a>> {
         let mut live = lock(self);
-        // The time of its events.
+        // Sets the time of its events.
         live.batch(batch);
         Some(Box::new(move |event| live.observe(event)))
     }
@@ -42,7 +42,7 @@ impl Output for Arc<Mutex<Live>> {
         Ok(())
     }
 
-    /// The time of a recording is what it says.
+    /// For a recording the time comes only from its batches.
     fn idle(&mut self) {
         let mut live = lock(self);
         if !live.is_replay {

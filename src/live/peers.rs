@@ -1,4 +1,4 @@
-//! What each peer does that is connected. In: messages and connection events of one run of the node. Out: a row for each.
+//! What each connected peer does. In: messages and connection events of one run of the node. Out: a row for each peer.
 
 use std::time::Duration;
 
@@ -56,21 +56,21 @@ pub struct Row {
     pub connection_type: &'static str,
     /// Bitcoin Core's name.
     pub network: &'static str,
-    /// When it was opened, UNIX time in seconds; `None` if that was not seen.
+    /// When the connection was opened, UNIX time in seconds. `None` if bitcointap attached later.
     pub opened: Option<f64>,
-    /// When it was seen first.
+    /// When bitcointap first saw the peer, UNIX time in seconds.
     pub seen: f64,
-    /// From the peer.
+    /// Messages from the peer.
     pub inbound: Rates,
-    /// To the peer.
+    /// Messages to the peer.
     pub outbound: Rates,
-    /// Round trip of the node's last ping that was answered, in seconds.
+    /// Round trip of the node's last answered ping, in seconds.
     pub ping: Option<f64>,
-    /// The shortest.
+    /// The shortest round trip, in seconds.
     pub min_ping: Option<f64>,
-    /// The peer's software, as it says itself in its first version message (BIP 14): any text. `None` if that was not seen.
+    /// The user agent in the peer's first `version` message (BIP 14). It may be any text. `None` if bitcointap attached later.
     pub user_agent: Option<String>,
-    /// How often the node called it misbehaving.
+    /// How often the node reported it as misbehaving.
     pub offences: u32,
 }
 
@@ -94,7 +94,7 @@ impl Peers {
         traffic.count(second, meta.size);
         match (&message.msg, meta.inbound) {
             (p2p::Message::Version { user_agent, .. }, true) => {
-                // Bitcoin Core ignores all but the first.
+                // Bitcoin Core ignores all `version` messages but the first.
                 peer.user_agent.get_or_insert_with(|| cut(user_agent, USER_AGENT).to_owned());
             }
             (p2p::Message::Ping { value }, false) => peer.ping_sent = Some((*value, moment)),
@@ -103,7 +103,7 @@ impl Peers {
         }
     }
 
-    /// An opening, which knows better than a message did.
+    /// A connection was opened. This says more than a message that came before.
     pub(super) fn opened(&mut self, time: Time, moment: Moment, conn: &Conn<'_>) {
         let network = Network::from_number(conn.network);
         let opened = Peer { opened: Some(time), ..Peer::new(time, &conn.addr, conn.conn_type, network) };
@@ -129,7 +129,7 @@ impl Peers {
         Some(peer)
     }
 
-    /// The node has ended, and its numbers with it. How many fell out is told on.
+    /// The run has ended. Its peers and their numbers mean nothing any more; the count of dropped peers stays.
     pub(super) fn clear(&mut self) {
         drop(self.connected.clear());
     }
@@ -143,7 +143,7 @@ impl Peers {
         self.connected.drop_silent(now, |_| self.dropped += 1);
     }
 
-    /// Peers that fell out since there were too many, or were silent for too long.
+    /// How many peers were dropped, since there were too many or they were silent for too long.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }

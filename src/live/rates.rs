@@ -1,17 +1,17 @@
-//! How much in how long. In: what is counted, second by second. Out: totals, means of the last seconds, and a history.
+//! Rates. In: counts, second by second. Out: totals, means over the last seconds, and a history.
 
 use std::collections::VecDeque;
 
 use serde::Serialize;
 
-/// Whole seconds that a rate is the mean of.
+/// A rate is the mean over this many whole seconds.
 pub(super) const WINDOW: usize = 10;
-/// Those, and the one that is not over.
+/// These seconds, and the current one.
 const SLOTS: usize = WINDOW + 1;
-/// Seconds of the history.
+/// The length of the history in seconds.
 pub(super) const HISTORY: usize = 180;
 
-/// Messages and their bytes, in total and lately.
+/// Messages and their bytes: in total, and in the last seconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traffic {
     messages: u64,
@@ -19,16 +19,16 @@ pub(super) struct Traffic {
     slots: [(u32, u64); SLOTS],
 }
 
-/// The same for people.
+/// Totals and rates of messages and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rates {
-    /// In total.
+    /// Messages in total.
     pub messages: u64,
-    /// Their payloads in total.
+    /// Bytes of payloads in total.
     pub bytes: u64,
-    /// Each second, on the mean of the last 10.
+    /// Messages per second: the mean over the last 10 seconds.
     pub messages_per_second: f64,
-    /// The same of bytes.
+    /// Bytes per second: the mean over the last 10 seconds.
     pub bytes_per_second: f64,
 }
 
@@ -41,7 +41,7 @@ impl Traffic {
         *sum = sum.saturating_add(bytes);
     }
 
-    /// This second begins.
+    /// Begins this second.
     pub(super) fn begin(&mut self, second: u64) {
         self.slots[slot(second)] = (0, 0);
     }
@@ -50,7 +50,7 @@ impl Traffic {
         self.messages == 0
     }
 
-    /// As of this second, which is not over and not in it.
+    /// The rates before this second. It is not over, so it does not count.
     pub(super) fn rates(&self, second: u64) -> Rates {
         let past = self.slots.iter().enumerate().filter(|&(index, _)| index != slot(second));
         let (messages, bytes) = past.fold((0.0, 0.0), |(messages, bytes), (_, &(more, more_bytes))| {
@@ -69,22 +69,22 @@ fn slot(second: u64) -> usize {
     (second % SLOTS as u64) as usize
 }
 
-/// The seconds that begin after `before`, up to `now`; no more than matter.
+/// The seconds after `before`, up to `now`; only as many as the history can show.
 pub(super) fn begun(before: u64, now: u64) -> impl Iterator<Item = u64> {
     (before + 1).max(now.saturating_sub(HISTORY as u64))..=now
 }
 
-/// What is counted of a second, once for the second and once for the lists of the history.
+/// Makes two structs from one list of names: the counts of a second, and the lists of the history.
 macro_rules! history {
     ($($name:ident: $number:ty,)*) => {
-        /// What there was in a second.
+        /// The counts of a second.
         #[derive(Clone, Copy, Debug, Default, PartialEq)]
         pub(super) struct Second {
             $(pub(super) $name: $number,)*
         }
 
-        /// What there was in each of the last seconds, oldest first: one value for each second in each list. The second that is
-        /// not over is not among them.
+        /// The counts of the last seconds, oldest first. Each list has a value for each second. The current second, which is not
+        /// over, is not among them.
         #[derive(Clone, Debug, Default, PartialEq, Serialize)]
         #[expect(missing_docs, reason = "the names say it")]
         #[non_exhaustive]

@@ -1,5 +1,5 @@
-//! What cannot be seen, and why, so that a zero means that there was nothing. In: what is wanted, and what of it a run of the
-//! node has. Out: a few words for each tracepoint that is not heard, and of peers that may not be shown as they are.
+//! What the live state cannot see, and why. So a zero means that nothing happened. In: the wanted tracepoints, and those that are
+//! attached. Out: a few words for each tracepoint that is not attached, and notes on the list of peers.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,28 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
-/// A node pings each peer every two minutes: then each has told of itself.
+/// Seconds after which each peer has sent a message: a node pings each peer every two minutes.
 const FIRST_MESSAGE: f64 = 150.0;
-/// A node that started so short a time before is seen from its first peer on.
+/// If the node started at most this many seconds before the attachment, no peer was missed.
 const JUST_STARTED: f64 = 5.0;
 
-/// What cannot be seen, and why.
+/// What the live state cannot see, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Sight {
-    /// Of the tracepoints that something is shown of, those that are not heard.
+    /// For each tracepoint that is shown but not attached: the reason, by the name of the tracepoint.
     pub unseen: BTreeMap<&'static str, String>,
-    /// Why there may be other peers than those that are shown.
+    /// Why the list of peers may be wrong: a few words for each reason.
     pub peers: Vec<String>,
 }
 
 impl Sight {
-    /// Why nothing is known of what this one tells.
+    /// Why the events of this tracepoint are not seen. `None` if they are.
     pub fn why_not(&self, tracepoint: Tracepoint) -> Option<&str> {
         self.unseen.get(tracepoint.name()).map(String::as_str)
     }
 
-    /// The same of what several tell together, where none of them is heard.
+    /// Why the events of all these tracepoints are not seen. `None` if those of at least one are.
     pub fn why_none(&self, tracepoints: &[Tracepoint]) -> Option<&str> {
         let mut reasons = tracepoints.iter().map(|&tracepoint| self.why_not(tracepoint));
         let first = reasons.next().flatten()?;
@@ -40,12 +40,12 @@ impl Sight {
     }
 }
 
-/// What is known of the run that is looked at.
+/// What is known about the run that is shown.
 pub(super) struct Of<'a> {
     pub(super) wanted: Tracepoints,
     pub(super) run: Option<&'a Run>,
     pub(super) is_replay: bool,
-    /// Seconds from the node's start to the attachment, and since then.
+    /// Seconds from the node's start to the attachment, and from then until now.
     pub(super) before: f64,
     pub(super) since: f64,
 }
@@ -85,14 +85,14 @@ impl Of<'_> {
         let mut notes = Vec::new();
         match (messages, openings) {
             (Some(why), Some(_)) => return vec![why.to_owned()],
-            (Some(why), None) => notes.push(format!("none from before (messages: {why})")),
+            (Some(why), None) => notes.push(format!("earlier peers are missing (messages: {why})")),
             (None, _) if self.before > JUST_STARTED && self.since < FIRST_MESSAGE => {
-                notes.push("older peers appear with their first message, about two minutes".to_owned());
+                notes.push("older peers appear with their first message, within about two minutes".to_owned());
             }
             (None, _) => {}
         }
         if let Some(why) = sight.why_not(NetClosedConnection) {
-            notes.push(format!("who left stays for up to 30 minutes (closings: {why})"));
+            notes.push(format!("peers that left stay for up to 30 minutes (closings: {why})"));
         }
         notes
     }

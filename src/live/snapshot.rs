@@ -1,4 +1,4 @@
-//! What can be seen at a time, as it is told to those who look. In: the state. Out: a [`Snapshot`] of it, as JSON too.
+//! Snapshots of the live state. In: the state. Out: a [`Snapshot`], which can be JSON.
 
 use serde::Serialize;
 
@@ -11,46 +11,46 @@ use crate::{
     tracepoint::{LossReason, Tracepoint},
 };
 
-/// What can be seen at a time. All times are UNIX times in seconds.
+/// The live state at one moment. All times are UNIX times in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// bitcointap's.
+    /// The version of bitcointap.
     pub version: &'static str,
-    /// When it was taken; of a recording that is replayed, when that was.
+    /// When the snapshot was taken. In a replay: the recorded time.
     pub time: f64,
-    /// Whether it is of a recording.
+    /// Whether a recording is replayed.
     pub replay: bool,
     /// Whether nothing more will come.
     pub over: bool,
-    /// The node that is attached to.
+    /// The attached node, if there is one.
     pub node: Option<Node>,
-    /// If none is: why, in a line of text.
+    /// Why no node is attached, in a line of text.
     pub waiting: Option<String>,
     /// What cannot be seen, and why.
     pub sight: Sight,
-    /// What became of events.
+    /// How many events fired, were filtered and were lost.
     pub events: Events,
-    /// How often what happened.
+    /// How often each thing happened.
     pub totals: Totals,
-    /// The last seconds, oldest first.
+    /// Counts of the last seconds, oldest first.
     pub history: History,
-    /// Of commands that came.
+    /// A row for each message type that was seen.
     pub commands: Vec<CommandRow>,
-    /// Who is connected, by number.
+    /// The connected peers, by number.
     pub peers: Vec<Row>,
-    /// How many of them, by network and direction.
+    /// How many peers are connected, by network and direction.
     pub networks: NetInfo,
-    /// Peers of which it is not known any more whether they are connected, as there were too many or they were silent for long.
+    /// How many peers were dropped from the list, since there were too many or they were silent for too long.
     pub peers_dropped: u64,
-    /// The last connections that came and went, newest first.
+    /// The last connections that were opened or closed, newest first.
     pub connections: Vec<Happening>,
-    /// Where the node's chain is, once a block was connected. Not the last of `blocks` while older ones are connected, as in
-    /// background validation.
+    /// The tip of the node's chain, once a block was connected. It differs from the last of `blocks` while the node connects older
+    /// blocks, as in background validation.
     pub tip: Option<Tip>,
     /// The last blocks that were connected, newest first.
     pub blocks: Vec<Happening>,
-    /// What the mempool replaced and rejected last, newest first.
+    /// The last replacements and rejections of the mempool, newest first.
     pub mempool: Vec<Happening>,
 }
 
@@ -64,42 +64,42 @@ pub struct Tip {
     pub time: f64,
 }
 
-/// The node that is attached to.
+/// The attached node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 #[non_exhaustive]
 pub struct Node {
     pub pid: i32,
     pub start_time: f64,
-    /// When it was attached to.
+    /// When bitcointap attached to it.
     pub attached_time: f64,
-    /// What it says to its peers, of which its version is a part; none before the first connection.
+    /// Its user agent, which has its version. `None` before its first connection.
     pub user_agent: Option<String>,
     pub data_directory: Option<String>,
     pub chain: Option<&'static str>,
-    /// The name of the machine; of a recording none.
+    /// The name of the machine. `None` in a replay.
     pub host: Option<String>,
-    /// Tracepoints that are attached.
+    /// The attached tracepoints.
     pub attached: Vec<&'static str>,
-    /// Those that are wanted, but that its program lacks, or that could not be attached to.
+    /// The wanted tracepoints that its program lacks, or that could not be attached.
     pub missing: Vec<&'static str>,
 }
 
-/// What became of events since bitcointap was started.
+/// How many events fired, were filtered and were lost since bitcointap was started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Events {
     /// Hits of tracepoints.
     pub fired: u64,
-    /// Of these, those that were not wanted.
+    /// Of these, hits that were not wanted.
     pub filtered: u64,
-    /// Of these, those that were lost.
+    /// Of these, hits whose events were lost.
     pub lost: u64,
-    /// By tracepoint and reason, those that are not zero.
+    /// Lost events by tracepoint and reason, without zeros.
     pub losses: Vec<Loss>,
     /// Size of the ring buffer in bytes.
     pub ring_buffer_bytes: u64,
-    /// Bytes that waited in it when it was looked at last.
+    /// Bytes that waited in the ring buffer before the last drain.
     pub ring_buffer_used_bytes: u64,
 }
 
@@ -117,16 +117,16 @@ pub struct Loss {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct CommandRow {
-    /// Its name; `other` for all that Bitcoin Core has never had.
+    /// Its name. `other` stands for all types that Bitcoin Core never had.
     pub command: &'static str,
-    /// To the node.
+    /// Messages to the node.
     pub inbound: Rates,
-    /// From the node.
+    /// Messages from the node.
     pub outbound: Rates,
 }
 
 impl Live {
-    /// What can be seen now.
+    /// Takes a snapshot.
     pub fn snapshot(&self) -> Snapshot {
         let came =
             p2p::counted_names().zip(&self.commands).filter(|(_, traffic)| traffic.iter().any(|it| !it.is_empty()));

@@ -1,5 +1,5 @@
-//! What a state shows. In: events and counters, at the seconds of a clock that the test sets. Out: its snapshots: here rates, the
-//! history and what happened; peers and runs of the node in files of their own.
+//! What snapshots show after given events and counters, at seconds that the test sets. Here: rates, the history and what happened. Peers
+//! and runs have files of their own.
 
 mod peers;
 mod runs;
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const SECOND: u64 = 1_000_000_000;
-/// When it begins, by both clocks.
+/// When the clock begins, by both clocks.
 const START: u64 = 1_000;
 
 /// A state and its clock.
@@ -79,7 +79,7 @@ impl Seen {
     }
 }
 
-/// In which each tracepoint fired so often, and the first lost so many.
+/// Counters in which each tracepoint fired `fired` times, and the first lost `lost` events.
 fn counters(fired: u64, lost: u64) -> [Counters; Tracepoint::COUNT] {
     let mut counters = [Counters { fired, ..Counters::default() }; Tracepoint::COUNT];
     counters[0].lost[LossReason::RingFull as usize] = lost;
@@ -146,7 +146,7 @@ fn the_history_has_each_whole_second_and_no_more_than_three_minutes() {
         events_lost: vec![0, 0, 0],
     };
     assert_eq!(history, expected);
-    // A machine that slept for a year.
+    // The machine slept for a year.
     assert_eq!(seen.at(30_000_000).live.snapshot().history.inbound_messages, vec![0; 180]);
 }
 

@@ -1,4 +1,4 @@
-//! What is recorded is read again, and of what is damaged all that comes before the damage and after its group.
+//! A recording gives what was recorded. If it is damaged, it gives all before the damage, and all groups after it.
 
 mod groups;
 mod other_builds;
@@ -47,7 +47,7 @@ fn added() -> Vec<u8> {
     )
 }
 
-/// Before the record that comes next.
+/// A loss before the next record.
 fn losses() -> Vec<u8> {
     let mut record = losses_record {
         header: event_header { boot_ns: 8, tracepoint: 255, ..Default::default() },
@@ -89,7 +89,7 @@ fn first() -> [Vec<u8>; 4] {
     [message("ping", &[1; 8]), losses(), added(), losses()]
 }
 
-/// Two runs, and so two groups, whose entries are in blocks of their own.
+/// Two runs, and so two groups. Each entry is in a block of its own.
 fn recording() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes).unwrap();
@@ -97,7 +97,7 @@ fn recording() -> Vec<u8> {
     writer.batch(&batch(1, &first())).unwrap();
     // Fills a block.
     writer.batch(&batch(2, &[message("tx", &vec![2; 1 << 20])])).unwrap();
-    // There is nothing to be told.
+    // An empty batch, of which nothing is written.
     writer.batch(&batch(0, &[])).unwrap();
     writer.end(&end()).unwrap();
     writer.run(&run("net")).unwrap();
@@ -107,7 +107,7 @@ fn recording() -> Vec<u8> {
     bytes
 }
 
-/// What is read, and how that ended.
+/// The entries that are read, and the first error.
 fn read(bytes: &[u8], words: &[(&str, &str)]) -> (Vec<String>, Result<(), Error>) {
     let mut selection = Selection::of(Tracepoint::all().collect());
     words.iter().for_each(|(word, values)| selection.add(word, values).unwrap());
@@ -120,7 +120,7 @@ fn read(bytes: &[u8], words: &[(&str, &str)]) -> (Vec<String>, Result<(), Error>
     for entry in reader.by_ref() {
         match entry {
             Ok(entry) => entries.push(told(entry)),
-            // The first of them.
+            // Only the first error is kept.
             Err(error) => result = result.and(Err(error)),
         }
     }
@@ -184,7 +184,7 @@ fn of_what_is_cut_off_all_before_the_cut_is_given() {
         assert!(entries.len() >= most, "more bytes, no less entries");
         most = entries.len();
         if length == second {
-            // There a group has ended.
+            // A group ends here, so nothing is missing.
             result.unwrap();
             continue;
         }
@@ -237,7 +237,7 @@ fn of_what_is_damaged_all_is_given_but_the_rest_of_the_group() {
     }
 }
 
-/// A group of these, of this build.
+/// A group of these entries, with this build's opening.
 fn group(entries: &[u8]) -> Vec<u8> {
     let mut opening = Vec::new();
     serialize(&opening::of(1, 0, false, None, &Default::default()), &mut opening).unwrap();
@@ -311,7 +311,7 @@ fn entries_that_make_no_sense_are_damage() {
     }
     let impossible = [&opening::beginning()[..], &[0xff; BLOCK_HEADER]].concat();
     assert!(matches!(read(&impossible, &[]).1, Err(Error::Damaged { at: 25, .. })));
-    // However long a sequence is said to be, memory for it is bounded.
+    // The memory for a sequence is bounded, whatever its claimed length is.
     for (count, is_taken) in [(65_536, true), (65_537, false)] {
         let untold = AtMost(vec![loss(0, 0); count]);
         let entry = bytes_of_entry(&Stored::End { changed: Changed::default(), untold });
@@ -344,7 +344,7 @@ fn what_a_run_gave_is_written_when_it_ends() {
     writer.run(&run("default")).unwrap();
     writer.batch(&batch(1, &[message("ping", &[1; 8])])).unwrap();
     writer.end(&end()).unwrap();
-    // Killed while it waits for the node's next run.
+    // As if bitcointap was killed while it waited for the node's next run.
     drop(writer);
     let entries: Vec<_> = Reader::new(&bytes[..], &Selection::default()).unwrap().collect();
     let [Ok(Entry::Run(_)), Ok(Entry::Batch(_)), Ok(Entry::End(counted)), Err(Error::Truncated { .. })] = &entries[..]

@@ -1,4 +1,4 @@
-//! Who is connected. In: openings, closings and messages of peers. Out: their rows, and how many there are by network.
+//! The rows of connected peers, and their counts by network, after openings, closings and messages.
 
 use super::*;
 

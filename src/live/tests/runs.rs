@@ -1,5 +1,4 @@
-//! The run of the node that is looked at. In: attachments, ends and waiting. Out: the node in the snapshot, why there is none, and
-//! what of it cannot be seen.
+//! The node in the snapshot after attachments, ends and waiting: which node is shown, why there is none, and what cannot be seen.
 
 use super::*;
 
@@ -27,7 +26,7 @@ fn the_nodes_end_is_the_end_of_its_peers_and_not_of_what_was_counted() {
     let all = Tracepoint::COUNT as u64;
     assert_eq!((snapshot.events.fired, snapshot.events.lost, snapshot.events.losses), (6 * all, 3, loss(3)));
 
-    // The numbers of the next run's peers begin anew.
+    // In the next run, peers are numbered from the beginning.
     seen.attached("net").tell(opened(1)).live.added(&counters(1, 1));
     let snapshot = seen.at(1_002).live.snapshot();
     assert_eq!((snapshot.events.fired, snapshot.events.lost, snapshot.events.losses), (7 * all, 4, loss(4)));
@@ -48,11 +47,11 @@ fn the_node_says_its_version_to_its_peers() {
         }
         agent(seen.tell(kind))
     };
-    // What a peer says, and what is said in its place to remain unknown.
+    // The user agents of a peer, and of the node in a private broadcast. Neither is the node's own.
     assert_eq!(says(true, ConnectionType::Inbound, "/Satoshi:0.1.0/"), None);
     assert_eq!(says(false, ConnectionType::PrivateBroadcast, "/pynode:0.0.1/"), None);
     assert_eq!(says(false, ConnectionType::Inbound, "/Satoshi:31.0.0/").as_deref(), Some("/Satoshi:31.0.0/"));
-    // It belongs to the run.
+    // The user agent belongs to the run.
     seen.detached(&counters(1, 0)).attached("net");
     assert_eq!(agent(&seen), None);
 }
@@ -72,7 +71,7 @@ fn an_attachment_is_of_the_time_that_is_told_after_it() {
     assert_eq!(live.snapshot().connections.len(), 1);
 }
 
-/// What is said of tracepoints, and of peers.
+/// The notes on tracepoints, and on peers.
 fn unseen(live: &Live, names: &[&str]) -> Vec<Option<String>> {
     let sight = live.snapshot().sight;
     names.iter().map(|&name| sight.unseen.get(name).cloned()).collect()
@@ -110,15 +109,18 @@ fn it_is_said_why_there_may_be_other_peers() {
         seen.attached(events).at(START + passed);
         seen.live.snapshot().sight.peers
     };
-    let older = "older peers appear with their first message, about two minutes";
+    let older = "older peers appear with their first message, within about two minutes";
     assert_eq!(notes("net", 100), [older]);
     assert_eq!(notes("net", 151), [""; 0]);
     let messages = "net:inbound_message,net:outbound_message";
-    let stay = "who left stays for up to 30 minutes (closings: needs v29)";
+    let stay = "peers that left stay for up to 30 minutes (closings: needs v29)";
     assert_eq!(notes(messages, 100), [older, stay]);
     assert_eq!(notes("mempool", 100), ["needs v23"]);
-    assert_eq!(notes("net:inbound_connection,net:closed_connection", 0), ["none from before (messages: needs v23)"]);
-    // A node that was started a moment before has none from before.
+    assert_eq!(
+        notes("net:inbound_connection,net:closed_connection", 0),
+        ["earlier peers are missing (messages: needs v23)"]
+    );
+    // If the node started a moment before, there are no older peers.
     let mut live = Live::new(Tracepoints::default_set(), false);
     live.attached(&Run::new(7, "/bitcoind".into(), 999.0, "net".parse().unwrap()));
     live.at(Time(START * SECOND), Moment(START * SECOND));

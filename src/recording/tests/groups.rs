@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// One run in four groups, of which each has a batch, then its end in the last.
+/// One run in four groups. Each group has a batch, and the last one also has the end.
 fn in_groups() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes).unwrap();
@@ -18,7 +18,7 @@ fn in_groups() -> Vec<u8> {
     bytes
 }
 
-/// What is read of what must be whole.
+/// The entries of a recording that must be whole.
 fn whole(bytes: &[u8]) -> Vec<String> {
     let (entries, result) = read(bytes, &[]);
     result.unwrap();
@@ -33,7 +33,7 @@ fn a_recording_is_cut_and_joined_at_any_group() {
     at.push(bytes.len());
     let all = whole(&bytes);
     assert_eq!(all.len(), 6, "a run, four batches and an end: {all:?}");
-    // What a cut one begins with is the run, and its counters are those since then.
+    // A part begins with the run, and its counters begin at the cut.
     let those = |from: usize, to: usize| {
         let end = if to == 4 { 6 } else { to + 1 };
         [&all[..1], &all[from + 1..end]].concat()
@@ -42,7 +42,7 @@ fn a_recording_is_cut_and_joined_at_any_group() {
         for to in from + 1..=4 {
             let part = &bytes[at[from]..at[to]];
             assert_eq!(whole(part), those(from, to), "{from} to {to}");
-            // Joined again, it is one; with a gap between, a run that begins anew.
+            // If the parts are neighbours, the run goes on. If not, it begins again.
             for next in 0..4 {
                 let joined = [part, &bytes[at[next]..]].concat();
                 let mut after = those(next, 4);
@@ -55,7 +55,7 @@ fn a_recording_is_cut_and_joined_at_any_group() {
     }
     assert_eq!(whole(&[bytes.clone(), recording()].concat()), [all, whole(&recording())].concat());
     assert_eq!(whole(&[bytes.clone(), bytes].concat()).len(), 12);
-    // One in which nothing has begun yet.
+    // A recording without any run.
     let mut empty = Vec::new();
     Writer::new(&mut empty).unwrap().finish().unwrap();
     assert_eq!(whole(&empty), [""; 0]);
@@ -77,16 +77,16 @@ fn a_crash_takes_nothing_of_what_is_joined_to_it() {
         assert!(before == &all[..before.len()], "{length}");
         match result {
             Err(Error::Damaged { at, goes_on, .. }) => assert!(at <= length as u64 && goes_on == Some(length as u64)),
-            // Between groups nothing is missing.
+            // A recording that stops between groups lacks nothing.
             Ok(()) => assert!(beginnings(&crashed).contains(&length)),
             Err(error) => panic!("{length}: {error}"),
         }
     }
-    // As after a crash of the machine: what was not written yet is zeros.
+    // As after a crash of the machine: bytes that were not written yet are zeros.
     let zeros = [&crashed[..crashed.len() - 40], &[0; 100], &other].concat();
     let (entries, result) = read(&zeros, &[]);
     assert!(result.is_err() && entries.ends_with(&others));
-    // Each place is told, and what is between is given.
+    // Each damage gives an error, and all between is read.
     let damaged = &crashed[..crashed.len() - 40];
     let parts = [damaged, &other, damaged, &other].concat();
     let errors = Reader::new(&parts[..], &Selection::default()).unwrap().filter(Result::is_err).count();
@@ -105,12 +105,12 @@ fn one_file_may_have_two_versions() {
     assert!(result.unwrap_err().to_string().ends_with("and what comes from byte 208903 on"));
 }
 
-/// Peers choose what stands in a recording.
+/// A peer can send the bytes of a recording.
 #[test]
 fn no_payload_looks_like_a_group() {
     let forged = recording();
     let mut random = fastrand::Rng::with_seed(1);
-    // What cannot be compressed stands there as it is.
+    // Random bytes do not compress, so the frame has them unchanged.
     let noise: Vec<u8> = (0..100_000).map(|_| random.u8(..)).collect();
     let payload = [&noise[..], &forged, MARK].concat();
     let mut bytes = Vec::new();
@@ -122,7 +122,7 @@ fn no_payload_looks_like_a_group() {
     assert!(memchr::memmem::find_iter(&bytes, MARK).count() > 1, "it does stand there");
     let expected = told(Entry::Batch(batch(1, &[message("tx", &payload)]).into()));
     assert!(whole(&bytes)[1] == expected);
-    // The length of the block is damaged.
+    // Damage anywhere near must not lead the reader to the forged group.
     let place = bytes.len() - 2 * BLOCK_HEADER - noise.len() - forged.len();
     for place in place - 200..place + 50 {
         let mut bytes = bytes.clone();
@@ -157,7 +157,7 @@ fn what_the_node_calls_itself_is_told_from_the_next_group_on() {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes).unwrap();
     writer.run(&run("default")).unwrap();
-    // In a private broadcast it says something else.
+    // In a private broadcast the node gives another user agent.
     let records = [version(7, "/pynode:0.0.1/"), version(1, "/Satoshi:31.0.0/"), version(1, "/later/")];
     writer.batch(&batch(1, &records)).unwrap();
     writer.begin_group().unwrap();
@@ -168,7 +168,7 @@ fn what_the_node_calls_itself_is_told_from_the_next_group_on() {
     assert_eq!(run.user_agent.as_deref(), Some("/Satoshi:31.0.0/"));
 }
 
-/// As if it had been drained more often.
+/// The same events in smaller batches, as if the ring buffer had been drained more often.
 #[cfg(feature = "metrics")]
 fn in_small_batches(entry: Entry) -> Vec<Entry> {
     let Entry::Batch(whole) = entry else { return vec![entry] };
@@ -181,7 +181,7 @@ fn in_small_batches(entry: Entry) -> Vec<Entry> {
     parts.collect()
 }
 
-/// Metrics of what begins with a group are those of an exporter that was attached then: it knows no more of who is connected, either.
+/// Metrics from a group on equal those of an exporter that attached at that moment. Neither knows who was connected before.
 #[cfg(feature = "metrics")]
 #[test]
 fn a_group_gives_the_metrics_of_who_was_attached_then() {
@@ -198,7 +198,7 @@ fn a_group_gives_the_metrics_of_who_was_attached_then() {
             match entry {
                 Entry::Run(run) => outputs.run_begins(&run).unwrap(),
                 Entry::Batch(batch) => outputs.batch(&batch).unwrap(),
-                // What is there while it runs, it counts by then.
+                // Metrics are compared as they are while the run goes on.
                 Entry::End(_) => {}
             }
         }
@@ -230,7 +230,7 @@ fn a_group_gives_the_metrics_of_who_was_attached_then() {
     assert!(groups.len() > 20, "{}", groups.len());
     for cut in (1..groups.len()).step_by(groups.len() / 8) {
         let mut attached_then = of(old);
-        // The run, and what came after as many batches.
+        // The run, and the batches after the cut.
         attached_then.drain(1..=cut);
         assert_eq!(metrics(of(&bytes[groups[cut]..])), metrics(attached_then), "{cut}");
     }

@@ -1,4 +1,4 @@
-//! Recordings of builds that have other tracepoints, other records and other reasons than this one.
+//! Recordings of builds with other tracepoints, structs and reasons than this build.
 
 use super::*;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     recording::stored::{Opening, PlacedLoss, StoredLayout, StoredRun, StoredTracepoint},
 };
 
-/// A field: a name, where it is, how long it is, and what.
+/// A field: name, offset, size and kind.
 type Told = (&'static str, u16, u16, Kind);
 
 fn layout(size: u16, fields: &[Told]) -> StoredLayout<'static> {
@@ -16,14 +16,14 @@ fn layout(size: u16, fields: &[Told]) -> StoredLayout<'static> {
 }
 
 const HEADER: [Told; 4] = [
-    // Here the clock comes last, and what this build does not know stands before it.
+    // The clock comes last, after a field that this build does not know.
     ("tracepoint", 0, 2, Kind::Unsigned),
     ("text_length", 2, 4, Kind::Unsigned),
     ("processor", 6, 2, Kind::Unsigned),
     ("boot_ns", 8, 8, Kind::Unsigned),
 ];
 
-/// As [`HEADER`] has it, but with the length of the text in two bytes.
+/// A record's header, like [`HEADER`] but with two bytes for the text's length.
 fn header(number: u16, text: &str) -> Vec<u8> {
     let length = text.len() as u16;
     [&number.to_le_bytes()[..], &length.to_le_bytes(), &[0xee; 4], &9u64.to_le_bytes()].concat()
@@ -39,7 +39,7 @@ fn fields_of_header() -> Vec<Told> {
 const NEW: &str = "net:added_in_the_middle";
 const LAST: &str = "wallet:added_at_the_end";
 
-/// One in which all stands elsewhere.
+/// An opening of another build, with a header like the one of [`header`].
 fn opening(tracepoints: Vec<(&'static str, StoredLayout<'static>)>) -> Opening<'static> {
     let run = StoredRun {
         pid: 7,
@@ -86,7 +86,7 @@ fn batch_of_records<'a>(records: &'a [u8], lengths: &[usize], losses: Vec<Placed
 
 #[test]
 fn what_a_build_with_more_tracepoints_recorded_is_read_but_for_these() {
-    // Fields of other sizes, in another order, with one more between and one that is not there.
+    // The fields have other sizes and another order. One is new, and one is missing.
     let added =
         layout(56, &[("weight", 16, 4, Kind::Unsigned), ("vsize", 20, 4, Kind::Signed), ("txid", 24, 32, Kind::Bytes)]);
     let mut messages = vec![("later", 16, 8, Kind::Unsigned)];
@@ -113,7 +113,7 @@ fn what_a_build_with_more_tracepoints_recorded_is_read_but_for_these() {
     let records = records.concat();
     let loss =
         |before, tracepoint, reason, count| PlacedLoss { before, moment: 8, loss: Loss { tracepoint, reason, count } };
-    // Of a known tracepoint for a known reason, of another, for another.
+    // Known and unknown tracepoints, for known and unknown reasons.
     let losses = vec![loss(2, 0, 2, 5), loss(2, 0, 0, 6), loss(2, 0, 1, 7), loss(2, 1, 0, 8), loss(2, 2, 0, u64::MAX)];
     let counted = |fired| StoredCounters { fired, filtered: 1, value: 0, lost: AtMost(vec![6, 7, 5]) };
     let changed = AtMost(vec![(0, counted(1 + 1 + 6 + 7 + 5)), (3, counted(99))]);
@@ -150,14 +150,14 @@ fn what_a_build_with_more_tracepoints_recorded_is_read_but_for_these() {
         ],
     );
     expected.added = Default::default();
-    // What was lost for a reason that is not known has not fired: the rest adds up.
+    // Events that were lost for an unknown reason do not count as fired, so the sums agree.
     expected.added[Tracepoint::MempoolAdded as usize] = Counters { fired: 13, filtered: 1, lost: [5, 6], value: 0 };
     assert_eq!(told(Entry::Batch(std::sync::Arc::clone(read))), told(Entry::Batch(expected.into())));
     let lost = Lost { tracepoint: Tracepoint::MempoolAdded, reason: LossReason::RingFull, count: 3 };
     assert_eq!(counted.untold, [lost]);
 }
 
-/// What a build says that has less than this one, and the rest in another order.
+/// The opening of a build with fewer tracepoints, in another order.
 #[test]
 fn what_a_build_with_fewer_tracepoints_recorded_is_read_whole() {
     let names = ["mempool:added", "net:outbound_message", "net:inbound_message"];

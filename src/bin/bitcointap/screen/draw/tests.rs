@@ -196,7 +196,11 @@ fn what_cannot_be_seen_says_why() {
     let v25 = blind("net:inbound_message,net:outbound_message,mempool,validation");
     all(
         &v25,
-        &["connections: needs v29", "who left stays for up to 30 minutes (closings: needs v29)", "mempool +0/min"],
+        &[
+            "connections: needs v29",
+            "peers that left stay for up to 30 minutes (closings: needs v29)",
+            "mempool +0/min",
+        ],
     );
     assert!(!v25.contains("evicted"), "{v25}");
     let net = blind("net:inbound_message");
@@ -205,7 +209,7 @@ fn what_cannot_be_seen_says_why() {
     let mut node = Node::new();
     node.pass(3);
     let lines = lines(&shown(&node.snapshot()), &mut View::new(Column::In), 200, 24).join("\n");
-    all(&lines, &["older peers appear with their first message, about two minutes"]);
+    all(&lines, &["older peers appear with their first message, within about two minutes"]);
 }
 
 #[test]
