@@ -8,7 +8,7 @@
 //! a small multiple of their own size.
 
 mod address;
-mod commands;
+mod command_set;
 mod inventory;
 mod message;
 mod reader;
@@ -25,9 +25,9 @@ use bitcoin::block;
 use bitcoin::hashes::{Hash as _, sha256d};
 
 pub use self::address::{Address, NetAddress};
-pub use self::commands::{COMMANDS, command_index};
+pub use self::command_set::{COMMANDS, command_index};
 #[cfg(feature = "metrics")]
-pub(crate) use self::commands::{counted_index, counted_names};
+pub(crate) use self::command_set::{counted_index, counted_names};
 pub use self::inventory::Items;
 pub use self::message::Message;
 use self::reader::{Error, Reader, Result};

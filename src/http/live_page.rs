@@ -45,7 +45,7 @@ pub(super) const FILES: [(&str, &str, &str); 15] = [
     ("/live/text.js", SCRIPT, include_str!("live_page/text.js")),
     ("/live/overview.js", SCRIPT, include_str!("live_page/overview.js")),
     ("/live/sight.js", SCRIPT, include_str!("live_page/sight.js")),
-    ("/live/networks.js", SCRIPT, include_str!("live_page/networks.js")),
+    ("/live/netinfo.js", SCRIPT, include_str!("live_page/netinfo.js")),
     ("/live/charts.js", SCRIPT, include_str!("live_page/charts.js")),
     ("/live/tables.js", SCRIPT, include_str!("live_page/tables.js")),
     ("/live/logs.js", SCRIPT, include_str!("live_page/logs.js")),

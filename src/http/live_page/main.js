@@ -3,13 +3,13 @@
 import { Charts } from "./charts.js";
 import { find } from "./dom.js";
 import { Logs } from "./logs.js";
-import { Networks } from "./networks.js";
+import { NetInfo } from "./netinfo.js";
 import { Overview } from "./overview.js";
 import { poll } from "./poll.js";
 import { Commands, Peers } from "./tables.js";
 
 const overview = new Overview();
-const parts = [overview, new Charts(), new Networks(), new Peers(), new Commands(), new Logs()];
+const parts = [overview, new Charts(), new NetInfo(), new Peers(), new Commands(), new Logs()];
 let version = null;
 
 function show(snapshot) {

@@ -2,7 +2,7 @@
 
 mod footer;
 mod happenings;
-mod networks;
+mod netinfo;
 mod summary;
 mod table;
 mod traffic;
@@ -110,11 +110,11 @@ fn draw_wide(frame: &mut Frame<'_>, body: Rect, shown: &Shown<'_>, view: &mut Vi
     let [upper, lower] = Layout::vertical([Constraint::Fill(1), Constraint::Length(lower)]).areas(body);
     let [left, right] = Layout::horizontal([Constraint::Length(LEFT), Constraint::Fill(1)]).spacing(1).areas(upper);
     let graphs = (left.height / 3).max(6);
-    let networks = if is_tall { networks::ROWS } else { 0 };
+    let networks = if is_tall { netinfo::ROWS } else { 0 };
     let heights = [Constraint::Fill(1), Constraint::Length(networks), Constraint::Length(graphs)];
     let [commands, networks, graphs] = Layout::vertical(heights).areas(left);
     table::commands(frame, commands, shown);
-    networks::draw(frame, networks, shown);
+    netinfo::draw(frame, networks, shown);
     traffic::draw(frame, graphs, shown);
     table::peers(frame, right, shown, view, listed);
     if is_tall {

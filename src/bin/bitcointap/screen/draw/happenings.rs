@@ -11,7 +11,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, networks, pieces};
+use super::{BOLD, DIM, REVERSED, Shown, Theme, cut_pieces, netinfo, pieces};
 use crate::screen::{keys::Pane, text};
 
 /// One pane, with the titles of all.
@@ -40,7 +40,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, title: Line<'_>, shown: &Shown<'_>, p
         Pane::Connections => &shown.snapshot.connections,
         Pane::Blocks => &shown.snapshot.blocks,
         Pane::Mempool => &shown.snapshot.mempool,
-        Pane::Networks => return networks::draw(frame, rest, shown),
+        Pane::Networks => return netinfo::draw(frame, rest, shown),
     };
     let told_by: &[Tracepoint] = match pane {
         Pane::Connections => &[

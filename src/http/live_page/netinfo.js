@@ -7,7 +7,7 @@ import { exact } from "./text.js";
 /** What -netinfo's words mean. */
 const TITLES = { npr: "Not publicly routable", int: "The node's own", unknown: "The peer's address does not show its network" };
 
-export class Networks {
+export class NetInfo {
   #table = find("networks-table");
   #names = "";
   #cells = [];

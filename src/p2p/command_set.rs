@@ -1,4 +1,4 @@
-//! The names of messages, for use as a closed set of labels.
+//! The commands that count as known: a closed set for labels.
 
 /// Every command that Bitcoin Core has ever used, sorted.
 ///
