@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use bitcointap::{metrics::AddressList, output::Change, privileges, tap::Payloads};
+use bitcointap::{metrics::AddressList, output::Change, privileges};
 
 use crate::{
     address_lists::AddressListFile,
@@ -125,10 +125,9 @@ impl Running {
                 outputs.push(new);
                 continue;
             }
-            let started = new.open().and_then(|destination| new.start(destination).map_err(|error| error.to_string()));
-            match started {
+            let start = |destination| new.start(destination, true).map_err(|error| error.to_string());
+            match new.open().and_then(start) {
                 Ok(output) => {
-                    let output = if new.payloads == Payloads::Whole { output.with_payloads(true) } else { output };
                     self.send(&new.name, Some(Box::new(output)));
                     tracing::info!("the output {} has begun, to {}", new.name, new.place);
                     outputs.push(new);

@@ -62,10 +62,12 @@ impl NamedOutput {
         self.place.open(self.rotation)
     }
 
-    /// Starts to write the wanted events.
-    pub fn start(&self, destination: Box<dyn Destination>) -> io::Result<SpoolOutput<'static>> {
+    /// Starts to write the wanted events. If it `waits`, it takes none until payloads are whole, if it wants these: for an output that
+    /// begins while a node is tapped.
+    pub fn start(&self, destination: Box<dyn Destination>, waits: bool) -> io::Result<SpoolOutput<'static>> {
         let spool = Spool::start_to(destination, self.lines, &self.selection, None)?;
-        Ok(SpoolOutput::new(spool, &*self.name, self.place.to_string()))
+        let output = SpoolOutput::new(spool, &*self.name, self.place.to_string());
+        Ok(if self.payloads == Payloads::Whole { output.with_payloads(waits) } else { output })
     }
 
     /// Whether both have the same options.

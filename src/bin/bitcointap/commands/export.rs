@@ -9,7 +9,7 @@ use bitcointap::{
     metrics::{self, Metrics},
     output::Outputs,
     privileges,
-    spool::{Room, SpoolOutput},
+    spool::Room,
     tap::{Options, Payloads},
     tracepoint::Tracepoints,
 };
@@ -60,10 +60,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let mut outputs = Outputs::default().with(metrics);
     outputs = live.into_iter().fold(outputs, Outputs::with);
     for (named, destination) in destinations {
-        let mut output: SpoolOutput<'_> = named.start(destination)?;
-        if named.payloads == Payloads::Whole {
-            output = output.with_payloads(false);
-        }
+        let output = named.start(destination, false)?;
         // A recording waits for slow outputs; a node does not.
         outputs = outputs.with(if source.replays() { output.waited_for(&stop, Room::Always) } else { output });
     }
