@@ -80,11 +80,8 @@ impl Cli {
         // After the command, as all options of it.
         let all = arguments.iter().take(1).cloned().chain(["export".into()]).chain(config.arguments(is_given));
         let rest = config::without_command(&arguments[1..], "export");
-        let first_line = |error: clap::Error| {
-            let text = error.to_string();
-            config.explained(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
-        };
-        cli = Self::matched(&all.chain(rest).collect::<Vec<_>>()).map_err(first_line).map_err(wrong)?;
+        let explained = |error| wrong(config.explained(&first_line(&error)));
+        cli = Self::matched(&all.chain(rest).collect::<Vec<_>>()).map_err(explained)?;
         let Some(Command::Export(args)) = &mut cli.command else { unreachable!("it was export before") };
         args.named_outputs = NamedOutput::of_config(&config).map_err(wrong)?;
         args.read = Some(config.clone());
@@ -128,6 +125,16 @@ impl Cli {
         };
         checked.map(|()| self)
     }
+}
+
+/// What an error of clap says, without the word `error`.
+pub fn words(error: &clap::Error) -> String {
+    error.to_string().trim_start_matches("error: ").trim_end().to_owned()
+}
+
+/// The first line of that; what follows is about usage.
+fn first_line(error: &clap::Error) -> String {
+    words(error).lines().next().unwrap_or_default().to_owned()
 }
 
 /// For `-h`: without the values that options can have, which `--help` lists.

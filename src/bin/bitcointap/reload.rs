@@ -11,7 +11,7 @@ use bitcointap::{metrics::AddressList, output::Change, privileges};
 
 use crate::{
     address_lists::AddressListFile,
-    arguments::{Cli, Command, ExportArgs, LogLevel, NamedOutput},
+    arguments::{Cli, Command, ExportArgs, LogLevel, NamedOutput, words},
     log,
     signals::Hangups,
 };
@@ -64,9 +64,7 @@ impl Running {
                 Ok(Cli { command: Some(Command::Export(args)), log, .. }) => self.change(&args, log.level),
                 Ok(_) => {}
                 Err(error) => {
-                    let text = error.to_string();
-                    let lines = text.lines().map(|line| line.trim_start_matches("error: "));
-                    lines.filter(|line| !line.is_empty()).for_each(|line| tracing::error!("{line}"));
+                    words(&error).lines().filter(|line| !line.is_empty()).for_each(|line| tracing::error!("{line}"));
                     tracing::error!("the configuration file is wrong; nothing changes");
                     return;
                 }

@@ -19,6 +19,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use super::first_line;
+
 /// The table whose tables are outputs.
 const OUTPUTS: &str = "outputs";
 /// Options that make no sense in a file.
@@ -314,9 +316,7 @@ fn check(command: &Command, argument: &str) -> Result<(), String> {
     match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let of_parser = std::error::Error::source(&error).map(ToString::to_string);
-            let first =
-                || error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Err(of_parser.unwrap_or_else(first))
+            Err(of_parser.unwrap_or_else(|| first_line(&error)))
         }
         // This error is about several options. They are checked together later.
         _ => Ok(()),

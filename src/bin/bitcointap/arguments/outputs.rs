@@ -12,6 +12,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use super::{
     DestinationArgs, JsonArgs, SelectionArgs,
     config::{Config, Table},
+    first_line,
 };
 
 /// The longest name, in bytes.
@@ -101,12 +102,9 @@ impl NamedOutput {
         if name == OF_SERVER {
             return Err(format!("the name {OF_SERVER} is taken by /events: choose another"));
         }
-        let first = |error: clap::Error| {
-            let text = error.to_string();
-            text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
-        };
         let matches = Self::command().try_get_matches_from([&["output"][..], &table.arguments()].concat());
-        let args = matches.and_then(|matches| OutputArgs::from_arg_matches(&matches)).map_err(first)?;
+        let args = matches.and_then(|matches| OutputArgs::from_arg_matches(&matches));
+        let args = args.map_err(|error| first_line(&error))?;
         args.destination.check()?;
         args.selection.check()?;
         let output = Self::of(&args.destination, &args.json, &args.selection);
