@@ -133,18 +133,19 @@ impl Config {
     pub(super) fn explained_of(&self, table: Option<&Table>, words: &str) -> String {
         let entries = table.map_or(&self.entries, |table| &table.entries);
         let is_named = |entry: &&Entry| words.contains(&format!("--{}", entry.name));
-        let place = entries.iter().rev().find(is_named).map(|entry| entry.line).or(table.map(|table| table.line));
-        match place {
-            Some(line) => Errors::one(&self.path, line, words).to_string(),
-            None => format!("{}: {words}", self.path.display()),
-        }
+        let line = entries.iter().rev().find(is_named).map(|entry| entry.line);
+        self.at(line.or(table.map(|table| table.line)), words)
     }
 
     /// Adds the line to an error about a value: the line of the argument that begins with `argument`.
     pub fn wrong(&self, argument: &str, words: &str) -> String {
         let begins = |entry: &&Entry| entry.argument.as_ref().is_some_and(|it| it.starts_with(argument));
-        match self.entries.iter().find(begins) {
-            Some(entry) => Errors::one(&self.path, entry.line, words).to_string(),
+        self.at(self.entries.iter().find(begins).map(|entry| entry.line), words)
+    }
+
+    fn at(&self, line: Option<usize>, words: &str) -> String {
+        match line {
+            Some(line) => Errors::one(&self.path, line, words).to_string(),
             None => format!("{}: {words}", self.path.display()),
         }
     }
