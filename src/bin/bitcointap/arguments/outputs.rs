@@ -14,9 +14,8 @@ use super::{
     config::{Config, Table},
     first_line,
 };
+use crate::names;
 
-/// The longest name, in bytes.
-const LONGEST_NAME: usize = 32;
 /// The name of the HTTP server's streams in metrics.
 const OF_SERVER: &str = "http";
 
@@ -95,10 +94,7 @@ impl NamedOutput {
 
     fn of_table(table: &Table) -> Result<Self, String> {
         let name = &table.name;
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
-            return Err(format!("an output's name is 1 to {LONGEST_NAME} letters, digits, '_', '.' and '-'"));
-        }
+        names::check("an output's", name)?;
         if name == OF_SERVER {
             return Err(format!("the name {OF_SERVER} is taken by /events: choose another"));
         }
