@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{
-    Arg, ArgAction, ArgMatches, Command, CommandFactory,
+    Arg, ArgAction, ArgMatches, Command,
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
@@ -119,8 +119,8 @@ impl Config {
     }
 
     /// The arguments of all options that the command line does not give.
-    pub(super) fn arguments<'a>(&'a self, is_given: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = OsString> + 'a {
-        let from_file = self.entries.iter().filter(move |entry| !is_given(&entry.name));
+    pub(super) fn arguments(&self, given: &BTreeSet<&str>) -> impl Iterator<Item = OsString> {
+        let from_file = self.entries.iter().filter(|entry| !given.contains(&*entry.name));
         from_file.filter_map(|entry| entry.argument.as_ref().map(OsString::from))
     }
 
@@ -168,16 +168,10 @@ impl Table {
     }
 }
 
-/// Whether the command line gives the option.
-pub(super) fn is_given(matches: &ArgMatches, name: &str) -> bool {
-    let Some((_, matches)) = matches.subcommand() else { return false };
-    let ids = matches.ids().map(|id| id.as_str());
-    let command = super::Cli::command();
-    let named = |id: &str| {
-        let all = command.get_subcommands().flat_map(Command::get_arguments).chain(command.get_arguments());
-        all.filter(|argument| argument.get_id() == id).any(|argument| argument.get_long() == Some(name))
-    };
-    ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).any(named)
+/// The names of options that the command line gives.
+pub(super) fn given<'a>(command: &'a Command, matches: &ArgMatches) -> BTreeSet<&'a str> {
+    let is_given = |it: &&Arg| matches.value_source(it.get_id().as_str()) == Some(ValueSource::CommandLine);
+    command.get_arguments().filter(is_given).filter_map(Arg::get_long).collect()
 }
 
 /// The arguments without the name of the command.
