@@ -4,7 +4,7 @@ use std::io;
 
 use bitcointap::{
     selection::Selection,
-    spool::{Destination, DestinationName, JsonLines, Rotation, Spool, SpoolOutput},
+    spool::{Destination, DestinationName, Format, JsonLines, Rotation, Spool, SpoolOutput},
     tap::Payloads,
 };
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -59,7 +59,7 @@ impl NamedOutput {
 
     /// Opens its destination with the capabilities of this thread. A file to be rotated is opened without them.
     pub fn open(&self) -> Result<Box<dyn Destination>, String> {
-        self.place.open(self.rotation)
+        self.place.open(JsonLines::RECORDS, self.rotation)
     }
 
     /// Starts to write the wanted events. If it `waits`, it takes none until payloads are whole, if it wants these: for an output that
