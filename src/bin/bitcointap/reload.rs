@@ -123,11 +123,11 @@ impl Running {
                 outputs.push(new);
                 continue;
             }
-            let start = |destination| new.start(destination, true).map_err(|error| error.to_string());
+            let start = |opened| new.start(opened, true, None).map_err(|error| error.to_string());
             match new.open().and_then(start) {
                 Ok(output) => {
-                    self.send(&new.name, Some(Box::new(output)));
-                    tracing::info!("the output {} has begun, to {}", new.name, new.place);
+                    self.send(&new.name, Some(output));
+                    tracing::info!("the output {} has begun, to {}", new.name, new.place());
                     outputs.push(new);
                 }
                 Err(words) => {

@@ -162,6 +162,11 @@ impl Config {
 }
 
 impl Table {
+    /// Whether it has the option.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == name)
+    }
+
     /// Its arguments, as on a command line.
     pub(super) fn arguments(&self) -> Vec<&str> {
         self.entries.iter().filter_map(|entry| entry.argument.as_deref()).collect()
