@@ -211,8 +211,14 @@ struct Held<'a> {
 impl<'a> Outputs<'a> {
     /// Adds an output, which is called after the others.
     #[must_use]
-    pub fn with(mut self, output: impl Output + 'a) -> Self {
-        self.outputs.push(Held { output: Box::new(output), has_failed: false });
+    pub fn with(self, output: impl Output + 'a) -> Self {
+        self.with_boxed(Box::new(output))
+    }
+
+    /// The same for an output of which only the contract is known.
+    #[must_use]
+    pub fn with_boxed(mut self, output: Box<dyn Output + 'a>) -> Self {
+        self.outputs.push(Held { output, has_failed: false });
         self
     }
 

@@ -56,6 +56,8 @@ pub struct Writer {
 }
 
 impl Format for Writer {
+    const RECORDS: &'static str = "packets";
+
     fn decodes(&self) -> bool {
         false
     }

@@ -53,6 +53,8 @@ pub(crate) const LAST_LINE_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Spool {
     shared: Arc<Shared>,
     thread: thread::JoinHandle<()>,
+    /// What its format writes.
+    records: &'static str,
     /// How many bytes were written, and when that number was first seen.
     progress: (u64, Instant),
 }
@@ -94,10 +96,10 @@ impl Spool {
         }
     }
 
-    /// The same in any format. The log messages about failures always say "JSON lines".
-    pub(crate) fn start_any(
+    /// The same in any format.
+    pub fn start_any<F: Format>(
         destination: impl Destination,
-        format: impl Format,
+        format: F,
         wanted: &Selection,
         count: Option<u64>,
     ) -> io::Result<Spool> {
@@ -107,7 +109,7 @@ impl Spool {
             privileges::drop_all_of_thread();
             writing.run();
         })?;
-        Ok(Spool { shared, thread, progress: (0, Instant::now()) })
+        Ok(Spool { shared, thread, records: F::RECORDS, progress: (0, Instant::now()) })
     }
 
     /// Whether the queue has room for a batch of this many bytes.

@@ -352,6 +352,8 @@ struct ServerSentEvents {
 }
 
 impl Format for ServerSentEvents {
+    const RECORDS: &'static str = JsonLines::RECORDS;
+
     fn decodes(&self) -> bool {
         self.lines.decodes()
     }

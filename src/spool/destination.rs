@@ -123,12 +123,13 @@ pub enum DestinationName {
 
 impl DestinationName {
     /// Opens it. A file is opened with the capabilities of the calling thread, unless it is to be rotated: that is done later without
-    /// capabilities. It is no error if nobody listens on the socket yet.
+    /// capabilities. It is no error if nobody listens on the socket yet. `records` is what it is for, as
+    /// [`Format::RECORDS`](super::Format::RECORDS) says it.
     ///
     /// # Errors
     /// A line that says what is wrong.
-    pub fn open(&self, rotation: Option<Rotation>) -> Result<Box<dyn Destination>, String> {
-        let cannot_open = |error| format!("cannot open {self} for JSON lines: {error}");
+    pub fn open(&self, records: &str, rotation: Option<Rotation>) -> Result<Box<dyn Destination>, String> {
+        let cannot_open = |error| format!("cannot open {self} for {records}: {error}");
         match self {
             Self::Stdout => Ok(Box::new(Plain(io::stdout()))),
             Self::File(path) => Ok(Box::new(LineFile::open(path, rotation).map_err(cannot_open)?)),

@@ -16,6 +16,9 @@ use crate::{
 
 /// Writes events as text.
 pub trait Format: Send + 'static {
+    /// What it writes, in log messages and errors: a plural, such as `packets`.
+    const RECORDS: &'static str;
+
     /// Whether it needs the payloads of messages decoded.
     fn decodes(&self) -> bool {
         true
@@ -58,6 +61,8 @@ impl JsonLines {
 }
 
 impl Format for JsonLines {
+    const RECORDS: &'static str = "JSON lines";
+
     fn decodes(&self) -> bool {
         !self.without_payload
     }
@@ -94,6 +99,8 @@ impl From<JsonLines> for SourcedLines {
 }
 
 impl Format for SourcedLines {
+    const RECORDS: &'static str = JsonLines::RECORDS;
+
     fn decodes(&self) -> bool {
         self.lines.decodes()
     }

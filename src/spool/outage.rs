@@ -77,7 +77,8 @@ impl<D: Destination, F: Format> Writing<D, F> {
             None => {
                 let name = self.out.destination.name();
                 tracing::error!(
-                    "cannot write JSON lines to {name}: {error}; bitcointap tries again every second, and events that do not fit into the queue are lost"
+                    "cannot write {} to {name}: {error}; bitcointap tries again every second, and events that do not fit into the queue are lost",
+                    F::RECORDS
                 );
                 self.outage = Some(Outage { lost_before: self.lost_before, works_since: None });
             }
@@ -94,7 +95,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
     pub(super) fn end_outage(&mut self) {
         if let Some(Outage { lost_before, .. }) = self.outage.take() {
             let lost = self.shared.lost.load(Relaxed) - lost_before;
-            tracing::info!(lost, "JSON lines are written to {} again", self.out.destination.name());
+            tracing::info!(lost, "{} are written to {} again", F::RECORDS, self.out.destination.name());
         }
     }
 

@@ -41,14 +41,14 @@ pub enum Room {
 }
 
 impl<'a> SpoolOutput<'a> {
-    /// JSON lines to a destination that is tried again after failures. If it is too slow, it loses its oldest events; other outputs
+    /// A spool with a destination that is tried again after failures. If it is too slow, it loses its oldest events; other outputs
     /// are not affected. `name` is for logs and metrics, `place` for errors.
     pub fn new(spool: Spool, name: impl Into<String>, place: impl Into<String>) -> Self {
         Self {
+            records: spool.records,
             spool: Some(spool),
             name: name.into(),
             place: place.into(),
-            records: "JSON lines",
             waits: None,
             is_required: false,
             may_work_again: true,
@@ -81,12 +81,6 @@ impl<'a> SpoolOutput<'a> {
     #[must_use]
     pub fn with_payloads(self, waits: bool) -> Self {
         Self { wants_payloads: true, has_begun: !waits, ..self }
-    }
-
-    /// It writes packets.
-    #[must_use]
-    pub fn of_packets(self) -> Self {
-        Self { records: "packets", ..self }
     }
 
     fn tell_failure(&self) {

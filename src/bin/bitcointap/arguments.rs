@@ -21,7 +21,10 @@ mod values;
 use std::{ffi::OsString, path::PathBuf};
 
 use bitcointap::http::Address;
-use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint, error::ErrorKind, parser::ValueSource};
+use clap::{
+    Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint, error::ErrorKind,
+    parser::ValueSource,
+};
 use clap_complete::Shell;
 
 pub use self::{
@@ -66,33 +69,28 @@ impl Cli {
         T: Into<OsString> + Clone,
     {
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-        let mut cli = Self::matched(&arguments)?;
+        let (command, matches) = Self::matched(&arguments)?;
+        let cli = Self::from_arg_matches(&matches)?;
         let Some(Command::Export(ExportArgs { config: Some(path), .. })) = &cli.command else {
             return cli.checked().map_err(|words| Cli::command().error(ErrorKind::ArgumentConflict, words));
         };
         let wrong = |words: String| clap::Error::raw(ErrorKind::ValueValidation, format!("{words}\n"));
-        let mut command = Cli::command();
-        command.build();
         let export = command.find_subcommand("export").expect("it is a command");
         let config = Config::read(path, export, &NamedOutput::command()).map_err(wrong)?;
-        let given = command.try_get_matches_from_mut(&arguments)?;
-        let is_given = |name: &str| config::is_given(&given, name);
+        let given = config::given(export, matches.subcommand_matches("export").expect("it was given"));
         // After the command, as all options of it.
-        let all = arguments.iter().take(1).cloned().chain(["export".into()]).chain(config.arguments(is_given));
-        let rest = config::without_command(&arguments[1..], "export");
-        let first_line = |error: clap::Error| {
-            let text = error.to_string();
-            config.explained(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
-        };
-        cli = Self::matched(&all.chain(rest).collect::<Vec<_>>()).map_err(first_line).map_err(wrong)?;
+        let all = arguments.iter().take(1).cloned().chain(["export".into()]).chain(config.arguments(&given));
+        let all: Vec<_> = all.chain(config::without_command(&arguments[1..], "export")).collect();
+        let with_those_of_file = Self::matched(&all).and_then(|(_, matches)| Self::from_arg_matches(&matches));
+        let mut cli = with_those_of_file.map_err(|error| wrong(config.explained(&first_line(&error))))?;
         let Some(Command::Export(args)) = &mut cli.command else { unreachable!("it was export before") };
         args.named_outputs = NamedOutput::of_config(&config).map_err(wrong)?;
         args.read = Some(config.clone());
         cli.checked().map_err(|words| wrong(config.explained(&words)))
     }
 
-    /// As clap has them; what does not go together is not refused yet.
-    fn matched(arguments: &[OsString]) -> Result<Self, clap::Error> {
+    /// The command line's definition, and what clap finds in the arguments. What does not go together is not refused yet.
+    fn matched(arguments: &[OsString]) -> Result<(clap::Command, ArgMatches), clap::Error> {
         let mut command = Cli::command();
         if arguments.iter().any(|argument| argument == "-h") {
             command = in_a_line_each(command);
@@ -107,7 +105,7 @@ impl Cli {
             let words = format!("'{stray}' stands before '{name}': the options of a command come after its name");
             return Err(command.clone().error(ErrorKind::ArgumentConflict, words));
         }
-        Cli::from_arg_matches(&matches)
+        Ok((command, matches))
     }
 
     fn checked(self) -> Result<Self, String> {
@@ -128,6 +126,16 @@ impl Cli {
         };
         checked.map(|()| self)
     }
+}
+
+/// What an error of clap says, without the word `error`.
+pub fn words(error: &clap::Error) -> String {
+    error.to_string().trim_start_matches("error: ").trim_end().to_owned()
+}
+
+/// The first line of that; what follows is about usage.
+fn first_line(error: &clap::Error) -> String {
+    words(error).lines().next().unwrap_or_default().to_owned()
 }
 
 /// For `-h`: without the values that options can have, which `--help` lists.

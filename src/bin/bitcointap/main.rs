@@ -4,12 +4,13 @@
 //! arguments ─► commands ─► source (a node followed over its runs, or a recording) ─► outputs of the command
 //! ```
 //!
-//! Files import only files to the left of them, and those for all: signals, log, result.
+//! Files import only files to the left of them, and those for all: signals, log, names, result.
 
 mod address_lists;
 mod arguments;
 mod commands;
 mod log;
+mod names;
 mod reload;
 mod result;
 mod screen;

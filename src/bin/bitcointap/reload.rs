@@ -7,11 +7,11 @@ use std::{
     thread,
 };
 
-use bitcointap::{metrics::AddressList, output::Change, privileges, tap::Payloads};
+use bitcointap::{metrics::AddressList, output::Change, privileges};
 
 use crate::{
     address_lists::AddressListFile,
-    arguments::{Cli, Command, ExportArgs, LogLevel, NamedOutput},
+    arguments::{Cli, Command, ExportArgs, LogLevel, NamedOutput, words},
     log,
     signals::Hangups,
 };
@@ -64,9 +64,7 @@ impl Running {
                 Ok(Cli { command: Some(Command::Export(args)), log, .. }) => self.change(&args, log.level),
                 Ok(_) => {}
                 Err(error) => {
-                    let text = error.to_string();
-                    let lines = text.lines().map(|line| line.trim_start_matches("error: "));
-                    lines.filter(|line| !line.is_empty()).for_each(|line| tracing::error!("{line}"));
+                    words(&error).lines().filter(|line| !line.is_empty()).for_each(|line| tracing::error!("{line}"));
                     tracing::error!("the configuration file is wrong; nothing changes");
                     return;
                 }
@@ -125,12 +123,11 @@ impl Running {
                 outputs.push(new);
                 continue;
             }
-            let started = new.open().and_then(|destination| new.start(destination).map_err(|error| error.to_string()));
-            match started {
+            let start = |opened| new.start(opened, true, None).map_err(|error| error.to_string());
+            match new.open().and_then(start) {
                 Ok(output) => {
-                    let output = if new.payloads == Payloads::Whole { output.with_payloads(true) } else { output };
-                    self.send(&new.name, Some(Box::new(output)));
-                    tracing::info!("the output {} has begun, to {}", new.name, new.place);
+                    self.send(&new.name, Some(output));
+                    tracing::info!("the output {} has begun, to {}", new.name, new.place());
                     outputs.push(new);
                 }
                 Err(words) => {

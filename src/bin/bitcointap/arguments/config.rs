@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{
-    Arg, ArgAction, ArgMatches, Command, CommandFactory,
+    Arg, ArgAction, ArgMatches, Command,
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
@@ -18,6 +18,8 @@ use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
+
+use super::first_line;
 
 /// The table whose tables are outputs.
 const OUTPUTS: &str = "outputs";
@@ -117,8 +119,8 @@ impl Config {
     }
 
     /// The arguments of all options that the command line does not give.
-    pub(super) fn arguments<'a>(&'a self, is_given: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = OsString> + 'a {
-        let from_file = self.entries.iter().filter(move |entry| !is_given(&entry.name));
+    pub(super) fn arguments(&self, given: &BTreeSet<&str>) -> impl Iterator<Item = OsString> {
+        let from_file = self.entries.iter().filter(|entry| !given.contains(&*entry.name));
         from_file.filter_map(|entry| entry.argument.as_ref().map(OsString::from))
     }
 
@@ -131,18 +133,19 @@ impl Config {
     pub(super) fn explained_of(&self, table: Option<&Table>, words: &str) -> String {
         let entries = table.map_or(&self.entries, |table| &table.entries);
         let is_named = |entry: &&Entry| words.contains(&format!("--{}", entry.name));
-        let place = entries.iter().rev().find(is_named).map(|entry| entry.line).or(table.map(|table| table.line));
-        match place {
-            Some(line) => Errors::one(&self.path, line, words).to_string(),
-            None => format!("{}: {words}", self.path.display()),
-        }
+        let line = entries.iter().rev().find(is_named).map(|entry| entry.line);
+        self.at(line.or(table.map(|table| table.line)), words)
     }
 
     /// Adds the line to an error about a value: the line of the argument that begins with `argument`.
     pub fn wrong(&self, argument: &str, words: &str) -> String {
         let begins = |entry: &&Entry| entry.argument.as_ref().is_some_and(|it| it.starts_with(argument));
-        match self.entries.iter().find(begins) {
-            Some(entry) => Errors::one(&self.path, entry.line, words).to_string(),
+        self.at(self.entries.iter().find(begins).map(|entry| entry.line), words)
+    }
+
+    fn at(&self, line: Option<usize>, words: &str) -> String {
+        match line {
+            Some(line) => Errors::one(&self.path, line, words).to_string(),
             None => format!("{}: {words}", self.path.display()),
         }
     }
@@ -159,22 +162,21 @@ impl Config {
 }
 
 impl Table {
+    /// Whether it has the option.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == name)
+    }
+
     /// Its arguments, as on a command line.
     pub(super) fn arguments(&self) -> Vec<&str> {
         self.entries.iter().filter_map(|entry| entry.argument.as_deref()).collect()
     }
 }
 
-/// Whether the command line gives the option.
-pub(super) fn is_given(matches: &ArgMatches, name: &str) -> bool {
-    let Some((_, matches)) = matches.subcommand() else { return false };
-    let ids = matches.ids().map(|id| id.as_str());
-    let command = super::Cli::command();
-    let named = |id: &str| {
-        let all = command.get_subcommands().flat_map(Command::get_arguments).chain(command.get_arguments());
-        all.filter(|argument| argument.get_id() == id).any(|argument| argument.get_long() == Some(name))
-    };
-    ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).any(named)
+/// The names of options that the command line gives.
+pub(super) fn given<'a>(command: &'a Command, matches: &ArgMatches) -> BTreeSet<&'a str> {
+    let is_given = |it: &&Arg| matches.value_source(it.get_id().as_str()) == Some(ValueSource::CommandLine);
+    command.get_arguments().filter(is_given).filter_map(Arg::get_long).collect()
 }
 
 /// The arguments without the name of the command.
@@ -314,9 +316,7 @@ fn check(command: &Command, argument: &str) -> Result<(), String> {
     match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let of_parser = std::error::Error::source(&error).map(ToString::to_string);
-            let first =
-                || error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Err(of_parser.unwrap_or_else(first))
+            Err(of_parser.unwrap_or_else(|| first_line(&error)))
         }
         // This error is about several options. They are checked together later.
         _ => Ok(()),

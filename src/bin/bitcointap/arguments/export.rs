@@ -142,7 +142,7 @@ impl ExportArgs {
         let tracepoints: Tracepoints = events.iter().chain(written.iter()).chain(coins_too.iter()).collect();
         let is_summed = |coin| tracepoints.contains(coin) && !written.contains(coin) && !is_streamed(coin);
         let summed = coins.iter().filter(|&coin| is_summed(coin)).collect();
-        let payloads = if outputs.iter().any(|output| output.payloads == Payloads::Whole) {
+        let payloads = if outputs.iter().any(|output| output.payloads() == Payloads::Whole) {
             Payloads::Whole
         } else {
             // Those that streams want are asked for while there are some.
@@ -158,12 +158,11 @@ impl ExportArgs {
         }
     }
 
-    /// All outputs of JSON lines: that of the command line, and those of the configuration file.
+    /// All outputs with a name: that of the command line, and those of the configuration file.
     pub fn outputs(&self) -> Vec<NamedOutput> {
         let of_options = NamedOutput::of(&self.destination, &self.json_style, &self.selection);
         let events = self.selection.selection.chosen_tracepoints();
-        let named = self.named_outputs.iter().cloned();
-        let named = named.map(|it| NamedOutput { selection: it.selection.or_of(events), ..it });
+        let named = self.named_outputs.iter().cloned().map(|output| output.or_of(events));
         of_options.into_iter().chain(named).collect()
     }
 

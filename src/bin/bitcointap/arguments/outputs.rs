@@ -1,71 +1,75 @@
 //! Outputs with a name. In: tables `[outputs.NAME]` of a configuration file, or options of the command line. Out: started outputs.
 
-use std::io;
+mod kinds;
 
-use bitcointap::{
-    selection::Selection,
-    spool::{Destination, DestinationName, JsonLines, Rotation, Spool, SpoolOutput},
-    tap::Payloads,
+use std::{io, sync::Arc};
+
+use bitcointap::{output::Output, selection::Selection, stop::Stop, tap::Payloads, tracepoint::Tracepoints};
+use clap::{
+    Arg, Args, Command, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
 };
-use clap::{CommandFactory, FromArgMatches, Parser};
 
+pub use self::kinds::Opened;
+use self::kinds::{JsonOutput, KINDS, Kind, Row, Start};
 use super::{
     DestinationArgs, JsonArgs, SelectionArgs,
     config::{Config, Table},
+    first_line,
 };
+use crate::names;
 
-/// The longest name, in bytes.
-const LONGEST_NAME: usize = 32;
 /// The name of the HTTP server's streams in metrics.
 const OF_SERVER: &str = "http";
 
-/// The options of a table.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "output", disable_help_flag = true)]
-struct OutputArgs {
-    #[command(flatten)]
-    destination: DestinationArgs,
-    #[command(flatten)]
-    json: JsonArgs,
-    #[command(flatten)]
-    selection: SelectionArgs,
-}
-
-/// JSON lines to a destination.
+/// An output with a name.
 #[derive(Clone, Debug)]
 pub struct NamedOutput {
     /// For logs and metrics.
     pub name: String,
-    pub place: DestinationName,
-    pub rotation: Option<Rotation>,
-    pub lines: JsonLines,
-    pub payloads: Payloads,
     pub selection: Selection,
+    kind: Arc<dyn Kind>,
 }
 
 impl NamedOutput {
-    /// The output of the command line, if there is one. Its name is its kind.
+    /// The output of the command line, if there is one. Its name is the kind of its destination.
     pub(super) fn of(destination: &DestinationArgs, json: &JsonArgs, selection: &SelectionArgs) -> Option<Self> {
-        let place = destination.place()?;
-        Some(Self {
-            name: place.kind().to_owned(),
-            place: place.clone(),
-            rotation: destination.rotation(),
-            lines: json.lines(false),
-            payloads: json.payload.payloads(),
-            selection: selection.selection.clone(),
-        })
+        let output = JsonOutput::of(destination, json)?;
+        let name = output.place.kind().to_owned();
+        Some(Self { name, selection: selection.selection.clone(), kind: Arc::new(output) })
     }
 
-    /// Opens its destination with the capabilities of this thread. A file to be rotated is opened without them.
-    pub fn open(&self) -> Result<Box<dyn Destination>, String> {
-        self.place.open(self.rotation)
+    /// It takes events of these tracepoints, unless others were chosen for it.
+    pub(super) fn or_of(self, events: Tracepoints) -> Self {
+        Self { selection: self.selection.or_of(events), ..self }
     }
 
-    /// Starts to write the wanted events.
-    pub fn start(&self, destination: Box<dyn Destination>) -> io::Result<SpoolOutput<'static>> {
-        let spool = Spool::start_to(destination, self.lines, &self.selection, None)?;
-        Ok(SpoolOutput::new(spool, &*self.name, self.place.to_string()))
+    /// Where it writes, for logs.
+    pub fn place(&self) -> String {
+        self.kind.place()
+    }
+
+    /// How much of payloads it needs.
+    pub fn payloads(&self) -> Payloads {
+        self.kind.payloads()
+    }
+
+    /// Opens its destination with the capabilities of this thread.
+    pub fn open(&self) -> Result<Opened, String> {
+        self.kind.open()
+    }
+
+    /// Starts to write the wanted events. If it `waits`, it takes none until payloads are whole, if it needs these: for an output that
+    /// begins while a node is tapped. A recording waits for it until `waited_for` stops it; a node never waits.
+    pub fn start<'a>(
+        &self,
+        opened: Opened,
+        waits: bool,
+        waited_for: Option<&'a Stop>,
+    ) -> io::Result<Box<dyn Output + Send + 'a>> {
+        let (name, selection) = (self.name.clone(), self.selection.clone());
+        let (place, payloads) = (self.place(), self.payloads());
+        opened(Start { name, place, payloads, selection, waits, waited_for })
     }
 
     /// Whether both have the same options.
@@ -74,15 +78,15 @@ impl NamedOutput {
     }
 
     /// The options that a table may have.
-    pub(super) fn command() -> clap::Command {
-        OutputArgs::command()
+    pub(super) fn command() -> Command {
+        options_of(&KINDS)
     }
 
     /// The outputs of a configuration file. Errors have their lines.
     pub(super) fn of_config(config: &Config) -> Result<Vec<Self>, String> {
         let (mut outputs, mut errors) = (Vec::new(), Vec::new());
         for table in &config.outputs {
-            match Self::of_table(table) {
+            match Self::of_table(table, &KINDS) {
                 Ok(output) => outputs.push(output),
                 Err(words) => errors.push(config.explained_of(Some(table), &words)),
             }
@@ -90,25 +94,137 @@ impl NamedOutput {
         if errors.is_empty() { Ok(outputs) } else { Err(errors.join("\n")) }
     }
 
-    fn of_table(table: &Table) -> Result<Self, String> {
+    fn of_table(table: &Table, kinds: &[Row]) -> Result<Self, String> {
         let name = &table.name;
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
-            return Err(format!("an output's name is 1 to {LONGEST_NAME} letters, digits, '_', '.' and '-'"));
-        }
+        names::check("an output's", name)?;
         if name == OF_SERVER {
             return Err(format!("the name {OF_SERVER} is taken by /events: choose another"));
         }
-        let first = |error: clap::Error| {
-            let text = error.to_string();
-            text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        let Some(row) = kinds.iter().find(|row| table.has(row.key)) else {
+            let keys: Vec<_> = kinds.iter().map(|Row { key, value, .. }| format!("{key} = \"{value}\"")).collect();
+            return Err(format!("the output {name} lacks its destination: {}", keys.join(" or ")));
         };
-        let matches = Self::command().try_get_matches_from([&["output"][..], &table.arguments()].concat());
-        let args = matches.and_then(|matches| OutputArgs::from_arg_matches(&matches)).map_err(first)?;
-        args.destination.check()?;
-        args.selection.check()?;
-        let output = Self::of(&args.destination, &args.json, &args.selection);
-        let output = output.ok_or_else(|| format!("the output {name} lacks its destination: json = \"FILE\""))?;
-        Ok(Self { name: name.clone(), ..output })
+        let command = SelectionArgs::augment_args((row.options)(no_options()));
+        let matches = command.try_get_matches_from([&["output"][..], &table.arguments()].concat());
+        let matches = matches.map_err(|error| match (error.kind(), error.get(ContextKind::InvalidArg)) {
+            (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => {
+                format!("an output with {} has no option {option}", row.key)
+            }
+            _ => first_line(&error),
+        })?;
+        let kind = (row.read)(&matches)?;
+        let selection = SelectionArgs::from_arg_matches(&matches).map_err(|error| first_line(&error))?;
+        selection.check()?;
+        Ok(Self { name: name.clone(), selection: selection.selection, kind })
+    }
+}
+
+fn no_options() -> Command {
+    Command::new("output").disable_help_flag(true)
+}
+
+/// The options that tables of these kinds may have. One that several kinds have must mean the same in each.
+fn options_of(kinds: &[Row]) -> Command {
+    let of_kinds = kinds.iter().fold(no_options(), |command, row| {
+        let options = (row.options)(no_options());
+        let is_new = |it: &&Arg| command.get_arguments().all(|known| known.get_id() != it.get_id());
+        let new: Vec<_> = options.get_arguments().filter(is_new).cloned().collect();
+        command.args(new)
+    });
+    SelectionArgs::augment_args(of_kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A further kind, which writes nothing.
+    #[derive(Args, Clone, Debug)]
+    struct Idle {
+        #[arg(long)]
+        idle: String,
+        #[arg(long = "idle-for", default_value_t = 1, value_parser = crate::arguments::values::number(1..=9_u32))]
+        idle_for: u32,
+        #[command(flatten)]
+        json: JsonArgs,
+    }
+
+    impl kinds::Options for Idle {
+        const KEY: &'static str = "idle";
+        const VALUE: &'static str = "PLACE";
+
+        fn kind(self) -> Result<Arc<dyn Kind>, String> {
+            Ok(Arc::new(self))
+        }
+    }
+
+    impl Kind for Idle {
+        fn place(&self) -> String {
+            self.idle.clone()
+        }
+
+        fn payloads(&self) -> Payloads {
+            self.json.payload.payloads()
+        }
+
+        fn open(&self) -> Result<Opened, String> {
+            Ok(Box::new(|start| Ok(Box::new(Started(format!("{} {} {}", start.name, start.place, start.waits))))))
+        }
+    }
+
+    struct Started(String);
+
+    impl Output for Started {
+        fn name(&self) -> &str {
+            &self.0
+        }
+    }
+
+    /// The outputs of a file, or the errors in it, if only JSON lines and the further kind are there.
+    fn outputs(text: &str) -> Result<Vec<NamedOutput>, String> {
+        let kinds: Vec<Row> = KINDS.into_iter().take(1).chain([Row::of::<Idle>()]).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c");
+        fs::write(&path, text).unwrap();
+        let without_path = |words: String| words.replace(&*path.to_string_lossy(), "");
+        let config = Config::read(&path, &Command::new("export"), &options_of(&kinds)).map_err(without_path)?;
+        let output = |table| {
+            let output = NamedOutput::of_table(table, &kinds);
+            output.map_err(|words| without_path(config.explained_of(Some(table), &words)))
+        };
+        config.outputs.iter().map(output).collect()
+    }
+
+    #[test]
+    fn a_table_is_of_the_kind_whose_key_it_has() {
+        let text = "[outputs.a]\njson = \"f\"\nkeep = 3\nrotate = \"1d\"\nevents = [\"net\"]\n\
+                    [outputs.b]\nidle = \"nowhere\"\nidle-for = 3\npayload = \"none\"\nevents = [\"mempool\"]";
+        let [a, b] = <[_; 2]>::try_from(outputs(text).unwrap()).unwrap();
+        assert_eq!((a.place(), a.payloads()), ("f".into(), Payloads::Whole));
+        assert_eq!((b.place(), b.payloads()), ("nowhere".into(), Payloads::None));
+        assert_eq!(b.selection.tracepoints(), "mempool".parse().unwrap());
+        let started = b.start(b.open().unwrap(), true, None).unwrap();
+        assert_eq!(started.name(), "b nowhere true");
+
+        let changed = outputs(&text.replace("idle-for = 3", "idle-for = 4")).unwrap();
+        assert!(a.is_as(&changed[0]) && !b.is_as(&changed[1]));
+    }
+
+    #[test]
+    fn a_table_has_only_options_of_its_kind() {
+        for (text, words) in [
+            ("json = \"f\"\n\nidle-for = 3", ":4: an output with json has no option --idle-for"),
+            ("rotate = \"1d\"\nidle = \"x\"", ":2: an output with idle has no option --rotate"),
+            ("json = \"f\"\nidle = \"x\"", ":3: an output with json has no option --idle"),
+            ("idle = \"x\"\nidle-for = 10", ":3: idle-for: must be a whole number from 1 to 9"),
+            ("idel = \"x\"", ":2: there is no option idel; is it idle?"),
+            ("bytes = \"hex\"", ":1: the output a lacks its destination: json = \"FILE\" or idle = \"PLACE\""),
+            ("idle = \"x\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]", ":1: no event can meet all"),
+        ] {
+            let told = outputs(&format!("[outputs.a]\n{text}")).unwrap_err();
+            assert!(told.starts_with(words), "{text:?}: {told}");
+        }
     }
 }

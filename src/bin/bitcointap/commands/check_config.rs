@@ -8,17 +8,14 @@ use std::{
 };
 
 use crate::{
-    arguments::{Cli, Command},
+    arguments::{Cli, Command, words},
     result::Result,
 };
 
 /// `check-config`: checks whether `export --config` would accept the file.
 pub fn check_config(file: &Path) -> Result<()> {
     let arguments = ["bitcointap", "export", "--config"].map(OsStr::new).into_iter().chain([file.as_os_str()]);
-    let cli = Cli::parse_arguments(arguments).map_err(|error| {
-        let text = error.to_string();
-        text.trim_start_matches("error: ").trim_end().to_owned()
-    })?;
+    let cli = Cli::parse_arguments(arguments).map_err(|error| words(&error))?;
     let Some(Command::Export(args)) = &cli.command else { unreachable!("the arguments name export") };
     let config = args.read.as_ref().expect("the arguments name a configuration file");
     let mut errors = Vec::new();

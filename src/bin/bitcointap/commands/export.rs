@@ -9,7 +9,6 @@ use bitcointap::{
     metrics::{self, Metrics},
     output::Outputs,
     privileges,
-    spool::{Room, SpoolOutput},
     tap::{Options, Payloads},
     tracepoint::Tracepoints,
 };
@@ -29,8 +28,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     // First open what takes file descriptors. Then do everything else that can fail. Attaching comes last.
     let listeners = args.listeners()?;
     let named = args.outputs();
-    let opened = |output: &NamedOutput| Ok((output.clone(), output.open()?));
-    let destinations = named.iter().map(opened).collect::<Result<Vec<_>>>()?;
+    let open = |output: &NamedOutput| Ok((output.clone(), output.open()?));
+    let opened = named.iter().map(open).collect::<Result<Vec<_>>>()?;
     named.iter().for_each(|output| warn_of_commands(&output.selection));
     let options = args.options();
     let source = Source::open(&args.replay, &args.node, &options, true, args.drop_capabilities())?;
@@ -59,13 +58,9 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 
     let mut outputs = Outputs::default().with(metrics);
     outputs = live.into_iter().fold(outputs, Outputs::with);
-    for (named, destination) in destinations {
-        let mut output: SpoolOutput<'_> = named.start(destination)?;
-        if named.payloads == Payloads::Whole {
-            output = output.with_payloads(false);
-        }
+    for (named, opened) in opened {
         // A recording waits for slow outputs; a node does not.
-        outputs = outputs.with(if source.replays() { output.waited_for(&stop, Room::Always) } else { output });
+        outputs = outputs.with_boxed(named.start(opened, false, source.replays().then_some(&stop))?);
     }
     let mut outputs = outputs.with(server).changed_by(outputs_changed);
     let result = source.feed(&stop, &mut outputs);

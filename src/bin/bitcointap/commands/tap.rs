@@ -6,7 +6,7 @@ use bitcointap::{
     output::Outputs,
     pcap,
     selection::Selection,
-    spool::{DestinationName, Room, Spool, SpoolOutput},
+    spool::{DestinationName, Format, JsonLines, Room, Spool, SpoolOutput},
 };
 
 use super::new_file::{new_file, warn_of_commands};
@@ -18,7 +18,7 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     warn_of_commands(&options.selection);
     let place = args.destination.place().unwrap_or(&DestinationName::Stdout);
     // Opens a file with the capabilities that are dropped next. With --pcap this is standard output, which stays unused.
-    let destination = place.open(args.destination.rotation())?;
+    let destination = place.open(JsonLines::RECORDS, args.destination.rotation())?;
     let source = Source::open(&args.replay, &args.node, &options, args.follow, args.drop_capabilities())?;
     let stop = signals::stop_after(args.duration)?;
     // The source has already checked the conditions on each event, so the spool only needs the tracepoints.
@@ -34,7 +34,7 @@ pub fn tap(args: &TapArgs) -> Result<()> {
             let spool = Spool::start(new_file(path)?, pcap::Writer::default(), wanted, count)?;
             let place =
                 if path == Path::new("-") { DestinationName::Stdout.to_string() } else { path.display().to_string() };
-            SpoolOutput::new(spool, "pcap", place).of_packets().ending_for_good()
+            SpoolOutput::new(spool, "pcap", place).ending_for_good()
         }
     };
     let room = if source.replays() { Room::Always } else { Room::WhileItWorks };

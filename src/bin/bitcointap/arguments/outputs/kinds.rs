@@ -1,0 +1,149 @@
+//! The kinds of outputs that can have a name, with all that is particular to each. In: the options of a table. Out: an output, first
+//! opened, later started.
+
+use std::{fmt, io, sync::Arc};
+
+use bitcointap::{
+    output::Output,
+    selection::Selection,
+    spool::{DestinationName, Format, JsonLines, Room, Rotation, Spool, SpoolOutput},
+    stop::Stop,
+    tap::Payloads,
+};
+use clap::{ArgMatches, Args, Command};
+
+use crate::arguments::{DestinationArgs, JsonArgs, first_line};
+
+/// All kinds. A table is of the first of these whose key it has.
+pub(super) const KINDS: [Row; 1] = [Row::of::<JsonOptions>()];
+
+/// The options of a table of one kind, without those that select events.
+pub(super) trait Options: Args {
+    /// The option that each table of this kind has, and no other: it says where the output writes.
+    const KEY: &'static str;
+    /// What stands for its value in errors.
+    const VALUE: &'static str;
+
+    /// What they say. Checks what concerns several of them.
+    fn kind(self) -> Result<Arc<dyn Kind>, String>;
+}
+
+/// What is particular to an output. SIGHUP leaves an output alone if `Debug` shows the same as before.
+pub trait Kind: fmt::Debug + Send + Sync {
+    /// Where it writes, for logs and errors.
+    fn place(&self) -> String;
+
+    /// How much of payloads it needs.
+    fn payloads(&self) -> Payloads;
+
+    /// Opens what it writes to with the capabilities of this thread, which are dropped before it starts.
+    fn open(&self) -> Result<Opened, String>;
+}
+
+/// Starts an output whose destination is open.
+pub type Opened = Box<dyn for<'a> FnOnce(Start<'a>) -> io::Result<Box<dyn Output + Send + 'a>>>;
+
+/// What an output gets at its start.
+pub struct Start<'a> {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// As its [`Kind`] says.
+    pub place: String,
+    /// As its [`Kind`] says.
+    pub payloads: Payloads,
+    /// The events that it shall take.
+    pub selection: Selection,
+    /// Whether it takes none until payloads are whole, if it needs these: it begins while a node is tapped.
+    pub waits: bool,
+    /// A recording waits for it until this stops it; a node never waits.
+    pub waited_for: Option<&'a Stop>,
+}
+
+impl<'a> Start<'a> {
+    /// Makes the output of a spool.
+    fn with_spool(self, spool: Spool) -> Box<dyn Output + Send + 'a> {
+        let mut output = SpoolOutput::new(spool, self.name, self.place);
+        if self.payloads == Payloads::Whole {
+            output = output.with_payloads(self.waits);
+        }
+        Box::new(match self.waited_for {
+            Some(stop) => output.waited_for(stop, Room::Always),
+            None => output,
+        })
+    }
+}
+
+/// A kind in the list of all.
+pub(super) struct Row {
+    pub key: &'static str,
+    pub value: &'static str,
+    /// Adds its options to a command.
+    pub options: fn(Command) -> Command,
+    pub read: fn(&ArgMatches) -> Result<Arc<dyn Kind>, String>,
+}
+
+impl Row {
+    pub const fn of<O: Options>() -> Self {
+        let read = |matches: &ArgMatches| O::from_arg_matches(matches).map_err(|error| first_line(&error))?.kind();
+        Self { key: O::KEY, value: O::VALUE, options: O::augment_args, read }
+    }
+}
+
+#[derive(Args)]
+struct JsonOptions {
+    #[command(flatten)]
+    destination: DestinationArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl Options for JsonOptions {
+    const KEY: &'static str = "json";
+    const VALUE: &'static str = "FILE";
+
+    fn kind(self) -> Result<Arc<dyn Kind>, String> {
+        self.destination.check()?;
+        let output = JsonOutput::of(&self.destination, &self.json).expect("its key is the destination");
+        Ok(Arc::new(output))
+    }
+}
+
+/// JSON lines to a destination.
+#[derive(Debug)]
+pub(super) struct JsonOutput {
+    pub place: DestinationName,
+    rotation: Option<Rotation>,
+    lines: JsonLines,
+    payloads: Payloads,
+}
+
+impl JsonOutput {
+    /// `None` without a destination.
+    pub fn of(destination: &DestinationArgs, json: &JsonArgs) -> Option<Self> {
+        Some(Self {
+            place: destination.place()?.clone(),
+            rotation: destination.rotation(),
+            lines: json.lines(false),
+            payloads: json.payload.payloads(),
+        })
+    }
+}
+
+impl Kind for JsonOutput {
+    fn place(&self) -> String {
+        self.place.to_string()
+    }
+
+    fn payloads(&self) -> Payloads {
+        self.payloads
+    }
+
+    /// A file to be rotated is opened without capabilities.
+    fn open(&self) -> Result<Opened, String> {
+        let (destination, lines) = (self.place.open(JsonLines::RECORDS, self.rotation)?, self.lines);
+        Ok(Box::new(move |start| {
+            let spool = Spool::start_to(destination, lines, &start.selection, None)?;
+            Ok(start.with_spool(spool))
+        }))
+    }
+}
