@@ -43,7 +43,7 @@ impl Layout<'static> {
 /// The struct that each record begins with.
 pub(crate) static HEADER: Layout<'static> = Layout::of::<types::event_header>();
 
-/// A struct of the kernel side whose fields are known by name.
+/// A struct of the kernel side whose fields are known by name. Only `layouts.rs` implements this, which is generated.
 pub(crate) trait LaidOut {
     const FIELDS: &'static [Field<'static>];
 }
