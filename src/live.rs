@@ -250,12 +250,7 @@ impl Live {
             }
             Kind::Conn { event } => self.connection(time, moment, event),
             Kind::Mempool { event } => self.mempool(time, event),
-            Kind::Validation { event } => {
-                let Validation::BlockConnected { hash, height, .. } = event;
-                self.totals.blocks_connected += 1;
-                self.chain.connect(best_chain::Block { height: *height, hash: hash.0, time, moment });
-                self.happenings.block(time, event);
-            }
+            Kind::Validation { event } => self.validation(time, moment, event),
             // Snapshots do not show these events. Counters have the losses.
             Kind::Utxocache { .. } | Kind::CoinSelection { .. } | Kind::Lost(_) => {}
         }
@@ -308,6 +303,7 @@ impl Live {
 
     fn mempool(&mut self, time: Time, event: &Mempool<'_>) {
         match event {
+            // These are too many to be shown one by one.
             Mempool::Added { .. } => {
                 self.totals.mempool_added += 1;
                 self.current.mempool_added += 1;
@@ -316,15 +312,38 @@ impl Live {
                 self.totals.mempool_removed += 1;
                 self.current.mempool_removed += 1;
             }
-            Mempool::Replaced { .. } => {
+            Mempool::Replaced { replaced_txid, replaced_fee, replacement_txid, replacement_fee, .. } => {
                 self.totals.mempool_replaced += 1;
                 self.current.mempool_replaced += 1;
-                self.happenings.mempool(time, event);
+                let happened = Happened::Replaced {
+                    txid: replaced_txid.to_string(),
+                    fee: *replaced_fee,
+                    replacement: replacement_txid.to_string(),
+                    replacement_fee: *replacement_fee,
+                };
+                self.happenings.mempool(time, happened);
             }
-            Mempool::Rejected { .. } => {
+            Mempool::Rejected { txid, reason } => {
                 self.totals.mempool_rejected += 1;
                 self.current.mempool_rejected += 1;
-                self.happenings.mempool(time, event);
+                let happened = Happened::Rejected { txid: txid.to_string(), reason: reason.as_ref().to_owned() };
+                self.happenings.mempool(time, happened);
+            }
+        }
+    }
+
+    fn validation(&mut self, time: Time, moment: Moment, event: &Validation) {
+        match event {
+            Validation::BlockConnected { hash, height, transactions, connection_time, .. } => {
+                self.totals.blocks_connected += 1;
+                self.chain.connect(best_chain::Block { height: *height, hash: hash.0, time, moment });
+                let happened = Happened::BlockConnected {
+                    height: *height,
+                    hash: hash.to_string(),
+                    transactions: *transactions,
+                    connection_seconds: *connection_time as f64 / 1e9,
+                };
+                self.happenings.block(time, happened);
             }
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::seconds;
 use crate::{
-    event::{Time, mempool::Mempool, net::Conn, validation::Validation},
+    event::{Time, net::Conn},
     network::Network,
 };
 
@@ -137,35 +137,12 @@ impl Happenings {
         keep(&mut self.connections, CONNECTIONS, happening);
     }
 
-    pub(super) fn block(&mut self, time: Time, event: &Validation) {
-        let Validation::BlockConnected { hash, height, transactions, connection_time, .. } = event;
-        let connection_seconds = *connection_time as f64 / 1e9;
-        let what = Happened::BlockConnected {
-            height: *height,
-            hash: hash.to_string(),
-            transactions: *transactions,
-            connection_seconds,
-        };
+    pub(super) fn block(&mut self, time: Time, what: Happened) {
         let happening = self.numbered(time, what);
         keep(&mut self.blocks, BLOCKS, happening);
     }
 
-    /// Adds a replacement or a rejection. Other mempool events are too many to be shown one by one.
-    pub(super) fn mempool(&mut self, time: Time, event: &Mempool<'_>) {
-        let what = match event {
-            Mempool::Replaced { replaced_txid, replaced_fee, replacement_txid, replacement_fee, .. } => {
-                Happened::Replaced {
-                    txid: replaced_txid.to_string(),
-                    fee: *replaced_fee,
-                    replacement: replacement_txid.to_string(),
-                    replacement_fee: *replacement_fee,
-                }
-            }
-            Mempool::Rejected { txid, reason } => {
-                Happened::Rejected { txid: txid.to_string(), reason: reason.as_ref().to_owned() }
-            }
-            Mempool::Added { .. } | Mempool::Removed { .. } => return,
-        };
+    pub(super) fn mempool(&mut self, time: Time, what: Happened) {
         let happening = self.numbered(time, what);
         keep(&mut self.mempool, MEMPOOL, happening);
     }
