@@ -9,6 +9,17 @@ use crate::{
     tracepoint::{Tracepoint, Tracepoints},
 };
 
+/// Without one of these, the advice is about the mempool.
+const MEMPOOL: [Tracepoint; 4] =
+    [Tracepoint::MempoolAdded, Tracepoint::MempoolRemoved, Tracepoint::MempoolReplaced, Tracepoint::MempoolRejected];
+/// Without one of these, it is about churn.
+const CHURN: [Tracepoint; 4] = [
+    Tracepoint::NetInboundConnection,
+    Tracepoint::NetOutboundConnection,
+    Tracepoint::NetEvictedInboundConnection,
+    Tracepoint::NetClosedConnection,
+];
+
 pub(super) fn checks(machine: &Machine, target: &Target) -> [Check; 5] {
     [node(target), program(target), tracepoints(target), other_taps(machine, target), attach(machine, target)]
 }
@@ -53,14 +64,13 @@ fn tracepoints(target: &Target) -> Check {
         detail += &format!("; absent: {}", with_releases(absent));
     }
     let mut advice = Vec::new();
-    let lacks = |context: &str| absent.iter().any(|tracepoint| tracepoint.context() == context);
-    if lacks("mempool") {
+    if absent.contains_any(&MEMPOOL) {
         advice.push(
             "bitcointap does not see the mempool, nor why transactions are rejected: that needs Bitcoin Core v25 \
              or later",
         );
     }
-    if lacks("net") {
+    if absent.contains_any(&CHURN) {
         advice.push(
             "bitcointap does not see connections that open, close and are evicted (churn), and alerts on them \
              cannot fire: that needs Bitcoin Core v29 or later",

@@ -54,8 +54,12 @@ fn probe(tracepoint: Tracepoint, arguments: usize) -> Probe {
 
 /// Probes of a release that has these tracepoints.
 fn probes(words: &str) -> Vec<Probe> {
+    probes_of(set(words))
+}
+
+fn probes_of(tracepoints: Tracepoints) -> Vec<Probe> {
     let arguments = |tracepoint: Tracepoint| (0..9).find(|&number| tracepoint.supports(number)).unwrap();
-    set(words).iter().map(|tracepoint| probe(tracepoint, arguments(tracepoint))).collect()
+    tracepoints.iter().map(|tracepoint| probe(tracepoint, arguments(tracepoint))).collect()
 }
 
 fn set(words: &str) -> Tracepoints {

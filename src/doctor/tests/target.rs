@@ -69,25 +69,34 @@ fn an_older_release_has_fewer_tracepoints() {
          later";
     let churn = "bitcointap does not see connections that open, close and are evicted (churn), and alerts on them cannot \
      fire: that needs Bitcoin Core v29 or later";
-    let v23 = probes("net:inbound_message,net:outbound_message,validation,utxocache");
-    target_says(
-        "tracepoints",
-        with_probes(Ok(v23)),
-        Status::Warning,
-        "7 of 20; absent: coin_selection (since v24), mempool (since v25), net:inbound_connection, \
-         net:outbound_connection, net:evicted_inbound_connection, net:closed_connection, \
-         net:misbehaving_connection (since v29)",
-        &format!("{mempool}\n{churn}"),
-    );
-    let v28 = probes("net:inbound_message,net:outbound_message,mempool,validation,utxocache,coin_selection");
-    target_says(
-        "tracepoints",
-        with_probes(Ok(v28)),
-        Status::Warning,
-        "15 of 20; absent: net:inbound_connection, net:outbound_connection, net:evicted_inbound_connection, \
-         net:closed_connection, net:misbehaving_connection (since v29)",
-        churn,
-    );
+    let of_v29: Tracepoints = Tracepoint::all().filter(|it| it.since() == "v29").collect();
+    for (release, later, advice) in
+        [("v23", &["v24", "v25", "v29"][..], format!("{mempool}\n{churn}")), ("v28", &["v29"], churn.to_owned())]
+    {
+        let has: Tracepoints = Tracepoint::all().filter(|it| it.since() <= release).collect();
+        let check = check("tracepoints", &good_machine(), &with_probes(Ok(probes_of(has))));
+        assert_eq!((check.status, check.advice), (Status::Warning, Some(advice)));
+        let detail = check.detail;
+        assert!(detail.starts_with(&format!("{} of {}; absent: ", has.len(), Tracepoint::COUNT)), "{detail}");
+        assert!(detail.contains(&format!("{of_v29} (since v29)")), "{detail}");
+        assert!(
+            later.iter().map(|it| detail.find(&format!(" (since {it})")).expect("it is told")).is_sorted(),
+            "{detail}"
+        );
+    }
+}
+
+#[test]
+fn a_tracepoint_that_no_advice_is_about_may_be_absent() {
+    let mut has = probes("all");
+    has.remove(Tracepoint::NetMisbehavingConnection.index());
+    let detail = format!("{}; absent: net:misbehaving_connection (since v29)", all_but_one());
+    target_says("tracepoints", with_probes(Ok(has)), Status::Ok, &detail, "");
+}
+
+/// `19 of 20`.
+fn all_but_one() -> String {
+    format!("{} of {}", Tracepoint::COUNT - 1, Tracepoint::COUNT)
 }
 
 #[test]
@@ -96,12 +105,15 @@ fn tracepoints_with_unknown_arguments() {
         "bitcointap does not attach to these: look for a release of bitcointap that knows this release of Bitcoin Core";
     let mut newer = probes("all");
     newer[Tracepoint::MempoolReplaced.index()] = probe(Tracepoint::MempoolReplaced, 9);
-    let detail = "19 of 20; with unknown arguments: mempool:replaced";
-    target_says("tracepoints", with_probes(Ok(newer)), Status::Warning, detail, advice);
+    let detail = format!("{}; with unknown arguments: mempool:replaced", all_but_one());
+    target_says("tracepoints", with_probes(Ok(newer)), Status::Warning, &detail, advice);
 
     let all = Tracepoint::all().map(|tracepoint| probe(tracepoint, 12)).collect();
-    let detail = "0 of 20; with unknown arguments: net, mempool, validation, utxocache, coin_selection";
-    target_says("tracepoints", with_probes(Ok(all)), Status::Failed, detail, advice);
+    let detail = format!(
+        "0 of {}; with unknown arguments: net, mempool, validation, utxocache, coin_selection",
+        Tracepoint::COUNT
+    );
+    target_says("tracepoints", with_probes(Ok(all)), Status::Failed, &detail, advice);
 }
 
 #[test]
@@ -119,10 +131,11 @@ fn a_program_that_the_loader_has_started() {
 fn tracepoints_that_cannot_be_read() {
     let mut odd = probes("all");
     odd[Tracepoint::MempoolAdded.index()].places[0].arguments[2] = "8@%ah".into();
-    let detail = "19 of 20; mempool:added: argument 3 has a form that bitcointap cannot read: 8@%ah";
+    let problem = "mempool:added: argument 3 has a form that bitcointap cannot read: 8@%ah";
+    let detail = format!("{}; {problem}", all_but_one());
     let advice = "bitcointap does not attach to tracepoints that it cannot read: build the node with another compiler, or \
      other compiler options";
-    target_says("tracepoints", with_probes(Ok(odd)), Status::Warning, detail, advice);
+    target_says("tracepoints", with_probes(Ok(odd)), Status::Warning, &detail, advice);
 }
 
 #[test]
