@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bitcointap::live::Live;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -15,6 +16,11 @@ use crate::{
     node::Simnode,
     tool::{Attached, bitcointap, eventually, fetched, signal},
 };
+
+/// How many it attaches to.
+fn tracepoints() -> String {
+    format!("{} tracepoints", Live::tracepoints().len())
+}
 
 /// A terminal with a shell that runs the tool and then prints its status.
 struct Terminal {
@@ -165,7 +171,7 @@ fn keys_sort_and_search_the_peers_that_appear() {
     let has_rates = |screen: &str| screen.lines().any(|line| line.starts_with("inv "));
     let falls = |screen: &str| ids(screen).len() > 5 && ids(screen).is_sorted_by(|one, other| one > other);
     let screen = terminal.shows("peers, the highest number first", |screen| falls(screen) && has_rates(screen));
-    for words in [&*format!("pid {}", node.pid()), "12 tracepoints", "0 lost", "command", "id▼", "q quit"] {
+    for words in [&*format!("pid {}", node.pid()), &tracepoints(), "0 lost", "command", "id▼", "q quit"] {
         assert!(screen.contains(words), "{words}: {screen}");
     }
     terminal.type_keys(&["r"]);
@@ -193,7 +199,7 @@ fn keys_sort_and_search_the_peers_that_appear() {
     terminal.type_keys(&["q"]);
     let screen = terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
     assert!(!screen.contains(" address"), "{screen}");
-    assert!(terminal.log().contains("attached to 12 tracepoints"), "{}", terminal.log());
+    assert!(terminal.log().contains(&format!("attached to {}", tracepoints())), "{}", terminal.log());
 }
 
 #[test]
@@ -311,7 +317,7 @@ fn what_is_lost_while_it_is_stopped_is_told() {
     let mut node = Simnode::start("v31", "--scenario flood --rate max --count 300000 --linger");
     let arguments = format!("--pid {} --interval 0.2 --ring-buffer-size 8MiB", node.pid());
     let terminal = Terminal::start_in_shell(tmux, &arguments);
-    terminal.shows("attached", |screen| screen.contains("12 tracepoints"));
+    terminal.shows("attached", |screen| screen.contains(&tracepoints()));
     terminal.type_keys(&["C-z"]);
     terminal.state_is("stopped", is_stopped);
     node.fire();
@@ -321,7 +327,7 @@ fn what_is_lost_while_it_is_stopped_is_told() {
         let number = screen.lines().flat_map(|line| line.split("  ")).find_map(|piece| piece.strip_suffix(of))?;
         number.replace(',', "").parse().ok()
     };
-    let is_shown = |name: &str| ["net:", "mempool:", "validation:"].iter().any(|group| name.starts_with(group));
+    let is_shown = |name: &str| Live::tracepoints().iter().any(|tracepoint| tracepoint.name() == name);
     let fired = fired.iter().filter(|(name, _)| is_shown(name)).map(|(_, fired)| fired).sum();
     terminal.shows("all that was fired, and that some of it is lost", |screen| {
         number(screen, " in all") == Some(fired) && number(screen, " lost").is_some_and(|lost| lost > 0)
