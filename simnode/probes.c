@@ -1,8 +1,8 @@
 // The tracepoints of Bitcoin Core in one of its releases.
 //
-// In: LAYOUT, the release, from the compiler's command line; the table of tracepoints, `tracepoints.h`, which
-// build/header.rs makes. Out: `simnode_probes()`, with one function for each tracepoint, or NULL if the release lacks
-// it. Providers, names, order, widths and signs of the arguments are those of Bitcoin Core (doc/tracing.md there).
+// In: LAYOUT, the release, from the compiler's command line; `tracepoints.h`, which build/header.rs makes of the table
+// src/table.rs. Out: `simnode_probes()`, with one function for each tracepoint, or NULL if the release lacks it.
+// Providers, names, order, widths and signs of the arguments are those of Bitcoin Core (doc/tracing.md there).
 //
 // LAYOUT 27 is v27 with the patch that gave it connection tracepoints before v29 had them, with five arguments for
 // net:misbehaving_connection.
@@ -15,9 +15,6 @@
 #error "LAYOUT is 23, 25, 26, 27, 29 or 31"
 #endif
 
-#define HAS_COIN_SELECTION (LAYOUT >= 24)
-#define HAS_MEMPOOL (LAYOUT >= 25)
-#define HAS_CONNECTIONS (LAYOUT >= 27)
 #define HAS_SEMAPHORES (LAYOUT >= 29)
 #define IS_PATCHED (LAYOUT == 27)
 
@@ -35,9 +32,6 @@
 #define ATTACHED(provider, name) true
 #endif
 
-// Semaphores come before the header that uses them; the functions of the table come below.
-#include "tracepoints.h"
-
 #include <sys/sdt.h>
 
 #define FIRE(provider, name, ...)                                                                                      \
@@ -47,6 +41,11 @@
 		}                                                                                                      \
 	} while (0)
 
+// Semaphores, and the functions that fire what they are given.
+#include "tracepoints.h"
+
+// Below are the functions of tracepoints whose arguments differ between releases.
+
 // The type of a transaction's virtual size.
 #if LAYOUT >= 26
 typedef int32_t vsize_t;
@@ -54,43 +53,7 @@ typedef int32_t vsize_t;
 typedef uint64_t vsize_t;
 #endif
 
-static void inbound_message(int64_t peer, const char *address, const char *connection_type, const char *command,
-			    size_t size, const unsigned char *payload)
-{
-	FIRE(net, inbound_message, peer, address, connection_type, command, size, payload);
-}
-
-static void outbound_message(int64_t peer, const char *address, const char *connection_type, const char *command,
-			     size_t size, const unsigned char *payload)
-{
-	FIRE(net, outbound_message, peer, address, connection_type, command, size, payload);
-}
-
-#if HAS_CONNECTIONS
-static void inbound_connection(int64_t peer, const char *address, const char *connection_type, uint32_t network,
-			       size_t existing)
-{
-	FIRE(net, inbound_connection, peer, address, connection_type, network, existing);
-}
-
-static void outbound_connection(int64_t peer, const char *address, const char *connection_type, uint32_t network,
-				size_t existing)
-{
-	FIRE(net, outbound_connection, peer, address, connection_type, network, existing);
-}
-
-static void evicted_inbound_connection(int64_t peer, const char *address, const char *connection_type, uint32_t network,
-				       int64_t established)
-{
-	FIRE(net, evicted_inbound_connection, peer, address, connection_type, network, established);
-}
-
-static void closed_connection(int64_t peer, const char *address, const char *connection_type, uint32_t network,
-			      int64_t established)
-{
-	FIRE(net, closed_connection, peer, address, connection_type, network, established);
-}
-
+#if LAYOUT >= 27
 // Only the patched v27 fires the scores.
 static void misbehaving_connection(int64_t peer, int32_t score_before, int32_t score_increase, const char *reason,
 				   bool threshold_exceeded)
@@ -117,49 +80,7 @@ static void block_connected(const unsigned char *hash, int32_t height, uint64_t 
 	FIRE(validation, block_connected, hash, height, transactions, inputs, sigops, duration);
 }
 
-static void utxocache_flush(int64_t microseconds, uint32_t mode, uint64_t coins, uint64_t bytes, bool for_prune)
-{
-	FIRE(utxocache, flush, microseconds, mode, coins, bytes, for_prune);
-}
-
-static void utxocache_add(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
-{
-	FIRE(utxocache, add, txid, output, height, value, coinbase);
-}
-
-static void utxocache_spent(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
-{
-	FIRE(utxocache, spent, txid, output, height, value, coinbase);
-}
-
-static void utxocache_uncache(const unsigned char *txid, uint32_t output, uint32_t height, int64_t value, bool coinbase)
-{
-	FIRE(utxocache, uncache, txid, output, height, value, coinbase);
-}
-
-#if HAS_COIN_SELECTION
-static void selected_coins(const char *wallet, const char *algorithm, int64_t target, int64_t waste, int64_t selected)
-{
-	FIRE(coin_selection, selected_coins, wallet, algorithm, target, waste, selected);
-}
-
-static void normal_create_tx(const char *wallet, bool success, int64_t fee, int32_t change_position)
-{
-	FIRE(coin_selection, normal_create_tx_internal, wallet, success, fee, change_position);
-}
-
-static void attempting_aps(const char *wallet)
-{
-	FIRE(coin_selection, attempting_aps_create_tx, wallet);
-}
-
-static void aps_create_tx(const char *wallet, bool use_aps, bool success, int64_t fee, int32_t change_position)
-{
-	FIRE(coin_selection, aps_create_tx_internal, wallet, use_aps, success, fee, change_position);
-}
-#endif
-
-#if HAS_MEMPOOL
+#if LAYOUT >= 25
 static void mempool_added(const unsigned char *txid, int32_t vbytes, int64_t fee)
 {
 	vsize_t vsize = (vsize_t)vbytes;
@@ -184,11 +105,6 @@ static void mempool_replaced(const unsigned char *txid, int32_t vbytes, int64_t 
 	(void)new_id_is_txid;
 	FIRE(mempool, replaced, txid, vsize, fee, entry_time, new_id, new_vsize, new_fee);
 #endif
-}
-
-static void mempool_rejected(const unsigned char *txid, const char *reason)
-{
-	FIRE(mempool, rejected, txid, reason);
 }
 #endif
 

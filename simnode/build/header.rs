@@ -1,5 +1,5 @@
-//! The table of tracepoints for C. In: src/table.rs. Out: `tracepoints.h`, which probes.c includes: semaphores, `struct probes`, and that of
-//! the layout.
+//! The table of tracepoints for C. In: src/table.rs. Out: `tracepoints.h`, which probes.c includes: semaphores, functions that fire,
+//! `struct probes`, and that of the layout.
 
 use std::{fs, path::Path};
 
@@ -9,12 +9,14 @@ struct Row {
     function: &'static str,
     /// Names and Rust's types.
     parameters: &'static [(&'static str, &'static str)],
+    /// Whether probes.c has the function.
+    differs: bool,
 }
 
 macro_rules! tracepoints {
     ($(
         $variant:ident: $name:literal, since $since:literal,
-            $function:ident($($parameter:ident: $type:ident),+ $(,)?);
+            $function:ident($($parameter:ident: $type:ident),+ $(,)?) $(, $differs:ident)?;
     )*) => {
         fn rows() -> Vec<Row> {
             vec![$( Row {
@@ -22,6 +24,7 @@ macro_rules! tracepoints {
                 since: $since,
                 function: stringify!($function),
                 parameters: &[$((stringify!($parameter), stringify!($type))),+],
+                differs: false $( || stringify!($differs) == "differs" )?,
             }, )*]
         }
     };
@@ -36,14 +39,21 @@ pub fn write(directory: &Path) {
 
 fn text() -> String {
     let [mut semaphores, mut fields, mut functions, mut values] = [const { String::new() }; 4];
-    for Row { name, since, function, parameters } in rows() {
+    for Row { name, since, function, parameters, differs } in rows() {
         let (provider, event) = name.split_once(':').expect("names have a colon");
+        let arguments: Vec<&str> = parameters.iter().map(|&(name, _)| name).collect();
         let parameters: Vec<String> = parameters.iter().map(|(name, of)| format!("{}{name}", in_c(of))).collect();
         let parameters = parameters.join(", ");
         let is_there = |line: String| format!("#if LAYOUT >= {since}\n{line}\n#endif\n");
         semaphores += &format!("SEMAPHORE({provider}, {event});\n");
         fields += &format!("\tvoid (*{function})({parameters});\n");
-        functions += &is_there(format!("static void {function}({parameters});"));
+        functions += &is_there(match differs {
+            true => format!("static void {function}({parameters});"),
+            false => format!(
+                "static void {function}({parameters})\n{{\n\tFIRE({provider}, {event}, {});\n}}",
+                arguments.join(", ")
+            ),
+        });
         values += &is_there(format!("\t.{function} = {function},"));
     }
     format!(

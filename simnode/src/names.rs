@@ -31,7 +31,7 @@ macro_rules! names {
 macro_rules! tracepoints {
     ($(
         $variant:ident: $name:literal, since $since:literal,
-            $function:ident($($parameter:ident: $type:ident),+ $(,)?);
+            $function:ident($($parameter:ident: $type:ident),+ $(,)?) $(, $differs:ident)?;
     )*) => {
         names! {
             /// The tracepoints that Bitcoin Core documents.

@@ -14,7 +14,7 @@ pub(crate) type Coin = unsafe extern "C" fn(Bytes, u32, u32, i64, bool);
 macro_rules! tracepoints {
     ($(
         $variant:ident: $name:literal, since $since:literal,
-            $function:ident($($parameter:ident: $type:ident),+ $(,)?);
+            $function:ident($($parameter:ident: $type:ident),+ $(,)?) $(, $differs:ident)?;
     )*) => {
         /// One function for each tracepoint, [`None`] where the layout lacks it: `struct probes` of C.
         ///

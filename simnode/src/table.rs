@@ -1,8 +1,9 @@
 // The tracepoints of Bitcoin Core (doc/tracing.md there). In: nothing. Out: a row for each, to whichever macro
 // `tracepoints!` the file is included with: names.rs and probes.rs make Rust's side of it, build/header.rs makes C's.
 //
-// A row has the first layout with the tracepoint, and the function that fires it, which is in probes.c. Texts end with
-// a zero byte.
+// A row has the first layout with the tracepoint, and the function that fires its parameters, by name, order and type.
+// If the arguments that releases fire differ, the row says `differs`, and the function is in probes.c. Texts end with a
+// zero byte.
 
 tracepoints! {
     InboundMessage: c"net:inbound_message", since 23,
@@ -20,9 +21,11 @@ tracepoints! {
     ClosedConnection: c"net:closed_connection", since 27,
         closed_connection(peer: i64, address: Text, connection_type: Text, network: u32, established: i64);
     MisbehavingConnection: c"net:misbehaving_connection", since 27,
-        misbehaving_connection(peer: i64, score_before: i32, score_increase: i32, reason: Text, threshold_exceeded: bool);
+        misbehaving_connection(peer: i64, score_before: i32, score_increase: i32, reason: Text, threshold_exceeded: bool),
+        differs;
     BlockConnected: c"validation:block_connected", since 23,
-        block_connected(hash: Bytes, height: i32, transactions: u64, inputs: i32, sigops: i64, nanoseconds: i64);
+        block_connected(hash: Bytes, height: i32, transactions: u64, inputs: i32, sigops: i64, nanoseconds: i64),
+        differs;
     UtxocacheFlush: c"utxocache:flush", since 23,
         utxocache_flush(microseconds: i64, mode: u32, coins: u64, bytes: u64, for_prune: bool);
     // Values are in satoshis.
@@ -41,13 +44,13 @@ tracepoints! {
     ApsCreateTx: c"coin_selection:aps_create_tx_internal", since 24,
         aps_create_tx(wallet: Text, use_aps: bool, success: bool, fee: i64, change_position: i32);
     MempoolAdded: c"mempool:added", since 25,
-        mempool_added(txid: Bytes, vbytes: i32, fee: i64);
+        mempool_added(txid: Bytes, vbytes: i32, fee: i64), differs;
     // Entry times in UNIX seconds.
     MempoolRemoved: c"mempool:removed", since 25,
-        mempool_removed(txid: Bytes, reason: Text, vbytes: i32, fee: i64, entry_time: u64);
+        mempool_removed(txid: Bytes, reason: Text, vbytes: i32, fee: i64, entry_time: u64), differs;
     MempoolReplaced: c"mempool:replaced", since 25,
         mempool_replaced(txid: Bytes, vbytes: i32, fee: i64, entry_time: u64, new_id: Bytes, new_vbytes: i32, new_fee: i64,
-            new_id_is_txid: bool);
+            new_id_is_txid: bool), differs;
     MempoolRejected: c"mempool:rejected", since 25,
         mempool_rejected(txid: Bytes, reason: Text);
 }

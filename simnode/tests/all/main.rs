@@ -7,3 +7,4 @@ mod payloads;
 mod recorder;
 mod runs;
 mod sense;
+mod table;

@@ -9,7 +9,9 @@ use std::{
 
 use simnode::{Clock, Emitter, Layout, Limits, Options, Probes, Rate, Report};
 
-/// The arguments of a tracepoint.
+use crate::table;
+
+/// The arguments of a tracepoint that tests look at, or the name of another.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(dead_code)]
 pub enum Event {
@@ -21,18 +23,18 @@ pub enum Event {
     Block { hash: [u8; 32], height: i32, transactions: u64, inputs: i32, sigops: i64, duration: i64 },
     Flush { microseconds: i64, mode: u32, coins: u64, bytes: u64, for_prune: bool },
     Coin { kind: &'static str, txid: [u8; 32], output: u32, height: u32, value: i64, coinbase: bool },
-    Wallet { name: String },
     Added { txid: [u8; 32], vsize: i32, fee: i64 },
     Removed { txid: [u8; 32], reason: String, vsize: i32, fee: i64, entered: u64 },
     Replaced { txid: [u8; 32], by: [u8; 32], by_fee: i64, is_txid: bool },
     Rejected { txid: [u8; 32], reason: String },
+    Other { tracepoint: &'static str },
 }
 
 thread_local! {
     static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
 }
 
-fn record(event: Event) {
+pub fn record(event: Event) {
     EVENTS.with_borrow_mut(|events| events.push(event));
 }
 
@@ -144,19 +146,6 @@ coin!(add, "add");
 coin!(spent, "spent");
 coin!(uncache, "uncache");
 
-unsafe extern "C" fn selected_coins(_: *const c_char, _: *const c_char, _: i64, _: i64, _: i64) {
-    record(Event::Wallet { name: "selected_coins".into() });
-}
-unsafe extern "C" fn normal_create_tx(_: *const c_char, _: bool, _: i64, _: i32) {
-    record(Event::Wallet { name: "normal_create_tx".into() });
-}
-unsafe extern "C" fn attempting_aps(_: *const c_char) {
-    record(Event::Wallet { name: "attempting_aps".into() });
-}
-unsafe extern "C" fn aps_create_tx(_: *const c_char, _: bool, _: bool, _: i64, _: i32) {
-    record(Event::Wallet { name: "aps_create_tx".into() });
-}
-
 unsafe extern "C" fn mempool_added(txid: *const u8, vsize: i32, fee: i64) {
     // SAFETY: the emitter passes ids of 32 bytes.
     record(Event::Added { txid: unsafe { id(txid) }, vsize, fee });
@@ -192,7 +181,6 @@ unsafe extern "C" fn mempool_rejected(txid: *const u8, reason: *const c_char) {
 /// A table that records, with all tracepoints of v31.
 pub fn probes() -> Probes {
     Probes {
-        layout: 31,
         inbound_message: Some(inbound_message),
         outbound_message: Some(outbound_message),
         inbound_connection: Some(inbound_connection),
@@ -205,14 +193,11 @@ pub fn probes() -> Probes {
         utxocache_add: Some(add),
         utxocache_spent: Some(spent),
         utxocache_uncache: Some(uncache),
-        selected_coins: Some(selected_coins),
-        normal_create_tx: Some(normal_create_tx),
-        attempting_aps: Some(attempting_aps),
-        aps_create_tx: Some(aps_create_tx),
         mempool_added: Some(mempool_added),
         mempool_removed: Some(mempool_removed),
         mempool_replaced: Some(mempool_replaced),
         mempool_rejected: Some(mempool_rejected),
+        ..table::probes()
     }
 }
 
