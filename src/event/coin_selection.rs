@@ -101,3 +101,41 @@ impl<'a> CoinSelection<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::tests::{array, assert_event, header},
+        kernel_side::write,
+    };
+
+    #[test]
+    fn coin_selection() {
+        let fixed = selected_coins_record {
+            header: header(Tracepoint::CoinSelectionSelectedCoins, "w"),
+            algorithm: array("bnb"),
+            target: 100_000,
+            waste: -250,
+            selected: 100_321,
+        };
+        let event = r#"{"CoinSelection":{"event":{"SelectedCoins":{"wallet":"w","algorithm":"bnb","target":100000,"waste":-250,"selected":100321}}}}"#;
+        assert_event(&write(fixed, b"w"), event);
+
+        let fixed = |tracepoint| create_tx_record {
+            header: header(tracepoint, "w"),
+            fee: 450,
+            change_position: -1,
+            use_aps: 0,
+            success: 1,
+            ..Default::default()
+        };
+        let event = r#"{"CoinSelection":{"event":{"NormalCreateTxInternal":{"wallet":"w","success":true,"fee":450,"change_position":-1}}}}"#;
+        assert_event(&write(fixed(Tracepoint::CoinSelectionNormalCreateTxInternal), b"w"), event);
+        let event = r#"{"CoinSelection":{"event":{"ApsCreateTxInternal":{"wallet":"w","use_aps":false,"success":true,"fee":450,"change_position":-1}}}}"#;
+        assert_event(&write(fixed(Tracepoint::CoinSelectionApsCreateTxInternal), b"w"), event);
+
+        let fixed = attempting_aps_record { header: header(Tracepoint::CoinSelectionAttemptingApsCreateTx, "w") };
+        assert_event(&write(fixed, b"w"), r#"{"CoinSelection":{"event":{"AttemptingApsCreateTx":{"wallet":"w"}}}}"#);
+    }
+}

@@ -103,3 +103,51 @@ impl<'a> Mempool<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::tests::{assert_event, hash, header},
+        kernel_side::write,
+    };
+
+    #[test]
+    fn mempool() {
+        let (txid, hex) = hash(1);
+        let fixed = added_record { header: header(Tracepoint::MempoolAdded, ""), txid, vsize: 141, fee: 500 };
+        let event = format!(r#"{{"Mempool":{{"event":{{"Added":{{"txid":"{hex}","vsize":141,"fee":500}}}}}}}}"#);
+        assert_event(&write(fixed, b""), &event);
+
+        let header_of = |tracepoint| header(tracepoint, "block");
+        let fixed =
+            removed_record { header: header_of(Tracepoint::MempoolRemoved), txid, vsize: 141, fee: 500, entry_time: 9 };
+        let event = format!(
+            r#"{{"Mempool":{{"event":{{"Removed":{{"txid":"{hex}","reason":"block","vsize":141,"fee":500,"entry_time":9}}}}}}}}"#
+        );
+        assert_event(&write(fixed, b"block"), &event);
+
+        let (replacement_txid, replacement_hex) = hash(101);
+        let fixed = replaced_record {
+            header: header(Tracepoint::MempoolReplaced, ""),
+            replaced_txid: txid,
+            replaced_vsize: 1,
+            replaced_fee: 2,
+            replaced_entry_time: 3,
+            replacement_txid,
+            replacement_vsize: 4,
+            replacement_fee: 5,
+            replacement_is_txid: 0,
+            ..Default::default()
+        };
+        let event = format!(
+            r#"{{"Mempool":{{"event":{{"Replaced":{{"replaced_txid":"{hex}","replaced_vsize":1,"replaced_fee":2,"replaced_entry_time":3,"replacement_txid":"{replacement_hex}","replacement_vsize":4,"replacement_fee":5,"replacement_is_txid":false}}}}}}}}"#
+        );
+        assert_event(&write(fixed, b""), &event);
+
+        let fixed = rejected_record { header: header(Tracepoint::MempoolRejected, "?"), txid };
+        // Bytes that are not UTF-8 are replaced.
+        let event = format!(r#"{{"Mempool":{{"event":{{"Rejected":{{"txid":"{hex}","reason":"{}"}}}}}}}}"#, '\u{fffd}');
+        assert_event(&write(fixed, b"\xff"), &event);
+    }
+}

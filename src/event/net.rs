@@ -384,3 +384,6 @@ impl<'a> Connection<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

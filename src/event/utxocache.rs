@@ -77,3 +77,48 @@ impl Utxocache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::tests::{assert_event, hash, header},
+        kernel_side::{types::flush_record, write},
+    };
+
+    #[test]
+    fn utxo_cache() {
+        let fixed = flush_record {
+            header: header(Tracepoint::UtxocacheFlush, ""),
+            duration_us: 1500,
+            coins: 100_000,
+            memory: 52_428_800,
+            mode: 2,
+            for_prune: 1,
+            ..Default::default()
+        };
+        let event = r#"{"Utxocache":{"event":{"Flush":{"duration":1500,"mode":2,"coins":100000,"memory":52428800,"for_prune":true}}}}"#;
+        assert_event(&write(fixed, b""), event);
+
+        let (txid, hex) = hash(1);
+        for (tracepoint, name) in [
+            (Tracepoint::UtxocacheAdd, "Add"),
+            (Tracepoint::UtxocacheSpent, "Spent"),
+            (Tracepoint::UtxocacheUncache, "Uncache"),
+        ] {
+            let fixed = coin_record {
+                header: header(tracepoint, ""),
+                txid,
+                value: 5_000_000_000,
+                vout: 3,
+                height: 896_001,
+                is_coinbase: 1,
+                ..Default::default()
+            };
+            let event = format!(
+                r#"{{"Utxocache":{{"event":{{"{name}":{{"txid":"{hex}","vout":3,"height":896001,"value":5000000000,"is_coinbase":true}}}}}}}}"#
+            );
+            assert_event(&write(fixed, b""), &event);
+        }
+    }
+}

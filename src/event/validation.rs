@@ -40,3 +40,38 @@ impl Validation {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{
+            Decoder,
+            tests::{DECODER, assert_event, events, hash, header},
+        },
+        kernel_side::write,
+        tracepoint::Tracepoint,
+    };
+
+    #[test]
+    fn blocks() {
+        let (bytes, hex) = hash(1);
+        let fixed = block_connected_record {
+            header: header(Tracepoint::ValidationBlockConnected, ""),
+            hash: bytes,
+            height: 800_000,
+            transactions: 3000,
+            inputs: 7000,
+            sigops: 9000,
+            duration: 123,
+        };
+        let event = |nanoseconds: u64| {
+            format!(
+                r#"{{"Validation":{{"event":{{"BlockConnected":{{"hash":"{hex}","height":800000,"transactions":3000,"inputs":7000,"sigops":9000,"connection_time":{nanoseconds}}}}}}}}}"#
+            )
+        };
+        assert_event(&write(fixed, b""), &event(123));
+        let before_v25 = Decoder { block_duration_unit_ns: 1000, ..DECODER };
+        assert_eq!(events(&before_v25, &write(fixed, b"")), [event(123_000)]);
+    }
+}
