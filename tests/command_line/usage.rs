@@ -19,13 +19,14 @@ fn wrong_usage_has_status_2() {
 }
 
 #[test]
-fn conditions_that_select_nothing_are_wrong_usage() {
+fn options_that_cannot_go_together_are_wrong_usage() {
     for (arguments, words) in [
         ("tap --events mempool --command inv", "no event can meet all of these conditions"),
         ("record f --command inv --not-command inv", "no event can meet all of these conditions"),
         ("export --json f --min-size 9 --max-size 8", "no event can meet all of these conditions"),
         ("export --command inv", "filter only what --json writes, and --json is missing"),
         ("export --not-peer 3 --events net", "filter only what --json writes, and --json is missing"),
+        ("tap --follow --pid 1", "name the node by --datadir, --chain or --pid-file"),
         ("tap --peer=-1", "'-1' is no peer number"),
         ("tap --command inv,", "'' is no command"),
         ("tap --not-min-size 3", "unexpected argument '--not-min-size'"),

@@ -169,7 +169,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Check a configuration file of `export` (exit status 1 if it is wrong).
     ///
-    /// Also reads the files that it names. Each error is a line, with the number of the line in the file. Files are read with the rights of who runs this.
+    /// Also reads the files that it names, looks whether the files and directories of outputs are there, and warns of commands that may be misspelled. Each error is a line, with the number of the line in the file. Files are read with the rights of who runs this.
     CheckConfig {
         /// The file, as `export --config` takes it.
         #[arg(value_hint = ValueHint::FilePath)]
@@ -280,6 +280,8 @@ mod tests {
             "--pid 1 --pid-file f",
             "--pid 1 --datadir d",
             "--pid-file f --chain main",
+            "--pid 1 --follow",
+            "record f --pid 1 --follow",
             "--chain testnet3",
             "--count 0",
             "--duration 0",

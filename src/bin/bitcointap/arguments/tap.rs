@@ -84,6 +84,7 @@ impl TapArgs {
                 "--pcap writes P2P messages and connections, and --events chooses none of them: add net to it".into()
             );
         }
+        self.node.check(self.follow)?;
         self.privileges.check(self.follow)
     }
 }
