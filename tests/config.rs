@@ -127,7 +127,10 @@ fn each_error_has_its_line() {
         ("[outputs.\"a b\"]\njson = \"f\"", "FILE:1: an output's name is 1 to 32 letters"),
         ("[outputs.http]\njson = \"f\"", "FILE:1: the name http is taken by /events: choose another"),
         ("json = \"f\"\n[outputs.file]\njson = \"g\"", "FILE:1: the output file has the name of that of --json"),
-        ("[outputs.a]\njson = \"f\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]", "FILE:1: no event can meet all"),
+        (
+            "[outputs.a]\njson = \"f\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]",
+            "FILE:4: no event can meet --events and --command",
+        ),
         ("chain = \"main\"\n= 3", "FILE:2: "),
         ("chain = \"main\"\nchain = \"main\"", "FILE:2: duplicate key"),
     ] {

@@ -131,7 +131,7 @@ fn words(error: io::Error) -> String {
     let hint = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
         (_, Some(Errno::NXIO)) => return "nobody reads this pipe yet: start its reader first".into(),
         (io::ErrorKind::IsADirectory, _) => return "it is a directory: name a file in it".into(),
-        (io::ErrorKind::PermissionDenied, _) => "; its user must have access without capabilities, even root",
+        (io::ErrorKind::PermissionDenied, _) => privileges::BY_OWNER_AND_MODE,
         (io::ErrorKind::NotFound, _) => "; its directory must exist",
         _ => "",
     };

@@ -72,7 +72,10 @@ impl Cli {
         let (command, matches) = Self::matched(&arguments)?;
         let cli = Self::from_arg_matches(&matches)?;
         let Some(Command::Export(ExportArgs { config: Some(path), .. })) = &cli.command else {
-            return cli.checked().map_err(|words| Cli::command().error(ErrorKind::ArgumentConflict, words));
+            // The error shows the usage of the command that was given.
+            let given = matches.subcommand_name().and_then(|name| command.find_subcommand(name).cloned());
+            let mut given = given.unwrap_or(command);
+            return cli.checked().map_err(|words| given.error(ErrorKind::ArgumentConflict, words));
         };
         let wrong = |words: String| clap::Error::raw(ErrorKind::ValueValidation, format!("{words}\n"));
         let export = command.find_subcommand("export").expect("it is a command");

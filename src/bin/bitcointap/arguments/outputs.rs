@@ -235,7 +235,10 @@ mod tests {
             ("idle = \"x\"\nidle-for = 10", ":3: idle-for: must be a whole number from 1 to 9"),
             ("idel = \"x\"", ":2: there is no option idel; is it idle?"),
             ("bytes = \"hex\"", ":1: the output a lacks its destination: json = \"FILE\" or idle = \"PLACE\""),
-            ("idle = \"x\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]", ":1: no event can meet all"),
+            (
+                "idle = \"x\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]",
+                ":4: no event can meet --events and --command",
+            ),
         ] {
             let told = outputs(&format!("[outputs.a]\n{text}")).unwrap_err();
             assert!(told.starts_with(words), "{text:?}: {told}");
