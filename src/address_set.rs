@@ -36,8 +36,8 @@ pub enum Error {
     NotAFile(PathBuf),
     /// A line says something else.
     #[error(
-        "{path}:{line}: {text:?} is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32, without a port",
-        path = .path.display()
+        "{path}:{line}: {text:?} is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32{}",
+        if has_port(.text) { ": leave out the port" } else { "" }, path = .path.display()
     )]
     Line {
         /// The file.
@@ -47,6 +47,10 @@ pub enum Error {
         /// Its text, or the start of it.
         text: String,
     },
+}
+
+fn has_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(before, port)| port.parse::<u16>().is_ok() && network(before).is_some())
 }
 
 /// How many characters of a wrong line to show.

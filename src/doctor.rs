@@ -123,7 +123,11 @@ impl fmt::Display for Report {
         }
         let about = |names: Vec<&str>| names.join(", ");
         match self.verdict {
-            Status::Failed => write!(f, "bitcointap does not work here yet: {}", about(self.names(Status::Failed))),
+            Status::Failed => {
+                let failed = self.names(Status::Failed);
+                let (line, say) = if failed.len() == 1 { ("line", "says") } else { ("lines", "say") };
+                write!(f, "bitcointap does not work here yet: fix what the FAIL {line} {say}: {}", about(failed))
+            }
             Status::Warning => write!(f, "bitcointap works here; look at: {}", about(self.names(Status::Warning))),
             Status::Ok | Status::Unknown => write!(f, "bitcointap works here"),
         }

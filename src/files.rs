@@ -11,6 +11,9 @@ use std::{
 
 use rustix::fs::OFlags;
 
+#[cfg(feature = "http")]
+use crate::privileges::BY_OWNER_AND_MODE;
+
 /// Opening a pipe would wait until somebody writes to it. So it is opened as if it had nothing to read.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
@@ -22,9 +25,7 @@ pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     /// Far more than a configuration or a chain of certificates has.
     const MAX_BYTES: u64 = 1 << 20;
     let file = open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            io::Error::new(error.kind(), format!("{error}; its user must have access without capabilities, even root"))
-        }
+        io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), format!("{error}{BY_OWNER_AND_MODE}")),
         _ => error,
     })?;
     let data = file.metadata()?;

@@ -3,20 +3,38 @@
 //!
 //! ```no_run
 //! use bitcointap::{
+//!     capture::Batch,
 //!     follow::Follow,
-//!     output::{Output, Outputs},
+//!     output::{Observer, Output, Outputs},
 //!     stop::Stop,
 //! };
-//! # struct Mine;
-//! # impl Output for Mine { fn name(&self) -> &str { "mine" } }
+//!
+//! /// Counts events.
+//! #[derive(Default)]
+//! struct Counter(u64);
+//!
+//! impl Output for Counter {
+//!     fn name(&self) -> &str {
+//!         "counter"
+//!     }
+//!
+//!     fn observer<'a>(&'a mut self, _: &'a Batch) -> Option<Observer<'a>> {
+//!         Some(Box::new(|_| self.0 += 1))
+//!     }
+//! }
 //!
 //! // Over restarts and upgrades of the node, for an hour.
 //! let stop = Stop::new(Some(std::time::Duration::from_secs(3_600)))?;
-//! let mut outputs = Outputs::default().with(Mine);
+//! let mut counter = Counter::default();
+//! let mut outputs = Outputs::default().with(&mut counter);
 //! Follow::default().run(&stop, &mut outputs)?;
 //! outputs.finish(&stop)?;
+//! println!("{} events", counter.0);
 //! # Ok::<(), bitcointap::output::Error>(())
 //! ```
+//!
+//! A `peer_id` belongs to one run: each run of the node counts its peers from 0. [`Output::run_begins`](crate::output::Output::run_begins)
+//! says when the next run begins. `examples/over_restarts.rs` is a whole program, which ends at Ctrl-C.
 
 mod freshness;
 mod search;
@@ -126,7 +144,7 @@ impl Follow {
             }
             let unread = if end == End::NodeEnded { 0 } else { drain_unread(&mut tap, outputs)? };
             outputs.run_ends(&tap.counted()?, end)?;
-            log_end(outputs.counted(), end, unread);
+            log_end(outputs.counted(), end, "the node has ended", unread);
             if end != End::NodeEnded || !follows {
                 return Ok(());
             }
@@ -247,12 +265,13 @@ fn drain_unread(tap: &mut Tap, outputs: &mut Outputs<'_>) -> Result<usize> {
 fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     let milliseconds = took.as_millis();
     let count = tap.attached().len();
+    let tracepoints = if count == 1 { "tracepoint" } else { "tracepoints" };
     // If the node has ended meanwhile, that is why these failed.
     let has_ended = !node.still_runs();
     match tap.verified() {
-        Ok(()) => tracing::info!("attached to {count} tracepoints of {node} in {milliseconds} ms"),
+        Ok(()) => tracing::info!("attached to {count} {tracepoints} of {node} in {milliseconds} ms"),
         Err(error) => tracing::info!(
-            "attached to {count} tracepoints of {node} in {milliseconds} ms; not verified: {error} (see `bitcointap doctor`)"
+            "attached to {count} {tracepoints} of {node} in {milliseconds} ms; not verified: {error} (see `bitcointap doctor`)"
         ),
     }
     for (tracepoint, error) in tap.failures().iter().filter(|_| !has_ended) {
@@ -262,17 +281,19 @@ fn log_attached(tap: &Tap, node: &Node, options: &Options, took: Duration) {
     let absent = |&wanted: &Tracepoint| !tap.attached().contains(wanted) && !failed.contains(wanted);
     let absent: Tracepoints = options.selection.tracepoints().iter().filter(absent).collect();
     if !absent.is_empty() {
-        tracing::info!("tracepoints that this program lacks, or has with unknown arguments: {absent}");
+        tracing::info!(
+            "tracepoints that this program lacks, or has with unknown arguments: {absent}; `bitcointap doctor` says what that means"
+        );
     }
 }
 
-/// Logs what became of the events of a run.
-pub(crate) fn log_end(counted: &[Counters; Tracepoint::COUNT], end: End, unread: usize) {
+/// Logs what became of the events of a run. `its_end` says that the run itself has ended.
+pub(crate) fn log_end(counted: &[Counters; Tracepoint::COUNT], end: End, its_end: &str, unread: usize) {
     let sum: Counters = counted.iter().sum();
     let (fired, filtered, lost) = (sum.fired, sum.filtered, sum.lost_in_all());
     let why = match end {
         End::Requested => "stopped",
-        End::NodeEnded => "the node has ended",
+        End::NodeEnded => its_end,
         End::Done => "done",
     };
     tracing::info!(fired, filtered, lost, unread, "{why}");

@@ -36,7 +36,7 @@ use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Request,
     body::Incoming,
-    header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -289,16 +289,16 @@ fn prepare(stream: &TcpStream) -> rustix::io::Result<()> {
 
 /// Speaks TLS first, if the server speaks TLS.
 async fn receive(house: Arc<House>, stream: impl Connection, activity: Activity) {
+    let client = stream.ip();
     let config = match house.gate.tls() {
         Ok(Some(config)) => config,
-        Ok(None) => return answer(&house, stream, Secured::NotAsked, &activity).await,
+        Ok(None) => return answer(&house, stream, Secured::NotAsked, client, &activity).await,
         // The gate has logged it.
         Err(_) => return,
     };
-    let client = stream.ip();
     match timeout(house.limits.head, agree(stream, Arc::clone(&config))).await {
-        Ok(Ok(Agreed::Tls(stream))) => answer(&house, *stream, Secured::By(config), &activity).await,
-        Ok(Ok(Agreed::NoTls(stream))) => answer(&house, stream, Secured::Lacking, &activity).await,
+        Ok(Ok(Agreed::Tls(stream))) => answer(&house, *stream, Secured::By(config), client, &activity).await,
+        Ok(Ok(Agreed::NoTls(stream))) => answer(&house, stream, Secured::Lacking, client, &activity).await,
         Ok(Err(error)) => house.failures.tell(&error, client, house.limits.told),
         Err(_) => tracing::debug!("no TLS in time on an HTTP connection"),
     }
@@ -326,8 +326,14 @@ enum Secured {
     By(Arc<ServerConfig>),
 }
 
-async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secured: Secured, activity: &Activity) {
-    let (House { gate, site, limits, .. }, secured) = (house, &secured);
+async fn answer(
+    house: &House,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    secured: Secured,
+    client: Option<IpAddr>,
+    activity: &Activity,
+) {
+    let (House { gate, site, limits, failures }, secured) = (house, &secured);
     let streaming = &OnceLock::<(Slot, Version)>::new();
     let service = service_fn(|request: Request<Incoming>| async move {
         // A client that sends many requests at once lets others go first after each.
@@ -340,6 +346,10 @@ async fn answer(house: &House, stream: impl AsyncRead + AsyncWrite + Unpin, secu
             Secured::By(config) if !gate.is_in_force(config) => return Err("the TLS files have changed"),
             Secured::By(_) | Secured::NotAsked => gate.admit(request.headers()).await,
         };
+        // Browsers ask without a password first.
+        if admission == Err(Refusal::Unauthorized) && request.headers().contains_key(AUTHORIZATION) {
+            failures.tell_wrong_password(client, limits.told);
+        }
         if admission.is_ok() {
             site.freshen(&request).await;
         }

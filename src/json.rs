@@ -29,7 +29,7 @@ pub enum BytesStyle {
 pub enum PayloadStyle {
     /// Nothing: `tap` and `record` do not even copy it from the node
     None,
-    /// What it says; a recording always keeps its bytes
+    /// What it says
     #[default]
     Decoded,
     /// What it says, and as `raw` its bytes in hex

@@ -22,6 +22,8 @@
 //! }
 //! ```
 
+mod borrowed;
+
 use std::{
     collections::BTreeMap,
     os::fd::AsFd,
@@ -209,7 +211,7 @@ struct Held<'a> {
 }
 
 impl<'a> Outputs<'a> {
-    /// Adds an output, which is called after the others.
+    /// Adds an output, which is called after the others. With `&mut`, it can be read again after [`finish`](Self::finish).
     #[must_use]
     pub fn with(self, output: impl Output + 'a) -> Self {
         self.with_boxed(Box::new(output))

@@ -5,6 +5,7 @@ mod confinement;
 mod dropping;
 
 use procfs::process::Process;
+use rustix::process::geteuid;
 
 pub use self::{
     confinement::confine,
@@ -25,6 +26,10 @@ const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+
+/// What to do if this user may not open a file, where its capabilities do not count. It begins with a separator.
+pub const BY_OWNER_AND_MODE: &str =
+    "; its owner and mode must allow bitcointap's user, even root, since capabilities do not count here (chown, chmod)";
 
 /// A set of capabilities, a bit for each, as /proc has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +81,7 @@ pub fn check() -> Result<(), Error> {
     // Only opening the program shows which user the process belongs to.
     match Capabilities::effective().map(|capabilities| capabilities.missing(false)).as_deref() {
         None | Some([]) => Ok(()),
-        Some(names) => Err(Error::Privileges(are(names))),
+        Some(names) => Err(Error::Privileges { missing: are(names), is_root: geteuid().is_root() }),
     }
 }
 

@@ -2,6 +2,7 @@
 //! attach to, what the kernel side leaves out, and whether a record is wanted, without decoding its payload.
 
 mod addresses;
+mod conflict;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -56,7 +56,21 @@ impl Stop {
         Ok(Requester { flag, wake })
     }
 
-    /// Lets a signal handler request to stop: it sets the flag, and then writes a byte to the socket.
+    /// Lets a signal handler request to stop: it sets the flag, and then writes a byte to the socket. With the crate signal-hook:
+    ///
+    #[cfg_attr(feature = "cli", doc = "```")]
+    #[cfg_attr(not(feature = "cli"), doc = "```ignore")]
+    /// use signal_hook::{consts::SIGINT, flag, low_level::pipe};
+    ///
+    /// let stop = bitcointap::stop::Stop::new(None)?;
+    /// let (is_requested, wake) = stop.for_signals()?;
+    /// flag::register(SIGINT, is_requested)?;
+    /// pipe::register(SIGINT, wake)?;
+    /// # assert!(!stop.is_due());
+    /// # signal_hook::low_level::raise(SIGINT)?;
+    /// # assert!(stop.is_due());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The system has no file descriptor left.

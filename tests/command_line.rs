@@ -63,6 +63,9 @@ fn logs_are_logfmt_or_json() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert!(logged("logfmt").lines().all(|line| line.starts_with("ts=") && line.contains(" level=info ")));
+    let one = output(&format!("tap --pid {} --duration 0.1 --events mempool:added", node.pid()));
+    let log = String::from_utf8(one.stderr).unwrap();
+    assert!(log.contains(&format!("attached to 1 tracepoint of pid {}", node.pid())), "{log}");
     for line in logged("json").lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(line["level"], "INFO");

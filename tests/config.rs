@@ -127,7 +127,10 @@ fn each_error_has_its_line() {
         ("[outputs.\"a b\"]\njson = \"f\"", "FILE:1: an output's name is 1 to 32 letters"),
         ("[outputs.http]\njson = \"f\"", "FILE:1: the name http is taken by /events: choose another"),
         ("json = \"f\"\n[outputs.file]\njson = \"g\"", "FILE:1: the output file has the name of that of --json"),
-        ("[outputs.a]\njson = \"f\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]", "FILE:1: no event can meet all"),
+        (
+            "[outputs.a]\njson = \"f\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]",
+            "FILE:4: no event can meet --events and --command",
+        ),
         ("chain = \"main\"\n= 3", "FILE:2: "),
         ("chain = \"main\"\nchain = \"main\"", "FILE:2: duplicate key"),
     ] {
@@ -148,6 +151,53 @@ fn each_error_has_its_line() {
     fs::write(&file, format!("web.config.file = \"{}\"\n", missing.display())).unwrap();
     let words = String::from_utf8(output(&format!("check-config {}", file.display())).stderr).unwrap();
     assert!(words.contains(&format!("{}:1: the web configuration", file.display())), "{words}");
+}
+
+#[test]
+fn destinations_and_commands_are_checked_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().to_str().unwrap();
+    let file = directory.path().join("c.toml");
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let checked = output(&format!("check-config {}", file.display()));
+        (checked.status.code(), String::from_utf8(checked.stderr).unwrap().replace(file.to_str().unwrap(), "FILE"))
+    };
+    let missing = "No such file or directory (os error 2); its directory must exist";
+    for (text, line, place, words) in [
+        (format!("json = \"{here}/none/a\"\n"), 1, format!("{here}/none/a"), missing),
+        (
+            format!("\n[outputs.a]\nkeep = 3\nrotate = \"1d\"\njson = \"{here}/none/a\""),
+            5,
+            format!("{here}/none/a"),
+            missing,
+        ),
+        (format!("[outputs.a]\njson = \"{here}\""), 2, here.to_owned(), "it is a directory: name a file in it"),
+        ("[outputs.a]\njson = \"/dev/null/a\"".into(), 2, "/dev/null/a".into(), "Not a directory (os error 20)"),
+        (
+            "[outputs.a]\nrotate = \"1d\"\njson = \"/dev/null\"".into(),
+            3,
+            "/dev/null".into(),
+            "only a regular file can be rotated",
+        ),
+    ] {
+        let cannot_open = format!("cannot open {place} for JSON lines: {words}");
+        assert_eq!(check(&text), (Some(1), format!("bitcointap: FILE:{line}: {cannot_open}\n")), "{text}");
+        let started = output(&format!("export --config {} --web.listen-address 127.0.0.1:0", file.display()));
+        assert_eq!(String::from_utf8(started.stderr).unwrap(), format!("bitcointap: {cannot_open}\n"), "{text}");
+    }
+    let right =
+        format!("[outputs.a]\njson = \"{here}/a\"\nrotate = \"1d\"\n[outputs.b]\njson = \"unix:{here}/none/b\"\n");
+    assert_eq!(check(&right), (Some(0), String::new()));
+    assert!(!directory.path().join("a").exists(), "it creates no file");
+
+    let (code, log) = check(&format!("{right}events = [\"net\"]\nnot-command = [\"invv\"]\n"));
+    assert!(
+        log.contains("level=warn")
+            && log.contains("FILE:7: Bitcoin Core has no message called invv: is it misspelled?"),
+        "{log}"
+    );
+    assert_eq!((code, log.lines().count()), (Some(0), 1), "a warning is no error");
 }
 
 #[test]

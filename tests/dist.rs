@@ -219,6 +219,13 @@ fn the_page_says_what_the_units_have() {
     let logs = format!("json = \"/var/log/{}/", service.value("LogsDirectory"));
     let address = format!("http://{}/metrics", Unit::read("dist/bitcointap.socket").value("ListenStream"));
     assert!(service.value("ExecStart").contains(OPTIONS));
+    // A file in the directory that systemd creates at the first start is right before that start.
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    let of_instance = Unit::read("dist/bitcointap@.service").value("LogsDirectory").replace("%i", "not-started");
+    fs::write(&config, format!("json = \"/var/log/{of_instance}/events.ndjson\"\n")).unwrap();
+    let checked = output(&format!("check-config {}", config.display()));
+    assert!(checked.status.success(), "{checked:?}");
     for words in [OPTIONS, &logs, &address, "/usr/local", "/run/credentials/bitcointap.service/"] {
         assert!(page.contains(words), "docs/operation.md does not say {words}");
     }

@@ -176,29 +176,32 @@ fn a_program_that_does_not_run() {
 
     let text = String::from_utf8(output(&format!("doctor --bitcoind {path}")).stdout).unwrap();
     assert!(text.contains(&format!("\nFAIL  node                 {problem}\n")), "{text}");
-    assert!(text.ends_with("\nbitcointap does not work here yet: node\n"), "{text}");
+    assert!(text.ends_with("\nbitcointap does not work here yet: fix what the FAIL line says: node\n"), "{text}");
 }
 
 #[test]
 fn a_program_without_tracepoints() {
-    let no_tracepoints = |path: &str| {
-        format!(
-            "{path} has no tracepoints of Bitcoin Core: the release binaries for Linux have them, own builds need cmake \
-             -DWITH_USDT=ON"
-        )
-    };
     // A program that runs: this test.
     let path = std::env::current_exe().unwrap().display().to_string();
     let report = Report::run(&format!("--pid {}", std::process::id()));
     assert_eq!(report.failed(), ["tracepoints"]);
-    report.says("tracepoints", "failed", &no_tracepoints(&path));
+    let is_it_the_node = format!(
+        "pid {} runs {path}, which has no tracepoints of Bitcoin Core: is it the node? Without --pid, --pid-file and --bitcoind, \
+         bitcointap finds the node; own builds need cmake -DWITH_USDT=ON",
+        std::process::id()
+    );
+    report.says("tracepoints", "failed", &is_it_the_node);
     report.says("attach", "unknown", "not tried without a node that has tracepoints");
 
     let directory = tempfile::tempdir().unwrap();
     let path = copied(directory.path(), Path::new(env!("CARGO_BIN_EXE_bitcointap")));
     let report = Report::run(&format!("--bitcoind {path}"));
     assert_eq!(report.failed(), ["node", "tracepoints"]);
-    report.says("tracepoints", "failed", &no_tracepoints(&path));
+    let no_tracepoints = format!(
+        "{path} has no tracepoints of Bitcoin Core: the release binaries for Linux have them, own builds need cmake \
+         -DWITH_USDT=ON"
+    );
+    report.says("tracepoints", "failed", &no_tracepoints);
 
     let path = directory.path().join("script").display().to_string();
     fs::write(&path, "#!/bin/sh\n").unwrap();
@@ -233,7 +236,7 @@ fn too_few_capabilities() {
     let missing = "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are missing; the node is another user's";
     report.says("capabilities", "failed", missing);
     let advice = format!(
-        "run it as root, for example with sudo, or give it what it needs:\n\
+        "run bitcointap as root, for example with sudo, or give it what it needs:\n\
          a program:  setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep {}\n\
          a service:  AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_SYS_PTRACE\n\
          a container:  docker run --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE",

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -15,11 +16,12 @@ use bitcointap::{
     tracepoint::Tracepoint,
 };
 use futures_lite::{StreamExt, future};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
     node::{Simnode, Tally},
-    tool::{Attached, bitcointap, eventually, output},
+    tool::{Attached, bitcointap, eventually, output, signal},
 };
 
 /// An example that has attached to the node.
@@ -104,6 +106,38 @@ fn an_example_counts_with_a_counter_of_its_own() {
     }
     assert_eq!(bytes, expected);
     assert!(text.contains(r#"network="onion""#), "{text}");
+}
+
+#[test]
+fn an_example_counts_over_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let path = Path::new(env!("CARGO_BIN_EXE_bitcointap")).with_file_name("examples/over_restarts");
+    assert!(path.exists(), "{} is not built: run `make test`, or cargo build --examples", path.display());
+    let mut example = Ended(Command::new(path).arg(&file).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(example.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut expected = 0;
+    for run in 1..=2 {
+        let mut node = Simnode::start("v31", "--rate 20000 --count 5000");
+        std::fs::write(&file, node.pid().to_string()).unwrap();
+        assert_eq!(lines.next().unwrap(), format!("run {run} is pid {}", node.pid()));
+        node.fire();
+        let fired = node.tally().tracepoints();
+        expected += fired["net:inbound_message"] + fired["net:outbound_message"];
+    }
+    signal(example.0.id(), Signal::INT);
+    assert_eq!(lines.next().unwrap(), format!("{expected} messages in 2 runs"));
+    assert!(example.0.wait().unwrap().success());
+}
+
+/// A process that ends with the test, whatever its result.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It fails if the process has ended.
+        let _ = self.0.kill();
+    }
 }
 
 fn builder(node: &Simnode) -> Builder {
@@ -199,7 +233,7 @@ fn who_is_slower_than_the_node_can_stop_too() {
 #[test]
 fn what_cannot_be_attached_to_is_an_error_that_says_why() {
     let error = Tap::builder().node(Which::Pid(std::process::id() as i32)).attach().unwrap_err();
-    assert!(matches!(error, bitcointap::Error::NoTracepoints(_)), "{error}");
+    assert!(matches!(error, bitcointap::Error::NotANode { .. }), "{error}");
     let node = Simnode::start("v23", "");
     let error = builder(&node).tracepoints("mempool".parse().unwrap()).attach().unwrap_err();
     assert!(matches!(error, bitcointap::Error::NoneChosen(..)), "{error}");

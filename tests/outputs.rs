@@ -296,7 +296,8 @@ fn what_cannot_be_opened_is_told_at_once() {
     let path = directory.path().join("events.ndjson");
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let denied = nobody.output("-all", &format!("tap --json {}", path.display()));
-    let why = "Permission denied (os error 13); its user must have access without capabilities, even root";
+    let why = "Permission denied (os error 13); its owner and mode must allow bitcointap's user, even root, since capabilities do not \
+               count here (chown, chmod)";
     assert_eq!(words(&denied), format!("bitcointap: cannot open {} for JSON lines: {why}", path.display()));
     assert_eq!(denied.status.code(), Some(1));
 

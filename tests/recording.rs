@@ -172,7 +172,12 @@ fn the_tool_replays_what_it_recorded() {
     let (path, tally) = recorded(&directory, "");
     let fired: u64 = tally.tracepoints().values().sum();
     let (all, log, success) = lines(&format!("tap --replay {path} --speed max --events all"));
-    assert!(success && log.contains(&format!("replaying {} tracepoints", Tracepoint::COUNT)), "{log}");
+    assert!(
+        success
+            && log.contains("replaying a run of pid ")
+            && log.contains(&format!(", with {} tracepoints", Tracepoint::COUNT)),
+        "{log}"
+    );
     assert_eq!(all.len() as u64, fired);
     // At its own pace it takes as long as it did, which was about a second.
     let start = Instant::now();
@@ -191,7 +196,7 @@ fn the_tool_replays_what_it_recorded() {
 
     let json = directory.path().join("lines").to_str().unwrap().to_owned();
     let arguments = format!("--replay {path} --speed max --events all --json {json} --utxocache-coins");
-    let exporter = Exporter::start_by(bitcointap, &arguments, "the node has ended");
+    let exporter = Exporter::start_by(bitcointap, &arguments, "end of the run");
     let metrics = exporter.last_scrape();
     for (tracepoint, fired) in tally.tracepoints() {
         assert_eq!(metrics.sum("events_total", &[("tracepoint", &tracepoint)]), fired as f64, "{tracepoint}");
@@ -346,7 +351,7 @@ fn a_recording_says_what_the_operator_calls_the_node() {
     let (_, log, success) = lines(&format!("tap --replay {path} --speed max"));
     assert!(success && log.contains(", alice, main"), "{log}");
     // Prometheus adds its own.
-    let exporter = Exporter::start_by(bitcointap, &format!("--replay {path} --speed max"), "the node has ended");
+    let exporter = Exporter::start_by(bitcointap, &format!("--replay {path} --speed max"), "end of the run");
     let metrics = get(&exporter.address, "/metrics").unwrap();
     assert!(
         metrics.contains("bitcointap_p2p_messages_total") && !metrics.contains("alice") && !metrics.contains("fra1")
@@ -388,7 +393,7 @@ fn a_tracepoint_that_this_build_does_not_know_is_left_out_and_said_once() {
         matches!(said[..], [line] if line.contains(&format!("mempool:adopt {}", 2 * fired["mempool:added"]))),
         "{log}"
     );
-    assert!(log.contains(&format!("replaying {} tracepoints", Tracepoint::COUNT - 1)), "{log}");
+    assert!(log.contains(&format!(", with {} tracepoints", Tracepoint::COUNT - 1)), "{log}");
 }
 
 #[test]

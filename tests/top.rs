@@ -209,14 +209,14 @@ fn a_node_that_is_restarted_is_followed_and_a_signal_ends_it() {
     let file = directory.path().join("pid");
     let arguments = format!("--pid-file {} --interval 0.2", file.display());
     let terminal = Terminal::start(tmux, (100, 30), &arguments);
-    terminal.shows("no node yet", |screen| screen.contains("waiting for a node: the pid file "));
+    terminal.shows("no node yet", |screen| screen.contains("waiting for a node") && screen.contains("the pid file "));
     for _ in 0..2 {
         let mut node = Simnode::start("v31", "--scenario mix --rate 500");
         std::fs::write(&file, node.pid().to_string()).unwrap();
         node.fire();
         let attached = format!("pid {} ", node.pid());
         terminal.shows("attached", |screen| screen.contains(&attached) && ids(screen).len() > 5);
-        let waits = format!("waiting for a node: no process has the pid {}: it has ended", node.pid());
+        let waits = format!("is of pid {},", node.pid());
         drop(node);
         terminal.shows("the node's end", |screen| screen.contains(&waits) && ids(screen).is_empty());
     }

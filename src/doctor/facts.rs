@@ -49,6 +49,8 @@ pub(super) struct Machine {
     pub lockdown: Option<String>,
     pub perf_event_paranoid: Option<i32>,
     pub capabilities: Option<Capabilities>,
+    /// Whether the user is root, who usually has all of them.
+    pub is_root: bool,
     /// Whether programs that it starts get no privileges from their files.
     pub no_new_privileges: bool,
     /// Whether a filter of system calls is active.
@@ -85,6 +87,7 @@ impl Machine {
             lockdown: lockdown(),
             perf_event_paranoid: read("/proc/sys/kernel/perf_event_paranoid"),
             capabilities,
+            is_root: geteuid().is_root(),
             no_new_privileges: status.as_ref().and_then(|status| status.nonewprivs) == Some(1),
             seccomp_filter: status.as_ref().and_then(|status| status.seccomp).is_some_and(|mode| mode != 0),
             initial_user_namespace: namespace("user", INITIAL_USER_NAMESPACE),

@@ -4,7 +4,7 @@ use super::{
     Check,
     facts::{Machine, Target},
 };
-use crate::node::error::Error;
+use crate::node::error::{Error, TAKEN_AWAY};
 use crate::{
     privileges::{self, are, list, perf_events_may_take_sys_admin},
     system::kernel_version,
@@ -121,7 +121,11 @@ fn capabilities(machine: &Machine, target: &Target) -> Check {
 
 /// All ways, since the tool cannot know how it will be run.
 fn how_to_give(needed: &[&str], machine: &Machine) -> String {
-    let mut lines = vec!["run it as root, for example with sudo, or give it what it needs:".to_owned()];
+    let mut lines = vec![if machine.is_root {
+        format!("{TAKEN_AWAY}:")
+    } else {
+        "run bitcointap as root, for example with sudo, or give it what it needs:".to_owned()
+    }];
     let lower = needed.join(",").to_lowercase();
     lines.push(format!("a program:  setcap {lower}+ep {}", machine.tool.display()));
     lines.push(format!("a service:  AmbientCapabilities={}", needed.join(" ")));

@@ -36,6 +36,7 @@ fn good_machine() -> Machine {
         lockdown: Some("[none] integrity confidentiality".into()),
         perf_event_paranoid: Some(2),
         capabilities: Some(Capabilities(ALL)),
+        is_root: false,
         no_new_privileges: false,
         seccomp_filter: false,
         initial_user_namespace: Some(true),
@@ -175,7 +176,7 @@ warn  short   odd
                 another way
 FAIL  longer  bad
 ?     x       dark
-bitcointap does not work here yet: longer"
+bitcointap does not work here yet: fix what the FAIL line says: longer"
     );
     assert_eq!(
         serde_json::to_value(&report).unwrap(),
@@ -185,6 +186,8 @@ bitcointap does not work here yet: longer"
             {"name": "x", "status": "unknown", "detail": "dark"},
         ]})
     );
+    let two = Report::new(vec![Check::failed("node", "bad"), Check::failed("load", "bad")]);
+    assert!(two.to_string().ends_with("\nbitcointap does not work here yet: fix what the FAIL lines say: node, load"));
     let warned = Report::new(vec![Check::warning("short", "odd")]);
     assert!(warned.to_string().ends_with("\nbitcointap works here; look at: short"));
 }

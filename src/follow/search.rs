@@ -82,7 +82,7 @@ impl<'a> Search<'a> {
     pub(super) fn may_fail(&self, error: &Error) -> bool {
         let is_ours = matches!(
             error,
-            Error::Privileges(_)
+            Error::Privileges { .. }
                 | Error::KernelTooOld(_)
                 | Error::RingBufferSize(_)
                 | Error::NoneChosen(..)

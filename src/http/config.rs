@@ -166,7 +166,7 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Config, String> {
     // A snippet of the text would be in the log.
     let options = serde_saphyr::options! { with_snippet: false };
     let file: Option<File> = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| error.render_with_formatter(&UserMessageFormatter))?;
+        .map_err(|error| with_form(error.render_with_formatter(&UserMessageFormatter)))?;
     let File { tls_server_config, http_server_config, basic_auth_users, rate_limit } = file.unwrap_or_default();
     let tls = match tls_server_config {
         Some(section) if section != TlsSection::default() => Some(tls(section, directory)?),
@@ -178,6 +178,14 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Config, String> {
     let users = basic_auth_users.unwrap_or_default();
     users.iter().try_for_each(|(user, hash)| check_hash(user, hash))?;
     Ok(Config { tls, headers, users, rate_limit: rate_limit.map(limit).transpose()?.flatten() })
+}
+
+/// Says what a mapping looks like where something else stands.
+fn with_form(error: String) -> String {
+    if error.starts_with("expected mapping") {
+        return format!("{error}; it has lines KEY: VALUE without - before them, as USER: HASH below basic_auth_users");
+    }
+    error
 }
 
 fn tls(section: TlsSection, directory: &Path) -> Result<Tls, String> {

@@ -1,5 +1,5 @@
-//! TLS handshakes that failed. In: the cause, from rustls, and the client's address. Out: lines of the log in our
-//! words. Each cause has at most one line a minute, with a count, so that neither a flood nor another cause hides it.
+//! Clients that were refused: TLS handshakes that failed, and wrong passwords. In: the cause, and the client's address. Out: lines of
+//! the log in our words. Each cause has at most one line a minute, with a count, so that neither a flood nor another cause hides it.
 //! The lines contain nothing that a client sent.
 
 use std::{
@@ -33,6 +33,7 @@ enum Cause {
     OurUnknown,
     OurRefused,
     NothingInCommon,
+    Password,
 }
 
 impl Cause {
@@ -105,6 +106,7 @@ impl Cause {
                 "has no version, cipher suite or key exchange of TLS in common with this server: see min_version, \
                  max_version, cipher_suites and curve_preferences"
             }
+            Self::Password => "was refused: its user or password is wrong",
         }
     }
 
@@ -112,6 +114,7 @@ impl Cause {
         let (words, client) = (self.words(), client.map(tracing::field::display));
         match self {
             Self::NothingInCommon => tracing::info!(count, client, "a TLS client {words}"),
+            Self::Password => tracing::warn!(count, client, "an HTTP client {words}"),
             _ => tracing::warn!(count, client, "a TLS client {words}"),
         }
     }
@@ -131,10 +134,18 @@ struct Untold {
 impl Failures {
     /// Logs a failed handshake, now or when `interval` is over. Call it on a runtime.
     pub(super) fn tell(&self, error: &io::Error, client: Option<IpAddr>, interval: Duration) {
-        let Some(cause) = error.get_ref().and_then(|error| error.downcast_ref()).and_then(Cause::of) else {
-            tracing::debug!(%error, "no TLS on an HTTP connection");
-            return;
-        };
+        match error.get_ref().and_then(|error| error.downcast_ref()).and_then(Cause::of) {
+            Some(cause) => self.tell_cause(cause, client, interval),
+            None => tracing::debug!(%error, "no TLS on an HTTP connection"),
+        }
+    }
+
+    /// Logs a wrong user or password in the same way.
+    pub(super) fn tell_wrong_password(&self, client: Option<IpAddr>, interval: Duration) {
+        self.tell_cause(Cause::Password, client, interval);
+    }
+
+    fn tell_cause(&self, cause: Cause, client: Option<IpAddr>, interval: Duration) {
         if self.is_first(cause, client) {
             cause.log(1, client);
             let failures = self.clone();

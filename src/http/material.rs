@@ -3,6 +3,7 @@
 
 use std::{
     fmt::{self, Display, Formatter},
+    net::IpAddr,
     path::Path,
     time::Duration,
 };
@@ -17,7 +18,7 @@ use x509_cert::{
         Decode, SliceReader, Tag, Tagged,
         asn1::{AnyRef, ObjectIdentifier},
     },
-    ext::pkix::{BasicConstraints, SubjectAltName},
+    ext::pkix::{BasicConstraints, SubjectAltName, name::GeneralName},
 };
 
 /// The keys that rustls signs with, by ring.
@@ -178,13 +179,19 @@ pub(super) fn doubts_of_server(place: &str, certificate: &CertificateDer<'_>, no
     let certificate = Certificate::from_der(certificate).ok()?;
     let certificate = certificate.tbs_certificate();
     let validity = certificate.validity();
-    let has_names = certificate.get_extension::<SubjectAltName>().is_ok_and(|names| names.is_some());
+    let names = certificate.get_extension::<SubjectAltName>().ok().flatten().map(|(_, names)| names.0);
+    let address = names.iter().flatten().find_map(|name| match name {
+        GeneralName::DnsName(name) => name.as_str().parse::<IpAddr>().ok(),
+        _ => None,
+    });
     let what = if validity.not_after.to_unix_duration() < now {
         format!("has expired ({})", validity.not_after)
     } else if validity.not_before.to_unix_duration() > now {
         format!("is not valid before {}", validity.not_before)
-    } else if !has_names {
+    } else if names.is_none() {
         "names no host (subjectAltName)".into()
+    } else if let Some(address) = address {
+        format!("has the address {address} as the name of a host (subjectAltName=DNS:{address}, not IP:{address})")
     } else {
         return None;
     };

@@ -87,7 +87,7 @@ impl Of<'_> {
             (Some(why), Some(_)) => return vec![why.to_owned()],
             (Some(why), None) => notes.push(format!("earlier peers are missing (messages: {why})")),
             (None, _) if self.before > JUST_STARTED && self.since < FIRST_MESSAGE => {
-                notes.push("older peers appear with their first message, within about two minutes".to_owned());
+                notes.push("older peers: with their first message".to_owned());
             }
             (None, _) => {}
         }

@@ -34,11 +34,17 @@ pub enum Error {
         /// The nodes that run.
         others: Vec<Node>,
     },
+    /// The node that was tapped has ended. Other nodes run, but none takes its place.
+    #[error("no node with {0} runs any more: start it again")]
+    Ended(Conditions),
     /// A process that may become the node has just started.
     #[error("pid {0} is starting: it does not hold the lock of its data directory yet")]
     NodeStarts(i32),
     /// There is no such process, or it has ended.
-    #[error("no process has the pid {0}: it has ended, or lives in another pid namespace")]
+    #[error(
+        "no process has the pid {0}: it has ended, or lives in another pid namespace; without --pid, bitcointap finds the node, and \
+         --datadir chooses one"
+    )]
     PidGone(i32),
     /// The number is the id of a thread.
     #[error("{thread} is the id of a thread: name its process by --pid {process}")]
@@ -80,6 +86,18 @@ pub enum Error {
         path = .0.display()
     )]
     NoTracepoints(PathBuf),
+    /// The process runs a program without tracepoints, which has no name of Bitcoin Core's, either.
+    #[error(
+        "pid {pid} runs {program}, which has no tracepoints of Bitcoin Core: is it the node? Without --pid, --pid-file and \
+         --bitcoind, bitcointap finds the node; own builds need cmake -DWITH_USDT=ON",
+        program = .program.display()
+    )]
+    NotANode {
+        /// The process.
+        pid: i32,
+        /// Its program.
+        program: PathBuf,
+    },
     /// The kernel takes the dynamic loader for the process' program. The loader has no tracepoints.
     #[error(
         "{} by the dynamic loader {loader}, which has no tracepoints and which the kernel takes for the program: \
@@ -121,9 +139,15 @@ pub enum Error {
     NoneChosen(PathBuf, Tracepoints),
     /// Capabilities are missing.
     #[error(
-        "too few privileges: {0} missing; run as root, for example with sudo, or give them to the program as `bitcointap doctor` says"
+        "too few privileges: {missing} missing; {}, as `bitcointap doctor` says",
+        if *.is_root { TAKEN_AWAY } else { "run as root, for example with sudo, or give them to the program" }
     )]
-    Privileges(String),
+    Privileges {
+        /// Their names, as the beginning of a sentence: `CAP_BPF is`.
+        missing: String,
+        /// Whether this is root, who usually has all.
+        is_root: bool,
+    },
     /// The kernel lacks something that bitcointap needs.
     #[error("the kernel {0} is too old: bitcointap needs Linux 6.1 or later")]
     KernelTooOld(String),
@@ -149,6 +173,10 @@ pub enum Error {
         error: io::Error,
     },
 }
+
+/// What root lacks was taken away.
+pub(crate) const TAKEN_AWAY: &str =
+    "bitcointap runs as root, but a container or a service has taken capabilities away: give them back";
 
 /// The options that tell nodes apart. Those that still do so after a restart come before --pid.
 fn choice(nodes: &[Node]) -> String {

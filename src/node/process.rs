@@ -122,6 +122,11 @@ impl Node {
         executable(self.pid)
     }
 
+    /// Whether its program is called like one of Bitcoin Core's.
+    pub(crate) fn has_usual_name(&self) -> bool {
+        file_name(&self.program).is_some_and(|name| PROGRAMS.contains(&name.as_str()))
+    }
+
     /// Whether the process still exists and runs the same program. Another process may have got its pid, and it may
     /// have become another program.
     pub fn still_runs(&self) -> bool {
@@ -192,7 +197,12 @@ fn by_pid_file(path: &Path) -> Result<Node, Error> {
         let start: String = text.trim().chars().take(40).collect();
         problem(format!("does not hold a process id, but {start:?}"))
     })?;
-    by_pid(pid)
+    by_pid(pid).map_err(|error| match error {
+        Error::PidGone(_) => problem(format!(
+            "is of pid {pid}, which no process has: the node has ended, or lives in another pid namespace; start it"
+        )),
+        other => other,
+    })
 }
 
 fn running(conditions: &Conditions, before: Option<&Node>) -> Result<Node, Error> {
@@ -213,7 +223,10 @@ fn running(conditions: &Conditions, before: Option<&Node>) -> Result<Node, Error
         (1, ..) => Ok(meeting.remove(0)),
         (2.., ..) => Err(Error::SeveralNodes(meeting)),
         (0, Some(pid), _) => Err(Error::NodeStarts(pid)),
-        (0, None, _) if !others.is_empty() => Err(Error::OtherNodes { wanted: conditions.or_of(before), others }),
+        (0, None, _) if !others.is_empty() => Err(match before {
+            Some(before) => Error::Ended(conditions.or_of(before)),
+            None => Error::OtherNodes { wanted: conditions.clone(), others },
+        }),
         (0, None, Some(path)) => Err(Error::NotRunning(path.clone())),
         (0, None, None) => Err(Error::NoNode),
     }
@@ -221,10 +234,10 @@ fn running(conditions: &Conditions, before: Option<&Node>) -> Result<Node, Error
 
 impl Conditions {
     /// The conditions, completed by those of a node.
-    fn or_of(&self, node: Option<&Node>) -> Self {
+    fn or_of(&self, node: &Node) -> Self {
         let Self { program, data_directory, chain } = self.clone();
-        let data_directory = data_directory.or_else(|| node?.data_directory().cloned());
-        Self { program, data_directory, chain: chain.or_else(|| node?.chain()) }
+        let data_directory = data_directory.or_else(|| node.data_directory().cloned());
+        Self { program, data_directory, chain: chain.or_else(|| node.chain()) }
     }
 
     /// Except for the program.

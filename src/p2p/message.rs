@@ -338,11 +338,11 @@ pub enum Message<'a> {
         #[serde(serialize_with = "serialize::hash")]
         block_hash: BlockHash,
     },
-    /// A message whose payload could not be read from the node.
+    /// A message without its payload: it could not be read from the node, or nobody wanted it (`payloads(false)`).
     Unavailable {
         /// The command.
         command: &'a str,
-        /// Why the payload could not be read.
+        /// Why there is no payload: `unreadable`, `too_large` or `not_wanted`.
         reason: &'static str,
     },
 }

@@ -186,7 +186,7 @@ fn begin(waiting: &mut Option<Box<Run>>, outputs: &mut Outputs<'_>) -> output::R
 
 fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> output::Result {
     outputs.run_ends(counted, end)?;
-    log_end(outputs.counted(), end, 0);
+    log_end(outputs.counted(), end, "end of the run", 0);
     Ok(())
 }
 
@@ -197,7 +197,8 @@ fn log_run(run: &Run) {
     let of =
         [node, chain, run.user_agent.as_deref()].into_iter().flatten().map(|it| format!(", {}", it.escape_debug()));
     let of: String = of.collect();
-    tracing::info!("replaying {attached} tracepoints of pid {pid} {program}{of}, of the recording");
+    let tracepoints = if attached == 1 { "tracepoint" } else { "tracepoints" };
+    tracing::info!("replaying a run of pid {pid} {program}{of}, with {attached} {tracepoints}");
     if attached == 0 {
         tracing::warn!("this run of the recording has none of the chosen events: see --events");
     }

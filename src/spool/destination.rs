@@ -129,7 +129,7 @@ impl DestinationName {
     /// # Errors
     /// A line that says what is wrong.
     pub fn open(&self, records: &str, rotation: Option<Rotation>) -> Result<Box<dyn Destination>, String> {
-        let cannot_open = |error| format!("cannot open {self} for {records}: {error}");
+        let cannot_open = |error: String| self.cannot_open(records, &error);
         match self {
             Self::Stdout => Ok(Box::new(Plain(io::stdout()))),
             Self::File(path) => Ok(Box::new(LineFile::open(path, rotation).map_err(cannot_open)?)),
@@ -139,6 +139,25 @@ impl DestinationName {
 }
 
 impl DestinationName {
+    /// Finds what `open` would fail at, without creating the file. What this user may not look at counts as right: another user may
+    /// open it.
+    ///
+    /// # Errors
+    /// The line that `open` would give.
+    pub fn check(&self, records: &str, rotation: Option<Rotation>) -> Result<(), String> {
+        match self {
+            Self::File(path) => {
+                LineFile::check(path, rotation.is_some()).map_err(|error| self.cannot_open(records, &error))
+            }
+            // A socket may come later.
+            Self::Stdout | Self::Socket(_) => Ok(()),
+        }
+    }
+
+    fn cannot_open(&self, records: &str, error: &str) -> String {
+        format!("cannot open {self} for {records}: {error}")
+    }
+
     /// Its kind in a word: the name of its output in metrics.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -20,6 +20,9 @@ use crate::{files, privileges};
 /// How long to wait after a failed rotation before trying it again.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
 
+/// The error for a pipe or a device with a rotation.
+const NOT_TO_ROTATE: &str = "only a regular file can be rotated";
+
 /// Appends to a file, or writes to a named pipe or a device.
 #[derive(Debug)]
 pub(super) struct LineFile {
@@ -54,6 +57,24 @@ impl LineFile {
             Some(_) => privileges::without_any(|| open_to_rotate(path)).map_err(|error| error.to_string())??,
         };
         Ok(Self { path, rotation, file: Some(file), rotation_failed: None })
+    }
+
+    /// Finds what opening it would fail at, as far as this user may look, without creating it.
+    pub(super) fn check(path: &Path, is_rotated: bool) -> Result<(), String> {
+        let looked = fs::metadata(path).map(Some).or_else(|error| match error.kind() {
+            // Opening creates it in its directory.
+            io::ErrorKind::NotFound => {
+                let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+                fs::metadata(directory.unwrap_or(Path::new("."))).map(|_| None)
+            }
+            _ => Err(error),
+        });
+        match looked {
+            Ok(Some(there)) if there.is_dir() => Err(words(io::ErrorKind::IsADirectory.into())),
+            Ok(Some(there)) if is_rotated && !there.is_file() => Err(NOT_TO_ROTATE.into()),
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(words(error)),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Whether the path leads to another file or to none. False if we may not know.
@@ -96,7 +117,7 @@ impl LineFile {
 fn open_to_rotate(path: &Path) -> Result<(PathBuf, Opened), String> {
     let opened = Opened::open(path).map_err(words)?;
     if !opened.is_regular {
-        return Err("only a regular file can be rotated".into());
+        return Err(NOT_TO_ROTATE.into());
     }
     let path = fs::canonicalize(path).map_err(words)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -110,7 +131,7 @@ fn words(error: io::Error) -> String {
     let hint = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
         (_, Some(Errno::NXIO)) => return "nobody reads this pipe yet: start its reader first".into(),
         (io::ErrorKind::IsADirectory, _) => return "it is a directory: name a file in it".into(),
-        (io::ErrorKind::PermissionDenied, _) => "; its user must have access without capabilities, even root",
+        (io::ErrorKind::PermissionDenied, _) => privileges::BY_OWNER_AND_MODE,
         (io::ErrorKind::NotFound, _) => "; its directory must exist",
         _ => "",
     };

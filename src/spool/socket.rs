@@ -31,7 +31,7 @@ impl LineSocket {
             Ok(stream) => Some(stream),
             Err(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN) => None,
             Err(error @ (Errno::ACCESS | Errno::PERM)) => {
-                return Err(format!("{}; its user must have access without capabilities, even root", words(error)));
+                return Err(format!("{}{}", words(error), privileges::BY_OWNER_AND_MODE));
             }
             Err(error) => return Err(words(error).to_string()),
         };

@@ -81,10 +81,19 @@ fn a_node_is_named_by_pid_file_and_by_program() {
     let words = failure(&output(&format!("tap --bitcoind {}", bitcoind.display())));
     assert!(words.contains("start it, or name the process by --pid"), "{words}");
     let words = failure(&output(&format!("tap --pid-file {}", pid_file.display())));
-    assert!(words.contains("it has ended"), "{words}");
+    let is_stale = format!("the pid file {} is of pid ", pid_file.display());
+    assert!(words.starts_with(&is_stale) && words.contains("the node has ended"), "{words}");
     fs::write(&pid_file, "bitcoind").unwrap();
     let words = failure(&output(&format!("tap --pid-file {}", pid_file.display())));
     assert!(words.ends_with("does not hold a process id, but \"bitcoind\""), "{words}");
+}
+
+#[test]
+fn a_pid_that_nobody_has() {
+    // Above the kernel's limit for pids.
+    let words = failure(&output(&format!("tap --pid {}", i32::MAX)));
+    assert!(words.starts_with(&format!("no process has the pid {}: it has ended", i32::MAX)), "{words}");
+    assert!(words.ends_with("without --pid, bitcointap finds the node, and --datadir chooses one"), "{words}");
 }
 
 #[test]
@@ -104,7 +113,8 @@ fn a_thread_is_no_process() {
 fn a_program_without_tracepoints() {
     let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
     let words = failure(&output(&format!("tap --pid {}", sleep.id())));
-    assert!(words.contains("has no tracepoints of Bitcoin Core"), "{words}");
+    let start = format!("pid {} runs ", sleep.id());
+    assert!(words.starts_with(&start) && words.contains("which has no tracepoints of Bitcoin Core"), "{words}");
     assert!(words.contains("-DWITH_USDT=ON"), "{words}");
     sleep.kill().unwrap();
     sleep.wait().unwrap();
@@ -139,6 +149,9 @@ fn probes_are_listed_without_a_running_node() {
     let mut child = head.stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
+    // A program without tracepoints: only why, no table.
+    let none = output(&format!("probes --bitcoind {}", env!("CARGO_BIN_EXE_bitcointap")));
+    assert!(none.stdout.is_empty() && failure(&none).contains("has no tracepoints of Bitcoin Core"), "{none:?}");
     let words = failure(&output("probes --bitcoind /proc/self/nothing"));
     assert!(words.starts_with("cannot read /proc/self/nothing"), "{words}");
 }
@@ -149,7 +162,22 @@ fn too_few_privileges() {
     let nobody = Nobody::new();
     let run = |capabilities: &str| failure(&nobody.output(capabilities, &format!("--pid {}", node.pid())));
     assert!(run("-all").starts_with("too few privileges: CAP_BPF and CAP_PERFMON are missing"));
-    assert!(run("-all,+bpf").starts_with("too few privileges: CAP_PERFMON is missing"));
+    let words = run("-all,+bpf");
+    assert!(
+        words.starts_with("too few privileges: CAP_PERFMON is missing; run as root, for example with sudo, or "),
+        "{words}"
+    );
+    let mut root = Command::new("setpriv");
+    root.args([
+        "--bounding-set=-perfmon,-sys_admin",
+        env!("CARGO_BIN_EXE_bitcointap"),
+        "--pid",
+        &node.pid().to_string(),
+    ]);
+    let words = failure(&root.output().unwrap());
+    let expected = "too few privileges: CAP_PERFMON is missing; bitcointap runs as root, but a container or a service has taken \
+                    capabilities away: give them back, as `bitcointap doctor` says";
+    assert_eq!(words, expected);
     let words = run("-all,+bpf,+perfmon");
     assert!(words.ends_with("the process of another user needs root or CAP_SYS_PTRACE"), "{words}");
 }

@@ -19,13 +19,14 @@ fn wrong_usage_has_status_2() {
 }
 
 #[test]
-fn conditions_that_select_nothing_are_wrong_usage() {
+fn options_that_cannot_go_together_are_wrong_usage() {
     for (arguments, words) in [
-        ("tap --events mempool --command inv", "no event can meet all of these conditions"),
-        ("record f --command inv --not-command inv", "no event can meet all of these conditions"),
-        ("export --json f --min-size 9 --max-size 8", "no event can meet all of these conditions"),
+        ("tap --events mempool --command inv", "no event can meet --events and --command together"),
+        ("record f --command inv --not-command inv", "no event can meet --command and --not-command together"),
+        ("export --json f --min-size 9 --max-size 8", "no event can meet --min-size and --max-size together"),
         ("export --command inv", "filter only what --json writes, and --json is missing"),
         ("export --not-peer 3 --events net", "filter only what --json writes, and --json is missing"),
+        ("tap --follow --pid 1", "name the node by --datadir, --chain or --pid-file"),
         ("tap --peer=-1", "'-1' is no peer number"),
         ("tap --command inv,", "'' is no command"),
         ("tap --not-min-size 3", "unexpected argument '--not-min-size'"),
@@ -36,6 +37,11 @@ fn conditions_that_select_nothing_are_wrong_usage() {
         let log = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments}: {log}");
         assert!(output.stdout.is_empty() && log.contains(words), "{arguments}: {log}");
+        // The usage is that of the command, for which it is more than a list of commands.
+        let command = arguments.split(' ').next().filter(|word| ["tap", "record", "export"].contains(word));
+        if let Some((command, (_, usage))) = command.zip(log.split_once("\nUsage: ")) {
+            assert!(usage.starts_with(&format!("bitcointap {command} ")), "{arguments}: {log}");
+        }
     }
 }
 
@@ -67,7 +73,7 @@ fn a_command_that_may_be_misspelled_is_told_once() {
     let exporter = Exporter::start_by(
         bitcointap,
         &format!("--replay {path} --speed max --json {json} --command pign"),
-        "the node has ended",
+        "end of the run",
     );
     assert_eq!(told(&exporter.stop()), ["pign"]);
 }
@@ -83,8 +89,13 @@ fn a_wrong_address_list_is_told_before_anything_is_attached() {
         output(&format!("export --pid {} --web.listen-address {address} {lists}", node.pid()))
     };
     let words = failure(&export(&format!("--address-list a={}", path.display())));
-    let expected = "3: \"192.0.2.0/33\" is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32, without a port";
+    let expected = "3: \"192.0.2.0/33\" is neither an IP address nor a network such as 192.0.2.0/24 or 2001:db8::/32";
     assert_eq!(words, format!("the address list a: {}:{expected}", path.display()));
+    for text in ["192.0.2.1:8333", "[2001:db8::1]:8333"] {
+        fs::write(&path, text).unwrap();
+        let words = failure(&export(&format!("--address-list a={}", path.display())));
+        assert!(words.ends_with("192.0.2.0/24 or 2001:db8::/32: leave out the port"), "{words}");
+    }
     let words = failure(&export(&format!("--address-list a={}", directory.path().join("none").display())));
     assert!(words.ends_with("none: No such file or directory (os error 2)"), "{words}");
     let words = failure(&export(&format!("--address-list a={}", directory.path().display())));

@@ -5,6 +5,7 @@ use std::{collections::HashSet, io, path::PathBuf, str::FromStr};
 use bitcointap::{
     address_set::{self, AddressSet},
     metrics::AddressList,
+    privileges,
 };
 
 use crate::names;
@@ -66,7 +67,7 @@ pub fn read(files: &[AddressListFile]) -> Result<Vec<AddressList>, String> {
         file.read().map_err(|error| {
             let hint = match &error {
                 address_set::Error::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                    "; its user must have access without capabilities, even root"
+                    privileges::BY_OWNER_AND_MODE
                 }
                 _ => "",
             };

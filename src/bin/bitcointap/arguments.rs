@@ -72,7 +72,10 @@ impl Cli {
         let (command, matches) = Self::matched(&arguments)?;
         let cli = Self::from_arg_matches(&matches)?;
         let Some(Command::Export(ExportArgs { config: Some(path), .. })) = &cli.command else {
-            return cli.checked().map_err(|words| Cli::command().error(ErrorKind::ArgumentConflict, words));
+            // The error shows the usage of the command that was given.
+            let given = matches.subcommand_name().and_then(|name| command.find_subcommand(name).cloned());
+            let mut given = given.unwrap_or(command);
+            return cli.checked().map_err(|words| given.error(ErrorKind::ArgumentConflict, words));
         };
         let wrong = |words: String| clap::Error::raw(ErrorKind::ValueValidation, format!("{words}\n"));
         let export = command.find_subcommand("export").expect("it is a command");
@@ -169,7 +172,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Check a configuration file of `export` (exit status 1 if it is wrong).
     ///
-    /// Also reads the files that it names. Each error is a line, with the number of the line in the file. Files are read with the rights of who runs this.
+    /// Also reads the files that it names, looks whether the files and directories of outputs are there, and warns of commands that may be misspelled. Each error is a line, with the number of the line in the file. Files are read with the rights of who runs this.
     CheckConfig {
         /// The file, as `export --config` takes it.
         #[arg(value_hint = ValueHint::FilePath)]
@@ -280,6 +283,8 @@ mod tests {
             "--pid 1 --pid-file f",
             "--pid 1 --datadir d",
             "--pid-file f --chain main",
+            "--pid 1 --follow",
+            "record f --pid 1 --follow",
             "--chain testnet3",
             "--count 0",
             "--duration 0",

@@ -112,7 +112,7 @@ fn too_few_capabilities() {
         without_caps(ALL),
         Status::Failed,
         "CAP_BPF and CAP_PERFMON are missing",
-        "run it as root, for example with sudo, or give it what it needs:\n\
+        "run bitcointap as root, for example with sudo, or give it what it needs:\n\
          a program:  setcap cap_bpf,cap_perfmon+ep /usr/bin/bitcointap\n\
          a service:  AmbientCapabilities=CAP_BPF CAP_PERFMON\n\
          a container:  docker run --cap-add BPF --cap-add PERFMON",
@@ -126,6 +126,11 @@ fn too_few_capabilities() {
     assert_eq!((check.status, check.detail.as_str()), (Status::Failed, "CAP_PERFMON is missing"));
     let last = "sudo and setcap have no effect here, since no_new_privs is set (NoNewPrivileges= of systemd)";
     assert_eq!(check.advice.unwrap().lines().last(), Some(last));
+
+    let root = Machine { is_root: true, ..without_caps(CAP_PERFMON | CAP_SYS_ADMIN) };
+    let advice = super::check("capabilities", &root, &good_target()).advice.unwrap();
+    let first = "bitcointap runs as root, but a container or a service has taken capabilities away: give them back:";
+    assert_eq!(advice.lines().next(), Some(first));
 
     let enough = "all needed ones are there: CAP_BPF and CAP_PERFMON";
     machine_says("capabilities", without_caps(!(CAP_BPF | CAP_PERFMON)), Status::Ok, enough, "");
@@ -142,7 +147,7 @@ fn another_users_node_takes_cap_sys_ptrace() {
         check("capabilities", &machine, &target),
         Status::Failed,
         "CAP_SYS_PTRACE is missing; the node is another user's",
-        "run it as root, for example with sudo, or give it what it needs:\n\
+        "run bitcointap as root, for example with sudo, or give it what it needs:\n\
          a program:  setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep /usr/bin/bitcointap\n\
          a service:  AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_SYS_PTRACE\n\
          a container:  docker run --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE",

@@ -57,10 +57,8 @@ fn wanted(query: &str, tapped: Tracepoints) -> Result<Wanted, String> {
 
 /// Whether any event can come.
 fn check(selection: &Selection, tapped: Tracepoints) -> Result<(), String> {
+    selection.check("")?;
     let wanted = selection.tracepoints();
-    if wanted.is_empty() {
-        return Err("no event can meet all of these conditions together: leave one of them out".into());
-    }
     if !wanted.iter().any(|tracepoint| tapped.contains(tracepoint)) {
         let names: Vec<_> = wanted.iter().map(|tracepoint| tracepoint.name()).collect();
         return Err(format!("no such event is tapped: start export with --events that lists {}", names.join(",")));
@@ -187,8 +185,8 @@ mod tests {
             ("command=%ff", "'%ff' is not UTF-8"),
             ("command=%C3", "'%C3' is not UTF-8"),
             ("peer=1%0D%0AX:%00", "'1\u{fffd}\u{fffd}X:\u{fffd}' is no peer number, such as 17: getpeerinfo's id"),
-            ("events=mempool&command=inv", "no event can meet all of these conditions together: leave one of them out"),
-            ("not-events=all", "no event can meet all of these conditions together: leave one of them out"),
+            ("events=mempool&command=inv", "no event can meet events and command together: leave one of them out"),
+            ("not-events=all", "no event is left with not-events: leave it out"),
         ] {
             assert_eq!(parse(query, set("all")).unwrap_err(), words, "{query}");
         }

@@ -144,7 +144,7 @@ fn clients_would_refuse_what_has_expired_is_not_valid_yet_or_names_no_host() {
     // 2030-01-01.
     let now = Duration::from_secs(1_893_456_000);
     let doubts = |certificate: &rcgen::Certificate| doubts_of_server("cert_file: f", certificate.der(), now);
-    assert_eq!(doubts(&of_names(&["localhost"], &|_| {})), None);
+    assert_eq!(doubts(&of_names(&["localhost", "127.0.0.1"], &|_| {})), None, "rcgen takes an address for one");
     for (certificate, what) in [
         (
             of_names(&["localhost"], &|it| it.not_after = date_time_ymd(2029, 12, 31)),
@@ -155,6 +155,12 @@ fn clients_would_refuse_what_has_expired_is_not_valid_yet_or_names_no_host() {
             "is not valid before 2030-01-02T00:00:00Z",
         ),
         (of_names(&[], &|_| {}), "names no host (subjectAltName)"),
+        (
+            of_names(&["localhost"], &|it| {
+                it.subject_alt_names.push(SanType::DnsName("127.0.0.1".try_into().unwrap()))
+            }),
+            "has the address 127.0.0.1 as the name of a host (subjectAltName=DNS:127.0.0.1, not IP:127.0.0.1)",
+        ),
     ] {
         let words = format!("the certificate in cert_file: f {what}: clients such as Prometheus will refuse it");
         assert_eq!(doubts(&certificate), Some(words));

@@ -109,7 +109,7 @@ fn it_is_said_why_there_may_be_other_peers() {
         seen.attached(events).at(START + passed);
         seen.live.snapshot().sight.peers
     };
-    let older = "older peers appear with their first message, within about two minutes";
+    let older = "older peers: with their first message";
     assert_eq!(notes("net", 100), [older]);
     assert_eq!(notes("net", 151), [""; 0]);
     let messages = "net:inbound_message,net:outbound_message";

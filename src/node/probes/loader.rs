@@ -10,7 +10,12 @@ use crate::{Error, node::process::Node};
 /// Why the program of `node` has no tracepoints of Bitcoin Core.
 pub fn absence(node: &Node) -> Error {
     if !is_loader(&node.program) {
-        return Error::NoTracepoints(node.program.clone());
+        let program = node.program.clone();
+        return if node.has_usual_name() {
+            Error::NoTracepoints(program)
+        } else {
+            Error::NotANode { pid: node.pid, program }
+        };
     }
     Error::StartedByLoader { loader: node.program.clone(), program: loaded(node) }
 }

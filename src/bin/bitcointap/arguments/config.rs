@@ -143,6 +143,15 @@ impl Config {
         self.at(self.entries.iter().find(begins).map(|entry| entry.line), words)
     }
 
+    /// Adds the line to words about an output: of the first of these options that it has, else of its table. An output without a table
+    /// is that of the file's own options.
+    pub(super) fn wrong_of(&self, output: &str, options: &[&str], words: &str) -> String {
+        let table = self.outputs.iter().find(|table| table.name == output);
+        let entries = table.map_or(&self.entries, |table| &table.entries);
+        let line = entries.iter().find(|entry| options.contains(&&*entry.name)).map(|entry| entry.line);
+        self.at(line.or(table.map(|table| table.line)), words)
+    }
+
     fn at(&self, line: Option<usize>, words: &str) -> String {
         match line {
             Some(line) => Errors::one(&self.path, line, words).to_string(),

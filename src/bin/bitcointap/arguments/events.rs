@@ -26,10 +26,7 @@ impl SelectionArgs {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.selection.tracepoints().is_empty() {
-            return Err("no event can meet all of these conditions together: leave one of them out".into());
-        }
-        Ok(())
+        self.selection.check("--")
     }
 }
 
@@ -82,7 +79,7 @@ impl FromArgMatches for SelectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Events")]
 pub struct RingBufferArgs {
-    /// Memory for events on their way from the kernel: a power of two from 8MiB to 1GiB. It counts twice as resident memory.
+    /// Memory for events on their way from the kernel: a power of two from 8MiB to 1GiB. It shows twice in resident memory (ps).
     #[arg(hide_short_help = true, long = "ring-buffer-size", value_name = "SIZE", default_value = "16MiB", value_parser = ring_buffer_size)]
     pub size: u32,
 }

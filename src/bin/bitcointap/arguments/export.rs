@@ -89,8 +89,8 @@ pub struct ExportArgs {
     #[arg(hide_short_help = true, long = "web.hide-addresses", help_heading = "Metrics")]
     pub hide_addresses: bool,
     /// How many values to keep of a label with texts that peers or the node choose, such as a peer's user agent; all
-    /// others count as `other`. User agents of Bitcoin Core's releases come on top, and reasons of rejections have
-    /// twice as many.
+    /// others count as `other`. User agents of Bitcoin Core's releases are kept besides; for reasons of rejections the
+    /// number is twice this.
     #[arg(hide_short_help = true, long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values, value_parser = number(0_usize..))]
     pub max_free_form_values: usize,
     /// Also measure the time from getdata to tx. This hashes each transaction.
@@ -103,7 +103,7 @@ pub struct ExportArgs {
     pub utxocache_coins: bool,
     /// Count separately the connections and messages of peers with an address in FILE. Each line of FILE has an IP
     /// address or a network (192.0.2.0/24, 2001:db8::/32); comments begin with `#`. NAME is the value of the label
-    /// `list`. SIGHUP reads the file again. Can be given 8 times.
+    /// `list`. SIGHUP reads the file again. Can be given up to 8 times.
     #[arg(hide_short_help = true, long = "address-list", help_heading = "Metrics", value_name = "NAME=FILE")]
     pub address_lists: Vec<AddressListFile>,
     #[command(flatten)]

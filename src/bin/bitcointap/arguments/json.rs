@@ -39,6 +39,8 @@ impl JsonArgs {
 #[command(next_help_heading = "Output")]
 pub struct PayloadArgs {
     /// What to write of the payloads of messages.
+    ///
+    /// A recording keeps their bytes, except with `none`.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = PayloadStyle::Decoded)]
     payload: PayloadStyle,
 }
@@ -57,19 +59,19 @@ impl PayloadArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct DestinationArgs {
-    /// Write the events as JSON lines to FILE, `-` or unix:PATH.
+    /// Write the events as JSON lines to a file, `-` or unix:PATH.
     ///
-    /// bitcointap appends them to FILE, prints them if it is `-` (the default of `tap`), or sends them to unix:PATH, a Unix stream socket that another program listens on, now or later. If a file or socket
-    /// fails, bitcointap tries it again every second, without capabilities; standard output ends with its first
-    /// failure.
+    /// bitcointap appends them to the file, prints them if DEST is `-`, or sends them to unix:PATH, a Unix stream socket that
+    /// another program listens on, now or later. If a file or socket fails, bitcointap tries it again every second, without
+    /// capabilities; standard output ends with its first failure.
     #[arg(long, value_name = "DEST", value_parser = place(), value_hint = ValueHint::AnyPath)]
     json: Option<DestinationName>,
-    /// Rename the FILE of --json to FILE.1 and begin a new one when it has reached a size (KiB, MiB, GiB), an age since
+    /// Rename the file of --json to DEST.1 and begin a new one when it has reached a size (KiB, MiB, GiB), an age since
     /// its first line (s, m, h, d), or the first of both: 100MiB,1d. bitcointap checks the age every second. The user,
-    /// even root, must be allowed to write to FILE's directory without capabilities.
+    /// even root, must be allowed to write to the file's directory without capabilities.
     #[arg(hide_short_help = true, long = "rotate", alias = "json-rotate", value_name = "SIZE,AGE")]
     limits: Option<Limits>,
-    /// How many old files to keep; FILE.1 is the latest.
+    /// How many old files to keep; DEST.1 is the latest.
     #[arg(
         hide_short_help = true,
         long = "keep",

@@ -49,6 +49,18 @@ impl NodeArgs {
         }
     }
 
+    /// Whether it can be followed over restarts, if that is wanted.
+    pub(super) fn check(&self, follow: bool) -> Result<(), String> {
+        if follow && self.pid.is_some() {
+            return Err(
+                "--pid names one run of the node, and --follow goes on with the next: name the node by --datadir, \
+                        --chain or --pid-file"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
     /// The program that the options name. It need not run.
     pub fn named_program(&self) -> Option<&Path> {
         self.bitcoind.as_deref()

@@ -11,7 +11,7 @@ use clap::{
 };
 
 pub use self::kinds::Opened;
-use self::kinds::{JsonOutput, KINDS, Kind, Row, Start};
+use self::kinds::{JsonOptions, JsonOutput, KINDS, Kind, Row, Start};
 use super::{
     DestinationArgs, JsonArgs, SelectionArgs,
     config::{Config, Table},
@@ -28,6 +28,8 @@ pub struct NamedOutput {
     /// For logs and metrics.
     pub name: String,
     pub selection: Selection,
+    /// The option that says where it writes.
+    key: &'static str,
     kind: Arc<dyn Kind>,
 }
 
@@ -36,7 +38,8 @@ impl NamedOutput {
     pub(super) fn of(destination: &DestinationArgs, json: &JsonArgs, selection: &SelectionArgs) -> Option<Self> {
         let output = JsonOutput::of(destination, json)?;
         let name = output.place.kind().to_owned();
-        Some(Self { name, selection: selection.selection.clone(), kind: Arc::new(output) })
+        let key = <JsonOptions as kinds::Options>::KEY;
+        Some(Self { name, selection: selection.selection.clone(), key, kind: Arc::new(output) })
     }
 
     /// It takes events of these tracepoints, unless others were chosen for it.
@@ -52,6 +55,17 @@ impl NamedOutput {
     /// How much of payloads it needs.
     pub fn payloads(&self) -> Payloads {
         self.kind.payloads()
+    }
+
+    /// What is wrong with its destination, as far as that is seen without opening it: the line is that of its option in `config`.
+    pub fn check(&self, config: &Config) -> Result<(), String> {
+        self.kind.check().map_err(|words| config.wrong_of(&self.name, &[self.key], &words))
+    }
+
+    /// What may be wrong with its conditions, with lines as in `check`.
+    pub fn doubts<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = String> + 'a {
+        let doubts = self.selection.doubts();
+        doubts.map(|words| config.wrong_of(&self.name, &["command", "not-command"], &words))
     }
 
     /// Opens its destination with the capabilities of this thread.
@@ -115,7 +129,7 @@ impl NamedOutput {
         let kind = (row.read)(&matches)?;
         let selection = SelectionArgs::from_arg_matches(&matches).map_err(|error| first_line(&error))?;
         selection.check()?;
-        Ok(Self { name: name.clone(), selection: selection.selection, kind })
+        Ok(Self { name: name.clone(), selection: selection.selection, key: row.key, kind })
     }
 }
 
@@ -221,7 +235,10 @@ mod tests {
             ("idle = \"x\"\nidle-for = 10", ":3: idle-for: must be a whole number from 1 to 9"),
             ("idel = \"x\"", ":2: there is no option idel; is it idle?"),
             ("bytes = \"hex\"", ":1: the output a lacks its destination: json = \"FILE\" or idle = \"PLACE\""),
-            ("idle = \"x\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]", ":1: no event can meet all"),
+            (
+                "idle = \"x\"\ncommand = [\"inv\"]\nevents = [\"mempool\"]",
+                ":4: no event can meet --events and --command",
+            ),
         ] {
             let told = outputs(&format!("[outputs.a]\n{text}")).unwrap_err();
             assert!(told.starts_with(words), "{text:?}: {told}");

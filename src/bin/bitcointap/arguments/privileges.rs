@@ -52,8 +52,7 @@ mod tests {
                 Some(_) => panic!(),
             }
         };
-        for all in ["", "tap --bitcoind p", "tap --follow --pid 1", "export --pid 1", "export --drop-capabilities all"]
-        {
+        for all in ["", "tap --bitcoind p", "export --pid 1", "export --drop-capabilities all"] {
             assert_eq!(drops(all), DropCapabilities::All, "{all}");
         }
         for kept in ["--follow", "export", "export --pid-file f", "tap --drop-capabilities keep-for-reattach"] {

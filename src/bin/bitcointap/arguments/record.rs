@@ -57,6 +57,7 @@ impl RecordArgs {
     pub(super) fn check(&self) -> Result<(), String> {
         self.selection.check()?;
         self.source.check(false)?;
+        self.node.check(self.follow)?;
         self.privileges.check(self.follow)
     }
 }

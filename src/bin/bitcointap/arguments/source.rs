@@ -13,7 +13,7 @@ pub struct SourceArgs {
     /// JSON with --json-source. Metrics do not have it: Prometheus adds its own labels.
     #[arg(hide_short_help = true, long = "node-name", value_name = "NAME", value_parser = node_name)]
     name: Option<String>,
-    /// A label for the node, such as site=fra1; written where --node-name is. Can be given 32 times.
+    /// A label for the node, such as site=fra1; written where --node-name is. Can be given up to 32 times.
     #[arg(hide_short_help = true, long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
 }

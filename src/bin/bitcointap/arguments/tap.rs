@@ -29,7 +29,7 @@ pub struct TapArgs {
     /// Indent the JSON, over several lines for each event.
     #[arg(hide_short_help = true, long, help_heading = "Output")]
     pub pretty: bool,
-    /// Write P2P messages to FILE for Wireshark (pcapng), instead of JSON.
+    /// Write messages and connections to FILE for Wireshark (pcapng), not JSON.
     ///
     /// FILE must not exist yet, or be a named pipe; `-` is standard output. Values that tracepoints do not provide are synthesised: the node's
     /// address (192.0.2.1 or 2001:db8::1), and the addresses of peers that have a name instead.
@@ -84,6 +84,7 @@ impl TapArgs {
                 "--pcap writes P2P messages and connections, and --events chooses none of them: add net to it".into()
             );
         }
+        self.node.check(self.follow)?;
         self.privileges.check(self.follow)
     }
 }

@@ -1,5 +1,5 @@
-//! `check-config`. In: a configuration file of `export`. Out: a line that it is right, or the errors in it and in the files that it
-//! names.
+//! `check-config`. In: a configuration file of `export`. Out: a line that it is right, with warnings of what may be misspelled, or the
+//! errors in it, in the files that it names and in the destinations of outputs.
 
 use std::{
     ffi::OsStr,
@@ -27,9 +27,12 @@ pub fn check_config(file: &Path) -> Result<()> {
     if let Err(words) = args.gate() {
         errors.push(config.wrong("--web.config.file=", &words));
     }
+    let outputs = args.outputs();
+    errors.extend(outputs.iter().filter_map(|output| output.check(config).err()));
     if !errors.is_empty() {
         return Err(errors.join("\n").into());
     }
+    outputs.iter().flat_map(|output| output.doubts(config)).for_each(|doubt| tracing::warn!("{doubt}"));
     match writeln!(io::stdout(), "{} is right", file.display()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {error}").into())

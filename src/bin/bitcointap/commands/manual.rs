@@ -189,8 +189,11 @@ fn usage(name: &str, command: &Command) -> Vec<Inline> {
     if command.get_opts().next().is_some() {
         words.extend([roman(" ["), italic("OPTION"), roman("]...")]);
     }
-    for value in command.get_positionals().flat_map(value_names) {
-        words.extend([roman(" "), italic(value)]);
+    for argument in command.get_positionals() {
+        let [before, after] = if argument.is_required_set() { [" ", ""] } else { [" [", "]"] };
+        for value in value_names(argument) {
+            words.extend([roman(before), italic(value), roman(after)]);
+        }
     }
     words
 }

@@ -17,11 +17,14 @@ use crate::{arguments::NodeArgs, result::Result};
 pub fn probes(args: &NodeArgs) -> Result<()> {
     let program = args.program()?;
     let found = probes::read(&program)?;
+    if found.iter().all(|probe| probe.tracepoint().is_none()) {
+        // A table would only say of each tracepoint that it is absent.
+        return Err(absence(args, program).into());
+    }
     match list(&mut io::stdout().lock(), &found) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to standard output: {error}").into())
         }
-        _ if found.iter().all(|probe| probe.tracepoint().is_none()) => Err(absence(args, program).into()),
         _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ mod netinfo;
 mod summary;
 mod table;
 mod traffic;
+mod waiting;
 
 use bitcointap::live::{Row, Snapshot};
 use ratatui::{
@@ -64,12 +65,15 @@ const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
 pub fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>, view: &mut View) {
     let area = frame.area();
     let is_low = area.height < LOW;
+    // Without a node there is nothing to say of events, connections and the mempool.
+    let waits = shown.snapshot.node.is_none() && shown.ended.is_none();
+    let above = |height: u16| u16::from(!waits && area.height > height);
     let wanted = [
         // The node, events, connections, mempool.
         1,
-        u16::from(area.height > 3),
-        u16::from(area.height > 5),
-        u16::from(area.height > 9),
+        above(3),
+        above(5),
+        above(9),
         0,
         u16::from(!is_low),
         u16::from(area.height > 4),
@@ -83,7 +87,9 @@ pub fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>, view: &mut View) {
     summary::mempool(frame, mempool, shown);
     let listed = peers::listed(&shown.snapshot.peers, &view.filter, view.sort, view.reversed);
     let count = listed.len();
-    if is_low {
+    if waits {
+        waiting::draw(frame, body, shown, view.pane);
+    } else if is_low {
         table::peers(frame, body, shown, view, &listed);
     } else if area.width >= WIDE {
         draw_wide(frame, body, shown, view, &listed);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bitcointap::{
-    capture::Run,
+    capture::{Counted, Run},
     event::{
         Event, Kind, Moment, Time,
         mempool::Mempool,
@@ -37,6 +37,12 @@ impl Node {
         let mut node = Self { live, second: START };
         node.pass(0);
         node
+    }
+
+    /// It ends, and no other is found.
+    pub fn wait_for(&mut self, why: &str) {
+        self.live.detached(&Counted::default(), "the node has ended");
+        self.live.waits(why);
     }
 
     pub fn pass(&mut self, seconds: u64) {

@@ -46,6 +46,10 @@ fn a_wrong_file_is_told_at_the_start() {
         ("http_server_config:\n  http3: true\n".into(), "unknown field `http3`"),
         ("http_server_config: {}\nhttp_server_config: {}\n".into(), "duplicate"),
         ("basic_auth_users: [\n".into(), "expected mapping start at line 1, column 19"),
+        (
+            format!("basic_auth_users:\n  - alice: {hash}\n"),
+            "expected mapping start at line 2, column 3; it has lines KEY: VALUE without - before them, as USER: HASH below",
+        ),
         ("http_server_config:\n  http2: perhaps\n".into(), "bool"),
         ("tls_server_config:\n  key_file: server.key\n".into(), "missing one of cert or cert_file"),
         ("tls_server_config:\n  cert_file: server.crt\n".into(), "missing one of key or key_file"),

@@ -1,7 +1,7 @@
 //! The kinds of outputs that can have a name, with all that is particular to each. In: the options of a table. Out: an output, first
 //! opened, later started.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, path::Path, sync::Arc};
 
 use bitcointap::{
     output::Output,
@@ -35,6 +35,11 @@ pub trait Kind: fmt::Debug + Send + Sync {
 
     /// How much of payloads it needs.
     fn payloads(&self) -> Payloads;
+
+    /// Finds what opening would fail at, without changing anything, and where this user may look.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Opens what it writes to with the capabilities of this thread, which are dropped before it starts.
     fn open(&self) -> Result<Opened, String>;
@@ -90,7 +95,7 @@ impl Row {
 }
 
 #[derive(Args)]
-struct JsonOptions {
+pub(super) struct JsonOptions {
     #[command(flatten)]
     destination: DestinationArgs,
     #[command(flatten)]
@@ -138,6 +143,15 @@ impl Kind for JsonOutput {
         self.payloads
     }
 
+    fn check(&self) -> Result<(), String> {
+        if let DestinationName::File(path) = &self.place
+            && path.parent().is_some_and(is_created_by_systemd)
+        {
+            return Ok(());
+        }
+        self.place.check(JsonLines::RECORDS, self.rotation)
+    }
+
     /// A file to be rotated is opened without capabilities.
     fn open(&self) -> Result<Opened, String> {
         let (destination, lines) = (self.place.open(JsonLines::RECORDS, self.rotation)?, self.lines);
@@ -146,4 +160,11 @@ impl Kind for JsonOutput {
             Ok(start.with_spool(spool))
         }))
     }
+}
+
+/// Whether the directory is missing only because no service has started yet: systemd then creates the `LogsDirectory=` of dist/.
+fn is_created_by_systemd(directory: &Path) -> bool {
+    let name = directory.strip_prefix("/var/log").ok().and_then(Path::to_str).unwrap_or_default();
+    let is_of_service = name == "bitcointap" || name.starts_with("bitcointap-") && !name.contains('/');
+    is_of_service && !directory.exists()
 }

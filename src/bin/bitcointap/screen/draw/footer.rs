@@ -26,10 +26,24 @@ const KEYS: [(&str, &str); 8] = [
 ];
 
 pub fn log(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
-    // The time of the line does not matter here.
-    let line = shown.log.unwrap_or_default().trim_end();
-    let line = line.split_once("level=").map_or(line, |(_, rest)| rest);
-    frame.render_widget(Line::styled(text::plain(line, area.width.into()), DIM), area);
+    let line = log_words(shown.log.unwrap_or_default().trim_end());
+    frame.render_widget(Line::styled(text::plain(&line, area.width.into()), DIM), area);
+}
+
+/// What a line of the log says: `level message field=value…`. Its time does not matter here.
+fn log_words(line: &str) -> String {
+    let Some((_, rest)) = line.split_once("level=") else { return line.to_owned() };
+    let Some((before, rest)) = rest.split_once("message=") else { return rest.to_owned() };
+    let (message, after) = match rest.strip_prefix('"') {
+        None => rest.split_once(' ').unwrap_or((rest, "")),
+        Some(quoted) => {
+            let is_end = |&(at, _): &(usize, &str)| !quoted[..at].ends_with('\\');
+            let end = quoted.match_indices('"').find(is_end).map_or(quoted.len(), |(at, _)| at);
+            (&quoted[..end], quoted[end..].trim_start_matches(['"', ' ']))
+        }
+    };
+    let words = [before.trim_end(), &message.replace("\\\"", "\""), after];
+    words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
 pub fn keys(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View, listed: usize) {
@@ -67,4 +81,23 @@ pub fn help(frame: &mut Frame<'_>, area: Rect, theme: Theme) {
 
 fn help_line(term: &'static str, what: &'static str) -> Line<'static> {
     Line::from(vec![Span::styled(format!(" {term:<25}"), BOLD), Span::raw(what)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_words;
+
+    #[test]
+    fn a_line_of_the_log_is_words() {
+        for (line, words) in [
+            ("ts=2026 level=warn message=\"events were lost\"", "warn  events were lost"),
+            ("ts=2026 level=info fired=3 message=stopped", "info fired=3  stopped"),
+            ("ts=2026 level=info message=\"no \\\"x\\\" here\" fired=3 lost=0", "info  no \"x\" here  fired=3 lost=0"),
+            ("ts=2026 level=info message=stopped fired=3", "info  stopped  fired=3"),
+            ("a panic", "a panic"),
+            ("level=info message=\"cut", "info  cut"),
+        ] {
+            assert_eq!(log_words(line), words);
+        }
+    }
 }

@@ -39,13 +39,7 @@ pub fn node(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, view: &View) {
             line.push(vec![Span::styled(format!("absent: {}", node.missing.join(", ")), DIM)]);
         }
     } else {
-        line.push(match ended {
-            Some(why) => without(why.to_owned()),
-            None => {
-                let why = snapshot.waiting.as_deref().unwrap_or_default();
-                without(format!("waiting for a node: {}", text::plain(why, area.width.into())))
-            }
-        });
+        line.extend(ended.map(|why| without(why.to_owned())));
         line.push(vec![Span::raw(format!("{} UTC", text::time_of_day(snapshot.time)))]);
     }
     frame.render_widget(pieces(area.width, line), area);

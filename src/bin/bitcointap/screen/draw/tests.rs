@@ -53,7 +53,7 @@ fn at_80_by_24_there_is_what_matters() {
         [
             &*format!("bitcointap  pid 7  up 2m52  {tracepoints} tracepoints  16:20:51 UTC"),
             "0 events/s  0 lost  ring 0%  0 in all  block 896,001 2s ago",
-            "peers 4: 1 in, 2 full, 1 block  last minute +3 -0 1 evicted  older peers appear…",
+            "peers 4: 1 in, 2 full, 1 block  last minute +3 -0 1 evicted  older peers: with …",
             "mempool +25/min  +2.5/s 25  -0/s 0  rejected 0.1/s 1  replaced 0/s 0",
             "command        in/s  out/s     B/s   messages in 8.3/s  15k B/s  peak 83",
             "ping            4.3      0      34                                            █",
@@ -73,7 +73,7 @@ fn at_80_by_24_there_is_what_matters() {
             "16:20:49  opened    full        3  [2001:db8::3]:8333",
             "16:20:29  opened    block       2  [2001:db8::2]:8333",
             "16:19:59  opened    full        1  192.0.2.1:50333",
-            "warn message=\"events were lost\"",
+            "warn  events were lost",
             "1-4 of 4  q quit  ? help  <> sort  r reverse  / filter  p pause  Tab pane",
         ]
     );
@@ -209,7 +209,29 @@ fn what_cannot_be_seen_says_why() {
     let mut node = Node::new();
     node.pass(3);
     let lines = lines(&shown(&node.snapshot()), &mut View::new(Column::In), 200, 24).join("\n");
-    all(&lines, &["older peers appear with their first message, within about two minutes"]);
+    all(&lines, &["older peers: with their first message"]);
+}
+
+#[test]
+fn while_there_is_no_node_the_reason_is_there_in_full() {
+    let why = "several nodes run, choose one by --datadir or --pid: pid 1 /usr/bin/bitcoind (data directory /var/lib/bitcoind); pid 2 \
+               /usr/bin/bitcoind (data directory /home/satoshi/\u{1b}[2J.bitcoin, chain signet)";
+    let mut node = Node::new();
+    let has_run = node.snapshot();
+    node.wait_for(why);
+    let mut never = node.snapshot();
+    [&mut never.connections, &mut never.blocks, &mut never.mempool].into_iter().for_each(Vec::clear);
+    assert!(has_run.node.is_some());
+    for (snapshot, unseen) in [(&never, 0), (&node.snapshot(), 1)] {
+        let screen = lines(&shown(snapshot), &mut View::new(Column::In), 80, 24);
+        let words = screen.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&why.replace('\u{1b}', "\u{fffd}")), "{words}");
+        assert_eq!(words.matches("waiting for a node").count(), 1, "{words}");
+        assert_eq!(words.matches("not attached").count(), unseen, "{words}");
+    }
+    for (width, height) in [(1, 1), (3, 4), (300, 100)] {
+        buffer(&shown(&never), &mut View::new(Column::In), width, height);
+    }
 }
 
 #[test]
