@@ -91,7 +91,7 @@ pub fn dashboard() -> Dashboard {
                         "within a second",
                         // The classic text says 1, OpenMetrics 1.0.
                         "sum(rate(bitcointap_p2p_block_announcement_to_connected_seconds_bucket\
-                             {le=~'1|1\\\\.0'}[$__rate_interval])) / \
+                             {le=~'1([.]0)?'}[$__rate_interval])) / \
                              sum(rate(bitcointap_p2p_block_announcement_to_connected_seconds_count[$__rate_interval]))",
                     )
                     .beside_before(),

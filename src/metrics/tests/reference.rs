@@ -11,8 +11,6 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
 const HEAD: &str = "# Metrics
 
-Made from the code by `BLESS=1 cargo test --lib reference`; a test compares them.
-
 Counters end in `_total`, units are seconds, bytes and satoshis. Times are those at which tracepoints fire in the node. A
 family exists only while a tracepoint that feeds it is attached, and a gauge only once its value is known.
 
@@ -149,6 +147,7 @@ fn page() -> String {
             page.push('\n');
         }
     }
+    page += "\n---\n\nThis page is made from the code by `BLESS=1 cargo test --lib reference`; a test compares them.\n";
     page
 }
 
