@@ -38,7 +38,7 @@ fn matcher(text: &str) -> [&str; 3] {
     let value = value.strip_suffix('"').expect("a value is quoted");
     // A bound may have been scraped as a whole number or not.
     let value = if (label, operator) == ("le", "=~") {
-        value.strip_suffix("(.0)?").expect("a whole bound")
+        value.strip_suffix("([.]0)?").expect("a whole bound")
     } else {
         assert!(["=", "!="].contains(&operator), "{text}: values can only be checked as they are");
         value
