@@ -55,7 +55,7 @@ fn the_published_example_is_right_and_does_what_it_says() {
     assert_eq!(String::from_utf8(checked.stdout).unwrap(), format!("{} is right\n", path("config.toml").display()));
 
     let listener = UnixListener::bind(path("shipper.sock")).unwrap();
-    let mut node = Simnode::start("v31", "--scenario mix --rate 20000 --count 20000");
+    let mut node = Simnode::start("v31", "--scenario mix --rate 2000 --count 20000");
     // An option on the command line overrides the file's.
     let exporter = Exporter::start(&format!("--config {} --pid {}", path("config.toml").display(), node.pid()));
     let (shipper, _) = listener.accept().unwrap();
