@@ -222,7 +222,8 @@ impl<R: Read> Reader<R> {
                     Time(u64::from_le_bytes(*record.first_chunk()?).saturating_add_signed(stored.unix_offset_ns));
                 let is_in_window = self.window.contains(fired);
                 any |= is_in_window;
-                match (!is_in_window).then(|| tracepoint_of(record)).flatten() {
+                let left_out = if is_in_window { None } else { tracepoint_of(record) };
+                match left_out {
                     Some(of) => self.left_out[of.index()] += 1,
                     None => drop(self.intake.take(record)),
                 }

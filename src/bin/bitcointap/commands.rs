@@ -1,4 +1,5 @@
-//! The commands, a file for each, and `new_file` for those that write. In: arguments. Out: the result of the command.
+//! The commands, a file for each, `new_file` for those that write, and `print` for those that print a text. In: arguments. Out: the
+//! result of the command.
 
 mod check_config;
 mod doctor;
@@ -12,6 +13,8 @@ mod record;
 mod tap;
 mod top;
 
+use std::io::{self, Write};
+
 pub use self::{
     check_config::check_config,
     doctor::doctor,
@@ -23,3 +26,15 @@ pub use self::{
     tap::tap,
     top::top,
 };
+use crate::result::Result;
+
+/// Prints a text. A reader that has gone wants no more: that is no error.
+fn print(text: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}").into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,12 +1,9 @@
 //! `check-config`. In: a configuration file of `export`. Out: a line that it is right, with warnings of what may be misspelled, or the
 //! errors in it, in the files that it names and in the destinations of outputs.
 
-use std::{
-    ffi::OsStr,
-    io::{self, Write},
-    path::Path,
-};
+use std::{ffi::OsStr, path::Path};
 
+use super::print;
 use crate::{
     arguments::{Cli, Command, words},
     result::Result,
@@ -33,10 +30,5 @@ pub fn check_config(file: &Path) -> Result<()> {
         return Err(errors.join("\n").into());
     }
     outputs.iter().flat_map(|output| output.doubts(config)).for_each(|doubt| tracing::warn!("{doubt}"));
-    match writeln!(io::stdout(), "{} is right", file.display()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}").into())
-        }
-        _ => Ok(()),
-    }
+    print(format!("{} is right\n", file.display()).as_bytes())
 }

@@ -1,9 +1,8 @@
 //! `doctor`. In: this machine, and a node. Out: a report.
 
-use std::io::{self, Write};
-
 use bitcointap::doctor;
 
+use super::print;
 use crate::{
     arguments::{DoctorArgs, ReportFormat},
     result::Result,
@@ -16,10 +15,6 @@ pub fn doctor(args: &DoctorArgs) -> Result<bool> {
         ReportFormat::Text => report.to_string(),
         ReportFormat::Json => serde_json::to_string(&report)?,
     };
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}").into())
-        }
-        _ => Ok(report.verdict() != doctor::Status::Failed),
-    }
+    print(format!("{text}\n").as_bytes())?;
+    Ok(report.verdict() != doctor::Status::Failed)
 }

@@ -1,8 +1,6 @@
 //! Completions for shells, and the manual page. In: the definition of the command line in `arguments`. Out: text on standard output.
 //! Neither needs privileges or a node.
 
-use std::io::{self, Write};
-
 use bitcointap::selection::WORDS;
 use clap::{
     Arg, Command, CommandFactory, ValueHint,
@@ -11,6 +9,7 @@ use clap::{
 use clap_complete::Shell;
 use roff::{Inline, Roff, bold, italic, roman};
 
+use super::print;
 use crate::{arguments::Cli, result::Result};
 
 /// The command that runs if none is named.
@@ -75,16 +74,6 @@ fn without_dots(script: &str) -> String {
 /// Prints the manual page.
 pub fn page() -> Result<()> {
     print(manual(&Cli::command()).render().as_bytes())
-}
-
-fn print(text: &[u8]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}").into())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Adds what completions need besides the definition: numbers and addresses are no files, and conditions have names.

@@ -11,6 +11,7 @@ use bitcointap::{
     tracepoint::Tracepoint,
 };
 
+use super::print;
 use crate::{arguments::NodeArgs, result::Result};
 
 /// `probes`: lists the tracepoints of the node's program.
@@ -21,12 +22,9 @@ pub fn probes(args: &NodeArgs) -> Result<()> {
         // A table would only say of each tracepoint that it is absent.
         return Err(absence(args, program).into());
     }
-    match list(&mut io::stdout().lock(), &found) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}").into())
-        }
-        _ => Ok(()),
-    }
+    let mut text = Vec::new();
+    list(&mut text, &found)?;
+    print(&text)
 }
 
 fn absence(args: &NodeArgs, program: PathBuf) -> Error {
