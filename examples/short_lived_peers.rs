@@ -1,4 +1,4 @@
-//! Alerts on peers that leave within a minute: `sudo target/debug/examples/short_lived_peers [PID]`, until the node ends.
+//! Alerts on connections that end within a minute, whoever closes them: `sudo target/debug/examples/short_lived_peers [PID]`, until the node ends.
 
 use std::{error::Error, process, time::Duration};
 
