@@ -139,6 +139,8 @@ impl Serialize for Tracepoint {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tracepoints(u32);
 
+const _: () = assert!(Tracepoint::COUNT <= u32::BITS as usize, "a set has a bit for each tracepoint");
+
 impl Tracepoints {
     /// All but [`Tracepoints::coins`], which fire thousands of times for a block.
     pub fn default_set() -> Self {
