@@ -1,5 +1,5 @@
-//! A Prometheus counter of its own on the asynchronous stream, without tokio: bytes that peers of each network send and
-//! receive. `sudo target/debug/examples/bytes_by_network [PID]` prints it as Prometheus scrapes it, once the node has
+//! Feeds a Prometheus counter of its own from the asynchronous stream, without tokio: the bytes that peers of each network
+//! send and receive. `sudo target/debug/examples/bytes_by_network [PID]` prints it as Prometheus scrapes it, once the node has
 //! ended.
 
 use std::{error::Error, process};

@@ -14,7 +14,7 @@ use bitcointap::{
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Its own output.
+/// An output that counts.
 #[derive(Default)]
 struct Counter {
     runs: u64,

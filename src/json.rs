@@ -23,16 +23,16 @@ pub enum BytesStyle {
     Hex,
 }
 
-/// What to write of the payloads of messages.
+/// How to write the payloads of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum PayloadStyle {
-    /// Nothing: `tap` and `record` do not even copy it from the node
+    /// Not at all: `tap` and `record` do not even copy them from the node
     None,
-    /// What it says
+    /// Decoded
     #[default]
     Decoded,
-    /// What it says, and as `raw` its bytes in hex
+    /// Decoded, and also in hex as `raw`
     Raw,
 }
 

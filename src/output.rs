@@ -63,7 +63,7 @@ pub trait Output {
         true
     }
 
-    /// No node is attached, and the reason is new.
+    /// No node is attached, and the reason is new, or attaching has failed again.
     fn waits(&mut self, _why: &Waiting<'_>) {}
 
     /// A run begins: bitcointap has attached to a node, or a recording has come to the run.

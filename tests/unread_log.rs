@@ -61,8 +61,8 @@ fn events_are_counted_while_nobody_reads_the_log_and_then_it_tells_what_it_gave_
     all_counted(&node.read_tally(), scrape);
 
     let mut log = Vec::new();
-    let told = b"lines of it were given up";
-    eventually("what it gave up", || {
+    let told = b"lines of it were dropped";
+    eventually("how many it dropped", || {
         let mut bytes = [0; 4096];
         let length = reader.read(&mut bytes).unwrap();
         log.extend_from_slice(&bytes[..length]);

@@ -31,7 +31,7 @@ pub fn dashboard() -> Dashboard {
                     .query("attachments", &increase_with_new("", "bitcointap_attachments_total")),
                     stat(
                         "Failed attachments in the time range",
-                        "Attachments that failed in the time range. The log says why.",
+                        "Attempts to attach to a node or to a tracepoint that failed in the time range. The log says why.",
                         "short",
                     )
                     .query("failed", "sum(increase(bitcointap_attach_failures_total[$__range]))")

@@ -104,7 +104,7 @@ pub fn dashboard() -> Dashboard {
                     .rate("message, item", "bitcointap_p2p_inventory_items_total{direction='outbound'}"),
                     graph(
                         "inv messages by mix of items",
-                        "Messages inv by the mix of their items, in both directions. Bitcoin Core sends no empty \
+                        "inv messages by the mix of their items, in both directions. Bitcoin Core sends no empty \
                          ones.",
                         "mps",
                     )
@@ -206,7 +206,7 @@ pub fn dashboard() -> Dashboard {
                     ),
                     bars(
                         "reject messages",
-                        "Messages reject (BIP 61) in the time range. Bitcoin Core no longer sends them.",
+                        "reject messages (BIP 61) in the time range. Bitcoin Core no longer sends them.",
                         "short",
                     )
                     .total("direction, command, code", "bitcointap_p2p_rejects_total")

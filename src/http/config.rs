@@ -208,7 +208,7 @@ fn tls(section: TlsSection, directory: &Path) -> Result<Tls, String> {
     let name = section.client_auth_type.unwrap_or_default();
     let client_auth = ClientAuth::named(&name).ok_or_else(|| {
         format!(
-            "client_auth_type: {name:?} is none of NoClientCert, RequestClientCert, RequireAnyClientCert, \
+            "client_auth_type: {name:?} is not one of NoClientCert, RequestClientCert, RequireAnyClientCert, \
              VerifyClientCertIfGiven, RequireAndVerifyClientCert"
         )
     })?;
@@ -247,7 +247,7 @@ fn versions(min: Option<&str>, max: Option<&str>) -> Result<Vec<&'static Support
         "TLS11" => Ok(11),
         "TLS12" => Ok(12),
         "TLS13" => Ok(13),
-        _ => Err(format!("{key}: {name:?} is none of TLS12, TLS13")),
+        _ => Err(format!("{key}: {name:?} is not one of TLS12, TLS13")),
     };
     let (min, max) = (number("min_version", min.unwrap_or("TLS12"))?, number("max_version", max.unwrap_or("TLS13"))?);
     if max < 12 {
@@ -270,7 +270,7 @@ fn cipher_suites(names: &[String]) -> Result<Vec<SupportedCipherSuite>, String> 
     for name in names {
         let named = ALL_CIPHER_SUITES.iter().find(|suite| &cipher_suite_name(suite) == name).ok_or_else(|| {
             let known: Vec<String> = ALL_CIPHER_SUITES.iter().map(cipher_suite_name).collect();
-            format!("cipher_suites: {name:?} is none of {}", known.join(", "))
+            format!("cipher_suites: {name:?} is not one of {}", known.join(", "))
         })?;
         if !suites.contains(named) {
             suites.push(*named);
@@ -292,7 +292,7 @@ fn key_exchanges(names: &[String]) -> Result<Vec<&'static dyn SupportedKxGroup>,
         "X25519" => Ok(kx_group::X25519),
         "CurveP256" => Ok(kx_group::SECP256R1),
         "CurveP384" => Ok(kx_group::SECP384R1),
-        _ => Err(format!("curve_preferences: {name:?} is none of X25519, CurveP256, CurveP384")),
+        _ => Err(format!("curve_preferences: {name:?} is not one of X25519, CurveP256, CurveP384")),
     };
     names.iter().map(named).collect()
 }
@@ -308,7 +308,7 @@ fn header(name: &str, value: &str) -> Result<Option<(HeaderName, HeaderValue)>, 
         _ => return Err(format!("headers: HTTP header {name:?} can not be configured")),
     };
     if !values.is_empty() && !values.contains(&value) {
-        return Err(format!("headers: invalid value for {name}: {value:?} is none of {}", values.join(", ")));
+        return Err(format!("headers: invalid value for {name}: {value:?} is not one of {}", values.join(", ")));
     }
     let value =
         HeaderValue::from_str(value).map_err(|_| format!("headers: {name} has a character that cannot be sent"))?;

@@ -61,7 +61,7 @@ families! {
         /// Attachments to a node.
         attachments_total: IntCounter = (), from ALWAYS;
 
-        /// Attachments that failed.
+        /// Attempts to attach to a node that failed, and tracepoints that could not be attached while others could.
         attach_failures_total: IntCounter = (), from ALWAYS;
 
         /// 1 for each attached tracepoint, else 0. Attached means that bitcointap has found it armed in the node's

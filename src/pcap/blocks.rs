@@ -53,7 +53,7 @@ pub(super) fn write_header(out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     let [low, high] = LINK_TYPE_RAW.to_le_bytes();
     // Two bytes reserved, and no limit to a packet's length.
     let fixed = [low, high, 0, 0, 0, 0, 0, 0];
-    let description = "P2P messages as Bitcoin Core's tracepoints tell them, in packets made up for them";
+    let description = "P2P messages from Bitcoin Core's tracepoints, in synthesised packets";
     let options: [Tagged<'_>; 3] = [(2, b"bitcoind"), (3, description.as_bytes()), (9, &[NANOSECONDS])];
     write_block(out, INTERFACE_DESCRIPTION, &[&fixed], &options)
 }

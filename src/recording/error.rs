@@ -18,7 +18,7 @@ pub enum Error {
     #[error("it has version {0} of the format, and this bitcointap reads versions 2 and {VERSION} only: use the {age} one that wrote it", age = age(.0))]
     Version(u32),
     /// It lacks its end, as after a crash or while it is still being written.
-    #[error("it breaks off after {at} bytes, as after a crash or while it is still written: {given}", given = given(.goes_on))]
+    #[error("it breaks off after {at} bytes, as after a crash, or because it is still being written: {given}", given = given(.goes_on))]
     Truncated {
         /// How many bytes are whole.
         at: u64,
@@ -44,7 +44,7 @@ fn age(version: &u32) -> &'static str {
 
 fn given(goes_on: &Option<u64>) -> String {
     match goes_on {
-        None => "all before that was given".into(),
-        Some(at) => format!("all before that was given, and what comes from byte {at} on"),
+        None => "everything before that was replayed".into(),
+        Some(at) => format!("everything before that was replayed, and everything from byte {at} on"),
     }
 }

@@ -97,7 +97,7 @@ impl Replay {
             let end = self.play(&path, &mut reader, stop, outputs, &mut errors)?;
             let unknown = reader.unknown();
             if !unknown.is_empty() {
-                tracing::warn!("left out of the recording, as only a newer bitcointap knows what they say: {unknown}");
+                tracing::warn!("left out events of the recording that only a newer bitcointap knows: {unknown}");
             }
             if end.is_break() {
                 break;
@@ -107,7 +107,7 @@ impl Replay {
             None => Ok(()),
             Some((path, error)) if errors.count == 1 => Err(words(&path, &error).into()),
             Some((path, error)) => {
-                Err(format!("{}; so it is in {} more places", words(&path, &error), errors.count - 1).into())
+                Err(format!("{}; further errors: {}", words(&path, &error), errors.count - 1).into())
             }
         }
     }

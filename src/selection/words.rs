@@ -178,6 +178,6 @@ fn one_of<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str, text: &str) -> R
     let found = all.iter().copied().find(|&one| name(one) == text);
     found.ok_or_else(|| {
         let names: Vec<_> = all.iter().copied().map(name).collect();
-        format!("'{text}' is none of {}", names.join(", "))
+        format!("'{text}' is not one of {}", names.join(", "))
     })
 }

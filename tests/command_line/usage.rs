@@ -30,7 +30,7 @@ fn options_that_cannot_go_together_are_wrong_usage() {
         ("tap --peer=-1", "'-1' is no peer number"),
         ("tap --command inv,", "'' is no command"),
         ("tap --not-min-size 3", "unexpected argument '--not-min-size'"),
-        ("--network tor", "'tor' is none of unroutable, ipv4"),
+        ("--network tor", "'tor' is not one of unroutable, ipv4"),
         ("--command inv export", "the options of a command come after its name"),
     ] {
         let output = output(arguments);

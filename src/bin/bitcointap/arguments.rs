@@ -164,7 +164,7 @@ pub enum Command {
     Top(TopArgs),
     /// List the tracepoints of the node's program.
     ///
-    /// With their arguments, and whether bitcointap supports them.
+    /// Also prints their arguments, and whether bitcointap supports them.
     Probes(NodeArgs),
     /// Check whether bitcointap would work here, and say what to fix (exit status 1 if not).
     ///

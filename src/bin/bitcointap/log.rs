@@ -78,7 +78,7 @@ impl Writing {
     ///
     /// If the system has no thread left.
     pub fn begin() -> io::Result<Self> {
-        let tell = |lines| tracing::warn!(lines, "the log was not read for a while; lines of it were given up");
+        let tell = |lines| tracing::warn!(lines, "the log was not read for a while; lines of it were dropped");
         QUEUE.start(io::stderr(), tell)?;
         write_before_panics();
         Ok(Self(()))

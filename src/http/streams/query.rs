@@ -79,7 +79,7 @@ fn decoded(text: &str) -> Result<String, String> {
 fn one_of<T: Copy>(values: &[(&str, T)], text: &str) -> Result<T, String> {
     values.iter().find(|&&(name, _)| name == text).map(|&(_, value)| value).ok_or_else(|| {
         let names: Vec<_> = values.iter().map(|&(name, _)| name).collect();
-        format!("'{text}' is none of {}", names.join(", "))
+        format!("'{text}' is not one of {}", names.join(", "))
     })
 }
 
@@ -173,9 +173,9 @@ mod tests {
             ("peer=-1", "'-1' is no peer number, such as 17: getpeerinfo's id"),
             ("peer=99999999999999999999", "'99999999999999999999' is no peer number, such as 17: getpeerinfo's id"),
             ("command=abcdefghijklm", "'abcdefghijklm' is no command, such as inv: these have 1 to 12 characters"),
-            ("payload=all", "'all' is none of none, decoded, raw"),
-            ("payload=", "'' is none of none, decoded, raw"),
-            ("bytes=Hex", "'Hex' is none of array, hex"),
+            ("payload=all", "'all' is not one of none, decoded, raw"),
+            ("payload=", "'' is not one of none, decoded, raw"),
+            ("bytes=Hex", "'Hex' is not one of array, hex"),
             ("bytes=hex&bytes=hex", "'bytes' is given twice"),
             ("payload=raw&payload=none", "'payload' is given twice"),
             ("command=%zz", "'%zz' is not percent-encoded: after % come two hexadecimal digits"),

@@ -34,7 +34,7 @@ families! {
         /// show other software.
         p2p_ping_nonces_total: Counters<1> = [Label::new("width", WIDTHS)], from INBOUND_MESSAGES;
 
-        /// Messages reject (BIP 61, which Bitcoin Core no longer sends) by the command that was rejected (version, tx
+        /// reject messages (BIP 61, which Bitcoin Core no longer sends) by the command that was rejected (version, tx
         /// or block, else other) and by code. Messages with a code that BIP 61 does not have are undecodable and do not
         /// count.
         p2p_rejects_total: Counters<3> = [direction(), rejected(), code()], from &MESSAGES;

@@ -19,11 +19,11 @@ families! {
         /// other.
         p2p_inventory_items_total: Counters<3> = [direction(), message(), item()], from &MESSAGES;
 
-        /// Items in single inv, getdata and notfound messages. Bitcoin Core accepts 50000, and long announced at most
-        /// 35 transactions at a time.
+        /// Items in single inv, getdata and notfound messages. Bitcoin Core accepts 50000; older releases announced at
+        /// most 35 transactions at a time.
         p2p_inventory_message_items: Histograms<2> = ([direction(), message()], ITEMS), from &MESSAGES;
 
-        /// Messages inv by the mix of their items: no items (empty), all of one type (single), of more than one type
+        /// inv messages by the mix of their items: no items (empty), all of one type (single), of more than one type
         /// (mixed). The types are those of bitcointap_p2p_inventory_items_total; all that it counts as other are one
         /// type.
         p2p_inv_messages_total: Counters<2> = [direction(), Label::new("mix", ["empty", "single", "mixed"])], from &MESSAGES;

@@ -22,8 +22,8 @@ not kept as `other`. So the number of series has a bound that no peer can move. 
 /// How far one peer can move a number: each family of peers appears once.
 const MOVED_BY_ONE_PEER: &[(&str, &[&str])] = &[
     (
-        "Without limit: they count messages and their contents, not peers. The peer sends `inbound` messages, and asks the \
-         `responder` `node`. Medians are those of messages, too",
+        "Without limit: they count messages and their contents, not peers. So do their medians. The peer sends `inbound` \
+         messages, and asks the `responder` `node`",
         &[
             "p2p_address_age_seconds",
             "p2p_address_announcements_total",
@@ -80,7 +80,7 @@ const MOVED_BY_ONE_PEER: &[(&str, &[&str])] = &[
     ("By one for each of the first 16 features that a connection names", &["p2p_peer_features_total"]),
     ("By one for each ping of the node", &["p2p_ping_round_trip_seconds"]),
     (
-        "By 16 blocks at a time for each connection, among those that are not connected yet",
+        "By up to 16 blocks at a time for each connection, of blocks that are not connected yet",
         &["p2p_block_announcement_to_connected_seconds", "p2p_compact_block_reconstructions_total"],
     ),
 ];

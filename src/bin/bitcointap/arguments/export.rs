@@ -66,12 +66,12 @@ pub struct ExportArgs {
     /// It has the format of Prometheus' exporter-toolkit. It is read again for each connection and request, without capabilities.
     #[arg(long = "web.config.file", help_heading = "Metrics", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
-    /// How many scrapes to answer at once; further ones get status 503. 0 sets no limit: the server accepts at most 64
-    /// connections.
+    /// How many scrapes to answer at once; further ones get status 503. 0 sets no limit, but the server
+    /// accepts at most 64 connections.
     #[arg(hide_short_help = true, long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40, value_parser = number(0_u32..))]
     pub max_requests: u32,
-    /// How many readers /events can have at once; further ones get status 503. 0 turns it off. At most 32, which leaves room
-    /// for scrapes.
+    /// How many readers /events can have at once; further ones get status 503. 0 turns /events off. At most 32, which
+    /// leaves room for scrapes.
     #[arg(
         hide_short_help = true,
         long = "web.max-streams",
@@ -89,8 +89,8 @@ pub struct ExportArgs {
     #[arg(hide_short_help = true, long = "web.hide-addresses", help_heading = "Metrics")]
     pub hide_addresses: bool,
     /// How many values to keep of a label with texts that peers or the node choose, such as a peer's user agent; all
-    /// others count as `other`. User agents of Bitcoin Core's releases are kept besides; for reasons of rejections the
-    /// number is twice this.
+    /// others count as `other`. User agents of Bitcoin Core's releases are kept in addition; for reasons of
+    /// rejections the number is twice this.
     #[arg(hide_short_help = true, long, help_heading = "Metrics", value_name = "N", default_value_t = metrics::Options::default().max_free_form_values, value_parser = number(0_usize..))]
     pub max_free_form_values: usize,
     /// Also measure the time from getdata to tx. This hashes each transaction.
@@ -113,7 +113,7 @@ pub struct ExportArgs {
     /// Read options from FILE, in TOML.
     ///
     /// Each key is the name of an option, as in `events = ["net"]` and `web.max-streams = 3`. Each table `[outputs.NAME]` is
-    /// one more output of JSON lines. Options of the command line come before those of FILE. SIGHUP reads it again.
+    /// one more output of JSON lines. An option on the command line overrides FILE. SIGHUP reads it again.
     #[arg(long, help_heading = "Configuration", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What FILE said.

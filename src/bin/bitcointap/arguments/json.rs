@@ -18,8 +18,8 @@ pub struct JsonArgs {
     /// How to write hashes and byte strings in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
     bytes: BytesStyle,
-    /// Add to each JSON line which node it is of: the field `source` with --node-name, --label, host and chain. Lines of a recording
-    /// have what that was made with.
+    /// Add to each JSON line a field `source`, which says which node the event is of: --node-name, --label, host and chain. A replay
+    /// takes these from the recording.
     #[arg(hide_short_help = true, long = "json-source")]
     source: bool,
     #[command(flatten)]
@@ -38,7 +38,7 @@ impl JsonArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct PayloadArgs {
-    /// What to write of the payloads of messages.
+    /// How to write the payloads of messages.
     ///
     /// A recording keeps their bytes, except with `none`.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = PayloadStyle::Decoded)]

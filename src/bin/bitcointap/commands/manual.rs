@@ -21,7 +21,8 @@ const SECTIONS: [(&str, &str); 4] = [
         "CAPABILITIES",
         "`CAP_BPF`, `CAP_PERFMON`\tTo attach to a node.\n\
          `CAP_SYS_PTRACE`\tIf another user runs the node.\n\
-         `CAP_DAC_READ_SEARCH`\tIf other users cannot read the node's program or pid file.",
+         `CAP_DAC_READ_SEARCH`\tIf other users cannot read the node's program or pid file.\n\
+         `CAP_SYS_ADMIN`\tBefore Linux 6.6, if the kernel has the fix of CVE-2025-38466.",
     ),
     (
         "SIGNALS",
@@ -30,8 +31,8 @@ const SECTIONS: [(&str, &str); 4] = [
     ),
     (
         "EXIT STATUS",
-        "`0`\tA clean end: by a signal; `tap` also ends by `--count`, `--duration`, a closed pipe or, without `--follow`, the \
-         node's end. `doctor`: `tap` and `export` would work, perhaps with warnings.\n\
+        "`0`\tA clean end: by a signal, `--count`, `--duration`, a closed pipe or, without `--follow`, the node's end. \
+         `doctor`: `tap` and `export` would work, perhaps with warnings.\n\
          `1`\tA failure, with a line that says what to do. `doctor`: `tap` and `export` would not work.\n\
          `2`\tWrong usage.",
     ),

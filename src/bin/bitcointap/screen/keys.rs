@@ -17,7 +17,7 @@ pub const HELP: [(&str, &str); 9] = [
     ("/", "filter by a text; Enter keeps it, Esc clears it"),
     ("p  Space", "pause; counting goes on"),
     ("Tab", "change the lower pane, if there is one"),
-    ("Ctrl-Z", "to the shell until fg; counting goes on"),
+    ("Ctrl-Z", "stop, and go to the shell; fg goes on"),
     ("Ctrl-L", "redraw the screen"),
     ("h  ?", "this help; Esc closes it"),
 ];
