@@ -102,7 +102,7 @@ fn one_file_may_have_two_versions() {
     assert_eq!(whole(&[&new[..], old].concat()), [&news[..], &olds].concat());
     let (entries, result) = read(&[&old[..old.len() - 20], &new].concat(), &[]);
     assert!(entries.ends_with(&news) && entries[..entries.len() - news.len()] == olds[..entries.len() - news.len()]);
-    assert!(result.unwrap_err().to_string().ends_with("and what comes from byte 208903 on"));
+    assert!(result.unwrap_err().to_string().ends_with("and everything from byte 208903 on"));
 }
 
 /// A peer can send the bytes of a recording.
