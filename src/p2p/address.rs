@@ -2,6 +2,7 @@
 //!
 //! In: the two wire formats, that of the first release and that of BIP 155. Out: [`NetAddress`].
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use data_encoding::BASE32_NOPAD;
@@ -45,11 +46,11 @@ pub enum Address<'a> {
     /// IPv6
     Ipv6(Ipv6Addr),
     /// The hash of the key of an onion service of version 2
-    Torv2(#[serde(serialize_with = "torv2_name")] [u8; 10]),
+    Torv2(#[serde(serialize_with = "torv2")] [u8; 10]),
     /// The public key of an onion service of version 3
-    Torv3(#[serde(serialize_with = "torv3_name")] [u8; 32]),
+    Torv3(#[serde(serialize_with = "torv3")] [u8; 32]),
     /// The SHA-256 of a destination in I2P
-    I2p(#[serde(serialize_with = "i2p_name")] [u8; 32]),
+    I2p(#[serde(serialize_with = "i2p")] [u8; 32]),
     /// CJDNS
     Cjdns(Ipv6Addr),
     /// A network that BIP 155 does not name
@@ -135,12 +136,35 @@ fn exactly<const N: usize>(network: &'static str, address: &[u8]) -> Result<[u8;
     address.try_into().map_err(|_| Error::AddressLength { network, length: address.len(), expected: N })
 }
 
-fn torv2_name<S: Serializer>(name: &[u8; 10], serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    name_of::<16, S>(name, "onion", serializer)
+/// The name of an address that is not an IP address: letters for its bytes, and the domain of its network.
+pub(crate) struct Name<const LETTERS: usize> {
+    letters: [u8; LETTERS],
+    domain: &'static str,
+}
+
+impl<const LETTERS: usize> Name<LETTERS> {
+    fn of(bytes: &[u8], domain: &'static str) -> Self {
+        let mut letters = [0; LETTERS];
+        BASE32_NOPAD.encode_mut(bytes, &mut letters);
+        letters.make_ascii_lowercase();
+        Name { letters, domain }
+    }
+}
+
+impl<const LETTERS: usize> fmt::Display for Name<LETTERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&self.letters).expect("base32 is ASCII"))?;
+        f.write_str(".")?;
+        f.write_str(self.domain)
+    }
+}
+
+pub(crate) fn torv2_name(name: &[u8; 10]) -> Name<16> {
+    Name::of(name, "onion")
 }
 
 /// The name is the key, a checksum and the version, as Tor's rend-spec-v3 says.
-fn torv3_name<S: Serializer>(key: &[u8; 32], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+pub(crate) fn torv3_name(key: &[u8; 32]) -> Name<56> {
     const VERSION: u8 = 3;
     let checksum =
         Sha3_256::new().chain_update(b".onion checksum").chain_update(key).chain_update([VERSION]).finalize();
@@ -148,22 +172,21 @@ fn torv3_name<S: Serializer>(key: &[u8; 32], serializer: S) -> std::result::Resu
     name[..32].copy_from_slice(key);
     name[32..34].copy_from_slice(&checksum[..2]);
     name[34] = VERSION;
-    name_of::<56, S>(&name, "onion", serializer)
+    Name::of(&name, "onion")
 }
 
-fn i2p_name<S: Serializer>(hash: &[u8; 32], serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    name_of::<52, S>(hash, "b32.i2p", serializer)
+pub(crate) fn i2p_name(hash: &[u8; 32]) -> Name<52> {
+    Name::of(hash, "b32.i2p")
 }
 
-/// The `LETTERS` for these bytes, and the domain of their network.
-fn name_of<const LETTERS: usize, S: Serializer>(
-    bytes: &[u8],
-    domain: &str,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
-    let mut letters = [0; LETTERS];
-    BASE32_NOPAD.encode_mut(bytes, &mut letters);
-    letters.make_ascii_lowercase();
-    let letters = str::from_utf8(&letters).expect("base32 is ASCII");
-    serializer.collect_str(&format_args!("{letters}.{domain}"))
+fn torv2<S: Serializer>(name: &[u8; 10], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&torv2_name(name))
+}
+
+fn torv3<S: Serializer>(key: &[u8; 32], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&torv3_name(key))
+}
+
+fn i2p<S: Serializer>(hash: &[u8; 32], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&i2p_name(hash))
 }

@@ -112,6 +112,13 @@ impl<'a> Tx<'a> {
         Wtxid::from_raw_hash(self.hash())
     }
 
+    /// Both hashes. Without a witness they are the same, and cost only one.
+    pub fn ids(&self) -> (Txid, Wtxid) {
+        let wtxid = self.wtxid();
+        let txid = if self.witness.is_some() { self.txid() } else { Txid::from_raw_hash(wtxid.to_raw_hash()) };
+        (txid, wtxid)
+    }
+
     fn hash(&self) -> sha256d::Hash {
         sha256d::Hash::hash(self.raw)
     }
@@ -137,12 +144,10 @@ const VALUE: usize = 8;
 
 impl Serialize for Tx<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let wtxid = self.wtxid().to_byte_array();
-        // Without a witness both hashes are the same: no need to hash twice.
-        let txid = if self.witness.is_some() { self.txid().to_byte_array() } else { wtxid };
+        let (txid, wtxid) = self.ids();
         let mut tx = serializer.serialize_struct("Tx", 3)?;
-        tx.serialize_field("txid", &Hash(txid))?;
-        tx.serialize_field("wtxid", &Hash(wtxid))?;
+        tx.serialize_field("txid", &Hash(txid.to_byte_array()))?;
+        tx.serialize_field("wtxid", &Hash(wtxid.to_byte_array()))?;
         tx.serialize_field("raw", &Bytes(self.raw))?;
         tx.end()
     }
