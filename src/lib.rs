@@ -52,7 +52,7 @@
 //! # Features
 //!
 //! `cli`, the default, is for the program. Users of the library need no feature. `metrics` adds the Prometheus families,
-//! and `http` the server for them, which brings tokio.
+//! and `http` the server for them, which brings tokio. `nats` adds the encoder of what peer-observer's tools read.
 //!
 //! Types that Bitcoin Core may extend, such as tracepoints, messages and connection types, are `#[non_exhaustive]`. Messages
 //! contain types of [`bitcoin`].
@@ -69,7 +69,7 @@ pub mod doctor;
 pub mod event;
 mod files;
 pub mod follow;
-#[cfg(any(fuzzing, all(test, feature = "http")))]
+#[cfg(any(fuzzing, all(test, feature = "http", feature = "nats")))]
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(feature = "http")]
@@ -85,6 +85,8 @@ mod node;
 pub mod output;
 pub mod p2p;
 pub mod pcap;
+#[cfg(feature = "nats")]
+pub mod peer_observer;
 pub mod privileges;
 pub mod recording;
 pub mod selection;

@@ -16,7 +16,7 @@ mod serialize;
 mod transaction;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::borrow::Cow;
 
@@ -25,6 +25,8 @@ use bitcoin::block;
 use bitcoin::hashes::{Hash as _, sha256d};
 
 pub use self::address::{Address, NetAddress};
+#[cfg(feature = "nats")]
+pub(crate) use self::address::{i2p_name, torv2_name, torv3_name};
 pub use self::command_set::{COMMANDS, command_index};
 #[cfg(feature = "metrics")]
 pub(crate) use self::command_set::{counted_index, counted_names};
@@ -32,7 +34,7 @@ pub use self::inventory::Items;
 pub use self::message::Message;
 use self::reader::{Error, Reader, Result};
 pub use self::serialize::True;
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "metrics", feature = "nats"))]
 pub(crate) use self::serialize::reject_place;
 pub use self::transaction::{PrefilledTx, Tx};
 use crate::json::Bytes;

@@ -1,7 +1,7 @@
 mod accepts;
 mod differences;
 mod hostile;
-mod samples;
+pub(crate) mod samples;
 mod shapes;
 mod transactions;
 
