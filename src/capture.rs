@@ -31,7 +31,7 @@ pub fn unshared(batch: &mut Arc<Batch>) -> &mut Batch {
     Arc::get_mut(batch).expect("a new Arc is not shared")
 }
 
-#[cfg(any(fuzzing, all(test, feature = "http")))]
+#[cfg(any(fuzzing, all(test, feature = "http", feature = "nats")))]
 pub(crate) mod fuzzing {
     use std::cell::RefCell;
 

@@ -1,5 +1,6 @@
 //! What the fuzz targets in `fuzz/` drive, much of which is not public. The tests below drive it with what the targets
-//! have found. In: any bytes. Out: nothing, unless something panics or a line is no JSON.
+//! have found. In: any bytes. Out: nothing, unless something panics, a line is no JSON, or the tests cannot decode a message for
+//! peer-observer.
 
 use std::{cell::RefCell, io, iter, path::Path};
 
@@ -8,11 +9,16 @@ use serde_json::{Map, Value};
 
 use crate::{
     capture::{self, Batch},
+    event::{
+        Event, Kind, Moment, Time,
+        net::{ConnectionType, Message, Meta},
+    },
     http,
     json::{BytesStyle, Style, write_line},
     live::Live,
     metrics::{Metrics, Options},
     p2p::{self, COMMANDS},
+    peer_observer,
     recording::{self, Entry, Reader},
     selection::Selection,
     tracepoint::{Tracepoint, Tracepoints},
@@ -27,7 +33,11 @@ pub fn records(data: &[u8]) {
 pub fn payload(data: &[u8]) {
     let Some((&command, payload)) = data.split_first() else { return };
     let command = COMMANDS.get(usize::from(command)).copied().unwrap_or("other");
-    line(&p2p::decode(command, payload), Style::default());
+    let msg = p2p::decode(command, payload);
+    line(&msg, Style::default());
+    let meta = Meta::new(0, "", ConnectionType::Inbound, command, true, payload.len() as u64);
+    let kind = Kind::Msg(Message { meta, msg, payload: Some(payload) });
+    encode(&Event { time: Time(0), moment: Moment(0), kind });
     if let Some(beginning) = p2p::decode_beginning(command, payload) {
         line(&beginning, Style::default());
     }
@@ -37,6 +47,7 @@ pub fn payload(data: &[u8]) {
 /// an object.
 pub fn json(data: &[u8]) {
     batch(data).each(|event| {
+        encode(&event);
         let compact = line(&event, Style::default());
         let value = parsed(&compact);
         assert_eq!(value.to_string().len() + 1, compact.len());
@@ -156,6 +167,17 @@ fn line<T: Serialize>(value: &T, style: Style) -> Vec<u8> {
     let mut line = Vec::new();
     write_line(&mut line, value, style).expect("memory takes all");
     line
+}
+
+/// Encodes an event for peer-observer's tools.
+fn encode(event: &Event<'_>) {
+    for low_data in [false, true] {
+        let mut message = Vec::new();
+        let subject = peer_observer::encode(event, peer_observer::Options { low_data }, &mut message);
+        assert_eq!(subject.is_none(), message.is_empty());
+    }
+    #[cfg(test)]
+    peer_observer::tests::said(event);
 }
 
 fn parsed(line: &[u8]) -> Value {

@@ -60,7 +60,7 @@ const MAX_BLOCK: usize = 16 << 20;
 /// Bytes of a block header.
 const BLOCK_HEADER: usize = 12;
 
-#[cfg(any(fuzzing, all(test, feature = "http")))]
+#[cfg(any(fuzzing, all(test, feature = "http", feature = "nats")))]
 pub(crate) mod fuzzing {
     use super::{MAGIC, VERSION, opening, version2, writer::serialize};
 
