@@ -10,7 +10,7 @@ use bitcointap::{
     event::Event,
     json::{BytesStyle, Style, write_line},
     metrics::{Metrics, Options},
-    p2p,
+    p2p, peer_observer,
     recording::{Entry, Reader},
     selection::{Condition, Selection},
     tracepoint::Tracepoint,
@@ -67,6 +67,21 @@ fn line(bencher: Bencher, events: &[Event<'_>], bytes: BytesStyle) {
         out.clear();
         for event in black_box(events) {
             write_line(&mut out, event, style).expect("a Vec takes all");
+        }
+    };
+    write();
+    bencher.bench_local(write);
+}
+
+/// An event's message for peer-observer's tools.
+#[divan::bench(args = messages().into_iter().chain(happenings()))]
+fn peer_observer(bencher: Bencher, sample: &Sample) {
+    let events = sample.events();
+    let mut out = Vec::new();
+    let mut write = || {
+        out.clear();
+        for event in black_box(&events) {
+            black_box(peer_observer::encode(event, peer_observer::Options::default(), &mut out));
         }
     };
     write();
