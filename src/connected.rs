@@ -223,7 +223,7 @@ mod tests {
             // They are looked for once a minute.
             for second in [0, 1_799, 1_800, 1_858] {
                 connected.drop_silent(moment(second), |&peer| gone.push(peer));
-                assert_eq!(gone, [], "{words} {second}");
+                assert!(gone.is_empty(), "{words} {second}");
             }
             connected.drop_silent(moment(1_859), |&peer| gone.push(peer));
             assert_eq!(gone, silent, "{words}");

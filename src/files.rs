@@ -1,6 +1,6 @@
 //! Files that users name. In: a path, whatever it is. Out: the file, opened for reading, or its bytes. Neither waits.
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "nats"))]
 use std::io::Read;
 use std::{
     fs::{File, OpenOptions},
@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "nats"))]
 use crate::privileges::BY_OWNER_AND_MODE;
 
 /// Opening a pipe would wait until somebody writes to it. So it is opened as if it had nothing to read.
@@ -19,8 +19,8 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
 }
 
-/// The bytes of a file of the web configuration.
-#[cfg(feature = "http")]
+/// The bytes of a small file: a configuration, certificates, a secret.
+#[cfg(any(feature = "http", feature = "nats"))]
 pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     /// Far more than a configuration or a chain of certificates has.
     const MAX_BYTES: u64 = 1 << 20;

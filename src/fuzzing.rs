@@ -17,6 +17,7 @@ use crate::{
     json::{BytesStyle, Style, write_line},
     live::Live,
     metrics::{Metrics, Options},
+    nats::longest_line,
     p2p::{self, COMMANDS},
     peer_observer,
     recording::{self, Entry, Reader},
@@ -51,12 +52,15 @@ pub fn json(data: &[u8]) {
         let compact = line(&event, Style::default());
         let value = parsed(&compact);
         assert_eq!(value.to_string().len() + 1, compact.len());
+        assert!(compact.len() <= longest_line(&event));
         // Each of these takes as long as everything else.
         if data.len().is_multiple_of(8) {
             assert_eq!(value, parsed(&line(&event, Style { pretty: true, ..Style::default() })));
             return;
         }
-        let hex = parsed(&line(&event, Style { bytes: BytesStyle::Hex, raw: true, ..Style::default() }));
+        let raw = line(&event, Style { bytes: BytesStyle::Hex, raw: true, ..Style::default() });
+        assert!(raw.len() <= longest_line(&event));
+        let hex = parsed(&raw);
         assert_eq!(value["timestamp"], hex["timestamp"]);
         assert!(value["event"].as_object().map(Map::len) == Some(1) && hex["event"].is_object());
     });

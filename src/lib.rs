@@ -80,6 +80,8 @@ mod kernel_side;
 pub mod live;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod network;
 mod node;
 pub mod output;

@@ -28,7 +28,7 @@ pub use self::address::{Address, NetAddress};
 #[cfg(feature = "nats")]
 pub(crate) use self::address::{i2p_name, torv2_name, torv3_name};
 pub use self::command_set::{COMMANDS, command_index};
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "metrics", feature = "nats"))]
 pub(crate) use self::command_set::{counted_index, counted_names};
 pub use self::inventory::Items;
 pub use self::message::Message;

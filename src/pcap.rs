@@ -41,7 +41,7 @@ use crate::{
         net::{Conn, Connection, ConnectionType, Message},
     },
     p2p,
-    spool::Format,
+    spool::{Format, Line},
     tracepoint::{About, LossReason, Tracepoint, Tracepoints},
 };
 
@@ -67,7 +67,7 @@ impl Format for Writer {
         Ok(())
     }
 
-    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>, _: Line) -> io::Result<()> {
         Self::event(self, out, event).map(drop)
     }
 

@@ -27,7 +27,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{destination::Plain, format::SourcedLines, queue::Shared, writing::Writing};
+pub(crate) use self::format::Lines;
+use self::{destination::Plain, queue::Shared, writing::Writing};
 pub use self::{
     destination::{Destination, DestinationName},
     format::{Format, JsonLines},
@@ -90,10 +91,7 @@ impl Spool {
         wanted: &Selection,
         count: Option<u64>,
     ) -> io::Result<Spool> {
-        match lines.with_source {
-            true => Self::start_any(destination, SourcedLines::from(lines), wanted, count),
-            false => Self::start_any(destination, lines, wanted, count),
-        }
+        Self::start_any(destination, Lines::from(lines), wanted, count)
     }
 
     /// The same in any format.

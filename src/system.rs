@@ -36,6 +36,18 @@ pub(crate) fn keep_little_memory() {
     }
 }
 
+/// The kernel's estimate of the error of the system's clock. `None` if nothing synchronises the clock (adjtimex(2)).
+#[cfg(feature = "nats")]
+pub(crate) fn clock_error() -> Option<std::time::Duration> {
+    // SAFETY: any bytes are a timex. With modes 0 the call only reads the clock's state into it.
+    let (state, clock) = unsafe {
+        let mut clock: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&mut clock), clock)
+    };
+    let is_synchronised = state >= 0 && state != libc::TIME_ERROR;
+    is_synchronised.then(|| std::time::Duration::from_micros(clock.esterror.max(0) as u64))
+}
+
 /// Whether the kernel turns a five-byte nop with a uprobe into a call. The call overwrites what a function keeps below its stack
 /// pointer. Linux does so on x86-64 since 6.18, which has a system call for it.
 pub(crate) fn kernel_turns_nops_into_calls() -> bool {

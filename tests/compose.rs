@@ -17,7 +17,8 @@ use crate::tool::output;
 /// Bitcoin Core's names of chains.
 const CHAINS: [&str; 5] = ["main", "test", "testnet4", "signet", "regtest"];
 /// The services that may add capabilities, and which ones.
-const ADDED: [(&str, &[&str]); 2] = [
+const ADDED: [(&str, &[&str]); 3] = [
+    ("publisher", &["BPF", "PERFMON", "SYS_PTRACE"]),
     ("bitcointap", &["BPF", "PERFMON", "SYS_PTRACE"]),
     ("bitcoind", &["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]),
 ];
@@ -114,7 +115,7 @@ fn the_node_may_end_and_bitcointap_goes_on() {
     let services = project().services;
     let in_namespace: BTreeSet<&str> =
         services.iter().filter(|(_, service)| service.pid.is_some()).map(|(name, _)| name.as_str()).collect();
-    assert_eq!(in_namespace, BTreeSet::from(["bitcoind", "bitcointap", "simnode"]));
+    assert_eq!(in_namespace, BTreeSet::from(["bitcoind", "bitcointap", "publisher", "simnode"]));
     for name in in_namespace {
         assert_eq!(services[name].pid.as_deref(), Some("service:pause"), "{name}");
     }
@@ -201,6 +202,24 @@ fn all_ports_are_on_loopback() {
     assert!(help.contains("[default: 127.0.0.1:10833]"), "it asks at the port that {command:?} listens on: {help}");
     assert_eq!(listens.ports, ["127.0.0.1:10833:10833"]);
     assert_eq!(listens.user.as_deref(), Some("0:0"), "an engine gives added capabilities to no other user");
+}
+
+#[test]
+fn events_are_published_to_a_server_that_takes_blocks() {
+    let mut services = project().services;
+    let [publisher, server] = ["publisher", "nats"].map(|name| services.remove(name).unwrap());
+    for service in [&publisher, &server] {
+        assert_eq!(service.profiles.as_deref(), Some(&["nats".to_owned()][..]), "only if asked for");
+    }
+    let command = publisher.command.unwrap().join(" ").replace("${NODE_NAME:?see .env}", &environment()["NODE_NAME"]);
+    let help = output(&format!("{command} --help"));
+    assert!(help.status.success() && command.contains("nats://nats:4222"), "{command}: {help:?}");
+    assert_eq!(server.ports, ["127.0.0.1:4222:4222"]);
+    assert_eq!(server.volumes, ["./dist/nats-server.conf:/etc/nats/nats-server.conf:ro"]);
+    let configuration = read("dist/nats-server.conf");
+    for words in ["listen: \"0.0.0.0:4222\"", "http: \"127.0.0.1:8222\"", "max_payload: 16MB"] {
+        assert!(configuration.contains(words), "{words}");
+    }
 }
 
 #[test]
@@ -314,7 +333,7 @@ fn the_environment_chooses_a_profile_that_exists() {
     let services = project().services;
     let profiles: BTreeSet<&str> =
         services.values().flat_map(|service| service.profiles.iter().flatten()).map(String::as_str).collect();
-    assert_eq!(profiles, BTreeSet::from(["demo", "node"]));
+    assert_eq!(profiles, BTreeSet::from(["demo", "nats", "node"]));
     assert_eq!(environment()["COMPOSE_PROFILES"], "node");
 }
 

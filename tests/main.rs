@@ -19,6 +19,7 @@ mod hostile;
 mod kernel_side;
 mod library;
 mod manual;
+mod nats;
 mod node;
 mod openmetrics;
 mod outputs;

@@ -4,6 +4,7 @@
 //! Compare only figures of one run with each other; machines differ.
 
 mod empty;
+mod nats;
 mod node_side;
 mod our_side;
 mod table;
@@ -40,6 +41,8 @@ enum Command {
         #[arg(long, default_value_t = TOOL_SECONDS)]
         seconds: u64,
     },
+    /// What publishing over NATS takes, beside another publisher on request
+    Nats(nats::Options),
     /// Attach empty programs to the tracepoints that bitcointap attaches to by default, until the input ends: the floor
     /// of a real node
     Empty {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         None => node_side::measure(HIT_ROUNDS).and_then(|()| our_side::measure(TOOL_ROUNDS, TOOL_SECONDS)),
         Some(Command::Hits { rounds }) => node_side::measure(rounds),
         Some(Command::Tool { rounds, seconds }) => our_side::measure(rounds, seconds),
+        Some(Command::Nats(options)) => nats::measure(&options),
         Some(Command::Empty { pid }) => empty::hold(pid),
     };
     match result {

@@ -182,17 +182,17 @@ impl Running {
 }
 
 /// The simulated node, which fires on command.
-struct Node {
-    child: Child,
+pub struct Node {
+    pub child: Child,
 }
 
 impl Node {
-    fn start(scenario: &[&str], seconds: u64) -> Result<Self> {
+    pub fn start(scenario: &[&str], seconds: u64) -> Result<Self> {
         let child = on_core(0, "simnode")?
             .args(scenario)
             .args(["--duration", &seconds.to_string(), "--wait"])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
         let mut node = Self { child };
@@ -203,14 +203,35 @@ impl Node {
         Ok(node)
     }
 
-    fn go(&mut self) -> Result<()> {
+    pub fn go(&mut self) -> Result<()> {
         writeln!(self.child.stdin.as_mut().ok_or("it is piped")?, "go")?;
         Ok(())
     }
 
     fn wait(&mut self) -> Result<()> {
+        self.tally().map(drop)
+    }
+
+    /// What it has fired, as JSON. Waits for its end.
+    fn tally(&mut self) -> Result<String> {
+        let mut tally = String::new();
+        self.child.stdout.take().ok_or("it is piped")?.read_to_string(&mut tally)?;
         self.child.wait()?;
-        Ok(())
+        Ok(tally)
+    }
+
+    /// How many events it has fired that are published over NATS by default. Waits for its end.
+    pub fn published(&mut self) -> Result<u64> {
+        let tally = self.tally()?;
+        let counts = tally.split_once("\"tracepoints\":{").ok_or("a tally has tracepoints")?.1;
+        let counts = counts.split_once('}').ok_or("a tally has tracepoints")?.0;
+        let count = |row: &str| {
+            let (name, count) = row.rsplit_once(':')?;
+            let is_published =
+                ["\"net:", "\"mempool:", "\"validation:"].iter().any(|context| name.starts_with(context));
+            is_published.then(|| count.parse::<u64>().ok()).flatten()
+        };
+        Ok(counts.split(',').filter_map(count).sum())
     }
 }
 
@@ -289,7 +310,7 @@ impl Drop for Tool {
 }
 
 /// A program built beside this one.
-fn on_core(core: usize, program: &str) -> Result<Command> {
+pub fn on_core(core: usize, program: &str) -> Result<Command> {
     let path: PathBuf = std::env::current_exe()?.with_file_name(program);
     let mut command = Command::new("taskset");
     command.args(["-c", &core.to_string()]).arg(path);
@@ -297,7 +318,7 @@ fn on_core(core: usize, program: &str) -> Result<Command> {
 }
 
 /// CPU time of a process's threads. Threads of a run that has ended are gone, and count as idle.
-fn cpu_nanoseconds(pid: u32) -> Result<u64> {
+pub fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
@@ -306,7 +327,7 @@ fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-fn peak_memory_mib(pid: u32) -> Result<f64> {
+pub fn peak_memory_mib(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)

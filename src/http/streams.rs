@@ -27,7 +27,7 @@ use crate::{
     capture::Batch,
     event::{Event, Lost},
     selection::Selection,
-    spool::{FINISH_INTERVAL, Format, JsonLines, LAST_LINE_PATIENCE, Spool},
+    spool::{FINISH_INTERVAL, Format, JsonLines, LAST_LINE_PATIENCE, Line, Spool},
     tracepoint::{LossReason, Tracepoints},
 };
 
@@ -364,9 +364,9 @@ impl Format for ServerSentEvents {
         out.write_all(b"retry: 1000\n\n")
     }
 
-    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>, line: Line) -> io::Result<()> {
         out.write_all(b"data: ")?;
-        self.lines.event(out, event)?;
+        self.lines.event(out, event, line)?;
         out.write_all(b"\n")
     }
 }

@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use super::*;
 use crate::{
-    event::{Kind, Moment},
+    event::Kind,
     kernel_side::{
         types::{added_record, event_header},
         write,
@@ -226,7 +226,11 @@ fn each_is_told_what_others_have_written() {
 #[test]
 fn events_that_nobody_waits_for_are_counted_once_near_the_end_of_each_second() {
     for (now, expected) in [(0, 950), (5_949, 1), (5_950, 1_000), (5_951, 999), (5_999, 951)] {
-        assert_eq!(until_counted(Moment(now * 1_000_000)), Duration::from_millis(expected), "at {now} ms");
+        assert_eq!(
+            until_counted(crate::event::Moment(now * 1_000_000)),
+            Duration::from_millis(expected),
+            "at {now} ms"
+        );
     }
 }
 

@@ -75,13 +75,13 @@ pub fn command_index(command: &str) -> Option<usize> {
 }
 
 /// The names under which messages count in metrics and on the live page: all [`COMMANDS`], and `other` for anything else.
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "metrics", feature = "nats"))]
 pub(crate) fn counted_names() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().copied().chain(["other"])
 }
 
 /// The place of a command in [`counted_names`].
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "metrics", feature = "nats"))]
 pub(crate) fn counted_index(command: &str) -> usize {
     command_index(command).unwrap_or(COMMANDS.len())
 }

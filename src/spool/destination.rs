@@ -11,16 +11,24 @@ use std::{
 
 use super::{file::LineFile, records::Records, rotation::Rotation, socket::LineSocket};
 
+/// The default of [`Destination::buffer_bytes`].
+pub(super) const BUFFER_BYTES: usize = 64 << 10;
+
 /// Takes whole records, and may work again after it has failed. It is called by a thread without capabilities, which also opens it
 /// again.
 pub trait Destination: Send + 'static {
     /// Its name in the log.
     fn name(&self) -> String;
 
-    /// Whether it wants each record in one piece, however large: the JSON of a message can have 105 MB. Else a record of more than
-    /// 64 KiB comes in parts.
+    /// Whether it wants each record in one piece, however large: the JSON of a message can have 105 MB. Else a record that is larger than
+    /// the buffer comes in parts.
     fn wants_whole_records(&self) -> bool {
         false
+    }
+
+    /// How many bytes are handed over at once, unless a larger record is wanted in one piece. Asked once.
+    fn buffer_bytes(&self) -> usize {
+        BUFFER_BYTES
     }
 
     /// Takes as many records as it can from the front of `records`, which is not empty, and gives the number of bytes taken. It may
@@ -30,6 +38,11 @@ pub trait Destination: Send + 'static {
     /// # Errors
     /// This call took nothing.
     fn take(&mut self, records: &mut Records) -> io::Result<usize>;
+
+    /// How many of the records that it has taken since the last call it had to drop, since they can never go there. They count as lost.
+    fn take_dropped(&mut self) -> u64 {
+        0
+    }
 
     /// Sends on whatever it took and still holds.
     fn flush(&mut self) -> io::Result<()> {
@@ -67,8 +80,16 @@ impl<D: Destination + ?Sized> Destination for Box<D> {
         (**self).wants_whole_records()
     }
 
+    fn buffer_bytes(&self) -> usize {
+        (**self).buffer_bytes()
+    }
+
     fn take(&mut self, records: &mut Records) -> io::Result<usize> {
         (**self).take(records)
+    }
+
+    fn take_dropped(&mut self) -> u64 {
+        (**self).take_dropped()
     }
 
     fn flush(&mut self) -> io::Result<()> {

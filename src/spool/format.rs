@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
+use super::records::Line;
 use crate::{
     capture::Run,
     event::{Event, Time},
@@ -29,8 +30,8 @@ pub trait Format: Send + 'static {
         Ok(())
     }
 
-    /// Writes an event or a gap.
-    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()>;
+    /// Writes an event or a gap. `line` says which tracepoint it is of.
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>, line: Line) -> io::Result<()>;
 
     /// What comes next is of this run of the node. Its numbers of peers begin anew.
     fn run_begins(&mut self, _run: &Run) {}
@@ -67,14 +68,52 @@ impl Format for JsonLines {
         !self.without_payload
     }
 
-    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>, _: Line) -> io::Result<()> {
         json::write_line(out, event, self.style)
+    }
+}
+
+/// JSON lines, whether each says which node it is of or not.
+#[derive(Debug)]
+pub(crate) enum Lines {
+    Plain(JsonLines),
+    Sourced(SourcedLines),
+}
+
+impl From<JsonLines> for Lines {
+    fn from(lines: JsonLines) -> Self {
+        if lines.with_source { Self::Sourced(lines.into()) } else { Self::Plain(lines) }
+    }
+}
+
+impl Format for Lines {
+    const RECORDS: &'static str = JsonLines::RECORDS;
+
+    fn decodes(&self) -> bool {
+        match self {
+            Self::Plain(lines) => lines.decodes(),
+            Self::Sourced(lines) => lines.decodes(),
+        }
+    }
+
+    fn run_begins(&mut self, run: &Run) {
+        match self {
+            Self::Plain(lines) => lines.run_begins(run),
+            Self::Sourced(lines) => lines.run_begins(run),
+        }
+    }
+
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>, line: Line) -> io::Result<()> {
+        match self {
+            Self::Plain(lines) => lines.event(out, event, line),
+            Self::Sourced(lines) => lines.event(out, event, line),
+        }
     }
 }
 
 /// The same, with the node that the event is of as a last field, `source`.
 #[derive(Debug)]
-pub(super) struct SourcedLines {
+pub(crate) struct SourcedLines {
     lines: JsonLines,
     source: Option<Source>,
 }
@@ -111,10 +150,10 @@ impl Format for SourcedLines {
         self.source = Some(Source { node, labels, host: run.host.clone(), chain: run.chain.map(Chain::name) });
     }
 
-    fn event(&mut self, out: &mut impl Write, event: &Event<'_>) -> io::Result<()> {
+    fn event(&mut self, out: &mut impl Write, event: &Event<'_>, line: Line) -> io::Result<()> {
         match &self.source {
             Some(source) => json::write_line(out, &Sourced { event, source }, self.lines.style),
-            None => self.lines.event(out, event),
+            None => self.lines.event(out, event, line),
         }
     }
 }
@@ -150,7 +189,7 @@ mod tests {
         let mut line = |run: Option<&Run>| {
             run.into_iter().for_each(|run| lines.run_begins(run));
             let mut line = Vec::new();
-            lines.event(&mut line, &event).unwrap();
+            lines.event(&mut line, &event, Line::Gap(lost)).unwrap();
             String::from_utf8(line).unwrap()
         };
         let fields = r#"{"timestamp":5,"timestamp_subsec_micros":7,"event":{"Lost":{"tracepoint":"mempool:added","reason":"ring_full","count":3}}"#;

@@ -14,14 +14,14 @@ use super::{
     records::{Line, Records},
 };
 
-/// How much is handed over at once, unless a larger record is wanted in one piece.
-pub(super) const BUFFER_BYTES: usize = 64 << 10;
 /// How long to wait when a destination that does not block can take no more.
 const DESTINATION_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Records that wait, and their destination.
 #[derive(Debug)]
 pub(super) struct Gathering<D> {
+    /// As the destination says.
+    buffer: usize,
     pub destination: D,
     records: Records,
     shared: Arc<Shared>,
@@ -29,7 +29,7 @@ pub(super) struct Gathering<D> {
 
 impl<D: Destination> Gathering<D> {
     pub(super) fn new(destination: D, shared: Arc<Shared>) -> Self {
-        Self { destination, records: Records::default(), shared }
+        Self { buffer: destination.buffer_bytes(), destination, records: Records::default(), shared }
     }
 
     /// How many bytes wait.
@@ -71,7 +71,10 @@ impl<D: Destination> Gathering<D> {
         while self.waiting() > 0 {
             match self.destination.take(&mut self.records) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.account(bytes),
+                Ok(bytes) => {
+                    self.account(bytes);
+                    self.account_dropped();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.shared.abandoned.load(Relaxed) => {
                     thread::sleep(DESTINATION_INTERVAL);
@@ -80,7 +83,7 @@ impl<D: Destination> Gathering<D> {
             }
         }
         // A large record in one piece must not keep its memory for ever.
-        self.records.shrink(BUFFER_BYTES);
+        self.records.shrink(self.buffer);
         Ok(())
     }
 
@@ -94,6 +97,16 @@ impl<D: Destination> Gathering<D> {
         self.shared.written.fetch_add(lines, Relaxed);
         self.shared.written_events.fetch_add(events, Relaxed);
         self.shared.written_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Events that were dropped were not written.
+    fn account_dropped(&mut self) {
+        let dropped = self.destination.take_dropped();
+        if dropped > 0 {
+            self.shared.written.fetch_sub(dropped, Relaxed);
+            self.shared.written_events.fetch_sub(dropped, Relaxed);
+            self.shared.lost.fetch_add(dropped, Relaxed);
+        }
     }
 
     /// Writes text for which there is no room yet.
@@ -114,13 +127,13 @@ impl<D: Destination> Gathering<D> {
         if self.records.has_whole() {
             let begun = self.records.split_begun();
             self.hand_over()?;
-            self.records.grow(BUFFER_BYTES);
+            self.records.grow(self.buffer);
             self.records.extend(&begun);
-        } else if !wants_whole && self.waiting() >= BUFFER_BYTES {
+        } else if !wants_whole && self.waiting() >= self.buffer {
             self.hand_over()?;
         }
-        self.records.grow(BUFFER_BYTES);
-        Ok(if wants_whole { bytes } else { bytes.min(self.records.room(BUFFER_BYTES)) })
+        self.records.grow(self.buffer);
+        Ok(if wants_whole { bytes } else { bytes.min(self.records.room(self.buffer)) })
     }
 }
 
@@ -133,7 +146,7 @@ impl<D: Destination> Write for Gathering<D> {
     // Called for each comma.
     #[inline]
     fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
-        if text.len() > self.records.room(BUFFER_BYTES) {
+        if text.len() > self.records.room(self.buffer) {
             return self.write_beyond(text);
         }
         self.records.extend(text);
@@ -149,7 +162,7 @@ impl<D: Destination> Write for Gathering<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::selection::Selection;
+    use crate::{selection::Selection, spool::destination::BUFFER_BYTES};
 
     /// Notes how many bytes each call hands over, and where the last record in them ends.
     struct Notes {

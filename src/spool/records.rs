@@ -4,7 +4,7 @@
 use crate::{event::Lost, tracepoint::Tracepoint};
 
 /// Records that wait for a destination, the oldest first. Unless the destination wants each record in one piece, a record of more than
-/// 64 KiB comes in parts. All parts but the last come alone, and no record ends in them.
+/// the buffer comes in parts. All parts but the last come alone, and no record ends in them.
 #[derive(Debug, Default)]
 pub struct Records {
     bytes: Vec<u8>,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{gathering::BUFFER_BYTES, *};
+use super::{destination::BUFFER_BYTES, *};
 use crate::{
     kernel_side::{
         types::{attempting_aps_record, event_header},

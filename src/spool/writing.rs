@@ -198,7 +198,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
         if self.out.destination.is_full(self.out.waiting()) {
             self.look_after()?;
         }
-        self.format.event(&mut self.out, event)?;
+        self.format.event(&mut self.out, event, line)?;
         self.out.end(line);
         Ok(())
     }

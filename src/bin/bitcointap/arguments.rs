@@ -8,6 +8,7 @@ mod export;
 mod json;
 mod log;
 mod meant;
+mod nats;
 mod node;
 mod outputs;
 mod privileges;
@@ -33,6 +34,7 @@ pub use self::{
     export::ExportArgs,
     json::{DestinationArgs, JsonArgs, PayloadArgs},
     log::{LogArgs, LogFormat, LogLevel},
+    nats::NatsArgs,
     node::{DoctorArgs, NODE_HEADING, NodeArgs, ReportFormat},
     outputs::NamedOutput,
     privileges::PrivilegeArgs,

@@ -9,7 +9,14 @@ use std::{
     sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    Registry,
+    filter::{LevelFilter, filter_fn},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 use self::queue::Queue;
 use crate::arguments::{LogArgs, LogFormat, LogLevel};
@@ -37,7 +44,7 @@ static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 /// Sets up the log.
 pub fn start(args: &LogArgs) {
     let (level, handle) = reload::Layer::new(filter(args.level));
-    let log = tracing_subscriber::registry().with(level);
+    let log = tracing_subscriber::registry().with(level).with(filter_fn(is_for_operators));
     match args.format {
         LogFormat::Logfmt => log.with(tracing_logfmt::builder().with_target(false).layer().with_writer(|| Log)).init(),
         LogFormat::Json => {
@@ -56,6 +63,11 @@ pub fn set_level(level: LogLevel) {
     {
         tracing::error!("the level of the log stays as it was: {error}");
     }
+}
+
+/// The client of NATS logs each connection, which our own lines say in better words. Its lines for debugging stay.
+fn is_for_operators(line: &Metadata<'_>) -> bool {
+    !line.target().starts_with("async_nats") || *line.level() >= Level::DEBUG
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

@@ -243,9 +243,23 @@ impl Reading<'_> {
         command: &Command,
         entries: &mut Vec<Entry>,
     ) {
-        let argument = command.get_arguments().find(|it| it.get_long() == Some(name) && !NOT_IN_A_FILE.contains(&name));
+        // `nats` is an option, and `nats.creds = …` begins a table, in which that option is called nats.url. Other aliases are for old
+        // command lines only.
+        let is_called = |it: &&Arg| {
+            let long = it.get_long().unwrap_or_default();
+            let mut in_table = it
+                .get_all_aliases()
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|alias| alias.starts_with(&format!("{long}.")));
+            long == name || in_table.any(|alias| alias == name)
+        };
+        let argument = command.get_arguments().find(is_called).filter(|_| !NOT_IN_A_FILE.contains(&name));
+        let is_beginning =
+            |it: &Arg| it.get_long().and_then(|long| long.strip_prefix(name)).is_some_and(|rest| rest.starts_with('.'));
+        let name = argument.and_then(Arg::get_long).unwrap_or(name);
         match (argument, value.get_ref()) {
-            (None, DeValue::Table(table)) => {
+            (argument, DeValue::Table(table)) if argument.is_none() || command.get_arguments().any(is_beginning) => {
                 for (key, value) in in_order(table) {
                     self.entry(&format!("{name}.{}", key.get_ref()), &key.span(), value, command, entries);
                 }

@@ -13,8 +13,8 @@ use bitcointap::{
 use clap::Args;
 
 use super::{
-    DestinationArgs, JsonArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs, SourceArgs,
-    config::Config, outputs::NamedOutput, values::number,
+    DestinationArgs, JsonArgs, NatsArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs,
+    SourceArgs, config::Config, outputs::NamedOutput, values::number,
 };
 use crate::address_lists::AddressListFile;
 
@@ -109,6 +109,8 @@ pub struct ExportArgs {
     #[command(flatten)]
     pub destination: DestinationArgs,
     #[command(flatten)]
+    pub nats: NatsArgs,
+    #[command(flatten)]
     pub privileges: PrivilegeArgs,
     /// Read options from FILE, in TOML.
     ///
@@ -161,9 +163,11 @@ impl ExportArgs {
     /// All outputs with a name: that of the command line, and those of the configuration file.
     pub fn outputs(&self) -> Vec<NamedOutput> {
         let of_options = NamedOutput::of(&self.destination, &self.json_style, &self.selection);
+        let nats = NamedOutput::of_nats(&self.nats, &self.json_style, &self.selection);
         let events = self.selection.selection.chosen_tracepoints();
         let named = self.named_outputs.iter().cloned().map(|output| output.or_of(events));
-        of_options.into_iter().chain(named).collect()
+        let all = of_options.into_iter().chain(nats).chain(named);
+        all.map(|output| output.of_node(self.source.node())).collect()
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -173,11 +177,12 @@ impl ExportArgs {
         self.selection.check()?;
         self.destination.check()?;
         let outputs = self.outputs();
+        outputs.iter().try_for_each(NamedOutput::fits)?;
         let is_twice = |output: &&NamedOutput| outputs.iter().filter(|other| other.name == output.name).count() > 1;
         if let Some(NamedOutput { name, .. }) = outputs.iter().find(is_twice) {
-            return Err(format!("the output {name} has the name of that of --json: choose another"));
+            return Err(format!("the output {name} has the name of that of --json or --nats: choose another"));
         }
-        if self.destination.place().is_none() && self.selection.selection.has_conditions() {
+        if self.destination.place().is_none() && !self.nats.is_given() && self.selection.selection.has_conditions() {
             return Err(
                 "conditions such as --command filter only what --json writes, and --json is missing; metrics count all \
                  events that --events chooses"

@@ -11,9 +11,9 @@ use clap::{
 };
 
 pub use self::kinds::Opened;
-use self::kinds::{JsonOptions, JsonOutput, KINDS, Kind, Row, Start};
+use self::kinds::{JsonOptions, JsonOutput, KINDS, Kind, NatsOutput, NatsTable, Row, Start};
 use super::{
-    DestinationArgs, JsonArgs, SelectionArgs,
+    DestinationArgs, JsonArgs, NatsArgs, SelectionArgs,
     config::{Config, Table},
     first_line,
 };
@@ -31,6 +31,8 @@ pub struct NamedOutput {
     /// The option that says where it writes.
     key: &'static str,
     kind: Arc<dyn Kind>,
+    /// The name of the node, if it was given.
+    node: Option<String>,
 }
 
 impl NamedOutput {
@@ -38,13 +40,32 @@ impl NamedOutput {
     pub(super) fn of(destination: &DestinationArgs, json: &JsonArgs, selection: &SelectionArgs) -> Option<Self> {
         let output = JsonOutput::of(destination, json)?;
         let name = output.place.kind().to_owned();
-        let key = <JsonOptions as kinds::Options>::KEY;
-        Some(Self { name, selection: selection.selection.clone(), key, kind: Arc::new(output) })
+        Some(Self::new(name, <JsonOptions as kinds::Options>::KEY, &selection.selection, Arc::new(output)))
+    }
+
+    /// The output of `--nats` in the command line.
+    pub(super) fn of_nats(nats: &NatsArgs, json: &JsonArgs, selection: &SelectionArgs) -> Option<Self> {
+        let output = nats.is_given().then(|| NatsOutput::of(nats, json))?;
+        Some(Self::new("nats".into(), <NatsTable as kinds::Options>::KEY, &selection.selection, Arc::new(output)))
+    }
+
+    fn new(name: String, key: &'static str, selection: &Selection, kind: Arc<dyn Kind>) -> Self {
+        Self { name, selection: kind.selection(selection.clone()), key, kind, node: None }
     }
 
     /// It takes events of these tracepoints, unless others were chosen for it.
     pub(super) fn or_of(self, events: Tracepoints) -> Self {
         Self { selection: self.selection.or_of(events), ..self }
+    }
+
+    /// It is of a node with this name.
+    pub(super) fn of_node(self, node: Option<&str>) -> Self {
+        Self { node: node.map(str::to_owned), ..self }
+    }
+
+    /// Whether its options go together, and with those of the node.
+    pub(super) fn fits(&self) -> Result<(), String> {
+        self.kind.fits(self.node.as_deref())
     }
 
     /// Where it writes, for logs.
@@ -82,8 +103,8 @@ impl NamedOutput {
         waited_for: Option<&'a Stop>,
     ) -> io::Result<Box<dyn Output + Send + 'a>> {
         let (name, selection) = (self.name.clone(), self.selection.clone());
-        let (place, payloads) = (self.place(), self.payloads());
-        opened(Start { name, place, payloads, selection, waits, waited_for })
+        let (place, payloads, node) = (self.place(), self.payloads(), self.node.clone());
+        opened(Start { name, place, payloads, selection, node, waits, waited_for })
     }
 
     /// Whether both have the same options.
@@ -129,7 +150,7 @@ impl NamedOutput {
         let kind = (row.read)(&matches)?;
         let selection = SelectionArgs::from_arg_matches(&matches).map_err(|error| first_line(&error))?;
         selection.check()?;
-        Ok(Self { name: name.clone(), selection: selection.selection, key: row.key, kind })
+        Ok(Self::new(name.clone(), row.key, &selection.selection, kind))
     }
 }
 

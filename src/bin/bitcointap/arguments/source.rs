@@ -19,6 +19,11 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// The node's name, if it was given.
+    pub fn node(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// What was given.
     pub fn named(&self) -> Named {
         self.checked().expect("it was checked")

@@ -6,8 +6,8 @@ use bitcointap::{follow::DropCapabilities, pcap, selection::Selection, tap::Opti
 use clap::Args;
 
 use super::{
-    DestinationArgs, JsonArgs, NODE_HEADING, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs,
-    SourceArgs,
+    DestinationArgs, JsonArgs, NODE_HEADING, NatsArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs,
+    SelectionArgs, SourceArgs,
     values::{number, time},
 };
 
@@ -26,6 +26,8 @@ pub struct TapArgs {
     pub json: JsonArgs,
     #[command(flatten)]
     pub destination: DestinationArgs,
+    #[command(flatten)]
+    pub nats: NatsArgs,
     /// Indent the JSON, over several lines for each event.
     #[arg(hide_short_help = true, long, help_heading = "Output")]
     pub pretty: bool,
@@ -33,7 +35,7 @@ pub struct TapArgs {
     ///
     /// FILE must not exist yet, or be a named pipe; `-` is standard output. Values that tracepoints do not provide are synthesised: the node's
     /// address (192.0.2.1 or 2001:db8::1), and the addresses of peers that have a name instead.
-    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload", "source"])]
+    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload", "source", "urls"])]
     pub pcap: Option<PathBuf>,
     /// Wait for the node, and go on when it is started again.
     ///
@@ -71,15 +73,32 @@ impl TapArgs {
 
     fn selection(&self) -> Selection {
         let selection = self.selection.selection.clone();
-        if self.pcap.is_some() { selection.within(pcap::Writer::tracepoints()) } else { selection }
+        if self.pcap.is_some() {
+            selection.within(pcap::Writer::tracepoints())
+        } else if self.nats.is_given() {
+            selection.or_of(NatsArgs::default_tracepoints()).within(NatsArgs::tracepoints())
+        } else {
+            selection
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
         self.destination.check()?;
         self.source.check(!self.replay.files.is_empty())?;
         self.replay.check()?;
+        if self.nats.is_given() {
+            if self.destination.place().is_some() || self.pretty {
+                return Err("--nats cannot be used with --json and --pretty: `export` can have several outputs".into());
+            }
+            self.nats.options(self.source.node(), self.json.lines(false))?;
+        }
         if self.selection().tracepoints().is_empty() {
             self.selection.check()?;
+            if self.nats.is_given() {
+                return Err(
+                    "--nats never publishes the wallet's coin selection, and --events chooses nothing else".into()
+                );
+            }
             return Err(
                 "--pcap writes P2P messages and connections, and --events chooses none of them: add net to it".into()
             );

@@ -1,9 +1,10 @@
-//! `tap`. In: events of a node or a recording. Out: JSON lines or packets.
+//! `tap`. In: events of a node or a recording. Out: JSON lines, to a file or over NATS, or packets.
 
 use std::path::Path;
 
 use bitcointap::{
-    output::Outputs,
+    nats,
+    output::{Output, Outputs},
     pcap,
     selection::Selection,
     spool::{DestinationName, Format, JsonLines, Room, Spool, SpoolOutput},
@@ -12,33 +13,40 @@ use bitcointap::{
 use super::new_file::{new_file, warn_of_commands};
 use crate::{arguments::TapArgs, result::Result, signals, source::Source};
 
-/// `tap`: writes events as JSON lines or packets.
+/// `tap`: writes events as JSON lines or packets, or publishes them.
 pub fn tap(args: &TapArgs) -> Result<()> {
     let options = args.options();
     warn_of_commands(&options.selection);
+    let lines = args.json.lines(args.pretty);
+    let nats = args.nats.options(args.source.node(), lines)?;
     let place = args.destination.place().unwrap_or(&DestinationName::Stdout);
-    // Opens a file with the capabilities that are dropped next. With --pcap this is standard output, which stays unused.
+    // Opens a file with the capabilities that are dropped next. With --pcap or --nats this is standard output, which stays unused.
     let destination = place.open(JsonLines::RECORDS, args.destination.rotation())?;
     let source = Source::open(&args.replay, &args.node, &options, args.follow, args.drop_capabilities())?;
     let stop = signals::stop_after(args.duration)?;
     // The source has already checked the conditions on each event, so the spool only needs the tracepoints.
     let (wanted, count) = (&Selection::of(options.selection.tracepoints()), args.count);
-    let output = match &args.pcap {
-        None => {
-            let spool = Spool::start_to(destination, args.json.lines(args.pretty), wanted, count)?;
-            let output = SpoolOutput::new(spool, place.kind(), place.to_string());
+    let room = if source.replays() { Room::Always } else { Room::WhileItWorks };
+    let output: Box<dyn Output + Send> = match (&args.pcap, &nats) {
+        (None, None) => {
+            let spool = Spool::start_to(destination, lines, wanted, count)?;
+            let output = SpoolOutput::new(spool, place.kind(), place.to_string()).required().waited_for(&stop, room);
             // Other destinations may work again after a failure.
-            if *place == DestinationName::Stdout { output.ending_for_good() } else { output }
+            Box::new(if *place == DestinationName::Stdout { output.ending_for_good() } else { output })
         }
-        Some(path) => {
+        (None, Some(nats)) => nats::start(nats, wanted, count, |spool| {
+            let output = SpoolOutput::new(spool, "nats", nats.server.to_string()).required();
+            // A server that is slow or gone never holds up a node.
+            if source.replays() { output.waited_for(&stop, room) } else { output }
+        })?,
+        (Some(path), _) => {
             let spool = Spool::start(new_file(path)?, pcap::Writer::default(), wanted, count)?;
             let place =
                 if path == Path::new("-") { DestinationName::Stdout.to_string() } else { path.display().to_string() };
-            SpoolOutput::new(spool, "pcap", place).ending_for_good()
+            Box::new(SpoolOutput::new(spool, "pcap", place).ending_for_good().required().waited_for(&stop, room))
         }
     };
-    let room = if source.replays() { Room::Always } else { Room::WhileItWorks };
-    let mut outputs = Outputs::default().with(output.required().waited_for(&stop, room));
+    let mut outputs = Outputs::default().with_boxed(output);
     let result = source.feed(&stop, &mut outputs);
     // Even if the source has failed, the outputs write what they have.
     outputs.finish(&stop).and(result)

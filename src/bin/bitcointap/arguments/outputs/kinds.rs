@@ -4,6 +4,7 @@
 use std::{fmt, io, path::Path, sync::Arc};
 
 use bitcointap::{
+    nats,
     output::Output,
     selection::Selection,
     spool::{DestinationName, Format, JsonLines, Room, Rotation, Spool, SpoolOutput},
@@ -12,10 +13,10 @@ use bitcointap::{
 };
 use clap::{ArgMatches, Args, Command};
 
-use crate::arguments::{DestinationArgs, JsonArgs, first_line};
+use crate::arguments::{DestinationArgs, JsonArgs, NatsArgs, first_line};
 
 /// All kinds. A table is of the first of these whose key it has.
-pub(super) const KINDS: [Row; 1] = [Row::of::<JsonOptions>()];
+pub(super) const KINDS: [Row; 2] = [Row::of::<JsonOptions>(), Row::of::<NatsTable>()];
 
 /// The options of a table of one kind, without those that select events.
 pub(super) trait Options: Args {
@@ -35,6 +36,16 @@ pub trait Kind: fmt::Debug + Send + Sync {
 
     /// How much of payloads it needs.
     fn payloads(&self) -> Payloads;
+
+    /// What it takes of the events that were chosen, and by default.
+    fn selection(&self, chosen: Selection) -> Selection {
+        chosen
+    }
+
+    /// Whether it can be of a node with this name, if one was given.
+    fn fits(&self, _node: Option<&str>) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Finds what opening would fail at, without changing anything, and where this user may look.
     fn check(&self) -> Result<(), String> {
@@ -58,6 +69,8 @@ pub struct Start<'a> {
     pub payloads: Payloads,
     /// The events that it shall take.
     pub selection: Selection,
+    /// The name of the node, if it was given.
+    pub node: Option<String>,
     /// Whether it takes none until payloads are whole, if it needs these: it begins while a node is tapped.
     pub waits: bool,
     /// A recording waits for it until this stops it; a node never waits.
@@ -66,15 +79,15 @@ pub struct Start<'a> {
 
 impl<'a> Start<'a> {
     /// Makes the output of a spool.
-    fn with_spool(self, spool: Spool) -> Box<dyn Output + Send + 'a> {
+    fn with_spool(self, spool: Spool) -> SpoolOutput<'a> {
         let mut output = SpoolOutput::new(spool, self.name, self.place);
         if self.payloads == Payloads::Whole {
             output = output.with_payloads(self.waits);
         }
-        Box::new(match self.waited_for {
+        match self.waited_for {
             Some(stop) => output.waited_for(stop, Room::Always),
             None => output,
-        })
+        }
     }
 }
 
@@ -157,7 +170,68 @@ impl Kind for JsonOutput {
         let (destination, lines) = (self.place.open(JsonLines::RECORDS, self.rotation)?, self.lines);
         Ok(Box::new(move |start| {
             let spool = Spool::start_to(destination, lines, &start.selection, None)?;
-            Ok(start.with_spool(spool))
+            Ok(Box::new(start.with_spool(spool)))
+        }))
+    }
+}
+
+#[derive(Args)]
+pub(super) struct NatsTable {
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl Options for NatsTable {
+    const KEY: &'static str = "nats";
+    const VALUE: &'static str = "URL";
+
+    fn kind(self) -> Result<Arc<dyn Kind>, String> {
+        Ok(Arc::new(NatsOutput::of(&self.nats, &self.json)))
+    }
+}
+
+/// JSON lines over NATS.
+#[derive(Debug)]
+pub(super) struct NatsOutput {
+    nats: NatsArgs,
+    lines: JsonLines,
+    payloads: Payloads,
+}
+
+impl NatsOutput {
+    pub fn of(nats: &NatsArgs, json: &JsonArgs) -> Self {
+        Self { nats: nats.clone(), lines: json.lines(false), payloads: json.payload.payloads() }
+    }
+}
+
+impl Kind for NatsOutput {
+    fn place(&self) -> String {
+        let options = self.nats.options(None, self.lines).ok().flatten();
+        options.map(|options| options.server.to_string()).unwrap_or_default()
+    }
+
+    fn payloads(&self) -> Payloads {
+        self.payloads
+    }
+
+    fn selection(&self, chosen: Selection) -> Selection {
+        chosen.or_of(NatsArgs::default_tracepoints()).within(NatsArgs::tracepoints())
+    }
+
+    fn fits(&self, node: Option<&str>) -> Result<(), String> {
+        self.nats.options(node, self.lines).map(drop)
+    }
+
+    /// Nothing: the server is connected to later, without capabilities.
+    fn open(&self) -> Result<Opened, String> {
+        let (nats, lines) = (self.nats.clone(), self.lines);
+        Ok(Box::new(move |start| {
+            let options = nats.options(start.node.as_deref(), lines).map_err(io::Error::other)?;
+            let options = options.ok_or(io::ErrorKind::InvalidInput)?;
+            let wanted = start.selection.clone();
+            nats::start(&options, &wanted, None, |spool| start.with_spool(spool))
         }))
     }
 }
