@@ -122,8 +122,9 @@ impl Decoder {
         let time = Time(header.boot_ns.saturating_add_signed(self.unix_offset_ns));
         let moment = Moment(header.boot_ns);
         if u32::from(header.tracepoint) == types::tracepoint::LOSSES.0 {
-            let Some((losses, _)) = kernel_side::split::<types::losses_record>(record) else { return false };
-            for lost in each_lost(|tracepoint, reason| losses.counts[tracepoint][reason].into()) {
+            let Some((losses, others)) = kernel_side::split::<types::losses_record>(record) else { return false };
+            let of_kernel = each_lost(|tracepoint, reason| losses.counts[tracepoint][reason].into());
+            for lost in of_kernel.chain(others.chunks_exact(OTHER_LOSS).filter_map(other_loss)) {
                 give(Event { time, moment, kind: Kind::Lost(lost) });
             }
             return true;
@@ -161,6 +162,22 @@ pub(crate) fn each_lost(count: impl Fn(usize, usize) -> u64) -> impl Iterator<It
         .flat_map(|tracepoint| LossReason::KERNEL.into_iter().map(move |reason| (tracepoint, reason)))
         .map(move |(tracepoint, reason)| Lost { tracepoint, reason, count: count(tracepoint.index(), reason as usize) })
         .filter(|lost| lost.count > 0)
+}
+
+/// Bytes of a loss that the kernel side has no place for. Such losses may follow its struct in a record.
+const OTHER_LOSS: usize = 16;
+
+/// Appends a loss, for a reason that the kernel side does not have, to a record of losses.
+pub(crate) fn push_other_loss(record: &mut Vec<u8>, lost: &Lost) {
+    record.extend_from_slice(&[lost.tracepoint as u8, lost.reason as u8, 0, 0, 0, 0, 0, 0]);
+    record.extend_from_slice(&lost.count.to_le_bytes());
+}
+
+fn other_loss(bytes: &[u8]) -> Option<Lost> {
+    let (numbers, count) = bytes.split_first_chunk::<8>()?;
+    let tracepoint = Tracepoint::from_id(numbers[0])?;
+    let reason = *LossReason::ALL.get(usize::from(numbers[1]))?;
+    Some(Lost { tracepoint, reason, count: u64::from_le_bytes(*count.first_chunk()?) })
 }
 
 /// The tracepoint of a record, without decoding it; `None` for the record of a gap.

@@ -29,6 +29,7 @@
 
 mod blocks;
 mod dialect;
+mod entries;
 mod error;
 mod opening;
 mod output;
@@ -48,6 +49,11 @@ pub use self::{
     replay::{Replay, Speed, Window},
     writer::Writer,
 };
+#[cfg(feature = "nats")]
+pub(crate) use self::{
+    entries::{Chosen, Entries},
+    opening::beginning,
+};
 
 const MAGIC: &[u8; 21] = b"bitcointap recording\0";
 const VERSION: u32 = 3;
@@ -59,10 +65,12 @@ const MAX_BLOCK: usize = 16 << 20;
 
 /// Bytes of a block header.
 const BLOCK_HEADER: usize = 12;
+/// What ends a group.
+pub(crate) const END_OF_GROUP: [u8; BLOCK_HEADER] = [0; BLOCK_HEADER];
 
 #[cfg(any(fuzzing, all(test, feature = "http", feature = "nats")))]
 pub(crate) mod fuzzing {
-    use super::{MAGIC, VERSION, opening, version2, writer::serialize};
+    use super::{MAGIC, VERSION, entries::serialize, opening, version2};
 
     /// Which parts of a made-up recording are right. Bit 0: the blocks are whole. Bit 1: it has version 3. Bit 2: it has this build's
     /// opening.

@@ -18,6 +18,7 @@ mod rotation;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod writing;
 
 use std::{
@@ -35,13 +36,14 @@ pub use self::{
     output::{Room, SpoolOutput},
     records::{Line, Record, Records},
     rotation::{Limits, Rotation},
+    whole::{Part, Sink},
 };
 use crate::{
-    capture::{Batch, Run},
+    capture::{Batch, Counters, Run},
     event::Lost,
     privileges,
     selection::Selection,
-    tracepoint::LossReason,
+    tracepoint::{LossReason, Tracepoint},
 };
 
 /// How often the handle looks whether the thread has ended.
@@ -101,7 +103,7 @@ impl Spool {
         wanted: &Selection,
         count: Option<u64>,
     ) -> io::Result<Spool> {
-        let shared = Arc::new(Shared::new(wanted.compile()));
+        let shared = Arc::new(Shared::new(wanted.compile(), format.takes_parts()));
         let writing = Writing::new(destination, format, count, Arc::clone(&shared));
         let thread = thread::Builder::new().name("output".into()).spawn(move || {
             privileges::drop_all_of_thread();
@@ -118,16 +120,24 @@ impl Spool {
     /// Puts a batch into the queue. If the queue is full, its oldest events are counted as lost. If writing has failed for good, the
     /// events of this batch are.
     pub fn push(&self, batch: &Arc<Batch>) {
-        if !batch.concerns(&self.shared.filter) || self.shared.satisfied.load(Relaxed) {
+        if self.shared.satisfied.load(Relaxed) {
             return;
         }
-        self.shared.push(batch);
+        if batch.concerns(&self.shared.filter) {
+            self.shared.push(batch);
+        } else if self.shared.counts() {
+            self.shared.set_aside(batch);
+        }
     }
 
     /// Counts the events of a batch as lost. The next event that is written is preceded by that gap.
     pub fn lose(&self, batch: &Batch, reason: LossReason) {
         if !self.shared.satisfied.load(Relaxed) {
-            self.shared.lose(&mut self.shared.queue().untold, batch, reason);
+            let mut queue = self.shared.queue();
+            self.shared.lose(&mut queue.untold, batch, reason);
+            if self.shared.counts() {
+                self.shared.count_aside(&mut queue.aside, batch);
+            }
         }
     }
 
@@ -141,6 +151,13 @@ impl Spool {
         let wanted = gaps.iter().filter(|gap| self.shared.filter.wants(gap.tracepoint));
         let mut queue = self.shared.queue();
         wanted.for_each(|&gap| queue.untold.add_gap(gap));
+    }
+
+    /// The same for a format that gets all counters: these were counted after the last batch.
+    pub(crate) fn run_counted(&self, added: &[Counters; Tracepoint::COUNT]) {
+        if self.shared.counts() && !self.shared.satisfied.load(Relaxed) {
+            self.shared.push_end(added);
+        }
     }
 
     /// Lines or packets written so far.

@@ -345,8 +345,7 @@ impl Tap {
     /// What was counted since attaching, by [`Tracepoint::index`].
     pub fn counters(&self) -> Result<[Counters; Tracepoint::COUNT], Error> {
         let counted = self.kernel_counters()?;
-        let mut counters =
-            counted.map(|c| Counters { fired: c.fired, filtered: c.filtered, lost: c.lost, value: c.value });
+        let mut counters = counted.map(|c| Counters::of_kernel(c.fired, c.filtered, c.lost, c.value));
         for (counters, filtered) in counters.iter_mut().zip(lock(&self.intake).filtered()) {
             counters.filtered += filtered;
         }

@@ -253,6 +253,20 @@ impl LossReason {
     /// Those that the kernel side counts, in the order of `enum loss_reason` in bpf/event.h.
     pub const KERNEL: [LossReason; 2] = [LossReason::RingFull, LossReason::Unreadable];
 
+    /// All of them, those of the kernel side first.
+    pub const ALL: [LossReason; 5] = [
+        LossReason::RingFull,
+        LossReason::Unreadable,
+        LossReason::QueueFull,
+        LossReason::WriteFailed,
+        LossReason::Stopped,
+    ];
+
+    /// Whether the kernel side counts it.
+    pub fn is_of_kernel(self) -> bool {
+        (self as usize) < Self::KERNEL.len()
+    }
+
     /// The name in labels and JSON.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 //! happens to the server.
 
 mod peer_observer;
+mod recording;
 mod server;
 
 use std::{

@@ -61,6 +61,11 @@ impl Batch {
     const FULL: usize = 256 << 10;
     pub(super) const RECORDS: usize = 4096;
 
+    /// A batch that only counts.
+    pub(crate) fn of_counters(drained: (Time, Moment), added: [Counters; Tracepoint::COUNT]) -> Self {
+        Self { drained, added, ..Self::default() }
+    }
+
     /// Gives each event, in the order in which the node fired them.
     pub fn each(&self, mut give: impl FnMut(Event<'_>)) {
         self.records().for_each(|record| self.decode(record, true, &mut give));
@@ -131,6 +136,11 @@ impl Batch {
             Asked::Wanted(tracepoint) => Some(tracepoint),
             Asked::Unwanted | Asked::Gaps => None,
         })
+    }
+
+    /// How many events of each tracepoint it has.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (Tracepoint, u64)> {
+        Tracepoint::all().zip(self.tally().events).filter(|&(_, count)| count > 0)
     }
 
     /// Whether a filter may admit an event of it, or wants one of its gaps.

@@ -11,13 +11,21 @@ pub struct Counters {
     pub fired: u64,
     /// Hits whose events no output selected, or that are only summed up.
     pub filtered: u64,
-    /// Hits whose events could not be delivered, by [`LossReason::KERNEL`].
-    pub lost: [u64; LossReason::KERNEL.len()],
+    /// Hits whose events could not be delivered, by [`LossReason::ALL`]. A tap has only those of [`LossReason::KERNEL`]; others come from
+    /// what was published over a network.
+    pub lost: [u64; LossReason::ALL.len()],
     /// The total value of all hits in satoshis, including lost and filtered ones. Only [`Tracepoints::coins`](crate::tracepoint::Tracepoints::coins) have it.
     pub value: u64,
 }
 
 impl Counters {
+    /// What the kernel side has counted.
+    pub(crate) fn of_kernel(fired: u64, filtered: u64, kernel: [u64; LossReason::KERNEL.len()], value: u64) -> Self {
+        let mut lost = [0; LossReason::ALL.len()];
+        lost[..kernel.len()].copy_from_slice(&kernel);
+        Self { fired, filtered, lost, value }
+    }
+
     /// The increase of each counter from `before` to `now`.
     pub(crate) fn added<const N: usize>(now: &[Self; N], before: &[Self; N]) -> [Self; N] {
         array::from_fn(|index| now[index].since(&before[index]))
@@ -63,6 +71,9 @@ mod tests {
     #[test]
     fn what_was_added_is_the_difference_and_never_less_than_nothing() {
         let of = |fired, filtered, lost, value| Counters { fired, filtered, lost, value };
+        let of = |fired, filtered, [full, unreadable]: [u64; 2], value| {
+            of(fired, filtered, [full, unreadable, 0, 0, 0], value)
+        };
         let before = [of(1, 2, [3, 4], 5), of(9, 9, [9, 9], 9)];
         let now = [of(11, 22, [33, 44], 55), of(0, 9, [0, 10], 0)];
         let added = Counters::added(&now, &before);

@@ -190,7 +190,7 @@ impl Live {
     fn events(&self) -> Events {
         let (ring_buffer_bytes, ring_buffer_used_bytes) = self.ring_buffer;
         let losses = Tracepoint::all().flat_map(|tracepoint| {
-            let lost = LossReason::KERNEL.into_iter().zip(self.counted[tracepoint.index()].lost);
+            let lost = LossReason::ALL.into_iter().zip(self.counted[tracepoint.index()].lost);
             let loss = move |(reason, count): (LossReason, u64)| Loss {
                 tracepoint: tracepoint.name(),
                 reason: reason.name(),

@@ -148,8 +148,10 @@ impl Group for Exporter {
             let KernelCounters { fired, filtered, lost, value: _ } = added[place];
             self.families.events_total.at([place]).inc_by(fired);
             self.families.events_filtered_total.at([place]).inc_by(filtered);
-            for reason in LossReason::KERNEL.map(|reason| reason as usize) {
-                self.families.events_lost_total.at([place, reason]).inc_by(lost[reason]);
+            for reason in LossReason::ALL.map(|reason| reason as usize) {
+                if lost[reason] > 0 {
+                    self.families.events_lost_total.at([place, reason]).inc_by(lost[reason]);
+                }
             }
         }
     }
@@ -252,7 +254,7 @@ mod tests {
         let mut told = only("net:inbound_message,mempool:added");
         let mut counters = [KernelCounters::default(); Tracepoint::COUNT];
         let inbound = Tracepoint::NetInboundMessage.index();
-        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1], value: 0 };
+        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1, 0, 0, 0], value: 0 };
         told.metrics.counted(&counters);
         let lost = [
             "{reason=\"ring_full\",tracepoint=\"net:inbound_message\"} 2",

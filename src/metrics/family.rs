@@ -10,7 +10,7 @@ use prometheus::{
     core::{Collector, MetricVec, MetricVecBuilder},
 };
 
-use super::labels::Label;
+use super::labels::{Label, Value};
 use crate::tracepoint::{Tracepoint, Tracepoints};
 
 /// The prefix of each family's name.
@@ -234,8 +234,11 @@ impl<V: Children, const N: usize> Grid<V, N> {
     }
 
     fn is_fed(&self, index: usize, attached: Tracepoints) -> bool {
-        let values = self.values(index).into_iter().zip(&self.labels).map(|(value, label)| &label.values[value]);
-        values.filter_map(|value| value.source).all(|source| attached.contains(source))
+        self.values_of(index).filter_map(|value| value.source).all(|source| attached.contains(source))
+    }
+
+    fn values_of(&self, index: usize) -> impl Iterator<Item = &Value> {
+        self.values(index).into_iter().zip(&self.labels).map(|(value, label)| &label.values[value])
     }
 
     /// prometheus hashes label values without a separator. Two series with the same concatenated values would be one.
@@ -249,7 +252,7 @@ impl<V: Children, const N: usize> Grid<V, N> {
         for index in 0..self.series.len() {
             if !self.is_fed(index, attached) {
                 self.remove(index);
-            } else if self.from_start {
+            } else if self.from_start && self.values_of(index).all(|value| value.from_start) {
                 self.at(self.values(index));
             }
         }

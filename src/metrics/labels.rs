@@ -21,16 +21,28 @@ pub(super) struct Value {
     pub(super) text: Cow<'static, str>,
     /// Series with this value exist only while this tracepoint is attached.
     pub(super) source: Option<Tracepoint>,
+    /// Whether series with this value may start at 0. If not, they exist from their first use on.
+    pub(super) from_start: bool,
 }
 
 impl Label {
     pub(super) fn new(name: &'static str, values: impl IntoIterator<Item = impl Into<Cow<'static, str>>>) -> Self {
-        Self { name, values: values.into_iter().map(|text| Value { text: text.into(), source: None }).collect() }
+        Self {
+            name,
+            values: values
+                .into_iter()
+                .map(|text| Value { text: text.into(), source: None, from_start: true })
+                .collect(),
+        }
     }
 
     /// Each value with the tracepoint that it needs.
     pub(super) fn fed(name: &'static str, values: impl IntoIterator<Item = (&'static str, Tracepoint)>) -> Self {
-        let values = values.into_iter().map(|(text, source)| Value { text: text.into(), source: Some(source) });
+        let values = values.into_iter().map(|(text, source)| Value {
+            text: text.into(),
+            source: Some(source),
+            from_start: true,
+        });
         Self { name, values: values.collect() }
     }
 }
@@ -218,9 +230,11 @@ pub(super) fn tracepoint() -> Label {
     Label::fed("tracepoint", Tracepoint::all().map(|tracepoint| (tracepoint.name(), tracepoint)))
 }
 
-/// Why the kernel side lost an event.
+/// Why an event was lost. Reasons other than those of the kernel side are seen only in events that were published over a network.
 pub(super) fn loss_reason() -> Label {
-    Label::new("reason", LossReason::KERNEL.map(LossReason::name))
+    let mut label = Label::new("reason", LossReason::ALL.map(LossReason::name));
+    label.values[LossReason::KERNEL.len()..].iter_mut().for_each(|value| value.from_start = false);
+    label
 }
 
 #[cfg(test)]
@@ -246,7 +260,7 @@ mod tests {
         for (place, connection_type) in ConnectionType::ALL.into_iter().enumerate() {
             assert_eq!(connection_type as usize, place);
         }
-        for (place, reason) in LossReason::KERNEL.into_iter().enumerate() {
+        for (place, reason) in LossReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, place);
         }
         assert_eq!(direction().values[INBOUND].text, "inbound");

@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     ops::Range,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -41,6 +44,8 @@ pub(super) struct Publishing {
     /// Whether JetStream must store each message.
     pub(super) jetstream: bool,
     pub(super) max_payload: MaxPayload,
+    /// How many connections there were.
+    pub(super) connections: Arc<AtomicU64>,
     pub(super) heartbeat: Arc<Heartbeat>,
 }
 
@@ -68,7 +73,7 @@ pub(super) struct NatsDestination {
 struct Chunk {
     /// Bytes of the records that they were made of.
     bytes: usize,
-    /// Each message, and how many records it has.
+    /// Each message, and how many events it has.
     messages: Vec<(Outgoing, u64)>,
     state: Progress,
 }
@@ -80,11 +85,25 @@ struct Draft {
     /// Where its parts are in the bytes of the chunk, and how many bytes they have.
     parts: Vec<Range<usize>>,
     bytes: usize,
+    events: u64,
 }
 
 impl Draft {
+    fn new((subject, headers): (Subject, Option<HeaderMap>), payload: Range<usize>, is_event: bool) -> Self {
+        Self { subject, headers, bytes: payload.len(), parts: vec![payload], events: is_event.into() }
+    }
+
+    /// With further headers: `NAME=VALUE NAME=VALUE…`.
+    fn with_headers(mut self, more: &[u8]) -> Self {
+        let headers = self.headers.get_or_insert_default();
+        for (name, value) in String::from_utf8_lossy(more).split(' ').filter_map(|header| header.split_once('=')) {
+            headers.insert(name, value);
+        }
+        self
+    }
+
     fn finish(self, chunk: &Bytes) -> (Outgoing, u64) {
-        let Self { subject, headers, parts, bytes } = self;
+        let Self { subject, headers, parts, bytes, events } = self;
         let payload = match &*parts {
             [part] => chunk.slice(part.clone()),
             parts => {
@@ -93,7 +112,7 @@ impl Draft {
                 payload.into()
             }
         };
-        (Outgoing { subject, headers, payload }, parts.len() as u64)
+        (Outgoing { subject, headers, payload }, events)
     }
 }
 
@@ -125,6 +144,7 @@ impl NatsDestination {
         let Publishing { server, confirm, jetstream, max_payload, heartbeat, .. } = &self.publishing;
         let connection = Connection::open(server, &self.met, confirm, *jetstream, heartbeat)?;
         max_payload.store(connection.max_payload(), Relaxed);
+        self.publishing.connections.fetch_add(1, Relaxed);
         self.met = connection.others();
         // Another server may have other rules.
         self.refused.clear();
@@ -141,10 +161,22 @@ impl NatsDestination {
         for record in records.iter() {
             let begin = end;
             end += record.bytes.len();
-            let Some(newline) = memchr(b'\n', record.bytes) else { continue };
-            let (name, payload) = (&record.bytes[..newline], begin + newline + 1..end);
             let is_event = matches!(record.line, Line::Event(_));
             self.events += u64::from(is_event);
+            if record.bytes.is_empty()
+                && let Some(draft) = messages.last_mut()
+            {
+                // A further event of a block.
+                draft.events += u64::from(is_event);
+                continue;
+            }
+            let Some(newline) = memchr(b'\n', record.bytes) else { continue };
+            let (name, payload) = (&record.bytes[..newline], begin + newline + 1..end);
+            if let Some(space) = memchr(b' ', name) {
+                let head = self.head(&name[..space], true, is_event);
+                messages.push(Draft::new(head, payload, is_event).with_headers(&name[space + 1..]));
+                continue;
+            }
             // The subjects of peer-observer have one token. Its tools expect one event in a message.
             let gathers = memchr(b'.', name).is_some();
             let last = if gathers { open.get(name).copied() } else { None };
@@ -153,13 +185,14 @@ impl NatsDestination {
             {
                 draft.bytes += payload.len();
                 draft.parts.push(payload);
+                draft.events += u64::from(is_event);
                 continue;
             }
             if gathers {
                 open.insert(name, messages.len());
             }
-            let (subject, headers) = self.head(name, gathers || self.publishing.jetstream, is_event);
-            messages.push(Draft { subject, headers, bytes: payload.len(), parts: vec![payload] });
+            let head = self.head(name, gathers || self.publishing.jetstream, is_event);
+            messages.push(Draft::new(head, payload, is_event));
         }
         let chunk = Bytes::copy_from_slice(records.bytes());
         messages.into_iter().map(|draft| draft.finish(&chunk)).collect()
@@ -197,7 +230,7 @@ impl NatsDestination {
     /// Drops messages that this server never takes.
     fn drop_impossible(&mut self, messages: &mut Vec<(Outgoing, u64)>) {
         let most = self.publishing.max_payload.load(Relaxed);
-        messages.retain(|(outgoing, records)| {
+        messages.retain(|(outgoing, events)| {
             let headers = outgoing.headers.as_ref().map_or(0, |_| super::format::HEADERS);
             let size = outgoing.payload.len() + headers;
             if size > most && !std::mem::replace(&mut self.has_warned_of_size, true) {
@@ -209,7 +242,7 @@ impl NatsDestination {
             }
             let is_possible = size <= most && !self.refused.contains_key(outgoing.subject.as_str());
             if !is_possible {
-                self.dropped += records;
+                self.dropped += events;
             }
             is_possible
         });
@@ -234,8 +267,7 @@ impl NatsDestination {
                     "the NATS server does not let this user publish on {subject}: its events are counted as lost until the next connection"
                 );
                 let chunk = self.chunk.iter().flat_map(|chunk| &chunk.messages);
-                self.dropped +=
-                    chunk.filter(|(it, _)| *it.subject == *subject).map(|(_, records)| records).sum::<u64>();
+                self.dropped += chunk.filter(|(it, _)| *it.subject == *subject).map(|(_, events)| events).sum::<u64>();
             }
         }
         Ok(())

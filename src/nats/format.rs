@@ -2,12 +2,13 @@
 
 mod json;
 mod peer_observer;
+mod recording;
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
 #[cfg(any(fuzzing, all(test, feature = "http")))]
 pub(crate) use self::json::longest_line;
-pub(super) use self::{json::JsonFormat, peer_observer::PeerObserverFormat};
+pub(super) use self::{json::JsonFormat, peer_observer::PeerObserverFormat, recording::RecordingFormat};
 
 /// How events are published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum NatsFormat {
     Json,
     /// What peer-observer's tools read, on their subjects: one event in a message
     PeerObserver,
+    /// Blocks of a recording, for another bitcointap: see --source
+    Recording,
 }
 
 /// Room for the headers of a message, which count as its payload for NATS.

@@ -3,13 +3,16 @@
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     io,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::Duration,
 };
 
 use super::{
     destination::{NatsDestination, Publishing},
-    format::{JsonFormat, NatsFormat, PeerObserverFormat},
+    format::{JsonFormat, NatsFormat, PeerObserverFormat, RecordingFormat},
     heartbeat::Heartbeat,
     server::Server,
     subjects::Subjects,
@@ -62,17 +65,24 @@ pub fn start<'a>(
         Arc::clone(&max_payload),
         Arc::clone(&heartbeat),
     );
+    let connections = Arc::new(AtomicU64::new(0));
     let destination = NatsDestination::new(Publishing {
         server: options.server.clone(),
         run,
         confirm,
         jetstream: options.jetstream,
-        max_payload,
+        max_payload: Arc::clone(&max_payload),
+        connections: Arc::clone(&connections),
         heartbeat: Arc::clone(&heartbeat),
     });
     let spool = match options.format {
         NatsFormat::Json => Spool::start_any(destination, json, wanted, count)?,
         NatsFormat::PeerObserver => Spool::start_any(destination, PeerObserverFormat::new(json), wanted, count)?,
+        NatsFormat::Recording => {
+            let (subjects, heartbeat) = (options.subjects.clone(), Arc::clone(&heartbeat));
+            let recording = RecordingFormat::new(wanted, subjects, max_payload, heartbeat, connections)?;
+            Spool::start_any(destination, recording, wanted, count)?
+        }
     };
     Ok(Box::new(NatsOutput { spool: role(spool), batch: options.batch, heartbeat }))
 }

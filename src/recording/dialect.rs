@@ -209,7 +209,7 @@ fn convert(record: &[u8], size: usize, tracepoint: Tracepoint, steps: &[Step], c
 }
 
 fn reason(name: &str) -> Result<LossReason, String> {
-    LossReason::KERNEL.into_iter().find(|it| it.name() == name).ok_or_else(|| name.to_owned())
+    LossReason::ALL.into_iter().find(|it| it.name() == name).ok_or_else(|| name.to_owned())
 }
 
 /// Whether each field lies within the struct, and has a name and a size that fields have.

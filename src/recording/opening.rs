@@ -19,7 +19,7 @@ pub(super) fn recording() -> u64 {
 }
 
 /// A group's header.
-pub(super) fn beginning() -> Vec<u8> {
+pub(crate) fn beginning() -> Vec<u8> {
     [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat()
 }
 
@@ -38,7 +38,7 @@ pub(super) fn of<'a>(
         continues,
         header: layout(&HEADER),
         tracepoints: Tracepoint::all().map(tracepoint).collect(),
-        reasons: LossReason::KERNEL.into_iter().map(LossReason::name).collect(),
+        reasons: LossReason::ALL.into_iter().map(LossReason::name).collect(),
         run: run.map(stored),
         counters: counters(now, |index| now[index] != Counters::default()),
     }
@@ -68,7 +68,9 @@ fn stored(run: &Run) -> StoredRun<'_> {
 /// The counters that shall be written.
 pub(super) fn counters(counters: &[Counters; Tracepoint::COUNT], is_told: impl Fn(usize) -> bool) -> Changed {
     let stored = |(index, it): (usize, &Counters)| {
-        let lost = it.lost.into_iter().collect();
+        // Most are zeros, and a reader takes what is not there for zeros.
+        let last = it.lost.iter().rposition(|&count| count > 0);
+        let lost = it.lost[..last.map_or(0, |last| last + 1)].iter().copied().collect();
         (index as u8, StoredCounters { fired: it.fired, filtered: it.filtered, value: it.value, lost })
     };
     counters.iter().enumerate().filter(|&(index, _)| is_told(index)).map(stored).collect()

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     capture::{Batch, Counted, Counters, Intake, Named, Run},
-    event::{Decoder, Moment, Time, tracepoint_of},
+    event::{Decoder, Moment, Time, push_other_loss, tracepoint_of},
     kernel_side::{
         bytes_of,
         types::{event_header, losses_record, tracepoint},
@@ -262,15 +262,19 @@ impl<R: Read> Reader<R> {
         let moment = losses.first().map_or(0, |loss| loss.moment);
         let header = event_header { boot_ns: moment, tracepoint: tracepoint::LOSSES.0 as u8, ..Default::default() };
         let mut record = losses_record { header, ..Default::default() };
-        let mut any = false;
+        let (mut any, mut others) = (false, Vec::new());
         for PlacedLoss { loss, .. } in losses {
             let Some(lost) = dialect.loss(loss, unknown)? else { continue };
+            any = true;
+            if !lost.reason.is_of_kernel() {
+                push_other_loss(&mut others, &lost);
+                continue;
+            }
             let count = &mut record.counts[lost.tracepoint.index()][lost.reason as usize];
             *count = count.saturating_add(u32::try_from(lost.count).unwrap_or(u32::MAX));
-            any = true;
         }
         if any {
-            self.intake.take(bytes_of(&record));
+            self.intake.take(&[bytes_of(&record), &others].concat());
         }
         Some(())
     }

@@ -6,8 +6,8 @@ mod other_builds;
 use serde_bytes::Bytes;
 
 use super::{
+    entries::{frame, serialize},
     stored::{AtMost, Changed, Loss, Stored, StoredBatch, StoredCounters},
-    writer::{frame, serialize},
     *,
 };
 use crate::{
@@ -75,7 +75,7 @@ fn batch(number: u64, records: &[Vec<u8>]) -> Batch {
     batch.ring_buffer = (16 << 20, number);
     for counters in &mut batch.added[..2] {
         counters.fired = number;
-        counters.lost = [number / 2, 0];
+        counters.lost[0] = number / 2;
     }
     batch
 }
@@ -296,11 +296,11 @@ fn entries_that_make_no_sense_are_damage() {
         lengths(&[0; 1_000]),
         lengths(&[u32::MAX]),
         changed(COUNT, vec![0, 0]),
-        changed(0, vec![0, 0, 0]),
+        changed(0, vec![0; LossReason::ALL.len() + 1]),
         lost(&[3]),
         lost(&[1, 0]),
         end(loss(COUNT, 0)),
-        end(loss(0, 2)),
+        end(loss(0, LossReason::ALL.len() as u8)),
     ] {
         let (given, result) = read(&group(&entries), &[]);
         assert!(given.is_empty() && matches!(result, Err(Error::Damaged { .. })), "{entries:?}: {given:?}");

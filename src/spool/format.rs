@@ -7,7 +7,10 @@ use std::{
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::records::Line;
+use super::{
+    records::Line,
+    whole::{Part, Sink},
+};
 use crate::{
     capture::Run,
     event::{Event, Time},
@@ -32,6 +35,19 @@ pub trait Format: Send + 'static {
 
     /// Writes an event or a gap. `line` says which tracepoint it is of.
     fn event(&mut self, out: &mut impl Write, event: &Event<'_>, line: Line) -> io::Result<()>;
+
+    /// Whether it takes the wanted part of a batch at once, by [`part`](Self::part), and not events one by one.
+    fn takes_parts(&self) -> bool {
+        false
+    }
+
+    /// Writes a part of a batch: records, and of the last one a line for each of the part's lines.
+    fn part(&mut self, _out: &mut impl Sink, _part: &Part<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A line that it has written is lost. If it takes parts, it gets each such line. A later part has the gaps.
+    fn given_up(&mut self, _line: Line) {}
 
     /// What comes next is of this run of the node. Its numbers of peers begin anew.
     fn run_begins(&mut self, _run: &Run) {}

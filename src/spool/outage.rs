@@ -54,7 +54,9 @@ impl<D: Destination, F: Format> Writing<D, F> {
     fn give_up_unwritten(&mut self) -> bool {
         let (lines, may_work_again) = self.out.give_up();
         let mut events = 0;
+        let lines: Vec<_> = lines.collect();
         for line in lines {
+            self.format.given_up(line);
             match line {
                 Line::Event(tracepoint) => {
                     events += 1;

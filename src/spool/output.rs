@@ -125,7 +125,10 @@ impl Output for SpoolOutput<'_> {
     }
 
     fn run_ends(&mut self, counted: &Counted, _: End) -> Result {
-        self.spool.iter().for_each(|spool| spool.run_ended(&counted.untold));
+        if let Some(spool) = &self.spool {
+            spool.run_ended(&counted.untold);
+            spool.run_counted(&counted.added);
+        }
         Ok(())
     }
 

@@ -8,9 +8,10 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use super::whole::Aside;
 use crate::{
     capture::{Batch, Run},
     event::Lost,
@@ -25,6 +26,8 @@ const QUEUE_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub filter: Filter,
+    /// Whether the format gets all counters.
+    counts: bool,
     queue: Mutex<Queue>,
     /// Notified when an item is added, or the queue is closed.
     queued: Condvar,
@@ -47,16 +50,33 @@ pub(super) struct Shared {
 }
 
 /// Items that wait for the thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     pub items: VecDeque<Item>,
     /// Memory of all items, including the one that the thread is writing.
     pub bytes: usize,
     /// The gaps after the last item.
     pub untold: Untold,
+    /// What was counted after the last item, if the format gets counters; and when that came.
+    pub aside: Aside,
+    pub has_pushed: Instant,
     /// The run that has begun after the last item.
     pub next_run: Option<Arc<Run>>,
     pub closed: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            items: VecDeque::new(),
+            bytes: 0,
+            untold: Untold::default(),
+            aside: Aside::default(),
+            has_pushed: Instant::now(),
+            next_run: None,
+            closed: false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,13 +85,18 @@ pub(super) struct Item {
     pub next_run: Option<Arc<Run>>,
     /// What is missing before it.
     pub lost: Untold,
+    /// What was counted before it and is in no item.
+    pub aside: Aside,
     pub batch: Arc<Batch>,
+    /// Whether the run has ended with it.
+    pub ends: bool,
 }
 
 impl Shared {
-    pub(super) fn new(filter: Filter) -> Self {
+    pub(super) fn new(filter: Filter, counts: bool) -> Self {
         Self {
             filter,
+            counts,
             queue: Mutex::default(),
             queued: Condvar::new(),
             written: AtomicU64::new(0),
@@ -102,6 +127,10 @@ impl Shared {
     /// Puts a batch into the queue. If the queue is full, its oldest events are lost. If nothing more will be written, the events of this
     /// batch are.
     pub(super) fn push(&self, batch: &Arc<Batch>) {
+        self.push_item(batch, false);
+    }
+
+    pub(super) fn push_item(&self, batch: &Arc<Batch>, ends: bool) {
         let bytes = batch.bytes();
         let mut queue = self.queue();
         // Read while holding the lock: the thread sets it before it empties the queue.
@@ -113,6 +142,11 @@ impl Shared {
             queue.bytes -= oldest.batch.bytes();
             let mut missing = oldest.lost;
             self.lose(&mut missing, &oldest.batch, LossReason::QueueFull);
+            if self.counts {
+                let mut aside = oldest.aside;
+                self.count_aside(&mut aside, &oldest.batch);
+                queue.aside_at_front().merge(aside);
+            }
             queue.gap_at_front().merge(missing);
             match queue.items.front_mut() {
                 Some(next) => next.next_run = next.next_run.take().or(oldest.next_run),
@@ -122,7 +156,11 @@ impl Shared {
         let lost = std::mem::take(&mut queue.untold);
         let next_run = queue.next_run.take();
         queue.bytes += bytes;
-        queue.items.push_back(Item { next_run, lost, batch: Arc::clone(batch) });
+        let aside = std::mem::take(&mut queue.aside);
+        if self.counts {
+            queue.has_pushed = Instant::now();
+        }
+        queue.items.push_back(Item { next_run, lost, aside, batch: Arc::clone(batch), ends });
         drop(queue);
         self.queued.notify_one();
     }
@@ -137,6 +175,18 @@ impl Shared {
         let events = untold.add(&self.filter, batch, reason);
         self.events.fetch_add(events, Relaxed);
         self.lost.fetch_add(events, Relaxed);
+    }
+
+    /// Counts a batch whose wanted events are lost.
+    pub(super) fn count_aside(&self, aside: &mut Aside, batch: &Batch) {
+        let mut wanted = [0; Tracepoint::COUNT];
+        batch.tracepoints(&self.filter).for_each(|tracepoint| wanted[tracepoint.index()] += 1);
+        aside.add(batch, |tracepoint| wanted[tracepoint.index()]);
+    }
+
+    /// Whether the format gets all counters.
+    pub(super) fn counts(&self) -> bool {
+        self.counts
     }
 
     pub(super) fn set_failure(&self, failure: Option<io::Error>) {
@@ -158,6 +208,13 @@ impl Queue {
         match self.items.front_mut() {
             Some(item) => &mut item.lost,
             None => &mut self.untold,
+        }
+    }
+
+    fn aside_at_front(&mut self) -> &mut Aside {
+        match self.items.front_mut() {
+            Some(item) => &mut item.aside,
+            None => &mut self.aside,
         }
     }
 }
@@ -192,6 +249,11 @@ impl Untold {
     /// Removes the first gap, after it was written.
     pub(super) fn remove_first(&mut self) {
         self.0.pop_first();
+    }
+
+    /// Each gap, which stays.
+    pub(super) fn each(&self) -> impl Iterator<Item = Lost> {
+        self.0.iter().map(|(&(tracepoint, reason), &count)| Lost { tracepoint, reason, count })
     }
 
     fn gaps(self) -> impl Iterator<Item = Lost> {

@@ -14,6 +14,7 @@ use super::{
     outage::Outage,
     queue::{Item, Shared, Untold},
     records::Line,
+    whole::Aside,
 };
 use crate::{
     capture::{self, Asked, Batch},
@@ -27,7 +28,7 @@ pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The state of the thread.
 pub(super) struct Writing<D, F> {
     pub out: Gathering<D>,
-    format: F,
+    pub format: F,
     /// How many more events to write.
     pub left: u64,
     /// The gaps before the next event.
@@ -80,7 +81,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
     }
 
     fn write_all(&mut self) -> io::Result<()> {
-        while let Some(Item { next_run, lost, batch }) = self.next()? {
+        while let Some(Item { next_run, lost, aside, batch, ends }) = self.next()? {
             if let Some(run) = next_run {
                 self.format.run_begins(&run);
             }
@@ -89,7 +90,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
                 self.shared.lose(&mut self.untold, &batch, LossReason::QueueFull);
                 continue;
             }
-            let result = self.write(&batch);
+            let result = self.write(&batch, &aside, ends);
             self.shared.queue().bytes -= batch.bytes();
             result?;
             if self.left == 0 {
@@ -139,13 +140,16 @@ impl<D: Destination, F: Format> Writing<D, F> {
     }
 
     /// Writes the events of a batch.
-    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+    fn write(&mut self, batch: &Batch, aside: &Aside, ends: bool) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         // Asked once, and before any event is written: if the thread gets stuck with an event, it has counted them all.
-        let asked: Vec<Asked> = batch.asked(&shared.filter).collect();
+        let mut asked: Vec<Asked> = batch.asked(&shared.filter).collect();
         let wanted = asked.iter().filter(|asked| matches!(asked, Asked::Wanted(_))).count();
         shared.events.fetch_add(wanted as u64, Relaxed);
         self.lost_before = shared.lost.load(Relaxed);
+        if self.format.takes_parts() {
+            return self.write_part(batch, &mut asked, aside, ends);
+        }
         let mut result = Ok(());
         // Why no more events of this batch are written.
         let mut end = None;
@@ -187,6 +191,9 @@ impl<D: Destination, F: Format> Writing<D, F> {
     }
 
     pub(super) fn gaps(&mut self, (time, moment): (Time, Moment)) -> io::Result<()> {
+        if self.format.takes_parts() {
+            return self.gaps_alone((time, moment));
+        }
         while let Some(gap) = self.untold.first() {
             self.line(&Event { time, moment, kind: Kind::Lost(gap) }, Line::Gap(gap))?;
             self.untold.remove_first();

@@ -48,7 +48,8 @@ pub struct NatsArgs {
     /// What messages say.
     ///
     /// Events that peer-observer's schema has no place for, and gaps, then go as JSON to the subjects of this program, which peer-observer's
-    /// tools do not read.
+    /// tools do not read. A recording takes the fewest bytes: --source of another bitcointap reads it, or --replay if the messages are put
+    /// one after another into a file.
     #[arg(
         hide_short_help = true,
         id = "nats-format",
@@ -84,6 +85,11 @@ impl NatsArgs {
     /// Whether to publish.
     pub fn is_given(&self) -> bool {
         !self.urls.is_empty()
+    }
+
+    /// Whether blocks of a recording are published.
+    pub fn records(&self) -> bool {
+        self.format == NatsFormat::Recording
     }
 
     /// What to publish of a node with this name. `None` if no server was given.
@@ -139,6 +145,7 @@ mod tests {
             args.options(None, Default::default()).unwrap().map(|options| options.server.to_string())
         };
         assert_eq!(server(""), None);
+        assert!(server("--nats nats://a --nats.format recording --payload none").is_some());
         assert_eq!(server("--nats nats://a,tls://b:1").as_deref(), Some("nats://a:4222,tls://b:1"));
         assert_eq!(server("export --nats nats://a --nats nats://b").as_deref(), Some("nats://a:4222,nats://b:4222"));
         for (line, words) in [
@@ -152,6 +159,8 @@ mod tests {
             ("--nats nats://a --node-name a.b", "--node-name: the node's name is a part of subjects"),
             ("export --nats nats://a --node-name a*", "--node-name: the node's name is a part of subjects"),
             ("--nats nats://a --json f", "cannot be used with"),
+            ("--nats nats://a --nats.format recording --bytes hex", "--nats.format recording has no JSON"),
+            ("--nats nats://a --nats.format recording --json-source", "--nats.format recording has no JSON"),
             ("--nats nats://a --events coin_selection", "--nats never publishes the wallet's coin selection"),
         ] {
             let text = parse(line).unwrap_err().to_string();

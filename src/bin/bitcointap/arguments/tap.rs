@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bitcointap::{follow::DropCapabilities, pcap, selection::Selection, tap::Options};
+use bitcointap::{follow::DropCapabilities, pcap, selection::Selection, spool::JsonLines, tap::Options};
 use clap::Args;
 
 use super::{
@@ -90,7 +90,13 @@ impl TapArgs {
             if self.destination.place().is_some() || self.pretty {
                 return Err("--nats cannot be used with --json and --pretty: `export` can have several outputs".into());
             }
-            self.nats.options(self.source.node(), self.json.lines(false))?;
+            let lines = self.json.lines(false);
+            if self.nats.records() && (JsonLines { without_payload: false, ..lines }) != JsonLines::default() {
+                return Err(
+                    "--nats.format recording has no JSON: remove --bytes, --payload raw and --json-source".into()
+                );
+            }
+            self.nats.options(self.source.node(), lines)?;
         }
         if self.selection().tracepoints().is_empty() {
             self.selection.check()?;

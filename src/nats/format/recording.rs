@@ -1,0 +1,247 @@
+//! Recordings of version 3, published as they are written. In: parts of batches, runs, counters. Out: messages whose payloads are, one
+//! after another, a recording. A message has a block; or the end of the group before, a group's header and its opening. The last message
+//! of a publisher has the end of a group.
+//!
+//! A record of the spool is `SUBJECT NAME=VALUE NAME=VALUE…`, a newline, and the payload. `NAME` is a header's.
+
+use std::{
+    array, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{HEADERS, MaxPayload};
+use crate::{
+    capture::{Counters, Run},
+    event::{Event, Lost, Time},
+    nats::{heartbeat::Heartbeat, subjects::Subjects},
+    recording::{self, Chosen, Entries},
+    selection::Selection,
+    spool::{Format, Line, Part, Sink},
+    tracepoint::{Tracepoint, Tracepoints},
+};
+
+/// A new group begins when one is so old: a reader who comes late waits for it.
+const GROUP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Blocks of a recording.
+pub(in crate::nats) struct RecordingFormat {
+    entries: Entries,
+    wanted: Tracepoints,
+    subjects: Subjects,
+    /// The subject of this run.
+    subject: String,
+    max_payload: MaxPayload,
+    heartbeat: Arc<Heartbeat>,
+    /// How many connections there were to servers, and when the last group began.
+    connections: Arc<AtomicU64>,
+    connection: u64,
+    /// When the group began. `None` if another must begin, since a reader cannot have all of this one.
+    begun: Option<Instant>,
+    /// Whether any group has begun, and whether it is of this run.
+    has_begun: bool,
+    continues: bool,
+    has_run: bool,
+    has_ended: bool,
+    /// The end of the run was written, and is lost.
+    owes_end: bool,
+    /// What is counted, and will be told once more, since the first time is lost.
+    retold: [Counters; Tracepoint::COUNT],
+    block: Vec<u8>,
+    framed: Vec<u8>,
+}
+
+impl RecordingFormat {
+    pub(in crate::nats) fn new(
+        wanted: &Selection,
+        subjects: Subjects,
+        max_payload: MaxPayload,
+        heartbeat: Arc<Heartbeat>,
+        connections: Arc<AtomicU64>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            entries: Entries::new()?,
+            wanted: wanted.tracepoints(),
+            subject: of_run(&subjects, None),
+            subjects,
+            max_payload,
+            heartbeat,
+            connections,
+            connection: 0,
+            begun: None,
+            has_begun: false,
+            continues: false,
+            has_run: false,
+            has_ended: false,
+            owes_end: false,
+            retold: Default::default(),
+            block: Vec::new(),
+            framed: Vec::new(),
+        })
+    }
+
+    /// Begins a group if it is time. `before` are the counters of those who begin to read with it.
+    fn be_in_group(&mut self, out: &mut impl Sink, before: &[Counters; Tracepoint::COUNT]) -> io::Result<()> {
+        let connection = self.connections.load(Relaxed);
+        let is_new = self.begun.is_none_or(|begun| begun.elapsed() >= GROUP_INTERVAL);
+        if !is_new && connection == self.connection {
+            return Ok(());
+        }
+        let end = if self.has_begun { &recording::END_OF_GROUP[..] } else { &[] };
+        let opening = self.entries.opening_at(self.continues, before)?;
+        let piece = [end, &recording::beginning(), &opening].concat();
+        let heads = format!(" Bitcointap-Group={}", self.entries.group());
+        self.write(out, &heads, &piece)?;
+        out.end(Line::Frame);
+        (self.begun, self.connection) = (Some(Instant::now()), connection);
+        (self.has_begun, self.continues) = (true, true);
+        Ok(())
+    }
+
+    /// Writes records with these bytes, all but the end of the last one.
+    fn write(&self, out: &mut impl Sink, heads: &str, piece: &[u8]) -> io::Result<()> {
+        let most = self.max_payload.load(Relaxed).saturating_sub(HEADERS).max(1);
+        let parts = piece.len().div_ceil(most);
+        for (place, part) in piece.chunks(most).enumerate() {
+            if place > 0 {
+                out.end(Line::Frame);
+            }
+            match parts {
+                1 => writeln!(out, "{}{heads} ", self.subject)?,
+                _ => writeln!(out, "{}{heads} Bitcointap-Part={}/{parts}", self.subject, place + 1)?,
+            }
+            out.write_all(part)?;
+        }
+        Ok(())
+    }
+
+    /// Counts what a part has. Losses that the tap has not counted itself are counted here.
+    fn count(&mut self, part: &Part<'_>) {
+        part.counted(|counted| self.entries.count(counted));
+        part.gaps.iter().for_each(|gap| self.lost_mut(gap, |lost| *lost = lost.saturating_add(gap.count)));
+    }
+
+    fn lost_mut(&mut self, gap: &Lost, change: impl FnOnce(&mut u64)) {
+        if !gap.reason.is_of_kernel() {
+            let counters: &mut Counters = &mut self.entries.counters_mut()[gap.tracepoint.index()];
+            change(&mut counters.lost[gap.reason as usize]);
+        }
+    }
+}
+
+fn of_run(subjects: &Subjects, run: Option<&Run>) -> String {
+    format!("{}.recording", subjects.of_run(run))
+}
+
+impl Format for RecordingFormat {
+    const RECORDS: &'static str = "recorded events";
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
+    fn run_begins(&mut self, run: &Run) {
+        self.heartbeat.begins(&self.subjects.of_run(Some(run)));
+        self.subject = of_run(&self.subjects, Some(run));
+        let those = |of: Tracepoints| of.iter().filter(|&it| self.wanted.contains(it)).collect();
+        let run = Run { attached: those(run.attached), failed: those(run.failed), ..run.clone() };
+        self.entries.run_begins(&run);
+        (self.begun, self.continues, self.has_run) = (None, false, true);
+        (self.has_ended, self.owes_end) = (false, false);
+        // What is lost of the run before, and not told yet, is told as of this one.
+        self.entries.count(&self.retold);
+    }
+
+    /// Takes no single events.
+    fn event(&mut self, _: &mut impl io::Write, _: &Event<'_>, _: Line) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn part(&mut self, out: &mut impl Sink, part: &Part<'_>) -> io::Result<()> {
+        if !self.has_run {
+            return Ok(());
+        }
+        // Who begins to read with this part is told what is lost before it, too: as if it had fired in this part.
+        let counters = *self.entries.counters_mut();
+        let before = array::from_fn(|index| counters[index].since(&self.retold[index]));
+        self.count(part);
+        let mut block = std::mem::take(&mut self.block);
+        block.clear();
+        let is_in = |index: usize| part.is_wanted(index);
+        let gaps = |of: Tracepoint| self.wanted.contains(of);
+        let chosen = Chosen { record: &is_in, gaps: &gaps, before: part.gaps };
+        let mut result = self.entries.batch(part.batch, &chosen, &mut block);
+        let tells = !block.is_empty();
+        // What is lost near the end of a run may be known only after it.
+        if part.ends || self.owes_end || self.has_ended && tells {
+            result = result.and_then(|()| self.entries.end(&[], &mut block));
+            (self.has_ended, self.owes_end) = (true, false);
+        }
+        if !block.is_empty() {
+            result = result.and_then(|()| self.block(out, &block, part, &before));
+        }
+        if result.is_ok() {
+            self.retold = Default::default();
+        }
+        block.shrink_to(1 << 20);
+        self.block = block;
+        result
+    }
+
+    fn end(&mut self, out: &mut impl io::Write, _: Time) -> io::Result<()> {
+        if std::mem::take(&mut self.has_begun) {
+            writeln!(out, "{} ", self.subject)?;
+            out.write_all(&recording::END_OF_GROUP)?;
+        }
+        Ok(())
+    }
+
+    fn given_up(&mut self, line: Line) {
+        match line {
+            Line::Gap(gap) => {
+                // What is told once more counts once more.
+                self.lost_mut(&gap, |lost| *lost = lost.saturating_sub(gap.count));
+                let retold = &mut self.retold[gap.tracepoint.index()];
+                retold.fired = retold.fired.saturating_add(gap.count);
+                if gap.reason.is_of_kernel() {
+                    retold.lost[gap.reason as usize] += gap.count;
+                }
+            }
+            Line::Event(tracepoint) => self.retold[tracepoint.index()].fired += 1,
+            Line::Frame => {}
+        }
+        self.begun = None;
+        self.owes_end = self.has_ended;
+        self.entries.tell_all();
+    }
+}
+
+impl RecordingFormat {
+    fn block(
+        &mut self,
+        out: &mut impl Sink,
+        block: &[u8],
+        part: &Part<'_>,
+        before: &[Counters; Tracepoint::COUNT],
+    ) -> io::Result<()> {
+        self.be_in_group(out, before)?;
+        let mut framed = std::mem::take(&mut self.framed);
+        let result = self.entries.frame(block, &mut framed).and_then(|()| self.write(out, "", &framed));
+        framed.clear();
+        framed.shrink_to(1 << 20);
+        self.framed = framed;
+        result?;
+        let mut any = false;
+        part.lines(|line| {
+            any = true;
+            out.end(line);
+        });
+        if !any {
+            out.end(Line::Frame);
+        }
+        Ok(())
+    }
+}
