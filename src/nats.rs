@@ -31,6 +31,7 @@ mod format;
 mod heartbeat;
 mod output;
 mod server;
+mod source;
 mod subjects;
 
 #[cfg(any(fuzzing, all(test, feature = "http")))]
@@ -39,5 +40,6 @@ pub use self::{
     format::NatsFormat,
     output::{NatsOptions, start},
     server::{Identity, Server, TlsFiles},
+    source::{NatsSource, Start, Stored},
     subjects::Subjects,
 };

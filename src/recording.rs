@@ -34,6 +34,7 @@ mod error;
 mod opening;
 mod output;
 mod reader;
+mod received;
 mod replay;
 mod stored;
 #[cfg(test)]
@@ -51,8 +52,9 @@ pub use self::{
 };
 #[cfg(feature = "nats")]
 pub(crate) use self::{
-    entries::{Chosen, Entries},
+    entries::{Chosen, Entries, Sums},
     opening::beginning,
+    replay::log_run,
 };
 
 const MAGIC: &[u8; 21] = b"bitcointap recording\0";

@@ -247,6 +247,8 @@ pub enum LossReason {
     WriteFailed,
     /// bitcointap ended before it read the events.
     Stopped,
+    /// They were published, and did not come to the bitcointap that was to read them.
+    NotReceived,
 }
 
 impl LossReason {
@@ -254,12 +256,13 @@ impl LossReason {
     pub const KERNEL: [LossReason; 2] = [LossReason::RingFull, LossReason::Unreadable];
 
     /// All of them, those of the kernel side first.
-    pub const ALL: [LossReason; 5] = [
+    pub const ALL: [LossReason; 6] = [
         LossReason::RingFull,
         LossReason::Unreadable,
         LossReason::QueueFull,
         LossReason::WriteFailed,
         LossReason::Stopped,
+        LossReason::NotReceived,
     ];
 
     /// Whether the kernel side counts it.
@@ -275,6 +278,7 @@ impl LossReason {
             LossReason::QueueFull => "queue_full",
             LossReason::WriteFailed => "write_failed",
             LossReason::Stopped => "stopped",
+            LossReason::NotReceived => "not_received",
         }
     }
 }

@@ -254,7 +254,7 @@ mod tests {
         let mut told = only("net:inbound_message,mempool:added");
         let mut counters = [KernelCounters::default(); Tracepoint::COUNT];
         let inbound = Tracepoint::NetInboundMessage.index();
-        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1, 0, 0, 0], value: 0 };
+        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1, 0, 0, 0, 0], value: 0 };
         told.metrics.counted(&counters);
         let lost = [
             "{reason=\"ring_full\",tracepoint=\"net:inbound_message\"} 2",

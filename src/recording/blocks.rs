@@ -186,6 +186,11 @@ impl<R: Read> Blocks<R> {
         }
     }
 
+    /// Whether nothing is there at the moment. For an input that more may be put into.
+    pub(super) fn is_dry(&mut self) -> io::Result<bool> {
+        Ok(!self.fill(1)?)
+    }
+
     fn ahead(&self) -> &[u8] {
         &self.ahead[self.from..]
     }

@@ -29,8 +29,8 @@ pub(crate) struct Entries {
     compressor: zstd::bulk::Compressor<'static>,
     /// The run whose entries come, if one has begun.
     pub(super) run: Option<Run>,
-    /// The run's counters, and as the last entries had them.
-    counters: [Counters; Tracepoint::COUNT],
+    /// What was counted in the run, and the counters that the last entries had.
+    sums: Sums,
     told: [Counters; Tracepoint::COUNT],
     /// The records of a batch, one after another.
     records: Vec<u8>,
@@ -38,6 +38,14 @@ pub(crate) struct Entries {
     recording: u64,
     /// The number of the next group.
     next: u64,
+}
+
+/// What was counted in a run, by [`Tracepoint::index`].
+#[derive(Clone, Default)]
+pub(crate) struct Sums {
+    pub(crate) counters: [Counters; Tracepoint::COUNT],
+    /// How many events the entries have.
+    pub(crate) delivered: [u64; Tracepoint::COUNT],
 }
 
 /// What an entry has of a batch.
@@ -60,7 +68,7 @@ impl Entries {
         Ok(Self {
             compressor: zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?,
             run: None,
-            counters: Default::default(),
+            sums: Sums::default(),
             told: Default::default(),
             records: Vec::new(),
             recording: opening::recording(),
@@ -70,25 +78,22 @@ impl Entries {
 
     /// A run begins.
     pub(crate) fn run_begins(&mut self, run: &Run) {
-        (self.counters, self.told) = Default::default();
+        (self.sums, self.told) = Default::default();
         self.run = Some(run.clone());
     }
 
     /// The first block of the next group. `continues` says that the run of the group before goes on.
     pub(crate) fn opening(&mut self, continues: bool) -> io::Result<Vec<u8>> {
-        let counters = self.counters;
-        self.opening_at(continues, &counters)
+        let before = self.sums.clone();
+        self.opening_at(continues, &before)
     }
 
-    /// The same for a reader who begins with these counters.
-    pub(crate) fn opening_at(
-        &mut self,
-        continues: bool,
-        counters: &[Counters; Tracepoint::COUNT],
-    ) -> io::Result<Vec<u8>> {
-        let opening = opening::of(self.recording, self.next, continues, self.run.as_ref(), counters);
+    /// The same for a group that begins where this was counted.
+    pub(crate) fn opening_at(&mut self, continues: bool, before: &Sums) -> io::Result<Vec<u8>> {
+        let opening = opening::of(self.recording, self.next, continues, self.run.as_ref(), &before.counters);
         let mut plain = Vec::new();
         serialize(&opening, &mut plain)?;
+        serialize(&opening::delivered(&before.delivered), &mut plain)?;
         let mut block = Vec::new();
         frame(&mut self.compressor, &plain, &mut block)?;
         self.next += 1;
@@ -103,15 +108,15 @@ impl Entries {
 
     /// Counts, before the entry that tells it.
     pub(crate) fn count(&mut self, added: &[Counters; Tracepoint::COUNT]) {
-        for (counters, added) in self.counters.iter_mut().zip(added) {
+        for (counters, added) in self.sums.counters.iter_mut().zip(added) {
             *counters = counters.plus(added);
         }
     }
 
-    /// The run's counters.
+    /// What was counted in the run.
     #[cfg(feature = "nats")]
-    pub(crate) fn counters_mut(&mut self) -> &mut [Counters; Tracepoint::COUNT] {
-        &mut self.counters
+    pub(crate) fn sums_mut(&mut self) -> &mut Sums {
+        &mut self.sums
     }
 
     /// The next entry tells all counters, since entries that told them are lost.
@@ -134,6 +139,7 @@ impl Entries {
                     first = first.or_else(|| fired(record));
                     records.extend_from_slice(record);
                     lengths.push(record.len() as u32);
+                    self.sums.delivered[tracepoint.index()] += 1;
                     if tracepoint == Tracepoint::NetOutboundMessage {
                         self.look_for_user_agent(batch, index, record);
                     }
@@ -153,7 +159,7 @@ impl Entries {
         let at = first.unwrap_or(moment).0;
         let before = chosen.before.iter().map(|lost| PlacedLoss { before: 0, moment: at, loss: loss(lost) });
         losses.splice(0..0, before);
-        let (counters, told) = (&self.counters, &self.told);
+        let (counters, told) = (&self.sums.counters, &self.told);
         let changed = opening::counters(counters, |index| counters[index] != told[index]);
         if !(lengths.is_empty() && losses.is_empty() && changed.0.is_empty()) {
             let entry = Stored::Batch(StoredBatch {
@@ -167,7 +173,7 @@ impl Entries {
                 records: Bytes::new(&records),
             });
             serialize(&entry, block)?;
-            self.told = self.counters;
+            self.told = self.sums.counters;
         }
         self.records = records;
         // A batch of large messages shall not take its memory for ever.
@@ -177,10 +183,10 @@ impl Entries {
 
     /// Appends the end of the run, with losses after its last record.
     pub(crate) fn end(&mut self, untold: &[Lost], block: &mut Vec<u8>) -> io::Result<()> {
-        let (counters, told) = (&self.counters, &self.told);
+        let (counters, told) = (&self.sums.counters, &self.told);
         let changed = opening::counters(counters, |index| counters[index] != told[index]);
         serialize(&Stored::End { changed, untold: untold.iter().map(loss).collect() }, block)?;
-        self.told = self.counters;
+        self.told = self.sums.counters;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::{
     MAGIC, VERSION,
-    stored::{AtMost, Changed, Opening, StoredCounters, StoredLayout, StoredRun, StoredTracepoint},
+    stored::{AtMost, Changed, Delivered, Opening, StoredCounters, StoredLayout, StoredRun, StoredTracepoint},
 };
 use crate::{
     capture::{Counters, Run},
@@ -63,6 +63,12 @@ fn stored(run: &Run) -> StoredRun<'_> {
         labels: run.named.labels().collect(),
         user_agent: run.user_agent.as_deref(),
     }
+}
+
+/// How many events came before the group.
+pub(super) fn delivered(delivered: &[u64; Tracepoint::COUNT]) -> Delivered {
+    let counts = delivered.iter().enumerate().filter(|(_, count)| **count > 0);
+    counts.map(|(index, &count)| (index as u8, count)).collect()
 }
 
 /// The counters that shall be written.

@@ -6,12 +6,13 @@ use super::{
     Error, VERSION, Window,
     blocks::{Blocks, Piece},
     dialect::{Dialect, Unknown},
-    stored::{AtMost, Opening, PlacedLoss, Stored, StoredBatch, StoredRun},
+    received::Received,
+    stored::{AtMost, Delivered, Opening, PlacedLoss, Stored, StoredBatch, StoredRun},
     version2,
 };
 use crate::{
     capture::{Batch, Counted, Counters, Intake, Named, Run},
-    event::{Decoder, Moment, Time, push_other_loss, tracepoint_of},
+    event::{Decoder, Lost, Moment, Time, push_other_loss, tracepoint_of},
     kernel_side::{
         bytes_of,
         types::{event_header, losses_record, tracepoint},
@@ -52,6 +53,10 @@ pub struct Reader<R> {
     window: Window,
     /// Events that fired outside the window, by [`Tracepoint::index`].
     left_out: [u64; Tracepoint::COUNT],
+    /// `None` for a recording that is whole or ends.
+    stream: Option<Received>,
+    /// When the last batch was drained.
+    newest: Moment,
 }
 
 const SENSELESS: &str = "whose entries make no sense";
@@ -73,7 +78,16 @@ impl<R: Read> Reader<R> {
             unknown: Unknown::default(),
             window: Window::default(),
             left_out: [0; Tracepoint::COUNT],
+            stream: None,
+            newest: Moment(0),
         })
+    }
+
+    /// For an input that lacks groups or blocks, and that more is put into while it is read: the iterator ends where nothing is there at
+    /// the moment, and goes on later. What is missing of a run counts as lost.
+    #[cfg(feature = "nats")]
+    pub(crate) fn of_stream(self) -> Self {
+        Self { stream: Some(Received::default()), ..self }
     }
 
     /// Gives only events that fired in the window. Counters are those of whole batches that have events in the window. Other events of
@@ -81,6 +95,12 @@ impl<R: Read> Reader<R> {
     #[must_use]
     pub fn within(self, window: Window) -> Self {
         Self { window, ..self }
+    }
+
+    /// How many events of the run have not come.
+    #[cfg(feature = "nats")]
+    pub(crate) fn missed(&self) -> u64 {
+        self.stream.as_ref().map_or(0, Received::missed)
     }
 
     /// What was left out so far, since this build does not know it.
@@ -91,6 +111,9 @@ impl<R: Read> Reader<R> {
     fn read(&mut self) -> Result<Option<Entry>, Error> {
         loop {
             if self.rest.is_empty() {
+                if self.stream.is_some() && self.blocks.is_dry()? {
+                    return Ok(None);
+                }
                 match self.blocks.next(&mut self.block)? {
                     Piece::End => return Ok(None),
                     Piece::Group(version) => {
@@ -132,24 +155,33 @@ impl<R: Read> Reader<R> {
         if self.dialect.is_none() {
             // If more comes after it, a later bitcointap has added that.
             self.rest = 0..0;
-            let (opening, _) = postcard::take_from_bytes(bytes).ok()?;
-            return self.open(&opening);
+            let (opening, more) = postcard::take_from_bytes(bytes).ok()?;
+            return self
+                .open(&opening, &postcard::take_from_bytes(more).map_or_else(|_| Delivered::default(), |(it, _)| it));
         }
         let (stored, rest) = postcard::take_from_bytes(bytes).ok()?;
         self.rest.start = self.rest.end - rest.len();
         self.stored(stored)
     }
 
-    fn open(&mut self, opening: &Opening<'_>) -> Option<Option<Entry>> {
+    fn open(&mut self, opening: &Opening<'_>, delivered: &Delivered) -> Option<Option<Entry>> {
         let dialect = Dialect::of(opening)?;
-        let continues = opening.continues && self.next == Some((opening.recording, opening.group));
+        let is_next = self.next == Some((opening.recording, opening.group));
+        let goes_on = |stream: &Received| stream.is_of(opening);
+        let continues = opening.continues && (is_next || self.stream.as_ref().is_some_and(goes_on));
         self.next = opening.group.checked_add(1).map(|next| (opening.recording, next));
         if !continues {
             self.counters = Default::default();
             dialect.change(&opening.counters, &mut self.counters)?;
             self.given = self.counters;
+        } else if !is_next {
+            dialect.change(&opening.counters, &mut self.counters)?;
         }
+        let received = self.stream.as_mut().map(|stream| stream.opens(opening, delivered, &dialect, continues));
         self.dialect = Some(dialect);
+        if let Some(missing) = received {
+            self.miss(missing?);
+        }
         match &opening.run {
             Some(run) if !continues => Some(Some(self.run(run)?)),
             Some(_) | None => Some(None),
@@ -197,6 +229,9 @@ impl<R: Read> Reader<R> {
                 let untold = untold.into_iter().flatten().collect();
                 // The next group does not go on with this run.
                 self.next = None;
+                if let Some(stream) = &mut self.stream {
+                    stream.ends();
+                }
                 Some(Some(Entry::End(Box::new(Counted { added: self.added(), untold }))))
             }
         }
@@ -218,6 +253,9 @@ impl<R: Read> Reader<R> {
                 let losses: Vec<_> = losses.map(|loss| PlacedLoss { before: 0, moment, loss }).collect();
                 self.lose(&losses)?;
             } else if let Some(record) = dialect.record(record, &mut self.unknown)? {
+                if let (Some(stream), Some(of)) = (&mut self.stream, tracepoint_of(record)) {
+                    stream.takes(of);
+                }
                 let fired =
                     Time(u64::from_le_bytes(*record.first_chunk()?).saturating_add_signed(stored.unix_offset_ns));
                 let is_in_window = self.window.contains(fired);
@@ -238,6 +276,7 @@ impl<R: Read> Reader<R> {
         let &StoredBatch { unix_offset_ns, block_duration_unit_ns, drained: (time, moment), .. } = stored;
         batch.decoder = Decoder { unix_offset_ns, block_duration_unit_ns };
         batch.drained = (Time(time), Moment(moment));
+        self.newest = Moment(moment);
         batch.ring_buffer = stored.ring_buffer;
         batch.added = self.added();
         let is_in_window = any || self.window.contains(batch.drained.0);
@@ -254,6 +293,23 @@ impl<R: Read> Reader<R> {
             self.lose(those)?;
         }
         Some(())
+    }
+
+    /// Tells of events that did not come.
+    fn miss(&mut self, missing: Vec<Lost>) {
+        let mut record = bytes_of(&losses_record {
+            header: event_header {
+                boot_ns: self.newest.0,
+                tracepoint: tracepoint::LOSSES.0 as u8,
+                ..Default::default()
+            },
+            ..Default::default()
+        })
+        .to_vec();
+        missing.iter().for_each(|lost| push_other_loss(&mut record, lost));
+        if !missing.is_empty() {
+            self.intake.take(&record);
+        }
     }
 
     /// Adds a record of losses, all of one moment.
@@ -284,6 +340,9 @@ impl<R: Read> Reader<R> {
         let mut counters = self.counters;
         for ((counters, filtered), left_out) in counters.iter_mut().zip(self.intake.filtered()).zip(&self.left_out) {
             counters.filtered = counters.filtered.saturating_add(*filtered).saturating_add(*left_out);
+        }
+        if let Some(stream) = &self.stream {
+            stream.correct(&mut counters);
         }
         let before = std::mem::replace(&mut self.given, counters);
         Counters::added(&counters, &before)

@@ -179,7 +179,7 @@ impl Replay {
 /// Tells outputs about the waiting run, if there is one. Gives whether there was one.
 fn begin(waiting: &mut Option<Box<Run>>, outputs: &mut Outputs<'_>) -> output::Result<bool> {
     let Some(run) = waiting.take() else { return Ok(false) };
-    log_run(&run);
+    log_run(&run, "replaying");
     outputs.run_begins(&run)?;
     Ok(true)
 }
@@ -190,7 +190,8 @@ fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> output::R
     Ok(())
 }
 
-fn log_run(run: &Run) {
+/// Logs which run is `replaying`, or what else is done with it.
+pub(crate) fn log_run(run: &Run, replaying: &str) {
     let (pid, program, attached) = (run.pid, run.program.display(), run.attached.len());
     let (node, chain) = (run.named.node(), run.chain.map(Chain::name));
     // These come from the recording, and may be any text.
@@ -198,7 +199,7 @@ fn log_run(run: &Run) {
         [node, chain, run.user_agent.as_deref()].into_iter().flatten().map(|it| format!(", {}", it.escape_debug()));
     let of: String = of.collect();
     let tracepoints = if attached == 1 { "tracepoint" } else { "tracepoints" };
-    tracing::info!("replaying a run of pid {pid} {program}{of}, with {attached} {tracepoints}");
+    tracing::info!("{replaying} a run of pid {pid} {program}{of}, with {attached} {tracepoints}");
     if attached == 0 {
         tracing::warn!("this run of the recording has none of the chosen events: see --events");
     }

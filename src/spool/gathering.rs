@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn gathering(wants_whole: bool) -> Gathering<Notes> {
-        let shared = Arc::new(Shared::new(Selection::default().compile()));
+        let shared = Arc::new(Shared::new(Selection::default().compile(), false));
         Gathering::new(Notes { wants_whole, handed: Vec::new() }, shared)
     }
 

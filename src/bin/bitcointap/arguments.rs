@@ -14,7 +14,9 @@ mod outputs;
 mod privileges;
 mod record;
 mod replay;
+mod servers;
 mod source;
+mod subscribe;
 mod tap;
 mod top;
 mod values;
@@ -41,6 +43,7 @@ pub use self::{
     record::RecordArgs,
     replay::ReplayArgs,
     source::SourceArgs,
+    subscribe::SubscribeArgs,
     tap::TapArgs,
     top::TopArgs,
 };

@@ -1,8 +1,9 @@
-//! The source of events: a node that is followed over its runs, or a recording. In: options. Out: the same calls to outputs from
-//! both.
+//! The source of events: a node that is followed over its runs, a recording, or another bitcointap. In: options. Out: the same calls to
+//! outputs from all of them.
 
 use bitcointap::{
     follow::{DropCapabilities, Follow},
+    nats::NatsSource,
     output::Outputs,
     privileges,
     recording::Replay,
@@ -11,7 +12,7 @@ use bitcointap::{
 };
 
 use crate::{
-    arguments::{NodeArgs, ReplayArgs},
+    arguments::{NodeArgs, ReplayArgs, SubscribeArgs},
     result::Result,
 };
 
@@ -19,32 +20,40 @@ use crate::{
 pub enum Source {
     Node(Box<Follow>),
     Recording(Box<Replay>),
+    /// What another bitcointap publishes.
+    Other(Box<NatsSource>),
 }
 
 impl Source {
-    /// Opens the recording if one is named, and drops all capabilities. Else prepares a node, as [`Source::node`] does.
+    /// Opens the recording if one is named, and drops all capabilities. Else as [`Source::live`] does.
     pub fn open(
         replay: &ReplayArgs,
+        subscribe: &SubscribeArgs,
         node: &NodeArgs,
         options: &Options,
         over_restarts: bool,
         drop_capabilities: DropCapabilities,
     ) -> Result<Self> {
         if replay.files.is_empty() {
-            return Self::node(node, options, over_restarts, drop_capabilities);
+            return Self::live(subscribe, node, options, over_restarts, drop_capabilities);
         }
         let recordings = Replay::open(&replay.files, replay.speed, replay.window(), &options.selection)?;
         privileges::drop_all()?;
         Ok(Self::Recording(Box::new(recordings)))
     }
 
-    /// A node. Drops all capabilities but those needed to attach.
-    pub fn node(
+    /// Another bitcointap if one is named: drops all capabilities. Else a node: drops all but those needed to attach.
+    pub fn live(
+        subscribe: &SubscribeArgs,
         node: &NodeArgs,
         options: &Options,
         over_restarts: bool,
         drop_capabilities: DropCapabilities,
     ) -> Result<Self> {
+        if let Some(other) = subscribe.source(&options.selection, over_restarts)? {
+            privileges::drop_all()?;
+            return Ok(Self::Other(Box::new(other)));
+        }
         privileges::keep_for_attaching()?;
         let (which, options) = (node.which(), options.clone());
         Ok(Self::Node(Box::new(Follow { which, options, over_restarts, drop_capabilities })))
@@ -55,11 +64,17 @@ impl Source {
         matches!(self, Self::Recording(_))
     }
 
+    /// Whether it is a node, for which privileges are needed.
+    pub fn taps(&self) -> bool {
+        matches!(self, Self::Node(_))
+    }
+
     /// Gives everything to `outputs`, until it is time to stop or nothing more comes.
     pub fn feed(self, stop: &Stop, outputs: &mut Outputs<'_>) -> Result<()> {
         match self {
             Self::Node(follow) => follow.run(stop, outputs),
             Self::Recording(replay) => replay.run(stop, outputs),
+            Self::Other(other) => other.run(stop, outputs),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! A record of the spool is `SUBJECT NAME=VALUE NAME=VALUE…`, a newline, and the payload. `NAME` is a header's.
 
 use std::{
-    array, io,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,7 +18,7 @@ use crate::{
     capture::{Counters, Run},
     event::{Event, Lost, Time},
     nats::{heartbeat::Heartbeat, subjects::Subjects},
-    recording::{self, Chosen, Entries},
+    recording::{self, Chosen, Entries, Sums},
     selection::Selection,
     spool::{Format, Line, Part, Sink},
     tracepoint::{Tracepoint, Tracepoints},
@@ -84,7 +84,7 @@ impl RecordingFormat {
     }
 
     /// Begins a group if it is time. `before` are the counters of those who begin to read with it.
-    fn be_in_group(&mut self, out: &mut impl Sink, before: &[Counters; Tracepoint::COUNT]) -> io::Result<()> {
+    fn be_in_group(&mut self, out: &mut impl Sink, before: &Sums) -> io::Result<()> {
         let connection = self.connections.load(Relaxed);
         let is_new = self.begun.is_none_or(|begun| begun.elapsed() >= GROUP_INTERVAL);
         if !is_new && connection == self.connection {
@@ -126,7 +126,7 @@ impl RecordingFormat {
 
     fn lost_mut(&mut self, gap: &Lost, change: impl FnOnce(&mut u64)) {
         if !gap.reason.is_of_kernel() {
-            let counters: &mut Counters = &mut self.entries.counters_mut()[gap.tracepoint.index()];
+            let counters: &mut Counters = &mut self.entries.sums_mut().counters[gap.tracepoint.index()];
             change(&mut counters.lost[gap.reason as usize]);
         }
     }
@@ -165,8 +165,10 @@ impl Format for RecordingFormat {
             return Ok(());
         }
         // Who begins to read with this part is told what is lost before it, too: as if it had fired in this part.
-        let counters = *self.entries.counters_mut();
-        let before = array::from_fn(|index| counters[index].since(&self.retold[index]));
+        let mut before = self.entries.sums_mut().clone();
+        for (counters, retold) in before.counters.iter_mut().zip(&self.retold) {
+            *counters = counters.since(retold);
+        }
         self.count(part);
         let mut block = std::mem::take(&mut self.block);
         block.clear();
@@ -210,7 +212,11 @@ impl Format for RecordingFormat {
                     retold.lost[gap.reason as usize] += gap.count;
                 }
             }
-            Line::Event(tracepoint) => self.retold[tracepoint.index()].fired += 1,
+            Line::Event(tracepoint) => {
+                self.retold[tracepoint.index()].fired += 1;
+                let delivered = &mut self.entries.sums_mut().delivered[tracepoint.index()];
+                *delivered = delivered.saturating_sub(1);
+            }
             Line::Frame => {}
         }
         self.begun = None;
@@ -220,13 +226,7 @@ impl Format for RecordingFormat {
 }
 
 impl RecordingFormat {
-    fn block(
-        &mut self,
-        out: &mut impl Sink,
-        block: &[u8],
-        part: &Part<'_>,
-        before: &[Counters; Tracepoint::COUNT],
-    ) -> io::Result<()> {
+    fn block(&mut self, out: &mut impl Sink, block: &[u8], part: &Part<'_>, before: &Sums) -> io::Result<()> {
         self.be_in_group(out, before)?;
         let mut framed = std::mem::take(&mut self.framed);
         let result = self.entries.frame(block, &mut framed).and_then(|()| self.write(out, "", &framed));

@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::{
     DestinationArgs, JsonArgs, NatsArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs,
-    SourceArgs, config::Config, outputs::NamedOutput, values::number,
+    SourceArgs, SubscribeArgs, config::Config, outputs::NamedOutput, values::number,
 };
 use crate::address_lists::AddressListFile;
 
@@ -25,6 +25,8 @@ pub struct ExportArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
+    #[command(flatten)]
+    pub subscribe: SubscribeArgs,
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
@@ -172,8 +174,9 @@ impl ExportArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         AddressListFile::check(&self.address_lists)?;
-        self.source.check(!self.replay.files.is_empty())?;
+        self.source.check(!self.replay.files.is_empty() || self.subscribe.is_given())?;
         self.replay.check()?;
+        self.subscribe.check_without_start()?;
         self.selection.check()?;
         self.destination.check()?;
         let outputs = self.outputs();

@@ -1,50 +1,36 @@
 //! The options of NATS: servers, secrets, subjects. In: options. Out: what to publish, and where.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use bitcointap::{
-    nats::{Identity, NatsFormat, NatsOptions, Server, Subjects, TlsFiles},
+    nats::{NatsFormat, NatsOptions, Subjects},
     spool::JsonLines,
     tracepoint::{Tracepoint, Tracepoints},
 };
-use clap::{Args, ValueHint};
+use clap::Args;
 
-use super::values::time;
+use super::{
+    servers::{prefix, server_args, url},
+    values::time,
+};
 
 /// The longest time of --nats.batch. Longer ones would fill the ring buffer of a busy node.
 const LONGEST_BATCH: Duration = Duration::from_secs(1);
 
+server_args!(NatsServerArgs, "nats", "urls");
+
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "NATS")]
 pub struct NatsArgs {
-    /// Publish events over NATS, to the first server of these that answers: nats://HOST[:PORT] or tls://HOST[:PORT].
+    /// Publish events over NATS: nats://HOST[:PORT] or tls://….
     ///
-    /// Subjects are PREFIX.NODE.CONTEXT.EVENT[.COMMAND], as in bitcointap.alice.net.inbound_message.inv. By default it publishes events of
+    /// To the first server that answers.     /// Subjects are PREFIX.NODE.CONTEXT.EVENT[.COMMAND], as in bitcointap.alice.net.inbound_message.inv. By default it publishes events of
     /// net, mempool and validation; it never publishes the wallet's coin selection. bitcointap connects again when a connection breaks.
     /// Can be given several times for servers of one cluster. In a configuration file it is also called nats.url.
     #[arg(long = "nats", alias = "nats.url", value_name = "URL", value_delimiter = ',', value_parser = url)]
     urls: Vec<String>,
-    /// Log in with the credentials in FILE, as nsc makes them.
-    #[arg(hide_short_help = true, long = "nats.creds", value_name = "FILE", requires = "urls", value_hint = ValueHint::FilePath, group = "identity")]
-    credentials: Option<PathBuf>,
-    /// Log in with the seed of an NKey in FILE.
-    #[arg(hide_short_help = true, long = "nats.nkey", value_name = "FILE", requires = "urls", value_hint = ValueHint::FilePath, group = "identity")]
-    nkey: Option<PathBuf>,
-    /// Log in with the line USER:PASSWORD in FILE.
-    #[arg(hide_short_help = true, long = "nats.user-file", value_name = "FILE", requires = "urls", value_hint = ValueHint::FilePath, group = "identity")]
-    user: Option<PathBuf>,
-    /// Log in with the token in FILE.
-    #[arg(hide_short_help = true, long = "nats.token-file", value_name = "FILE", requires = "urls", value_hint = ValueHint::FilePath, group = "identity")]
-    token: Option<PathBuf>,
-    /// Trust the authorities in FILE (PEM), besides those of the system.
-    #[arg(hide_short_help = true, long = "nats.tls-ca", value_name = "FILE", requires = "urls", value_hint = ValueHint::FilePath)]
-    authorities: Option<PathBuf>,
-    /// Show the server the certificate in FILE (PEM).
-    #[arg(hide_short_help = true, long = "nats.tls-cert", value_name = "FILE", requires_all = ["urls", "key"], value_hint = ValueHint::FilePath)]
-    certificate: Option<PathBuf>,
-    /// The key of that certificate.
-    #[arg(hide_short_help = true, long = "nats.tls-key", value_name = "FILE", requires_all = ["urls", "certificate"], value_hint = ValueHint::FilePath)]
-    key: Option<PathBuf>,
+    #[command(flatten)]
+    server: NatsServerArgs,
     /// What messages say.
     ///
     /// Events that peer-observer's schema has no place for, and gaps, then go as JSON to the subjects of this program, which peer-observer's
@@ -97,17 +83,7 @@ impl NatsArgs {
         if !self.is_given() {
             return Ok(None);
         }
-        let mut server = Server::new(self.urls.iter().map(String::as_str))?;
-        let files = [
-            (&self.credentials, Identity::Credentials as fn(PathBuf) -> Identity),
-            (&self.nkey, Identity::Nkey),
-            (&self.user, Identity::User),
-            (&self.token, Identity::Token),
-        ];
-        let given = files.into_iter().find_map(|(file, identity)| Some(identity(file.clone()?)));
-        server.identity = given.unwrap_or_default();
-        let certificate = self.certificate.clone().zip(self.key.clone());
-        server.tls = TlsFiles { authorities: self.authorities.clone(), certificate };
+        let server = self.server.server(&self.urls)?;
         let subjects = Subjects::new(&self.prefix, node).map_err(|words| format!("--node-name: {words}"))?;
         if self.format == NatsFormat::PeerObserver && lines.without_payload {
             return Err("--nats.format peer-observer needs payloads: remove --payload none".into());
@@ -115,14 +91,6 @@ impl NatsArgs {
         let Self { format, batch, jetstream, .. } = *self;
         Ok(Some(NatsOptions { server, subjects, format, lines, batch, jetstream }))
     }
-}
-
-fn url(text: &str) -> Result<String, String> {
-    Server::new([text]).map(|_| text.to_owned())
-}
-
-fn prefix(text: &str) -> Result<String, String> {
-    Subjects::new(text, None).map(|_| text.to_owned())
 }
 
 fn batch(text: &str) -> Result<Duration, String> {

@@ -6,7 +6,8 @@ use bitcointap::{follow::DropCapabilities, tap::Options};
 use clap::Args;
 
 use super::{
-    NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RingBufferArgs, SelectionArgs, SourceArgs, values::time,
+    NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RingBufferArgs, SelectionArgs, SourceArgs, SubscribeArgs,
+    values::time,
 };
 
 #[derive(Debug, Args)]
@@ -17,6 +18,8 @@ pub struct RecordArgs {
     pub file: PathBuf,
     #[command(flatten)]
     pub node: NodeArgs,
+    #[command(flatten)]
+    pub subscribe: SubscribeArgs,
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
@@ -56,7 +59,7 @@ impl RecordArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         self.selection.check()?;
-        self.source.check(false)?;
+        self.source.check(self.subscribe.is_given())?;
         self.node.check(self.follow)?;
         self.privileges.check(self.follow)
     }

@@ -23,7 +23,7 @@ pub struct ReplayArgs {
         id = "file",
         value_name = "FILE",
         num_args = 1..,
-        conflicts_with_all = ["NodeArgs", "drop_capabilities"]
+        conflicts_with_all = ["NodeArgs", "drop_capabilities", "source-urls"]
     )]
     pub files: Vec<PathBuf>,
     /// How fast to replay: a multiple of the recorded pace, such as 10 or 0.5, or `max`.

@@ -29,9 +29,12 @@ impl SourceArgs {
         self.checked().expect("it was checked")
     }
 
-    pub(super) fn check(&self, replays: bool) -> Result<(), String> {
-        if replays && (self.name.is_some() || !self.labels.is_empty()) {
-            return Err("--node-name and --label are for a node: a recording has what it was made with".into());
+    /// `has_other` says that a recording or another bitcointap is read in place of a node.
+    pub(super) fn check(&self, has_other: bool) -> Result<(), String> {
+        if has_other && (self.name.is_some() || !self.labels.is_empty()) {
+            return Err(
+                "--node-name and --label are for a node: a recording has what it was made with, also over NATS".into(),
+            );
         }
         self.checked().map(drop).map_err(|words| format!("--label: {words}"))
     }

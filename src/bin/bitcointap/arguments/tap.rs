@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     DestinationArgs, JsonArgs, NODE_HEADING, NatsArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs,
-    SelectionArgs, SourceArgs,
+    SelectionArgs, SourceArgs, SubscribeArgs,
     values::{number, time},
 };
 
@@ -18,6 +18,8 @@ pub struct TapArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
+    #[command(flatten)]
+    pub subscribe: SubscribeArgs,
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
@@ -84,7 +86,7 @@ impl TapArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         self.destination.check()?;
-        self.source.check(!self.replay.files.is_empty())?;
+        self.source.check(!self.replay.files.is_empty() || self.subscribe.is_given())?;
         self.replay.check()?;
         if self.nats.is_given() {
             if self.destination.place().is_some() || self.pretty {

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use bitcointap::{follow::DropCapabilities, live::Live, selection::Selection, tap::Options, units};
 use clap::Args;
 
-use super::{NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, values::time};
+use super::{NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SubscribeArgs, values::time};
 use crate::screen::Column;
 
 #[derive(Debug, Args)]
@@ -14,6 +14,8 @@ pub struct TopArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub replay: ReplayArgs,
+    #[command(flatten)]
+    pub subscribe: SubscribeArgs,
     /// The column to sort peers by at first.
     #[arg(long, help_heading = "Output", value_name = "COLUMN", value_enum, default_value_t = Column::In)]
     pub sort: Column,

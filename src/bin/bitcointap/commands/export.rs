@@ -32,13 +32,13 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let opened = named.iter().map(open).collect::<Result<Vec<_>>>()?;
     named.iter().for_each(|output| warn_of_commands(&output.selection));
     let options = args.options();
-    let source = Source::open(&args.replay, &args.node, &options, true, args.drop_capabilities())?;
+    let source = Source::open(&args.replay, &args.subscribe, &args.node, &options, true, args.drop_capabilities())?;
     let stop = signals::stop_after(None)?;
     let hangups = Hangups::new()?;
     // Without capabilities, since the threads that will read these files again have none.
     let (gate, address_lists) = privileges::without_any(|| (args.gate(), address_lists::read(&args.address_lists)))?;
     let (gate, address_lists) = (gate?, address_lists?);
-    if !source.replays() {
+    if source.taps() {
         privileges::check()?;
     }
 
@@ -52,9 +52,9 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     reload::at_hangups(hangups, args, changes)?;
     let live = (!args.disable_live_page).then(|| {
         let live = Live::new(options.selection.tracepoints(), args.hide_addresses);
-        Arc::new(Mutex::new(if source.replays() { live.of_recording() } else { live }))
+        Arc::new(Mutex::new(if !source.taps() { live.of_recording() } else { live }))
     });
-    let server = http::serve(listeners, gate, site(args, &options, source.replays(), &metrics, live.clone())?)?;
+    let server = http::serve(listeners, gate, site(args, &options, !source.taps(), &metrics, live.clone())?)?;
 
     let mut outputs = Outputs::default().with(metrics);
     outputs = live.into_iter().fold(outputs, Outputs::with);

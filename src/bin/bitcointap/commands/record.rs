@@ -8,8 +8,10 @@ use crate::{arguments::RecordArgs, result::Result, signals, source::Source};
 /// `record`: writes events to a file, as a recording.
 pub fn record(args: &RecordArgs) -> Result<()> {
     warn_of_commands(&args.selection.selection);
-    let source = Source::node(&args.node, &args.options(), args.follow, args.drop_capabilities())?;
-    privileges::check()?;
+    let source = Source::live(&args.subscribe, &args.node, &args.options(), args.follow, args.drop_capabilities())?;
+    if source.taps() {
+        privileges::check()?;
+    }
     let stop = signals::stop_after(args.duration)?;
     let recording = RecordingOutput::new(&args.file, new_file(&args.file)?, &stop)?;
     let mut outputs = Outputs::default().with(recording);

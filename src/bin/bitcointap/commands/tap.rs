@@ -22,7 +22,8 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     let place = args.destination.place().unwrap_or(&DestinationName::Stdout);
     // Opens a file with the capabilities that are dropped next. With --pcap or --nats this is standard output, which stays unused.
     let destination = place.open(JsonLines::RECORDS, args.destination.rotation())?;
-    let source = Source::open(&args.replay, &args.node, &options, args.follow, args.drop_capabilities())?;
+    let source =
+        Source::open(&args.replay, &args.subscribe, &args.node, &options, args.follow, args.drop_capabilities())?;
     let stop = signals::stop_after(args.duration)?;
     // The source has already checked the conditions on each event, so the spool only needs the tracepoints.
     let (wanted, count) = (&Selection::of(options.selection.tracepoints()), args.count);

@@ -47,9 +47,10 @@ pub fn top(args: &TopArgs) -> Result<()> {
     terminal::check()?;
     let jobs = Jobs::begin()?;
     let options = args.options();
-    let source = Source::open(&args.replay, &args.node, &options, true, args.drop_capabilities())?;
-    let replays = source.replays();
-    if !replays {
+    let source = Source::open(&args.replay, &args.subscribe, &args.node, &options, true, args.drop_capabilities())?;
+    // The other's clock is not that of this machine.
+    let replays = !source.taps();
+    if source.taps() {
         privileges::check()?;
     }
     let stop = signals::stop_at_hangup_or_after(args.duration)?;
