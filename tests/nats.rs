@@ -4,6 +4,7 @@
 mod peer_observer;
 mod recording;
 mod server;
+mod source;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

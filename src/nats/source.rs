@@ -89,6 +89,9 @@ impl NatsSource {
         // On another thread than that of the outputs, the connection takes what comes, and answers pings.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("nats").enable_all().build()?;
+        let handle = runtime.handle().clone();
+        // A subscription must end within the runtime.
+        let within = handle.enter();
         let mut reading = Reading::new(self);
         let mut end = End::Requested;
         let mut result = Ok(());
@@ -116,6 +119,7 @@ impl NatsSource {
             }
         }
         reading.subscription = None;
+        drop(within);
         runtime.shutdown_background();
         if result.is_ok() && reading.is_in_run {
             result = run_ends(&Counted::default(), end, outputs);

@@ -9,8 +9,8 @@ use crate::{
     tool::{Exporter, bitcointap, eventually, output},
 };
 
-const SUBJECT: &str = "bitcointap.alice.recording";
-const EVENTS: &str = "--events net,mempool,validation";
+pub const SUBJECT: &str = "bitcointap.alice.recording";
+pub const EVENTS: &str = "--events net,mempool,validation";
 
 /// The recording that these messages are, if they are whole.
 fn joined(messages: &[Message]) -> Vec<u8> {
@@ -27,7 +27,7 @@ fn printed(recording: &[u8]) -> Vec<String> {
 }
 
 /// Counters of events by tracepoint and family.
-fn counted(metrics: &Exposition) -> BTreeMap<String, f64> {
+pub fn counted(metrics: &Exposition) -> BTreeMap<String, f64> {
     ["events_total", "events_filtered_total", "events_lost_total", "event_delay_seconds_count", "p2p_messages_total"]
         .map(|family| (family.to_owned(), metrics.sum(family, &[])))
         .into()
@@ -42,18 +42,18 @@ fn replayed(recording: &[u8]) -> BTreeMap<String, f64> {
 }
 
 /// What a simulated node fired, and what was published of it.
-struct Published {
-    exporter: Exporter,
+pub struct Published {
+    pub exporter: Exporter,
     /// How many events fired that are published.
-    fired: u64,
-    metrics: BTreeMap<String, f64>,
+    pub fired: u64,
+    pub metrics: BTreeMap<String, f64>,
     /// Events that the publisher lost.
     lost: u64,
-    lines: Vec<String>,
+    pub lines: Vec<String>,
 }
 
 /// Taps a node until its end, and publishes a recording of it. `meanwhile` is called when the node has begun to fire.
-fn publish(url: &str, scenario: &str, options: &str, meanwhile: impl FnOnce(&Exporter)) -> Published {
+pub fn publish(url: &str, scenario: &str, options: &str, meanwhile: impl FnOnce(&Exporter)) -> Published {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut node = Simnode::start("v31", &format!("--scenario {scenario}"));
     let nats = format!("--nats {url} --node-name alice --nats.format recording {options}");

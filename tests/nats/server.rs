@@ -84,6 +84,20 @@ impl Server {
         eventually("the server", || TcpStream::connect(&self.address).ok());
     }
 
+    /// Publishes these messages, in order.
+    pub fn publish<'a>(&self, messages: impl Iterator<Item = &'a Message>) {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let client = async_nats::connect(self.url()).await.unwrap();
+            for Message { subject, headers, payload } in messages {
+                let mut map = async_nats::HeaderMap::new();
+                headers.iter().for_each(|(name, value)| map.insert(&**name, &**value));
+                client.publish_with_headers(subject.clone(), map, payload.clone().into()).await.unwrap();
+            }
+            client.flush().await.unwrap();
+        });
+    }
+
     /// Makes a stream; one with `most` bytes refuses more.
     pub fn make_stream(&self, name: &str, subjects: &[&str], most: Option<i64>) {
         let config = jetstream::stream::Config {
