@@ -76,8 +76,9 @@ families! {
         events_filtered_total: Counters<1> = [tracepoint()], from ALWAYS;
 
         /// Hits in bitcointap_events_total that could not be delivered, by reason: the ring buffer was full
-        /// (ring_full), or the kernel side could not read the node's memory (unreadable). Every other family misses
-        /// these, except bitcointap_utxocache_coins_total and bitcointap_utxocache_value_satoshis_total.
+        /// (ring_full), or the kernel side could not read the node's memory (unreadable). Events that came over NATS may
+        /// also be lost on the way (queue_full, write_failed, stopped, not_received). Every other family misses these,
+        /// except bitcointap_utxocache_coins_total and bitcointap_utxocache_value_satoshis_total.
         events_lost_total: Counters<2> = [tracepoint(), loss_reason()], from ALWAYS;
 
         /// From when an event fires in the node until bitcointap counts it here. Includes the wait until bitcointap

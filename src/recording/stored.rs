@@ -78,7 +78,7 @@ pub(super) struct StoredRun<'a> {
 /// The run's counters that have changed, by the tracepoint's number.
 pub(super) type Changed = AtMost<(u8, StoredCounters), NUMBERS>;
 
-/// What follows an opening: how many events of each tracepoint the groups of the run before it have. A build before 0.2 lacks it.
+/// What follows an opening: how many events of each tracepoint the groups of the run before it have. Early builds of version 3 lack it.
 pub(super) type Delivered = AtMost<(u8, u64), NUMBERS>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]

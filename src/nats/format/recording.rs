@@ -245,3 +245,163 @@ impl RecordingFormat {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{
+        capture::{Batch, Counted},
+        event::Kind,
+        kernel_side::{
+            types::{added_record, event_header, message_record},
+            write,
+        },
+        recording::{Entry, Reader},
+        selection::Condition,
+        spool::{Destination, Records, Spool},
+        tracepoint::LossReason,
+    };
+
+    /// Keeps payloads, or fails.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<(Vec<Vec<u8>>, bool)>>);
+
+    impl Kept {
+        fn fail(&self, fails: bool) {
+            self.0.lock().unwrap().1 = fails;
+        }
+
+        fn joined(&self, from: usize) -> Vec<u8> {
+            self.0.lock().unwrap().0[from..].concat()
+        }
+    }
+
+    impl Destination for Kept {
+        fn name(&self) -> String {
+            "kept".into()
+        }
+
+        fn wants_whole_records(&self) -> bool {
+            true
+        }
+
+        fn take(&mut self, records: &mut Records) -> io::Result<usize> {
+            let (kept, fails) = &mut *self.0.lock().unwrap();
+            if *fails {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            for record in records.iter().filter(|record| !record.bytes.is_empty()) {
+                let newline = record.bytes.iter().position(|&byte| byte == b'\n').unwrap();
+                kept.push(record.bytes[newline + 1..].to_vec());
+            }
+            Ok(records.bytes().len())
+        }
+
+        fn has_failed(&mut self) -> bool {
+            true
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const PING: Tracepoint = Tracepoint::NetInboundMessage;
+    const ADDED: Tracepoint = Tracepoint::MempoolAdded;
+
+    fn batch(pings: u64, added: u64) -> Arc<Batch> {
+        let header = |of: Tracepoint| event_header { boot_ns: 9, tracepoint: of as u8, ..Default::default() };
+        let mut batch = Batch::default();
+        for _ in 0..pings {
+            batch.push(&write(message_record { header: header(PING), ..Default::default() }, b""));
+        }
+        for _ in 0..added {
+            batch.push(&write(added_record { header: header(ADDED), ..Default::default() }, b""));
+        }
+        (batch.added[PING.index()].fired, batch.added[ADDED.index()].fired) = (pings, added);
+        Arc::new(batch)
+    }
+
+    fn spool(kept: &Kept, wanted: &Selection) -> Spool {
+        let subjects = Subjects::new("a", Some("b")).unwrap();
+        let most = Arc::new(std::sync::atomic::AtomicUsize::new(1 << 20));
+        let heartbeat = Arc::new(Heartbeat::new("run".into()));
+        let format = RecordingFormat::new(wanted, subjects, most, heartbeat, Arc::default()).unwrap();
+        let spool = Spool::start_any(kept.clone(), format, wanted, None).unwrap();
+        spool.run_begins(&Run::new(7, "/bitcoind".into(), 1.5, "net,mempool".parse().unwrap()));
+        spool
+    }
+
+    /// How many events and gaps a reader gets, and what it counts: fired, filtered, lost.
+    fn read(recording: &[u8]) -> (u64, u64, [u64; 3]) {
+        let all = Selection::of(Tracepoint::all().collect());
+        let (mut events, mut gaps, mut sums) = (0, 0, Counters::default());
+        let mut count = |added: &[Counters; Tracepoint::COUNT]| added.iter().for_each(|it| sums = sums.plus(it));
+        for entry in Reader::new(recording, &all).unwrap() {
+            match entry.unwrap() {
+                Entry::Run(run) => assert!(!run.attached.is_empty()),
+                Entry::Batch(batch) => {
+                    batch.each(|event| match event.kind {
+                        Kind::Lost(lost) => gaps += lost.count,
+                        _ => events += 1,
+                    });
+                    count(batch.added());
+                }
+                Entry::End(counted) => count(&counted.added),
+            }
+        }
+        (events, gaps, [sums.fired, sums.filtered, sums.lost_in_all()])
+    }
+
+    fn wait_until(is_so: impl Fn() -> bool) {
+        while !is_so() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn what_is_not_selected_counts_as_filtered() {
+        let kept = Kept::default();
+        let wanted = Selection::of("net,mempool".parse().unwrap()).only(Condition::Peer(0));
+        let spool = spool(&kept, &wanted);
+        for batch in [batch(2, 3), batch(0, 4), batch(5, 0), batch(0, 1)] {
+            spool.push(&batch);
+        }
+        let mut counted = Counted::default();
+        counted.added[ADDED.index()].fired = 6;
+        counted.added[ADDED.index()].filtered = 6;
+        spool.run_ended(&counted.untold);
+        spool.run_counted(&counted.added);
+        let outcome = spool.finish(|_| false);
+        assert_eq!((outcome.written, outcome.lost), (7, 0));
+        // Events of the mempool are of no peer.
+        assert_eq!(read(&kept.joined(0)), (7, 0, [21, 14, 0]));
+    }
+
+    #[test]
+    fn what_is_lost_is_told_and_counted_once_whenever_a_reader_begins() {
+        let kept = Kept::default();
+        let wanted = Selection::of("net,mempool".parse().unwrap());
+        let spool = spool(&kept, &wanted);
+        spool.push(&batch(2, 3));
+        wait_until(|| spool.lines_written() == 5);
+        kept.fail(true);
+        spool.push(&batch(4, 0));
+        wait_until(|| spool.lines_lost() == 4);
+        spool.push(&batch(10, 10));
+        let before = kept.0.lock().unwrap().0.len();
+        kept.fail(false);
+        wait_until(|| spool.lines_written() >= 25);
+        let unread = batch(7, 0);
+        spool.lose(&unread, LossReason::Stopped);
+        spool.run_counted(&Default::default());
+        let outcome = spool.finish(|_| false);
+        assert_eq!(outcome.lost, 4 + 7);
+        assert_eq!(read(&kept.joined(0)), (25, 11, [36, 0, 11]));
+        // Who begins to read after the loss is told of it.
+        let late = kept.joined(before);
+        assert_eq!(read(late.strip_prefix(&recording::END_OF_GROUP).unwrap()), (20, 11, [31, 0, 11]));
+    }
+}
