@@ -5,6 +5,7 @@ mod messages;
 mod subscription;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -31,6 +32,8 @@ use crate::{
 
 /// How long to wait before a server is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// The most nodes that are read at once.
+const MOST_NODES: usize = 1000;
 
 /// A node, as another bitcointap publishes it with [`NatsFormat::Recording`](super::NatsFormat::Recording).
 #[derive(Clone, Debug)]
@@ -39,7 +42,7 @@ pub struct NatsSource {
     pub server: Server,
     /// The prefix of subjects.
     pub prefix: String,
-    /// The node's name.
+    /// The node's name, or `*` for [all](NatsSource::run_each).
     pub node: String,
     /// A stream of JetStream, and where to begin in it. Without it, what is published from now on is read.
     pub stored: Option<Stored>,
@@ -68,12 +71,9 @@ pub enum Start {
 }
 
 impl NatsSource {
-    /// Checks the names that are part of the subject.
-    ///
-    /// # Errors
-    /// A line that says which names are right.
-    pub fn check(&self) -> std::result::Result<(), String> {
-        Subjects::new(&self.prefix, Some(&self.node)).map(drop)
+    /// Whether a name is that of several nodes, in NATS' way: `*`.
+    pub fn is_of_many(node: &str) -> bool {
+        node == "*"
     }
 
     fn subject(&self) -> String {
@@ -86,55 +86,146 @@ impl NatsSource {
     /// # Errors
     /// The error of a required output. A server that cannot be reached is no error.
     pub fn run(&self, stop: &Stop, outputs: &mut Outputs<'_>) -> Result {
+        let mut one = One { reading: Reading::new(self), outputs };
+        let end = self.feed(stop, &mut one)?;
+        one.reading.end(end, one.outputs)
+    }
+
+    /// The same for several nodes. `make` gives the outputs of a node when its first message comes.
+    ///
+    /// # Errors
+    /// The first error of a required output, or of `make`.
+    pub fn run_each<'a>(&self, stop: &Stop, make: impl FnMut(&str) -> Result<Outputs<'a>>) -> Result {
+        let mut each = Each { source: self, make, nodes: BTreeMap::new() };
+        let mut result = self.feed(stop, &mut each).map(drop);
+        for (mut reading, mut outputs) in each.nodes.into_values() {
+            let ended = reading.end(End::Requested, &mut outputs);
+            result = result.and(ended).and(outputs.finish(stop));
+        }
+        result
+    }
+
+    /// Gives each message to `readers`.
+    fn feed(&self, stop: &Stop, readers: &mut impl Readers) -> Result<End> {
         // On another thread than that of the outputs, the connection takes what comes, and answers pings.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("nats").enable_all().build()?;
         let handle = runtime.handle().clone();
         // A subscription must end within the runtime.
         let within = handle.enter();
-        let mut reading = Reading::new(self);
-        let mut end = End::Requested;
-        let mut result = Ok(());
-        while !stop.is_due() && result.is_ok() {
-            if outputs.are_done() {
-                end = End::Done;
+        let mut connection = Connection::new(self);
+        let mut end = Ok(End::Requested);
+        while !stop.is_due() {
+            if readers.are_done() {
+                end = Ok(End::Done);
                 break;
             }
-            let Some((subscription, broken)) = &mut reading.subscription else {
-                reading.connect(&runtime, outputs);
-                if reading.subscription.is_none() {
-                    idle(RETRY_INTERVAL, stop, outputs);
+            let Some((subscription, broken)) = &mut connection.subscription else {
+                connection.connect(&runtime, readers);
+                if connection.subscription.is_none() {
+                    idle(RETRY_INTERVAL, stop, readers);
                 }
                 continue;
             };
             match runtime.block_on(next(subscription, IDLE_INTERVAL)) {
-                Ok(Some((message, sequence))) => match reading.take(&message, sequence, outputs) {
-                    Ok(true) => break,
-                    Ok(false) => {}
-                    Err(error) => result = Err(error),
-                },
-                Ok(None) if broken.load(Relaxed) => reading.disconnected("the connection has broken", outputs),
-                Ok(None) => outputs.idle(),
-                Err(words) => reading.disconnected(&words, outputs),
+                Ok(Some((message, sequence))) => {
+                    connection.sequence = sequence.or(connection.sequence);
+                    match readers.take(&message) {
+                        Ok(true) => break,
+                        Ok(false) => {}
+                        Err(error) => {
+                            end = Err(error);
+                            break;
+                        }
+                    }
+                }
+                Ok(None) if broken.load(Relaxed) => connection.disconnected("the connection has broken", readers),
+                Ok(None) => readers.idle(),
+                Err(words) => connection.disconnected(&words, readers),
             }
         }
-        reading.subscription = None;
+        drop(connection);
         drop(within);
         runtime.shutdown_background();
-        if result.is_ok() && reading.is_in_run {
-            result = run_ends(&Counted::default(), end, outputs);
-        }
-        result
+        end
     }
 }
 
-/// What is known while messages come.
-struct Reading<'a> {
+/// Who gets messages.
+trait Readers {
+    /// Takes a message. Gives whether nothing more is wanted.
+    fn take(&mut self, message: &async_nats::Message) -> Result<bool>;
+    fn are_done(&self) -> bool;
+    fn idle(&mut self);
+    /// Nothing comes, for this reason.
+    fn waits(&mut self, why: &str);
+}
+
+/// A node.
+struct One<'a, 'b, 'c> {
+    reading: Reading<'a>,
+    outputs: &'b mut Outputs<'c>,
+}
+
+impl Readers for One<'_, '_, '_> {
+    fn take(&mut self, message: &async_nats::Message) -> Result<bool> {
+        self.reading.take(message, self.outputs)
+    }
+
+    fn are_done(&self) -> bool {
+        self.outputs.are_done()
+    }
+
+    fn idle(&mut self) {
+        self.outputs.idle();
+    }
+
+    fn waits(&mut self, why: &str) {
+        if !self.reading.is_in_run {
+            self.outputs.waits(&Waiting { why, has_failed: false });
+        }
+    }
+}
+
+/// All nodes, each with its outputs.
+struct Each<'a, 'b, M> {
     source: &'a NatsSource,
-    messages: Messages,
+    make: M,
+    nodes: BTreeMap<String, (Reading<'a>, Outputs<'b>)>,
+}
+
+impl<'b, M: FnMut(&str) -> Result<Outputs<'b>>> Readers for Each<'_, 'b, M> {
+    fn take(&mut self, message: &async_nats::Message) -> Result<bool> {
+        let node = message.subject.strip_suffix(".recording").and_then(|it| it.rsplit('.').next()).unwrap_or_default();
+        let is_known = self.nodes.contains_key(node);
+        // Whoever publishes chooses the name.
+        if !is_known && (self.nodes.len() >= MOST_NODES || Subjects::new(&self.source.prefix, Some(node)).is_err()) {
+            return Ok(false);
+        }
+        if !is_known {
+            let outputs = (self.make)(node)?;
+            self.nodes.insert(node.to_owned(), (Reading::new(self.source), outputs));
+        }
+        let (reading, outputs) = self.nodes.get_mut(node).expect("it is there");
+        reading.take(message, outputs).map(|_| false)
+    }
+
+    fn are_done(&self) -> bool {
+        false
+    }
+
+    fn idle(&mut self) {
+        self.nodes.values_mut().for_each(|(_, outputs)| outputs.idle());
+    }
+
+    fn waits(&mut self, _: &str) {}
+}
+
+/// The connection, which is made again when it breaks.
+struct Connection<'a> {
+    source: &'a NatsSource,
     /// It, and whether the connection has broken.
     subscription: Option<(Subscription, Arc<AtomicBool>)>,
-    is_in_run: bool,
     /// Whether the log has said that the server is gone.
     is_told: bool,
     has_connected: bool,
@@ -142,20 +233,12 @@ struct Reading<'a> {
     sequence: Option<u64>,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> Connection<'a> {
     fn new(source: &'a NatsSource) -> Self {
-        Self {
-            source,
-            messages: Messages::new(&source.wanted),
-            subscription: None,
-            is_in_run: false,
-            is_told: false,
-            has_connected: false,
-            sequence: None,
-        }
+        Self { source, subscription: None, is_told: false, has_connected: false, sequence: None }
     }
 
-    fn connect(&mut self, runtime: &tokio::runtime::Runtime, outputs: &mut Outputs<'_>) {
+    fn connect(&mut self, runtime: &tokio::runtime::Runtime, readers: &mut impl Readers) {
         let broken = Arc::new(AtomicBool::new(false));
         let breaks = Arc::clone(&broken);
         let told = move |event| {
@@ -179,33 +262,36 @@ impl<'a> Reading<'a> {
                 let again = if self.has_connected { " again" } else { "" };
                 tracing::info!("reading {} from NATS at {server}{again}", self.source.subject());
                 (self.has_connected, self.is_told) = (true, false);
-                if !self.is_in_run {
-                    outputs.waits(&Waiting { why: "the node publishes nothing yet", has_failed: false });
-                }
+                readers.waits("the node publishes nothing yet");
             }
-            Err(words) => self.disconnected(&words, outputs),
+            Err(words) => self.disconnected(&words, readers),
         }
     }
 
-    fn disconnected(&mut self, words: &str, outputs: &mut Outputs<'_>) {
+    fn disconnected(&mut self, words: &str, readers: &mut impl Readers) {
         self.subscription = None;
         let words = format!("cannot read from NATS at {}: {words}", self.source.server);
-        if !self.is_in_run {
-            outputs.waits(&Waiting { why: &words, has_failed: false });
-        }
+        readers.waits(&words);
         if !std::mem::replace(&mut self.is_told, true) {
             tracing::error!("{words}; bitcointap tries again every second");
         }
     }
+}
+
+/// A node, as far as its messages have come.
+struct Reading<'a> {
+    source: &'a NatsSource,
+    messages: Messages,
+    is_in_run: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn new(source: &'a NatsSource) -> Self {
+        Self { source, messages: Messages::new(&source.wanted), is_in_run: false }
+    }
 
     /// Takes a message. Gives whether nothing more is wanted.
-    fn take(
-        &mut self,
-        message: &async_nats::Message,
-        sequence: Option<u64>,
-        outputs: &mut Outputs<'_>,
-    ) -> Result<bool> {
-        self.sequence = sequence.or(self.sequence);
+    fn take(&mut self, message: &async_nats::Message, outputs: &mut Outputs<'_>) -> Result<bool> {
         let before = self.messages.missed();
         if self.messages.put(message) && std::mem::take(&mut self.is_in_run) {
             // Whoever published it has begun anew.
@@ -248,6 +334,11 @@ impl<'a> Reading<'a> {
         log_run(run, "reading");
         outputs.run_begins(run)
     }
+
+    /// Nothing more comes.
+    fn end(&mut self, end: End, outputs: &mut Outputs<'_>) -> Result {
+        if std::mem::take(&mut self.is_in_run) { run_ends(&Counted::default(), end, outputs) } else { Ok(()) }
+    }
 }
 
 fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> Result {
@@ -256,10 +347,10 @@ fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> Result {
     Ok(())
 }
 
-fn idle(time: Duration, stop: &Stop, outputs: &mut Outputs<'_>) {
+fn idle(time: Duration, stop: &Stop, readers: &mut impl Readers) {
     let until = Instant::now() + time;
     while !stop.is_due() && Instant::now() < until {
-        outputs.idle();
+        readers.idle();
         stop.wait(stop.at_most(IDLE_INTERVAL));
     }
 }

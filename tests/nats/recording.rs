@@ -19,7 +19,7 @@ fn joined(messages: &[Message]) -> Vec<u8> {
 }
 
 /// What `tap` prints of a recording.
-fn printed(recording: &[u8]) -> Vec<String> {
+pub fn printed(recording: &[u8]) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), recording).unwrap();
     let output = output(&format!("tap --replay {} --speed max --bytes hex {EVENTS}", file.path().display()));
@@ -54,9 +54,20 @@ pub struct Published {
 
 /// Taps a node until its end, and publishes a recording of it. `meanwhile` is called when the node has begun to fire.
 pub fn publish(url: &str, scenario: &str, options: &str, meanwhile: impl FnOnce(&Exporter)) -> Published {
+    publish_as("alice", url, scenario, options, meanwhile)
+}
+
+/// The same for a node with this name.
+pub fn publish_as(
+    name: &str,
+    url: &str,
+    scenario: &str,
+    options: &str,
+    meanwhile: impl FnOnce(&Exporter),
+) -> Published {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut node = Simnode::start("v31", &format!("--scenario {scenario}"));
-    let nats = format!("--nats {url} --node-name alice --nats.format recording {options}");
+    let nats = format!("--nats {url} --node-name {name} --nats.format recording {options}");
     let json = format!("--json {} --bytes hex", file.path().display());
     let exporter = Exporter::start(&format!("--pid {} {EVENTS} {nats} {json}", node.pid()));
     node.fire();

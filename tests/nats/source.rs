@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io::Read, process::Stdio, thread};
 
 use super::{
-    recording::{EVENTS, Published, SUBJECT, counted, publish},
+    recording::{EVENTS, Published, SUBJECT, counted, printed, publish, publish_as},
     server::{Message, Server, Subscriber, old_server, servers},
 };
 use crate::tool::{Attached, Exporter, bitcointap, eventually};
@@ -186,4 +186,26 @@ fn a_server_that_is_gone_for_a_while_is_waited_for() {
         assert_eq!(log.matches(" again\"").count(), 1, "{log}");
         assert_eq!(log.matches("end of the run").count(), 1, "the run goes on: {log}");
     }
+}
+
+#[test]
+fn a_recorder_of_all_nodes_has_a_recording_of_each() {
+    let Some(program) = old_server() else { return };
+    let server = Server::start(&program, "");
+    let directory = tempfile::tempdir().unwrap();
+    let all = directory.path().join("all");
+    let command = format!("record {} --source {} --node * {EVENTS}", all.display(), server.url());
+    let mut recorder = Attached::spawn_until(bitcointap(&command), "reading bitcointap.*.recording from NATS");
+    let nodes = ["alice", "bob"]
+        .map(|node| (node, publish_as(node, &server.url(), "mix --rate 3000 --count 3000", "", |_| {})));
+    recorder.read_log_until("end of the run", 2);
+    recorder.terminate();
+    assert!(recorder.wait().success(), "{}", recorder.log);
+    for (node, published) in nodes {
+        let recording = std::fs::read(all.join(format!("{node}.recording"))).unwrap();
+        assert!(printed(&recording) == published.lines, "{node}: {}", recorder.log);
+    }
+    let again = crate::tool::output(&command);
+    let log = String::from_utf8(again.stderr).unwrap();
+    assert!(!again.status.success() && log.contains("cannot create the directory"), "{log}");
 }

@@ -176,6 +176,7 @@ impl ExportArgs {
         AddressListFile::check(&self.address_lists)?;
         self.source.check(!self.replay.files.is_empty() || self.subscribe.is_given())?;
         self.replay.check()?;
+        self.subscribe.check_of_one()?;
         self.subscribe.check_without_start()?;
         self.selection.check()?;
         self.destination.check()?;

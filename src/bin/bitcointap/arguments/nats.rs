@@ -22,7 +22,7 @@ server_args!(NatsServerArgs, "nats", "urls");
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "NATS")]
 pub struct NatsArgs {
-    /// Publish events over NATS: nats://HOST[:PORT] or tls://….
+    /// Publish events over NATS: nats://HOST[:PORT] or tls://HOST.
     ///
     /// To the first server that answers.     /// Subjects are PREFIX.NODE.CONTEXT.EVENT[.COMMAND], as in bitcointap.alice.net.inbound_message.inv. By default it publishes events of
     /// net, mempool and validation; it never publishes the wallet's coin selection. bitcointap connects again when a connection breaks.

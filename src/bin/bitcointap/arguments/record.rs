@@ -14,6 +14,8 @@ use super::{
 #[command(next_help_heading = "Output")]
 pub struct RecordArgs {
     /// The recording to write. It must not exist yet; `-` is standard output.
+    ///
+    /// With --node '*' it is a directory that does not exist yet, for a file NODE.recording for each node.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]

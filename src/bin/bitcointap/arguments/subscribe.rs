@@ -32,7 +32,7 @@ pub struct SubscribeArgs {
         conflicts_with_all = ["NodeArgs", "drop_capabilities"]
     )]
     urls: Vec<String>,
-    /// The name of the node at the other bitcointap: its --node-name.
+    /// The name of the node at the other bitcointap: its --node-name. `record` also takes '*', for all nodes.
     #[arg(hide_short_help = true, id = "source-node", long = "node", value_name = "NAME", requires = "source-urls", value_parser = node)]
     node: Option<String>,
     /// What subjects begin with, as --nats.prefix says at the other bitcointap.
@@ -63,6 +63,16 @@ impl SubscribeArgs {
         Ok(Some(NatsSource { server, prefix, node: node.to_owned(), stored, wanted, over_restarts }))
     }
 
+    /// Whether all nodes are read.
+    pub fn is_of_many(&self) -> bool {
+        self.node.as_deref().is_some_and(NatsSource::is_of_many)
+    }
+
+    /// Refuses to read all nodes, for a command that shows one.
+    pub(super) fn check_of_one(&self) -> Result<(), String> {
+        if self.is_of_many() { Err("--node '*' is only for record: name one node".into()) } else { Ok(()) }
+    }
+
     /// Whether it can be read by a command that counts from the beginning of its own time.
     pub(super) fn check_without_start(&self) -> Result<(), String> {
         match self.start {
@@ -75,6 +85,9 @@ impl SubscribeArgs {
 }
 
 fn node(text: &str) -> Result<String, String> {
+    if NatsSource::is_of_many(text) {
+        return Ok(text.to_owned());
+    }
     Subjects::new(Subjects::PREFIX, Some(text)).map(|_| text.to_owned())
 }
 
@@ -105,6 +118,7 @@ mod tests {
             ("tap --source nats://a", "required arguments were not provided"),
             ("tap --node alice", "required arguments were not provided"),
             ("tap --source http://a --node b", "must be nats://HOST[:PORT] or tls://HOST[:PORT]"),
+            ("tap --source nats://a --node *", "--node '*' is only for record"),
             ("tap --source nats://a --node a.b", "the node's name is a part of subjects"),
             (&format!("tap {source} --pid 7"), "cannot be used with"),
             (&format!("top {source} --datadir d"), "cannot be used with"),

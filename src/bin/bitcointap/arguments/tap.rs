@@ -88,6 +88,7 @@ impl TapArgs {
         self.destination.check()?;
         self.source.check(!self.replay.files.is_empty() || self.subscribe.is_given())?;
         self.replay.check()?;
+        self.subscribe.check_of_one()?;
         if self.nats.is_given() {
             if self.destination.place().is_some() || self.pretty {
                 return Err("--nats cannot be used with --json and --pretty: `export` can have several outputs".into());

@@ -48,6 +48,7 @@ impl TopArgs {
 
     pub(super) fn check(&self) -> Result<(), String> {
         self.replay.check()?;
+        self.subscribe.check_of_one()?;
         if self.replay.files.iter().any(|file| file == Path::new("-")) {
             return Err("--replay - reads standard input, which top needs for keys: name a file".into());
         }
