@@ -48,13 +48,17 @@ impl Part<'_> {
     }
 
     /// Whether it has the record with this index of its batch.
-    #[cfg(feature = "nats")]
-    pub(crate) fn is_wanted(&self, index: usize) -> bool {
+    pub fn is_wanted(&self, index: usize) -> bool {
         matches!(self.asked.get(index), Some(Asked::Wanted(_)))
     }
 
+    /// Whether the run ends with it.
+    pub fn ends(&self) -> bool {
+        self.ends
+    }
+
     /// What was counted in it and before it, without what its entries count themselves. Events that are not wanted count as filtered.
-    pub(crate) fn counted(&self, mut give: impl FnMut(&[Counters; Tracepoint::COUNT])) {
+    pub fn counted(&self, mut give: impl FnMut(&[Counters; Tracepoint::COUNT])) {
         self.aside.0.iter().for_each(|counted| give(counted));
         let mut added = *self.batch.added();
         for (record, asked) in self.batch.records().zip(self.asked) {

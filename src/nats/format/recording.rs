@@ -178,7 +178,7 @@ impl Format for RecordingFormat {
         let mut result = self.entries.batch(part.batch, &chosen, &mut block);
         let tells = !block.is_empty();
         // What is lost near the end of a run may be known only after it.
-        if part.ends || self.owes_end || self.has_ended && tells {
+        if part.ends() || self.owes_end || self.has_ended && tells {
             result = result.and_then(|()| self.entries.end(&[], &mut block));
             (self.has_ended, self.owes_end) = (true, false);
         }
