@@ -265,7 +265,7 @@ fn the_shell_has_its_terminal_back_until_fg() {
     terminal.type_line("fg");
     terminal.shows("peers again", is_wide);
     terminal.type_keys(&["h"]);
-    terminal.shows("help", |screen| screen.contains("Ctrl-Z") && screen.contains("until fg"));
+    terminal.shows("help", |screen| screen.contains("Ctrl-Z") && screen.contains("fg goes on"));
 
     // Then nobody can give anything back.
     terminal.signal(Signal::STOP);

@@ -25,11 +25,14 @@ use crate::{
 /// Mixed events a second.
 const RATES: [u64; 3] = [300, 20_000, 50_000];
 /// Options of `tap`.
-const FORMATS: [(&str, &[&str]); 3] = [
+const FORMATS: [(&str, &[&str]); 4] = [
     ("json", &["--nats.format", "json"]),
     ("json, hex", &["--nats.format", "json", "--bytes", "hex"]),
     ("peer-observer", &["--nats.format", "peer-observer"]),
+    (RECORDING, &["--nats.format", "recording"]),
 ];
+/// Its events cannot be counted without reading the recording.
+const RECORDING: &str = "recording";
 /// How long another publisher may take until it is attached.
 const OTHER_STARTS: Duration = Duration::from_secs(6);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +65,12 @@ struct Cost {
     arrived: u64,
 }
 
+impl Cost {
+    fn missing(&self, name: &str) -> String {
+        if name == RECORDING { "unknown".into() } else { self.fired.saturating_sub(self.arrived).to_string() }
+    }
+}
+
 /// Measures all formats at all rates.
 pub fn measure(options: &Options) -> Result<()> {
     let mut publishers: Vec<(&str, Option<&[&str]>)> =
@@ -69,9 +78,10 @@ pub fn measure(options: &Options) -> Result<()> {
     publishers.extend(options.other.iter().map(|_| ("the other", None)));
     let mut costs: Vec<Cost> = (0..publishers.len() * RATES.len()).map(|_| Cost::default()).collect();
     for _ in 0..options.rounds {
-        let cases = publishers.iter().flat_map(|publisher| RATES.map(|rate| (publisher.1, rate)));
-        for ((arguments, rate), cost) in cases.zip(&mut costs) {
-            round(options, arguments, rate, cost)?;
+        let cases = publishers.iter().flat_map(|publisher| RATES.map(|rate| (publisher, rate)));
+        for ((&(name, arguments), rate), cost) in cases.zip(&mut costs) {
+            let can_count = arguments.is_some() && name != RECORDING;
+            round(options, arguments, can_count, rate, cost)?;
         }
     }
     println!(
@@ -98,7 +108,7 @@ pub fn measure(options: &Options) -> Result<()> {
             cost.bytes.median(),
             cost.messages.median(),
             cost.fired,
-            cost.fired.saturating_sub(cost.arrived),
+            cost.missing(name),
         );
     }
     println!(
@@ -108,7 +118,7 @@ pub fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn round(options: &Options, arguments: Option<&[&str]>, rate: u64, cost: &mut Cost) -> Result<()> {
+fn round(options: &Options, arguments: Option<&[&str]>, can_count: bool, rate: u64, cost: &mut Cost) -> Result<()> {
     let server = Server::start(options)?;
     let subscriber = Subscriber::start(&server.address)?;
     let mut node = Node::start(&["--scenario", "mix", "--rate", &rate.to_string()], options.seconds)?;
@@ -122,11 +132,11 @@ fn round(options: &Options, arguments: Option<&[&str]>, rate: u64, cost: &mut Co
     let took = start.elapsed();
     // What is on its way arrives.
     let deadline = Instant::now() + PATIENCE;
-    while subscriber.events() < fired && Instant::now() < deadline && arguments.is_some() {
+    while subscriber.events() < fired && Instant::now() < deadline && can_count {
         thread::sleep(Duration::from_millis(20));
     }
-    if arguments.is_none() {
-        thread::sleep(Duration::from_secs(2));
+    if !can_count {
+        thread::sleep(Duration::from_secs(1));
     }
     let after = cpu().unwrap_or(before);
     let per_event = |place: usize| (after[place] - before[place]) as f64 / 1e3 / fired as f64;
@@ -274,7 +284,7 @@ fn count(stream: TcpStream, [messages, bytes, events]: &[Arc<AtomicU64>; 3]) -> 
         if subject.ends_with(".heartbeat") || subject.contains(".confirm.") {
             continue;
         }
-        let is_json = subject.contains('.');
+        let is_json = subject.contains('.') && !subject.ends_with(".recording");
         let lines = if is_json { payload[headers..size].iter().filter(|&&byte| byte == b'\n').count() } else { 1 };
         messages.fetch_add(1, Relaxed);
         bytes.fetch_add(size as u64, Relaxed);

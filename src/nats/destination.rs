@@ -25,7 +25,7 @@ use super::{
 };
 use crate::spool::{Destination, Line, Records};
 
-/// So many bytes of records are confirmed together: those of 20 ms of a very busy node, so that lines of one subject meet.
+/// So many bytes of records are confirmed together: those of some 40 ms of a very busy node, so that lines of one subject meet.
 const CHUNK_BYTES: usize = 512 << 10;
 /// A message has at most so many bytes of lines, unless one line is longer.
 const MESSAGE_BYTES: usize = 64 << 10;

@@ -152,6 +152,8 @@ fn what_a_dying_server_takes_with_it_is_told_in_the_recording() {
         let url = server.url();
         let published = publish(&url, "mix --rate 2000 --count 12000", "", |exporter| {
             subscriber.until(|messages| messages.len() > 20);
+            server.stand_still();
+            std::thread::sleep(std::time::Duration::from_millis(500));
             server.kill();
             eventually("a loss", || {
                 let lost = exporter.scrape().sum("json_lines_lost_total", &[("sink", "nats")]);

@@ -11,10 +11,11 @@ use std::{
 
 use async_nats::{Client, jetstream};
 use futures_util::StreamExt;
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::tool::{eventually, fetched, free_address};
+use crate::tool::{eventually, fetched, free_address, signal};
 
 /// The servers that are here: Debian's, and the newest.
 pub fn servers() -> Vec<PathBuf> {
@@ -67,6 +68,11 @@ impl Server {
     pub fn max_payload(&self) -> usize {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async { async_nats::connect(self.url()).await.unwrap().max_payload() })
+    }
+
+    /// It takes nothing more: what a publisher sends now stays in the socket.
+    pub fn stand_still(&self) {
+        signal(self.child.id(), Signal::STOP);
     }
 
     /// As a power failure would.
