@@ -24,18 +24,19 @@ server_args!(NatsServerArgs, "nats", "urls");
 pub struct NatsArgs {
     /// Publish events over NATS: nats://HOST[:PORT] or tls://HOST.
     ///
-    /// To the first server that answers.     /// Subjects are PREFIX.NODE.CONTEXT.EVENT[.COMMAND], as in bitcointap.alice.net.inbound_message.inv. By default it publishes events of
-    /// net, mempool and validation; it never publishes the wallet's coin selection. bitcointap connects again when a connection breaks.
-    /// Can be given several times for servers of one cluster. In a configuration file it is also called nats.url.
+    /// The first server that answers gets them. Subjects are PREFIX.NODE.CONTEXT.EVENT[.COMMAND], as in
+    /// bitcointap.alice.net.inbound_message.inv. By default events of net, mempool and validation are published; the wallet's coin selection
+    /// never is. bitcointap connects again when a connection breaks. Can be given several times for servers of one cluster. In a
+    /// configuration file it is also called nats.url.
     #[arg(long = "nats", alias = "nats.url", value_name = "URL", value_delimiter = ',', value_parser = url)]
     urls: Vec<String>,
     #[command(flatten)]
     server: NatsServerArgs,
     /// What messages say.
     ///
-    /// Events that peer-observer's schema has no place for, and gaps, then go as JSON to the subjects of this program, which peer-observer's
-    /// tools do not read. A recording takes the fewest bytes: --source of another bitcointap reads it, or --replay if the messages are put
-    /// one after another into a file.
+    /// With peer-observer, gaps and events that its schema has no place for go as JSON to bitcointap's own subjects, which peer-observer's
+    /// tools do not read. A recording takes the fewest bytes. Another bitcointap reads it by --source; a file of its messages, one after
+    /// another, can be replayed.
     #[arg(
         hide_short_help = true,
         id = "nats-format",
@@ -49,7 +50,7 @@ pub struct NatsArgs {
     /// What subjects begin with.
     #[arg(hide_short_help = true, long = "nats.prefix", value_name = "PREFIX", default_value = Subjects::PREFIX, value_parser = prefix)]
     prefix: String,
-    /// How long events may wait until those of one subject go in one message: 1s at most. A message is sent at 64 KiB in any case.
+    /// How long events may wait until those of one subject go in one message: 1s at most. A message has up to 64 KiB.
     #[arg(hide_short_help = true, long = "nats.batch", value_name = "TIME", default_value = "100ms", value_parser = batch)]
     batch: Duration,
     /// Wait until JetStream has stored each message. Without this, events that a server has not confirmed when it dies are counted as lost.
