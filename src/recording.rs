@@ -54,7 +54,7 @@ pub use self::{
 pub(crate) use self::{
     entries::{Chosen, Entries, Sums},
     opening::beginning,
-    replay::log_run,
+    replay::{log_run, run_ends},
 };
 
 const MAGIC: &[u8; 21] = b"bitcointap recording\0";

@@ -142,9 +142,7 @@ fn a_server_that_dies_loses_only_what_is_told() {
         let exporter = Exporter::start(&format!("--pid {} --events net,mempool,validation {options}", node.pid()));
         node.fire();
         subscriber.until(|messages| lines(messages).len() > 1000);
-        server.stand_still();
-        std::thread::sleep(Duration::from_millis(500));
-        server.kill();
+        server.die_with_what_is_in_the_socket();
         std::thread::sleep(Duration::from_secs(2));
         server.restart();
         let fired = published(&node.tally());

@@ -2,7 +2,7 @@
 //! one, or which count as lost.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     io,
     ops::Range,
     sync::{
@@ -63,7 +63,7 @@ pub(super) struct NatsDestination {
     /// All subjects so far by their names, each with the number of its last message; 0 if its messages have no numbers. They are few.
     subjects: HashMap<Box<[u8]>, (Subject, u64)>,
     /// Subjects that this user may not publish on, as the server said.
-    refused: BTreeMap<String, ()>,
+    refused: BTreeSet<String>,
     dropped: u64,
     has_warned_of_size: bool,
     is_stalled: bool,
@@ -132,7 +132,7 @@ impl NatsDestination {
             events: 0,
             gaps: 0,
             subjects: HashMap::new(),
-            refused: BTreeMap::new(),
+            refused: BTreeSet::new(),
             dropped: 0,
             has_warned_of_size: false,
             is_stalled: false,
@@ -240,7 +240,7 @@ impl NatsDestination {
                     outgoing.subject
                 );
             }
-            let is_possible = size <= most && !self.refused.contains_key(outgoing.subject.as_str());
+            let is_possible = size <= most && !self.refused.contains(outgoing.subject.as_str());
             if !is_possible {
                 self.dropped += events;
             }
@@ -262,7 +262,7 @@ impl NatsDestination {
                     "the server does not let this user publish and subscribe to {subject}, by which it confirms what it has"
                 )));
             }
-            if self.refused.insert(subject.clone(), ()).is_none() {
+            if self.refused.insert(subject.clone()) {
                 tracing::error!(
                     "the NATS server does not let this user publish on {subject}: its events are counted as lost until the next connection"
                 );
@@ -295,6 +295,14 @@ impl NatsDestination {
         }
     }
 
+    /// Not all of the chunk is stored. It will be tried again.
+    fn retries_later(&mut self, why: &str) {
+        self.stalls(Some(why));
+        if let Some(chunk) = &mut self.chunk {
+            chunk.state = Progress::Waiting(Instant::now() + RETRY_INTERVAL);
+        }
+    }
+
     /// Waits for the chunk. Gives whether all of it is confirmed.
     fn wait(&mut self) -> io::Result<bool> {
         let jetstream = self.publishing.jetstream;
@@ -309,9 +317,7 @@ impl NatsDestination {
                 if self.connection.as_ref().is_none_or(Connection::is_broken)
                     && let Err(error) = self.connect()
                 {
-                    self.stalls(Some(&error.to_string()));
-                    self.chunk.as_mut().expect("it is there").state =
-                        Progress::Waiting(Instant::now() + RETRY_INTERVAL);
+                    self.retries_later(&error.to_string());
                     return Ok(false);
                 }
                 self.publish()?;
@@ -332,21 +338,18 @@ impl NatsDestination {
             }
             Ok(unstored) => {
                 let why = unstored[0].1.clone();
-                let chunk = self.chunk.as_mut().expect("it is there");
                 let places: Vec<_> = unstored.into_iter().map(|(place, _)| place).collect();
                 let mut place = 0;
-                chunk.messages.retain(|_| {
+                self.chunk.as_mut().expect("it is there").messages.retain(|_| {
                     place += 1;
                     places.contains(&(place - 1))
                 });
-                chunk.state = Progress::Waiting(Instant::now() + RETRY_INTERVAL);
-                self.stalls(Some(&why));
+                self.retries_later(&why);
                 Ok(false)
             }
             // JetStream drops doubles, so all of the chunk can be sent again.
             Err(error) if jetstream => {
-                self.stalls(Some(&error.to_string()));
-                self.chunk.as_mut().expect("it is there").state = Progress::Waiting(Instant::now() + RETRY_INTERVAL);
+                self.retries_later(&error.to_string());
                 Ok(false)
             }
             Err(error) => Err(error),

@@ -23,9 +23,9 @@ use super::{Server, Subjects};
 use crate::{
     capture::{Counted, End, Run},
     event::Time,
-    follow::{IDLE_INTERVAL, log_end},
+    follow::IDLE_INTERVAL,
     output::{Outputs, Result, Waiting},
-    recording::{Entry, log_run},
+    recording::{Entry, log_run, run_ends},
     selection::Selection,
     stop::Stop,
 };
@@ -339,12 +339,6 @@ impl<'a> Reading<'a> {
     fn end(&mut self, end: End, outputs: &mut Outputs<'_>) -> Result {
         if std::mem::take(&mut self.is_in_run) { run_ends(&Counted::default(), end, outputs) } else { Ok(()) }
     }
-}
-
-fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> Result {
-    outputs.run_ends(counted, end)?;
-    log_end(outputs.counted(), end, "end of the run", 0);
-    Ok(())
 }
 
 fn idle(time: Duration, stop: &Stop, readers: &mut impl Readers) {

@@ -9,7 +9,7 @@ use serde_bytes::Bytes;
 
 use super::{
     BLOCK_HEADER, MARK, opening,
-    stored::{AtMost, Loss, PlacedLoss, Stored, StoredBatch},
+    stored::{AtMost, Changed, Loss, PlacedLoss, Stored, StoredBatch},
 };
 use crate::{
     capture::{Batch, Counters, Run},
@@ -159,8 +159,7 @@ impl Entries {
         let at = first.unwrap_or(moment).0;
         let before = chosen.before.iter().map(|lost| PlacedLoss { before: 0, moment: at, loss: loss(lost) });
         losses.splice(0..0, before);
-        let (counters, told) = (&self.sums.counters, &self.told);
-        let changed = opening::counters(counters, |index| counters[index] != told[index]);
+        let changed = self.changed();
         if !(lengths.is_empty() && losses.is_empty() && changed.0.is_empty()) {
             let entry = Stored::Batch(StoredBatch {
                 drained: (time.0, moment.0),
@@ -183,11 +182,16 @@ impl Entries {
 
     /// Appends the end of the run, with losses after its last record.
     pub(crate) fn end(&mut self, untold: &[Lost], block: &mut Vec<u8>) -> io::Result<()> {
-        let (counters, told) = (&self.sums.counters, &self.told);
-        let changed = opening::counters(counters, |index| counters[index] != told[index]);
+        let changed = self.changed();
         serialize(&Stored::End { changed, untold: untold.iter().map(loss).collect() }, block)?;
         self.told = self.sums.counters;
         Ok(())
+    }
+
+    /// The counters that entries have not told yet.
+    fn changed(&self) -> Changed {
+        let counters = &self.sums.counters;
+        opening::counters(counters, |index| counters[index] != self.told[index])
     }
 
     /// Makes a block of these entries. It replaces what is in `block`.

@@ -184,7 +184,8 @@ fn begin(waiting: &mut Option<Box<Run>>, outputs: &mut Outputs<'_>) -> output::R
     Ok(true)
 }
 
-fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> output::Result {
+/// Tells outputs, and then the log, how a run has ended.
+pub(crate) fn run_ends(counted: &Counted, end: End, outputs: &mut Outputs<'_>) -> output::Result {
     outputs.run_ends(counted, end)?;
     log_end(outputs.counted(), end, "end of the run", 0);
     Ok(())

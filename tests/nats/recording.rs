@@ -152,9 +152,7 @@ fn what_a_dying_server_takes_with_it_is_told_in_the_recording() {
         let url = server.url();
         let published = publish(&url, "mix --rate 2000 --count 12000", "", |exporter| {
             subscriber.until(|messages| messages.len() > 20);
-            server.stand_still();
-            std::thread::sleep(std::time::Duration::from_millis(500));
-            server.kill();
+            server.die_with_what_is_in_the_socket();
             eventually("a loss", || {
                 let lost = exporter.scrape().sum("json_lines_lost_total", &[("sink", "nats")]);
                 (lost > 0.0).then_some(())

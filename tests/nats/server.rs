@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use async_nats::{Client, jetstream};
@@ -70,15 +72,17 @@ impl Server {
         runtime.block_on(async { async_nats::connect(self.url()).await.unwrap().max_payload() })
     }
 
-    /// It takes nothing more: what a publisher sends now stays in the socket.
-    pub fn stand_still(&self) {
-        signal(self.child.id(), Signal::STOP);
-    }
-
     /// As a power failure would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Ends so that what a publisher has just sent is still in the socket, and lost.
+    pub fn die_with_what_is_in_the_socket(&mut self) {
+        signal(self.child.id(), Signal::STOP);
+        thread::sleep(Duration::from_millis(500));
+        self.kill();
     }
 
     pub fn restart(&mut self) {

@@ -167,9 +167,7 @@ fn a_server_that_is_gone_for_a_while_is_waited_for() {
             eventually("some events", || {
                 (reader.scrape().sum("event_delay_seconds_count", &[]) > 1000.0).then_some(())
             });
-            server.stand_still();
-            std::thread::sleep(std::time::Duration::from_millis(500));
-            server.kill();
+            server.die_with_what_is_in_the_socket();
             eventually("a loss", || {
                 let lost = exporter.scrape().sum("json_lines_lost_total", &[("sink", "nats")]);
                 (lost > 0.0).then_some(())
