@@ -17,7 +17,7 @@ use crate::{
     json::{BytesStyle, Style, write_line},
     live::Live,
     metrics::{Metrics, Options},
-    nats::longest_line,
+    nats::{self, longest_line},
     p2p::{self, COMMANDS},
     peer_observer,
     recording::{self, Entry, Reader},
@@ -80,23 +80,30 @@ pub fn recorded(data: &[u8]) {
     let bytes = recording::fuzzing::recording(data, recording::fuzzing::Form(form));
     let Ok(reader) = Reader::new(&bytes[..], &Selection::default()) else { return };
     with_states(|states| {
-        for entry in reader {
-            match entry {
-                Ok(Entry::Run(run)) => {
-                    states.live.attached(&run);
-                    // `tapped` belongs here, but takes longer than everything else.
-                    states.metrics.attached(run.start_time);
-                }
-                Ok(Entry::Batch(batch)) => states.take(&batch),
-                Ok(Entry::End(counted)) => {
-                    states.metrics.counted(&counted.added);
-                    states.live.detached(&counted, "the node has ended");
-                    states.metrics.node_gone();
-                }
-                Err(_) => {}
-            }
-        }
+        reader.flatten().for_each(|entry| states.take_entry(entry));
         states.look_at(data);
+    });
+}
+
+/// Messages of a publisher of a recording. Each is a byte for its form, its length in two bytes, and its payload; if that makes up a
+/// recording, a byte comes first as in [`recorded`].
+pub fn published(mut data: &[u8]) {
+    let all = data;
+    let messages = iter::from_fn(|| {
+        let (&[form, low, high], rest) = data.split_first_chunk()?;
+        let (form, length) = (nats::reading::Form(form), usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
+        let payload;
+        (payload, data) = rest.split_at(length);
+        Some(match payload.split_first() {
+            Some((&of, bytes)) if form.is_recording() => {
+                (form, recording::fuzzing::recording(bytes, recording::fuzzing::Form(of)))
+            }
+            _ => (form, payload.to_vec()),
+        })
+    });
+    with_states(|states| {
+        nats::reading::read(messages, |entry| states.take_entry(entry));
+        states.look_at(all);
     });
 }
 
@@ -107,6 +114,22 @@ struct States {
 }
 
 impl States {
+    fn take_entry(&mut self, entry: Entry) {
+        match entry {
+            Entry::Run(run) => {
+                self.live.attached(&run);
+                // `tapped` belongs here, but takes longer than everything else.
+                self.metrics.attached(run.start_time);
+            }
+            Entry::Batch(batch) => self.take(&batch),
+            Entry::End(counted) => {
+                self.metrics.counted(&counted.added);
+                self.live.detached(&counted, "the node has ended");
+                self.metrics.node_gone();
+            }
+        }
+    }
+
     fn take(&mut self, batch: &Batch) {
         self.live.batch(batch);
         self.metrics.counted(batch.added());
@@ -253,6 +276,11 @@ mod tests {
     #[test]
     fn no_events_confuse_what_is_kept_of_peers() {
         withstands("state", state, 10_000);
+    }
+
+    #[test]
+    fn no_publisher_makes_its_reader_panic() {
+        withstands("published", published, 10_000);
     }
 
     #[test]

@@ -49,7 +49,7 @@ use crate::{
 pub struct Live {
     wanted: Tracepoints,
     hides_addresses: bool,
-    is_replay: bool,
+    origin: Origin,
     is_watched: bool,
     is_over: bool,
     time: Time,
@@ -76,6 +76,18 @@ pub struct Live {
     totals: Totals,
 }
 
+/// Where the events come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A node of this machine.
+    #[default]
+    Node,
+    /// A recording. Time passes with its events, and what it ends with stays visible.
+    Recording,
+    /// Another bitcointap, whose clock may differ from that of this machine. Time passes with its events.
+    Publisher,
+}
+
 /// How often something happened since bitcointap was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -97,7 +109,7 @@ impl Live {
         Self {
             wanted,
             hides_addresses,
-            is_replay: false,
+            origin: Origin::default(),
             is_watched: false,
             is_over: false,
             time: Time::default(),
@@ -119,9 +131,9 @@ impl Live {
         }
     }
 
-    /// The state of a recording that is replayed.
-    pub fn of_recording(self) -> Self {
-        Self { is_replay: true, ..self }
+    /// The state of what comes from there.
+    pub fn of(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
     /// Somebody always looks at the state. So it takes events at once, and not once a second.
@@ -192,7 +204,7 @@ impl Live {
 
     /// Whether a recording is replayed.
     pub fn is_replay(&self) -> bool {
-        self.is_replay
+        self.origin == Origin::Recording
     }
 
     /// No node is attached, for a new reason: a line of text.
@@ -205,7 +217,7 @@ impl Live {
     /// The run has ended or was detached, for a reason in a few words. The last run of a recording stays visible.
     pub fn detached(&mut self, counted: &Counted, why: &'static str) {
         self.added(&counted.added);
-        if self.is_replay {
+        if self.is_replay() {
             self.past = Some(why);
         } else {
             self.let_go(why);

@@ -34,8 +34,6 @@ mod server;
 mod source;
 mod subjects;
 
-#[cfg(any(fuzzing, all(test, feature = "http")))]
-pub(crate) use self::format::longest_line;
 pub use self::{
     format::NatsFormat,
     output::{NatsOptions, start},
@@ -43,3 +41,5 @@ pub use self::{
     source::{NatsSource, Start, Stored},
     subjects::Subjects,
 };
+#[cfg(any(fuzzing, all(test, feature = "http")))]
+pub(crate) use self::{format::longest_line, source::fuzzing as reading};

@@ -1,9 +1,13 @@
 //! Events over NATS, with real servers: an old and a new one. Each event that fired is published once, or counted as lost, whatever
 //! happens to the server.
 
+mod access;
+mod cluster;
+mod cut_off;
 mod peer_observer;
 mod recording;
-mod server;
+pub mod server;
+mod slow;
 mod source;
 
 use std::{
@@ -27,13 +31,21 @@ fn lines(messages: &[Message]) -> Vec<(&Message, Value)> {
     let is_of_events = |message: &&Message| {
         message.subject.contains('.') && !message.is_heartbeat() && !message.subject.contains(".confirm.")
     };
-    let lines = |message: &'static Message| {
+    let mut lines = Vec::new();
+    for message in messages.iter().filter(is_of_events) {
         let text = std::str::from_utf8(&message.payload).unwrap();
-        text.lines().map(|line| (message, serde_json::from_str(line).unwrap())).collect::<Vec<_>>()
+        lines.extend(text.lines().map(|line| (message, serde_json::from_str(line).unwrap())));
+    }
+    lines
+}
+
+/// How many of them are events.
+fn events(messages: &[Message]) -> u64 {
+    let is_of_events = |message: &&Message| {
+        !message.is_heartbeat() && ![".confirm.", ".lost."].iter().any(|part| message.subject.contains(part))
     };
-    // The messages live until the end of the test.
-    let messages: &'static [Message] = messages.to_vec().leak();
-    messages.iter().filter(is_of_events).flat_map(lines).collect()
+    let count = |message: &Message| message.payload.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    messages.iter().filter(is_of_events).map(count).sum()
 }
 
 /// How many events a node fired that are published by default.

@@ -13,8 +13,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
+    nats::server::{Server, old_server},
     node::Simnode,
-    tool::{Attached, bitcointap, eventually, fetched, signal},
+    tool::{Attached, Exporter, bitcointap, eventually, fetched, signal},
 };
 
 /// How many it attaches to.
@@ -240,6 +241,25 @@ fn a_recording_is_shown_and_what_it_ends_with_stays() {
     let screen = terminal.shows("the end", |screen| screen.contains("recording  the recording has ended"));
     assert!(ids(&screen).len() > 5, "{screen}");
     terminal.signal(Signal::HUP);
+    terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
+}
+
+#[test]
+fn a_node_of_another_bitcointap_is_shown_until_it_ends() {
+    let (Some(tmux), Some(program)) = (tmux(), old_server()) else { return };
+    let server = Server::start(&program, "");
+    let mut node = Simnode::start("v31", "--scenario mix --rate 500");
+    let options = format!("--nats {} --nats.format recording --node-name alice", server.url());
+    let exporter = Exporter::start(&format!("--pid {} {options}", node.pid()));
+    node.fire();
+    let terminal = Terminal::start(tmux, (80, 24), &format!("--source {} --node alice --interval 0.2", server.url()));
+    terminal.shows("peers", |screen| screen.contains(&format!("pid {} ", node.pid())) && ids(screen).len() > 5);
+    drop(node);
+    terminal.shows("the node's end", |screen| screen.contains("the node has ended") && ids(screen).is_empty());
+    drop(server);
+    terminal.shows("the server's end", |screen| screen.contains("cannot read from NATS"));
+    exporter.stop();
+    terminal.type_keys(&["q"]);
     terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::Live;
+use super::{Live, Origin};
 use crate::{
     capture::{Batch, Counted, End, Run, now},
     output::{Observer, Output, Result, Waiting, until_counted},
@@ -42,10 +42,10 @@ impl Output for Arc<Mutex<Live>> {
         Ok(())
     }
 
-    /// For a recording the time comes only from its batches.
+    /// What comes from elsewhere has times of its own in its batches.
     fn idle(&mut self) {
         let mut live = lock(self);
-        if !live.is_replay {
+        if live.origin == Origin::Node {
             let (time, moment) = now();
             live.at(time, moment);
         }

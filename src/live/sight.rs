@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Live;
+use super::{Live, Origin};
 use crate::{
     capture::Run,
     tracepoint::{Tracepoint, Tracepoints},
@@ -44,7 +44,7 @@ impl Sight {
 pub(super) struct Of<'a> {
     pub(super) wanted: Tracepoints,
     pub(super) run: Option<&'a Run>,
-    pub(super) is_replay: bool,
+    pub(super) origin: Origin,
     /// Seconds from the node's start to the attachment, and from then until now.
     pub(super) before: f64,
     pub(super) since: f64,
@@ -67,8 +67,10 @@ impl Of<'_> {
         }
         Some(if !self.wanted.contains(tracepoint) {
             "not selected (--events)".into()
-        } else if self.is_replay {
+        } else if self.origin == Origin::Recording {
             "not recorded".into()
+        } else if self.origin == Origin::Publisher {
+            "not published".into()
         } else if run.failed.contains(tracepoint) {
             "could not be attached to: see the log".into()
         } else {

@@ -139,7 +139,7 @@ impl Live {
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             time: seconds(self.time),
-            replay: self.is_replay,
+            replay: self.is_replay(),
             over: self.is_over,
             node: self.run.as_ref().ok().zip(self.attached_at).map(|(run, attached_at)| self.node(run, attached_at)),
             waiting: match (&self.run, self.attached_at) {
@@ -166,7 +166,7 @@ impl Live {
         let run = self.run.as_ref().ok();
         let attached = seconds(self.attached_at.unwrap_or(self.time));
         let (before, since) = (attached - run.map_or(attached, |run| run.start_time), seconds(self.time) - attached);
-        sight::Of { wanted: self.wanted, run, is_replay: self.is_replay, before, since }.sight()
+        sight::Of { wanted: self.wanted, run, origin: self.origin, before, since }.sight()
     }
 
     fn node(&self, run: &Run, attached_at: Time) -> Node {

@@ -9,7 +9,13 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, Event, HeaderMap, ServerError, Subject, Subscriber, jetstream};
+use async_nats::{
+    Client, Event, HeaderMap, ServerError, Subject, Subscriber,
+    jetstream::{
+        self,
+        context::{PublishAckFuture, PublishError},
+    },
+};
 use bytes::Bytes;
 use futures_util::{
     StreamExt,
@@ -126,10 +132,16 @@ impl Connection {
     }
 
     /// Publishes messages. The future ends when the server has confirmed that it has them; then it gives those that JetStream has not
-    /// stored. It fails if the connection breaks or the server does not answer.
-    pub(super) fn publish(&mut self, messages: Vec<Outgoing>) -> BoxFuture<'static, io::Result<Unstored>> {
+    /// stored; `in_order` makes it store none before those that come first. It fails if the connection breaks or the server does not
+    /// answer.
+    pub(super) fn publish(
+        &mut self,
+        messages: Vec<Outgoing>,
+        in_order: bool,
+    ) -> BoxFuture<'static, io::Result<Unstored>> {
         let mut broken = self.broken.clone();
         let publishing: BoxFuture<'static, io::Result<Unstored>> = match &self.jetstream {
+            Some(jetstream) if in_order => Box::pin(store_in_order(jetstream.clone(), messages)),
             Some(jetstream) => Box::pin(store(jetstream.clone(), messages)),
             None => {
                 self.asked += 1;
@@ -192,18 +204,33 @@ async fn hear(mut answers: Subscriber, told: watch::Sender<u64>) {
 /// Publishes to JetStream, and waits for all acknowledgements.
 async fn store(jetstream: jetstream::Context, messages: Vec<Outgoing>) -> io::Result<Unstored> {
     let mut acknowledgements = Vec::with_capacity(messages.len());
-    for Outgoing { subject, headers, payload } in messages {
-        let sent = match headers {
-            Some(headers) => jetstream.publish_with_headers(subject, headers, payload).await,
-            None => jetstream.publish(subject, payload).await,
-        };
-        acknowledgements.push(sent);
+    for message in messages {
+        acknowledgements.push(sent(&jetstream, message).await);
     }
     let acknowledged = acknowledgements.into_iter().map(|sent| async { sent?.await });
     let results = join_all(acknowledged).await;
-    let failed =
-        |(place, result): (usize, Result<_, jetstream::context::PublishError>)| Some((place, words(&result.err()?)));
+    let failed = |(place, result): (usize, Result<_, PublishError>)| Some((place, words(&result.err()?)));
     Ok(results.into_iter().enumerate().filter_map(failed).collect())
+}
+
+/// Publishes to JetStream, each message when the one before is stored.
+async fn store_in_order(jetstream: jetstream::Context, messages: Vec<Outgoing>) -> io::Result<Unstored> {
+    let count = messages.len();
+    for (place, message) in messages.into_iter().enumerate() {
+        let acknowledged = async { sent(&jetstream, message).await?.await };
+        if let Err(error) = acknowledged.await {
+            return Ok((place..count).map(|place| (place, words(&error))).collect());
+        }
+    }
+    Ok(Unstored::new())
+}
+
+async fn sent(jetstream: &jetstream::Context, message: Outgoing) -> Result<PublishAckFuture, PublishError> {
+    let Outgoing { subject, headers, payload } = message;
+    match headers {
+        Some(headers) => jetstream.publish_with_headers(subject, headers, payload).await,
+        None => jetstream.publish(subject, payload).await,
+    }
 }
 
 impl Drop for Connection {

@@ -43,6 +43,8 @@ pub(super) struct Publishing {
     pub(super) confirm: String,
     /// Whether JetStream must store each message.
     pub(super) jetstream: bool,
+    /// Whether it must store them in their order, as those of a recording.
+    pub(super) in_order: bool,
     pub(super) max_payload: MaxPayload,
     /// How many connections there were.
     pub(super) connections: Arc<AtomicU64>,
@@ -278,7 +280,7 @@ impl NatsDestination {
         let Some(chunk) = &mut self.chunk else { return Ok(()) };
         let Some(connection) = &mut self.connection else { return Err(io::ErrorKind::NotConnected.into()) };
         let messages = chunk.messages.iter().map(|(outgoing, _)| outgoing.clone()).collect();
-        chunk.state = Progress::Sending(connection.publish(messages));
+        chunk.state = Progress::Sending(connection.publish(messages, self.publishing.in_order));
         Ok(())
     }
 

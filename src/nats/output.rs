@@ -71,6 +71,7 @@ pub fn start<'a>(
         run,
         confirm,
         jetstream: options.jetstream,
+        in_order: matches!(options.format, NatsFormat::Recording),
         max_payload: Arc::clone(&max_payload),
         connections: Arc::clone(&connections),
         heartbeat: Arc::clone(&heartbeat),

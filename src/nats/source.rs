@@ -6,14 +6,14 @@ mod subscription;
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use async_nats::Event;
+use async_nats::{Event, ServerError};
+
+#[cfg(any(fuzzing, all(test, feature = "http")))]
+pub(crate) use self::messages::fuzzing;
 
 use self::{
     messages::Messages,
@@ -120,7 +120,7 @@ impl NatsSource {
                 end = Ok(End::Done);
                 break;
             }
-            let Some((subscription, broken)) = &mut connection.subscription else {
+            let Some((subscription, trouble)) = &mut connection.subscription else {
                 connection.connect(&runtime, readers);
                 if connection.subscription.is_none() {
                     idle(RETRY_INTERVAL, stop, readers);
@@ -139,8 +139,10 @@ impl NatsSource {
                         }
                     }
                 }
-                Ok(None) if broken.load(Relaxed) => connection.disconnected("the connection has broken", readers),
-                Ok(None) => readers.idle(),
+                Ok(None) => match trouble.take() {
+                    Some(words) => connection.disconnected(&words, readers),
+                    None => readers.idle(),
+                },
                 Err(words) => connection.disconnected(&words, readers),
             }
         }
@@ -224,13 +226,27 @@ impl<'b, M: FnMut(&str) -> Result<Outputs<'b>>> Readers for Each<'_, 'b, M> {
 /// The connection, which is made again when it breaks.
 struct Connection<'a> {
     source: &'a NatsSource,
-    /// It, and whether the connection has broken.
-    subscription: Option<(Subscription, Arc<AtomicBool>)>,
+    /// It, and what the connection says of itself.
+    subscription: Option<(Subscription, Trouble)>,
     /// Whether the log has said that the server is gone.
     is_told: bool,
     has_connected: bool,
     /// The last message of the stream.
     sequence: Option<u64>,
+}
+
+/// Why nothing more comes, once it is known.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    fn is(&self, words: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words);
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl<'a> Connection<'a> {
@@ -239,12 +255,13 @@ impl<'a> Connection<'a> {
     }
 
     fn connect(&mut self, runtime: &tokio::runtime::Runtime, readers: &mut impl Readers) {
-        let broken = Arc::new(AtomicBool::new(false));
-        let breaks = Arc::clone(&broken);
-        let told = move |event| {
-            if matches!(event, Event::Disconnected | Event::Closed) {
-                breaks.store(true, Relaxed);
-            }
+        let trouble = Trouble::default();
+        let heard = trouble.clone();
+        let told = move |event| match event {
+            Event::Disconnected | Event::Closed => heard.is("the connection has broken".into()),
+            // The user may not subscribe to the subject.
+            Event::ServerError(ServerError::Other(words)) => heard.is(format!("the server says: {words}")),
+            _ => {}
         };
         let NatsSource { server, stored, .. } = self.source;
         // What was read is not read again.
@@ -258,7 +275,7 @@ impl<'a> Connection<'a> {
         });
         match opened {
             Ok(subscription) => {
-                self.subscription = Some((subscription, broken));
+                self.subscription = Some((subscription, trouble));
                 let again = if self.has_connected { " again" } else { "" };
                 tracing::info!("reading {} from NATS at {server}{again}", self.source.subject());
                 (self.has_connected, self.is_told) = (true, false);

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
-use super::server::{Message, Server, Subscriber, old_server, servers};
+use async_nats::jetstream::stream::Config;
+
+use super::server::{Message, Server, Subscriber, old_server, servers, stream_of};
 use crate::{
     exposition::Exposition,
     node::Simnode,
@@ -13,7 +15,7 @@ pub const SUBJECT: &str = "bitcointap.alice.recording";
 pub const EVENTS: &str = "--events net,mempool,validation";
 
 /// The recording that these messages are, if they are whole.
-fn joined(messages: &[Message]) -> Vec<u8> {
+pub fn joined(messages: &[Message]) -> Vec<u8> {
     let of_recording = messages.iter().filter(|message| message.subject == SUBJECT);
     of_recording.flat_map(|message| message.payload.clone()).collect()
 }
@@ -48,7 +50,7 @@ pub struct Published {
     pub fired: u64,
     pub metrics: BTreeMap<String, f64>,
     /// Events that the publisher lost.
-    lost: u64,
+    pub lost: u64,
     pub lines: Vec<String>,
 }
 
@@ -181,6 +183,28 @@ fn what_a_dying_server_takes_with_it_is_told_in_the_recording() {
 fn count_of(line: &str) -> u64 {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     line["event"]["Lost"]["count"].as_u64().unwrap()
+}
+
+/// JetStream refuses the larger messages for a while, and would take the smaller ones that were sent with them.
+#[test]
+fn jetstream_stores_a_recording_in_its_order() {
+    let Some(program) = old_server() else { return };
+    let server = Server::start(&program, "jetstream { store_dir: \"STORE\" }\n");
+    let stream = |max_message_size| Config { max_message_size, ..stream_of("recordings", &["bitcointap.*.recording"]) };
+    let published = publish(&server.url(), "mix --rate 300 --count 3000", "--nats.jetstream", |exporter| {
+        // Messages gather until there is a stream, so that several are sent together then.
+        let waiting = || exporter.scrape().sum("event_delay_seconds_count", &[]);
+        eventually("some events", || (waiting() > 1000.0).then_some(()));
+        server.try_make(&stream(6000)).unwrap();
+        eventually("more events", || (waiting() > 2500.0).then_some(()));
+        server.try_make(&stream(-1)).unwrap();
+    });
+    let log = published.exporter.stop();
+    let messages = server.stored("recordings");
+    let numbers = numbers(&messages);
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "{log}");
+    assert!(log.contains("message size exceeds maximum allowed"), "{log}");
+    assert!(printed(&joined(&messages)) == published.lines, "{log}");
 }
 
 #[test]

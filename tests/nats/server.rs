@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, jetstream};
+use async_nats::{
+    Client,
+    jetstream::{self, stream},
+};
 use futures_util::StreamExt;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -110,18 +113,31 @@ impl Server {
 
     /// Makes a stream; one with `most` bytes refuses more.
     pub fn make_stream(&self, name: &str, subjects: &[&str], most: Option<i64>) {
-        let config = jetstream::stream::Config {
-            name: name.into(),
-            subjects: subjects.iter().map(|&it| it.to_owned()).collect(),
+        let config = stream::Config {
             max_bytes: most.unwrap_or(-1),
-            discard: jetstream::stream::DiscardPolicy::New,
-            ..Default::default()
+            discard: stream::DiscardPolicy::New,
+            ..stream_of(name, subjects)
         };
+        self.try_make(&config).unwrap();
+    }
+
+    /// Makes a stream, or changes it.
+    pub fn try_make(&self, config: &stream::Config) -> Result<(), String> {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
             let context = jetstream::new(async_nats::connect(self.url()).await.unwrap());
-            context.create_stream(config).await.unwrap();
-        });
+            let made = context.create_or_update_stream(config.clone()).await;
+            made.map(drop).map_err(|error| format!("{error:?}"))
+        })
+    }
+
+    /// The name of the server that leads a stream's replicas, if it has one.
+    pub fn leader(&self, stream: &str) -> Option<String> {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let context = jetstream::new(async_nats::connect(self.url()).await.ok()?);
+            context.get_stream(stream).await.ok()?.info().await.ok()?.cluster.clone()?.leader
+        })
     }
 
     /// All messages of a stream, in order.
@@ -136,6 +152,15 @@ impl Server {
             let messages = consumer.messages().await.unwrap().take(count as usize);
             messages.map(|message| Message::of(message.unwrap().message.clone())).collect().await
         })
+    }
+}
+
+/// A stream by its name and subjects.
+pub fn stream_of(name: &str, subjects: &[&str]) -> stream::Config {
+    stream::Config {
+        name: name.into(),
+        subjects: subjects.iter().map(|&it| it.to_owned()).collect(),
+        ..Default::default()
     }
 }
 

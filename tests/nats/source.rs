@@ -9,14 +9,18 @@ use super::{
 use crate::tool::{Attached, Exporter, bitcointap, eventually};
 
 /// A `tap` of another bitcointap.
-struct Reader {
+pub struct Reader {
     process: Attached,
     lines: thread::JoinHandle<String>,
 }
 
 impl Reader {
     fn start(server: &Server, options: &str) -> Self {
-        let mut command = bitcointap(&format!("tap {} --bytes hex {options}", source(server)));
+        Self::start_at(&server.url(), options)
+    }
+
+    pub fn start_at(url: &str, options: &str) -> Self {
+        let mut command = bitcointap(&format!("tap {} --bytes hex {options}", source(url)));
         command.stdout(Stdio::piped());
         let mut process = Attached::spawn_until(command, "reading bitcointap.alice.recording from NATS");
         let mut stdout = process.child.stdout.take().unwrap();
@@ -29,19 +33,19 @@ impl Reader {
     }
 
     /// Waits for its end, and gives its lines and its log.
-    fn end(mut self) -> (Vec<String>, String) {
+    pub fn end(mut self) -> (Vec<String>, String) {
         assert!(self.process.wait().success(), "{}", self.process.log);
         let text = self.lines.join().unwrap();
         (text.lines().map(str::to_owned).collect(), std::mem::take(&mut self.process.log))
     }
 }
 
-fn source(server: &Server) -> String {
-    format!("--source {} --node alice {EVENTS}", server.url())
+pub fn source(url: &str) -> String {
+    format!("--source {url} --node alice {EVENTS}")
 }
 
 fn exporter(server: &Server) -> Exporter {
-    Exporter::start_by(bitcointap, &source(server), "reading bitcointap.alice.recording from NATS")
+    Exporter::start_by(bitcointap, &source(&server.url()), "reading bitcointap.alice.recording from NATS")
 }
 
 /// Families that are not about the exporter itself.
@@ -186,6 +190,41 @@ fn a_server_that_is_gone_for_a_while_is_waited_for() {
         assert_eq!(log.matches(" again\"").count(), 1, "{log}");
         assert_eq!(log.matches("end of the run").count(), 1, "the run goes on: {log}");
     }
+}
+
+#[test]
+fn a_recording_made_over_nats_is_as_one_made_at_the_node() {
+    let Some(program) = old_server() else { return };
+    let server = Server::start(&program, "");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("alice.recording");
+    let command = bitcointap(&format!("record {} {}", file.display(), source(&server.url())));
+    let mut recorder = Attached::spawn_until(command, "reading bitcointap.alice.recording from NATS");
+    let published = publish(&server.url(), "mix --rate 3000 --count 6000", "", |_| {});
+    assert!(recorder.wait().success(), "{}", recorder.log);
+    assert!(printed(&std::fs::read(&file).unwrap()) == published.lines, "{}", recorder.log);
+}
+
+/// The page of `export`, as of a node of this machine.
+#[test]
+fn a_node_whose_run_has_ended_elsewhere_is_not_shown_as_a_recording() {
+    let Some(program) = old_server() else { return };
+    let server = Server::start(&program, "");
+    let reader = exporter(&server);
+    let live = |is_so: &dyn Fn(&serde_json::Value) -> bool| {
+        eventually("a state", || {
+            let text = crate::exposition::get(&reader.address, "/api/live")?;
+            serde_json::from_str(&text).ok().filter(|live| is_so(live))
+        })
+    };
+    let published = publish(&server.url(), "mix --rate 2000 --count 4000", "", |_| {
+        let running = live(&|live| live["peers"].as_array().is_some_and(|peers| peers.len() > 2));
+        assert_eq!(running["replay"], false);
+        assert!(running["node"]["pid"].as_u64() > Some(0), "{}", running["node"]);
+    });
+    let ended = live(&|live| live["node"].is_null());
+    assert_eq!((&ended["waiting"], &ended["replay"]), (&"the node has ended".into(), &false.into()));
+    published.exporter.stop();
 }
 
 #[test]

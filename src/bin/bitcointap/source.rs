@@ -3,6 +3,7 @@
 
 use bitcointap::{
     follow::{DropCapabilities, Follow},
+    live::Origin,
     nats::NatsSource,
     output::Outputs,
     privileges,
@@ -67,6 +68,15 @@ impl Source {
     /// Whether it is a node, for which privileges are needed.
     pub fn taps(&self) -> bool {
         matches!(self, Self::Node(_))
+    }
+
+    /// The same for what is shown of it.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::Node(_) => Origin::Node,
+            Self::Recording(_) => Origin::Recording,
+            Self::Other(_) => Origin::Publisher,
+        }
     }
 
     /// Gives everything to `outputs`, until it is time to stop or nothing more comes.

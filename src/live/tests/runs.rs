@@ -88,7 +88,7 @@ fn what_cannot_be_seen_says_why() {
     seen.detached(&counters(1, 0));
     assert_eq!(unseen(&seen.live, &names), words([Some("not attached"); 4]));
 
-    let mut live = Live::new("net".parse().unwrap(), false).of_recording();
+    let mut live = Live::new("net".parse().unwrap(), false).of(Origin::Recording);
     let attached = "net:inbound_message,net:inbound_connection".parse().unwrap();
     live.attached(&Run { failed: Tracepoints::default(), ..Run::new(7, "/bitcoind".into(), 0.0, attached) });
     live.at(Time(SECOND), Moment(SECOND));
@@ -128,8 +128,20 @@ fn it_is_said_why_there_may_be_other_peers() {
 }
 
 #[test]
+fn a_node_that_another_publishes_goes_as_one_of_this_machine() {
+    let live = Live::new(Tracepoints::default_set(), false).of(Origin::Publisher);
+    let mut seen = Seen { live, second: START };
+    seen.attached("net").at(START).tell(opened(1));
+    assert_eq!(unseen(&seen.live, &["net:inbound_message", "mempool:added"]), [None, Some("not published".to_owned())]);
+    assert_eq!(seen.peers(), [1]);
+    seen.detached(&counters(5, 0));
+    let snapshot = seen.live.snapshot();
+    assert_eq!((snapshot.replay, snapshot.node.is_none(), seen.peers()), (false, true, vec![]));
+}
+
+#[test]
 fn what_a_run_of_a_recording_ends_with_is_there_until_the_next_begins() {
-    let mut live = Live::new(Tracepoints::default_set(), false).of_recording();
+    let mut live = Live::new(Tracepoints::default_set(), false).of(Origin::Recording);
     let mut seen = {
         live.attached(&Run::new(7, "/bitcoind".into(), 900.0, "net".parse().unwrap()));
         live.at(Time(START * SECOND), Moment(START * SECOND));

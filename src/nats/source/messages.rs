@@ -125,3 +125,61 @@ impl Messages {
         entry
     }
 }
+
+/// For `fuzzing`.
+#[cfg(any(fuzzing, all(test, feature = "http")))]
+pub(crate) mod fuzzing {
+    use super::{Entry, Message, Messages, Selection};
+
+    /// What a made-up message has besides its bytes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Form(pub u8);
+
+    impl Form {
+        fn has(self, bit: u8) -> bool {
+            self.0 >> bit & 1 == 1
+        }
+
+        /// Whether its bytes are to make up a recording.
+        pub(crate) fn is_recording(self) -> bool {
+            self.has(6)
+        }
+    }
+
+    /// Reads messages. Bit 0 of a form: a group begins. Bit 1: a message is missing before. Bit 2: it comes once more. Bit 3: it is of
+    /// another publisher. Bits 4 and 5: it is the first or the last part of two. Bit 6: see [`Form::is_recording`].
+    pub(crate) fn read(messages: impl Iterator<Item = (Form, Vec<u8>)>, mut take: impl FnMut(Entry)) {
+        let mut reading = Messages::new(&Selection::default());
+        let (mut number, mut run) = (1_u64, 0_u8);
+        for (form, payload) in messages {
+            run = run.wrapping_add(form.has(3).into());
+            number = number.wrapping_add(form.has(1).into()).wrapping_sub(form.has(2).into());
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert("Bitcointap-Run", run.to_string());
+            headers.insert("Bitcointap-Number", number.to_string());
+            if form.has(0) {
+                headers.insert("Bitcointap-Group", "1");
+            }
+            for (bit, part) in [(4, "1/2"), (5, "2/2")] {
+                if form.has(bit) {
+                    headers.insert("Bitcointap-Part", part);
+                }
+            }
+            let message = Message {
+                subject: "a.recording".into(),
+                reply: None,
+                length: payload.len(),
+                payload: payload.into(),
+                headers: Some(headers),
+                status: None,
+                description: None,
+            };
+            number = number.wrapping_add(1);
+            reading.put(&message);
+            while let Some(entry) = reading.next() {
+                entry.into_iter().for_each(&mut take);
+            }
+            reading.missed();
+        }
+    }
+}

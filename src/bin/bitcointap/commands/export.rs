@@ -51,10 +51,9 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     metrics.replace_lists_by(lists_read);
     reload::at_hangups(hangups, args, changes)?;
     let live = (!args.disable_live_page).then(|| {
-        let live = Live::new(options.selection.tracepoints(), args.hide_addresses);
-        Arc::new(Mutex::new(if !source.taps() { live.of_recording() } else { live }))
+        Arc::new(Mutex::new(Live::new(options.selection.tracepoints(), args.hide_addresses).of(source.origin())))
     });
-    let server = http::serve(listeners, gate, site(args, &options, !source.taps(), &metrics, live.clone())?)?;
+    let server = http::serve(listeners, gate, site(args, &options, source.taps(), &metrics, live.clone())?)?;
 
     let mut outputs = Outputs::default().with(metrics);
     outputs = live.into_iter().fold(outputs, Outputs::with);
@@ -76,7 +75,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 fn site(
     args: &ExportArgs,
     options: &Options,
-    replays: bool,
+    taps: bool,
     metrics: &Metrics,
     live: Option<Arc<Mutex<Live>>>,
 ) -> Result<Site> {
@@ -85,9 +84,9 @@ fn site(
     } else {
         Streams::new(options.sent(), args.max_streams.into())
     };
-    // The payloads of a recording cannot become whole later.
+    // Only payloads of a node can become whole later.
     let streams = match options.payloads {
-        Payloads::Limited(_) if !replays => streams.with_limited_payloads(),
+        Payloads::Limited(_) if taps => streams.with_limited_payloads(),
         Payloads::Limited(_) | Payloads::Whole | Payloads::None => streams,
     };
     let path = args.telemetry_path.clone();

@@ -48,16 +48,12 @@ pub fn top(args: &TopArgs) -> Result<()> {
     let jobs = Jobs::begin()?;
     let options = args.options();
     let source = Source::open(&args.replay, &args.subscribe, &args.node, &options, true, args.drop_capabilities())?;
-    // The other's clock is not that of this machine.
-    let replays = !source.taps();
     if source.taps() {
         privileges::check()?;
     }
     let stop = signals::stop_at_hangup_or_after(args.duration)?;
-    let mut live = Live::new(options.selection.tracepoints(), false).watched();
-    if replays {
-        live = live.of_recording();
-    } else {
+    let mut live = Live::new(options.selection.tracepoints(), false).watched().of(source.origin());
+    if source.taps() {
         let (time, moment) = capture::now();
         live.at(time, moment);
     }
