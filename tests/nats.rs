@@ -8,7 +8,7 @@ mod peer_observer;
 mod recording;
 pub mod server;
 mod slow;
-mod source;
+pub mod source;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,10 +2,11 @@
 //! names a bitcoind with tracepoints; without it these tests say that they were skipped.
 //!
 //! In: what nodes do here, to each other and by themselves. Out: what the exporter counts; here of all that a node tells, of restarts
-//! and of a flood; exchanges, the chain and rejections in files of their own.
+//! and of a flood; exchanges, the chain, rejections and what goes over NATS in files of their own.
 
 mod chain;
 mod exchanges;
+mod over_nats;
 mod rejections;
 
 use std::{
