@@ -4,7 +4,7 @@ pub mod coin_selection;
 pub mod mempool;
 pub mod net;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod utxocache;
 pub mod validation;
 
@@ -13,6 +13,7 @@ use std::{borrow::Cow, time::Duration};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
+    json,
     kernel_side::{self, Plain, types},
     tracepoint::{About, LossReason, Tracepoint},
 };
@@ -30,6 +31,7 @@ pub struct Event<'a> {
 
 /// What happened, by the group of its tracepoint.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Kind<'a> {
     /// `net`: a P2P message.
@@ -65,6 +67,7 @@ pub enum Kind<'a> {
 
 /// A gap: events that are missing before the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lost {
     /// The tracepoint whose events are missing.
     pub tracepoint: Tracepoint,
@@ -99,11 +102,16 @@ impl Serialize for Event<'_> {
 
 impl Event<'_> {
     pub(crate) fn serialize_fields<S: SerializeStruct>(&self, event: &mut S) -> Result<(), S::Error> {
-        event.serialize_field("timestamp", &(self.time.0 / 1_000_000_000))?;
-        event.serialize_field("timestamp_subsec_micros", &(self.time.0 % 1_000_000_000 / 1_000))?;
-        event.serialize_field("event", &self.kind)
+        event.serialize_field("timestamp", &Seconds(self.time.0 / 1_000_000_000))?;
+        event.serialize_field("timestamp_subsec_micros", &((self.time.0 % 1_000_000_000 / 1_000) as u32))?;
+        event.serialize_field("event", &self.kind)?;
+        json::cut().map_or(Ok(()), |cut| event.serialize_field("cut", &cut))
     }
 }
+
+/// A number in each style, since it always fits.
+#[derive(Serialize)]
+struct Seconds(#[serde(with = "json::AsNumber")] u64);
 
 /// Decodes the records of one node.
 #[derive(Clone, Copy, Debug)]

@@ -9,11 +9,11 @@
 
 mod address;
 mod command_set;
-mod inventory;
+pub(crate) mod inventory;
 mod message;
 mod reader;
-mod serialize;
-mod transaction;
+pub(crate) mod serialize;
+pub(crate) mod transaction;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -29,6 +29,8 @@ use std::{
 };
 
 pub(crate) use self::format::Lines;
+#[cfg(test)]
+pub(crate) use self::format::Source;
 use self::{destination::Plain, queue::Shared, writing::Writing};
 pub use self::{
     destination::{Destination, DestinationName},

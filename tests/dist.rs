@@ -288,6 +288,7 @@ fn make_installs_what_packages_have() {
     let mut copied = Vec::new();
     for (from, to, ending) in [
         ("docs", "usr/share/doc/bitcointap", "md"),
+        ("docs", "usr/share/doc/bitcointap", "json"),
         ("grafana/dashboards", "usr/share/bitcointap/grafana/dashboards", "json"),
         ("grafana/provisioning", "usr/share/bitcointap/grafana/provisioning", "yml"),
     ] {

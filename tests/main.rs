@@ -32,6 +32,7 @@ mod real_node;
 mod recording;
 mod release;
 mod rules;
+mod schema;
 mod selection;
 mod simulated_node;
 mod soak;

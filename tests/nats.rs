@@ -23,6 +23,7 @@ use serde_json::Value;
 use self::server::{Message, Server, Subscriber, old_server, servers};
 use crate::{
     node::{Simnode, Tally},
+    schema::{assert_lines, checker},
     tool::{Attached, Exporter, bitcointap, eventually, free_address, output, tracepoint_of},
 };
 
@@ -96,7 +97,8 @@ fn each_event_is_on_its_subject_once() {
         let server = Server::start(&program, "");
         let subscriber = Subscriber::start(&server, "bitcointap.alice.>");
         let mut node = Simnode::start("v31", "--scenario mix --rate 5000 --count 10000");
-        let options = format!("--nats {} --node-name alice --bytes hex", server.url());
+        let style = "--bytes hex --integers string --max-bytes 20";
+        let options = format!("--nats {} --node-name alice {style}", server.url());
         let mut tap = Attached::spawn(bitcointap(&format!("tap --pid {} {options}", node.pid())));
         node.fire();
         let fired = published(&node.tally());
@@ -104,7 +106,9 @@ fn each_event_is_on_its_subject_once() {
         // Nothing that async-nats logs.
         assert!(!tap.log.contains("event: connected"), "{}", tap.log);
         let messages = subscriber.until(|messages| lines(messages).len() as u64 >= fired);
-        assert_eq!(lines(&messages).len() as u64, fired);
+        let published = lines(&messages);
+        assert_eq!(published.len() as u64, fired);
+        assert!(assert_lines(&checker(style), published.iter().map(|(_, line)| line)) > 100);
         assert!(!are_in_order(&messages, "bitcointap.alice"), "nothing is missing");
         // Lines of one subject go together.
         assert!((messages.len() as u64) < fired, "{} messages", messages.len());

@@ -12,6 +12,7 @@ use crate::{
 
 /// What a wallet did to fund a transaction.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum CoinSelection<'a> {
     /// `coin_selection:selected_coins`: coins were chosen.

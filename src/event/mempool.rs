@@ -13,6 +13,7 @@ use crate::{
 
 /// What became of a transaction.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Mempool<'a> {
     /// `mempool:added`: it entered the mempool.

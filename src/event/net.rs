@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, mem::offset_of};
 
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde::{Serialize, Serializer};
 
 use super::{parts, text_in_place};
 use crate::{
@@ -40,19 +40,27 @@ impl Message<'_> {
 
 impl Serialize for Message<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw = self.payload.filter(|_| json::writes_raw());
-        let mut message = serializer.serialize_struct("Message", 2 + usize::from(raw.is_some()))?;
-        message.serialize_field("meta", &self.meta)?;
-        message.serialize_field("msg", &self.msg)?;
-        if let Some(raw) = raw {
-            message.serialize_field("raw", &json::Hex(raw))?;
-        }
-        message.end()
+        let raw = self.payload.filter(|_| json::writes_raw()).map(json::Hex);
+        Written { meta: &self.meta, msg: &self.msg, raw }.serialize(serializer)
     }
+}
+
+/// A P2P message, as it is written.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Msg"))]
+pub(crate) struct Written<'a> {
+    /// The peer, the direction, the command and the size.
+    meta: &'a Meta<'a>,
+    /// Its decoded payload.
+    msg: &'a p2p::Message<'a>,
+    /// With `--payload raw`: its payload as it was sent, without the transport's header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<json::Hex<'a>>,
 }
 
 /// A message's attributes besides its payload.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Meta<'a> {
     /// The node's number of the peer. Each run counts from 0, and uses no number twice.
     pub peer_id: i64,
@@ -191,6 +199,7 @@ impl Serialize for ConnectionType {
 
 /// What became of a connection.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Connection<'a> {
     /// `net:inbound_connection`.
@@ -238,6 +247,7 @@ pub enum Connection<'a> {
 
 /// Which connection.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Conn<'a> {
     /// The node's number of the peer.
     pub peer_id: i64,

@@ -3,14 +3,17 @@
 
 use super::*;
 use crate::{
-    json::{self, BytesStyle, Style},
+    json::{
+        self, BytesStyle, Style,
+        tests::schema::{View, assert_line},
+    },
     kernel_side::{
         types::{event_header, losses_record, message_record},
         write,
     },
 };
 
-pub(super) const DECODER: Decoder = Decoder { unix_offset_ns: 1_747_158_913_356_588_654, block_duration_unit_ns: 1 };
+pub(crate) const DECODER: Decoder = Decoder { unix_offset_ns: 1_747_158_913_356_588_654, block_duration_unit_ns: 1 };
 
 /// At 1747158913.356600999.
 pub(super) fn header(tracepoint: Tracepoint, text: &str) -> event_header {
@@ -30,6 +33,7 @@ pub(super) fn events(decoder: &Decoder, record: &[u8]) -> Vec<String> {
         let mut line = Vec::new();
         json::write_line(&mut line, &event, Style { bytes: BytesStyle::Hex, ..Style::default() }).unwrap();
         let line = String::from_utf8(line).unwrap();
+        assert_line(&line, View { hex: true, strings: false });
         let time = r#"{"timestamp":1747158913,"timestamp_subsec_micros":356600,"event":"#;
         lines.push(line.strip_prefix(time).expect("its time").trim_end().strip_suffix('}').unwrap().to_owned());
     });

@@ -11,6 +11,7 @@ use crate::{
 
 /// What was done to the cache or to a coin in it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Utxocache {
     /// `utxocache:flush`: the cache was written to disk.
@@ -36,6 +37,7 @@ pub enum Utxocache {
 
 /// An unspent output.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Coin {
     /// The transaction that created it.
     pub txid: Hash,

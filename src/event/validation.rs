@@ -7,6 +7,7 @@ use crate::{json::Hash, kernel_side::types::block_connected_record};
 
 /// What was validated.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Validation {
     /// `validation:block_connected`: a block was connected to a chain; also while reindexing, in background validation

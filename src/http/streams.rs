@@ -4,7 +4,7 @@
 //! Each reader has a [`Spool`] of its own. So a slow reader loses its own oldest events, is told so, and delays nobody. All
 //! readers share the waiting batches: 8 MiB of them, however many readers there are. A reader that has stopped also holds the
 //! batch that was being written for it: up to 2 MiB, or 5 MB with a message of the largest size, the decoded message (13 MB at
-//! most), and 320 KiB of text. A line of more than 64 KiB comes in parts; a line can have up to 105 MB.
+//! most), and 320 KiB of text. A line of more than 64 KiB comes in parts; a line can have up to 200 MB.
 
 mod body;
 mod query;

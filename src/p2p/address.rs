@@ -26,6 +26,7 @@ const ONIONCAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
 
 /// A node's address, and what the message says about the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NetAddress<'a> {
     /// When the node was last seen, UNIX time in seconds; 0 in `version`, which has no such field.
     pub timestamp: u32,
@@ -39,6 +40,7 @@ pub struct NetAddress<'a> {
 
 /// An address in one of the networks of BIP 155.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Address<'a> {
     /// IPv4
@@ -46,11 +48,23 @@ pub enum Address<'a> {
     /// IPv6
     Ipv6(Ipv6Addr),
     /// The hash of the key of an onion service of version 2
-    Torv2(#[serde(serialize_with = "torv2")] [u8; 10]),
+    Torv2(
+        #[serde(serialize_with = "torv2")]
+        #[cfg_attr(test, schemars(with = "str"))]
+        [u8; 10],
+    ),
     /// The public key of an onion service of version 3
-    Torv3(#[serde(serialize_with = "torv3")] [u8; 32]),
+    Torv3(
+        #[serde(serialize_with = "torv3")]
+        #[cfg_attr(test, schemars(with = "str"))]
+        [u8; 32],
+    ),
     /// The SHA-256 of a destination in I2P
-    I2p(#[serde(serialize_with = "i2p")] [u8; 32]),
+    I2p(
+        #[serde(serialize_with = "i2p")]
+        #[cfg_attr(test, schemars(with = "str"))]
+        [u8; 32],
+    ),
     /// CJDNS
     Cjdns(Ipv6Addr),
     /// A network that BIP 155 does not name

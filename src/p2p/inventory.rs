@@ -69,23 +69,6 @@ impl fmt::Debug for Items<'_> {
 
 impl Serialize for Items<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Entry {
-            item: Item,
-        }
-
-        #[derive(Serialize)]
-        enum Item {
-            Error(True),
-            Transaction(Hash),
-            Block(Hash),
-            CompactBlock(Hash),
-            Wtx(Hash),
-            WitnessTransaction(Hash),
-            WitnessBlock(Hash),
-            Unknown { inv_type: u32, hash: Hash },
-        }
-
         serializer.collect_seq(self.iter().map(|item| Entry {
             item: match item {
                 // rust-bitcoin decodes type 0 as unknown.
@@ -100,6 +83,40 @@ impl Serialize for Items<'_> {
             },
         }))
     }
+}
+
+/// What is announced, requested or missing.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Entry {
+    /// By its type.
+    item: Item,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+enum Item {
+    /// Type 0.
+    Error(True),
+    /// A transaction, by its txid.
+    Transaction(Hash),
+    /// A block.
+    Block(Hash),
+    /// A block, as a compact block.
+    CompactBlock(Hash),
+    /// A transaction, by its wtxid.
+    Wtx(Hash),
+    /// A transaction with its witness, by its txid.
+    WitnessTransaction(Hash),
+    /// A block with its witnesses.
+    WitnessBlock(Hash),
+    /// Any other type.
+    Unknown {
+        /// The type's number.
+        inv_type: u32,
+        /// What it names.
+        hash: Hash,
+    },
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::address::NetAddress;
 use super::inventory::Items;
-use super::serialize::{self, True};
+use super::serialize::{AsBits, AsHash, AsHashes, AsHeader, AsHeaders, AsRejectReason, AsShortIds, True};
 use super::transaction::{PrefilledTx, Tx};
 use crate::json::Bytes;
 
@@ -20,6 +20,7 @@ use crate::json::Bytes;
 /// A variant and its fields are what serde writes: `{"Ping":{"value":7}}`. Formats without a BIP are those of Bitcoin
 /// Core's `src/protocol.h` and `src/net_processing.cpp`. Numbers are little-endian on the wire, hashes in internal byte order.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Message<'a> {
     /// `version`: a node presents itself.
@@ -91,10 +92,10 @@ pub enum Message<'a> {
         /// Version of the protocol.
         version: u32,
         /// Blocks that the sender has, newest first.
-        #[serde(serialize_with = "serialize::hashes")]
+        #[serde(with = "AsHashes")]
         locator_hashes: Vec<BlockHash>,
         /// The last wanted block; zeros for as many as there are.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         stop_hash: BlockHash,
     },
     /// `getheaders`: send the headers after a known one.
@@ -102,16 +103,16 @@ pub enum Message<'a> {
         /// Version of the protocol.
         version: u32,
         /// Blocks that the sender has, newest first.
-        #[serde(serialize_with = "serialize::hashes")]
+        #[serde(with = "AsHashes")]
         locator_hashes: Vec<BlockHash>,
         /// The last wanted block; zeros for as many as there are.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         stop_hash: BlockHash,
     },
     /// `headers`: headers of blocks.
     Headers {
         /// The headers.
-        #[serde(serialize_with = "serialize::headers")]
+        #[serde(with = "AsHeaders")]
         headers: Vec<block::Header>,
     },
     /// `tx`: a transaction (BIP 144).
@@ -122,7 +123,7 @@ pub enum Message<'a> {
     /// `block`: a block (BIP 144).
     Block {
         /// Its header.
-        #[serde(serialize_with = "serialize::header")]
+        #[serde(with = "AsHeader")]
         header: block::Header,
         /// Its transactions.
         transactions: Vec<Tx<'a>>,
@@ -174,12 +175,12 @@ pub enum Message<'a> {
     /// `cmpctblock`: a compact block (BIP 152).
     Compactblock {
         /// The block's header.
-        #[serde(serialize_with = "serialize::header")]
+        #[serde(with = "AsHeader")]
         header: block::Header,
         /// Part of the key by which the short ids are made.
         nonce: u64,
         /// Short ids of the transactions that the message does not contain.
-        #[serde(serialize_with = "serialize::short_ids")]
+        #[serde(with = "AsShortIds")]
         short_ids: Vec<ShortId>,
         /// Transactions that the receiver will not have.
         transactions: Vec<PrefilledTx<'a>>,
@@ -187,7 +188,7 @@ pub enum Message<'a> {
     /// `getblocktxn`: send transactions of a compact block (BIP 152).
     Getblocktxn {
         /// The block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         block_hash: BlockHash,
         /// Places of the transactions in the block, counted from 0.
         tx_indexes: Vec<u64>,
@@ -195,7 +196,7 @@ pub enum Message<'a> {
     /// `blocktxn`: answer to a `getblocktxn` (BIP 152).
     Blocktxn {
         /// The block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         block_hash: BlockHash,
         /// The transactions.
         transactions: Vec<Tx<'a>>,
@@ -205,12 +206,12 @@ pub enum Message<'a> {
         /// Command of the refused message.
         rejected_command: Cow<'a, str>,
         /// The reason, written as its place in BIP 61's list of codes: 0–7.
-        #[serde(serialize_with = "serialize::reject_reason")]
+        #[serde(with = "AsRejectReason")]
         reason: RejectReason,
         /// The reason in words.
         reason_details: Cow<'a, str>,
         /// The refused transaction or block; zeros where missing.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         hash: sha256d::Hash,
     },
     /// `filteradd`: add to the bloom filter (BIP 37).
@@ -232,15 +233,15 @@ pub enum Message<'a> {
     /// `merkleblock`: a header and a partial merkle tree (BIP 37).
     Merkleblock {
         /// The block's header.
-        #[serde(serialize_with = "serialize::header")]
+        #[serde(with = "AsHeader")]
         header: block::Header,
         /// How many transactions the block has.
         num_transactions: u32,
         /// The tree's flags, eight in each byte, lowest bit first; written as booleans.
-        #[serde(serialize_with = "serialize::bits")]
+        #[serde(with = "AsBits")]
         bits: &'a [u8],
         /// The tree's hashes, depth first.
-        #[serde(serialize_with = "serialize::hashes")]
+        #[serde(with = "AsHashes")]
         hashes: Vec<TxMerkleNode>,
     },
     /// `getcfilters`: send compact filters (BIP 157).
@@ -250,7 +251,7 @@ pub enum Message<'a> {
         /// Height of the first block.
         start_height: u32,
         /// The last block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         stop_hash: BlockHash,
     },
     /// `getcfheaders`: send headers of compact filters (BIP 157).
@@ -260,7 +261,7 @@ pub enum Message<'a> {
         /// Height of the first block.
         start_height: u32,
         /// The last block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         stop_hash: BlockHash,
     },
     /// `getcfcheckpt`: send evenly spaced headers of compact filters (BIP 157).
@@ -268,7 +269,7 @@ pub enum Message<'a> {
         /// Type of filter; 0 is basic.
         filter_type: u8,
         /// The last block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         stop_hash: BlockHash,
     },
     /// `cfilter`: a compact filter (BIP 157, BIP 158).
@@ -276,7 +277,7 @@ pub enum Message<'a> {
         /// Type of filter; 0 is basic.
         filter_type: u8,
         /// The block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         block_hash: BlockHash,
         /// The filter.
         filter: Bytes<'a>,
@@ -286,13 +287,13 @@ pub enum Message<'a> {
         /// Type of filter; 0 is basic.
         filter_type: u8,
         /// The last block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         stop_hash: BlockHash,
         /// Header of the filter before the first.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         previous_filter_header: FilterHeader,
         /// Hashes of the filters, a block each.
-        #[serde(serialize_with = "serialize::hashes")]
+        #[serde(with = "AsHashes")]
         filter_hashes: Vec<FilterHash>,
     },
     /// `cfcheckpt`: headers of compact filters, every 1000 blocks (BIP 157).
@@ -300,10 +301,10 @@ pub enum Message<'a> {
         /// Type of filter; 0 is basic.
         filter_type: u8,
         /// The last block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         stop_hash: BlockHash,
         /// The headers.
-        #[serde(serialize_with = "serialize::hashes")]
+        #[serde(with = "AsHashes")]
         filter_headers: Vec<FilterHeader>,
     },
     /// A message of another command.
@@ -327,7 +328,7 @@ pub enum Message<'a> {
         /// The command.
         command: &'a str,
         /// The block's header.
-        #[serde(serialize_with = "serialize::header")]
+        #[serde(with = "AsHeader")]
         header: block::Header,
     },
     /// The beginning of a `blocktxn`; nobody wanted the rest.
@@ -335,7 +336,7 @@ pub enum Message<'a> {
         /// The command.
         command: &'a str,
         /// The block.
-        #[serde(serialize_with = "serialize::hash")]
+        #[serde(with = "AsHash")]
         block_hash: BlockHash,
     },
     /// A message without its payload: it could not be read from the node, or nobody wanted it (`payloads(false)`).

@@ -4,7 +4,6 @@ use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness, Wtxid};
-use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::reader::{Error, Reader, Result};
@@ -145,16 +144,26 @@ const VALUE: usize = 8;
 impl Serialize for Tx<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let (txid, wtxid) = self.ids();
-        let mut tx = serializer.serialize_struct("Tx", 3)?;
-        tx.serialize_field("txid", &Hash(txid.to_byte_array()))?;
-        tx.serialize_field("wtxid", &Hash(wtxid.to_byte_array()))?;
-        tx.serialize_field("raw", &Bytes(self.raw))?;
-        tx.end()
+        let [txid, wtxid] = [txid.to_byte_array(), wtxid.to_byte_array()].map(Hash);
+        Written { txid, wtxid, raw: Bytes(self.raw) }.serialize(serializer)
     }
+}
+
+/// A transaction, as it is written.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Tx"))]
+pub(crate) struct Written<'a> {
+    /// Hash of the transaction without its witness.
+    txid: Hash,
+    /// Hash of the transaction with its witness.
+    wtxid: Hash,
+    /// The transaction as it was on the wire, with its witness.
+    raw: Bytes<'a>,
 }
 
 /// A transaction that a `cmpctblock` carries whole (BIP 152).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PrefilledTx<'a> {
     /// How many transactions of the block are between the previous one in this list and this one.
     pub diff_index: u16,

@@ -20,7 +20,7 @@ pub trait Destination: Send + 'static {
     /// Its name in the log.
     fn name(&self) -> String;
 
-    /// Whether it wants each record in one piece, however large: the JSON of a message can have 105 MB. Else a record that is larger than
+    /// Whether it wants each record in one piece, however large: the JSON of a message can have 200 MB. Else a record that is larger than
     /// the buffer comes in parts.
     fn wants_whole_records(&self) -> bool {
         false

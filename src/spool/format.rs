@@ -72,7 +72,7 @@ pub struct JsonLines {
 impl JsonLines {
     /// Lines that are not indented.
     pub fn new(bytes: BytesStyle, payload: PayloadStyle) -> Self {
-        let style = Style { bytes, pretty: false, raw: payload == PayloadStyle::Raw };
+        let style = Style { bytes, raw: payload == PayloadStyle::Raw, ..Style::default() };
         Self { style, without_payload: payload == PayloadStyle::None, with_source: false }
     }
 }
@@ -136,13 +136,18 @@ pub(crate) struct SourcedLines {
 
 /// Which node, as far as it is known.
 #[derive(Debug, Serialize)]
-struct Source {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Source {
+    /// `--node-name`.
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<String>,
+    /// `--label`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
+    /// The name of the node's machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
+    /// The node's chain, as `bitcoind -chain` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<&'static str>,
 }
@@ -194,6 +199,7 @@ mod tests {
     use crate::{
         capture::Named,
         event::{Kind, Lost, Moment},
+        json::tests::schema::{View, assert_line},
         tracepoint::{LossReason, Tracepoint},
     };
 
@@ -206,7 +212,9 @@ mod tests {
             run.into_iter().for_each(|run| lines.run_begins(run));
             let mut line = Vec::new();
             lines.event(&mut line, &event, Line::Gap(lost)).unwrap();
-            String::from_utf8(line).unwrap()
+            let line = String::from_utf8(line).unwrap();
+            assert_line(&line, View { hex: false, strings: false });
+            line
         };
         let fields = r#"{"timestamp":5,"timestamp_subsec_micros":7,"event":{"Lost":{"tracepoint":"mempool:added","reason":"ring_full","count":3}}"#;
         assert_eq!(line(None), format!("{fields}}}\n"), "it is not known yet");

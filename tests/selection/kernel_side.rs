@@ -74,7 +74,7 @@ fn payloads_that_are_not_wanted_are_not_copied() {
 
     let (mut batch, mut text) = (Batch::default(), Vec::new());
     while tap.drain(&mut batch).unwrap() || !batch.is_empty() {
-        let style = Style { bytes: BytesStyle::Hex, raw: true, pretty: false };
+        let style = Style { bytes: BytesStyle::Hex, raw: true, ..Style::default() };
         batch.each(|event| write_line(&mut text, &event, style).unwrap());
     }
     let text = String::from_utf8(text).unwrap();

@@ -5,10 +5,11 @@ use percent_encoding::percent_decode_str;
 
 use super::Wanted;
 use crate::{
-    json::{BytesStyle, PayloadStyle},
+    json::{BytesStyle, IntegersStyle, PayloadStyle},
     selection::Selection,
     spool::JsonLines,
     tracepoint::{Tracepoint, Tracepoints},
+    units,
 };
 
 /// The longest query, in bytes.
@@ -17,6 +18,7 @@ const LONGEST: usize = 8 << 10;
 const MOST_VALUES: usize = 100;
 /// As on the command line.
 const BYTES: [(&str, BytesStyle); 2] = [("array", BytesStyle::Array), ("hex", BytesStyle::Hex)];
+const INTEGERS: [(&str, IntegersStyle); 2] = [("number", IntegersStyle::Number), ("string", IntegersStyle::String)];
 const PAYLOADS: [(&str, PayloadStyle); 3] =
     [("none", PayloadStyle::None), ("decoded", PayloadStyle::Decoded), ("raw", PayloadStyle::Raw)];
 
@@ -43,16 +45,20 @@ fn wanted(query: &str, tapped: Tracepoints) -> Result<Wanted, String> {
     }
     let names_events = pairs.iter().any(|(word, _)| word == "events");
     let mut selection = if names_events { Selection::default() } else { Selection::of(Tracepoint::all().collect()) };
-    let (mut bytes, mut payload) = (None, None);
+    let (mut bytes, mut integers, mut max_bytes, mut payload) = (None, None, None, None);
     for (word, values) in &pairs {
         match word.as_str() {
             "bytes" => once(&mut bytes, word, one_of(&BYTES, values)?)?,
+            "integers" => once(&mut integers, word, one_of(&INTEGERS, values)?)?,
+            "max-bytes" => once(&mut max_bytes, word, units::bytes(values)?)?,
             "payload" => once(&mut payload, word, one_of(&PAYLOADS, values)?)?,
             _ => selection.add(word, values)?,
         }
     }
     check(&selection, tapped)?;
-    Ok(Wanted { selection, lines: JsonLines::new(bytes.unwrap_or_default(), payload.unwrap_or_default()) })
+    let mut lines = JsonLines::new(bytes.unwrap_or_default(), payload.unwrap_or_default());
+    (lines.style.integers, lines.style.max_bytes) = (integers.unwrap_or_default(), max_bytes);
+    Ok(Wanted { selection, lines })
 }
 
 /// Whether any event can come.
@@ -155,11 +161,19 @@ mod tests {
     #[test]
     fn how_it_is_written_is_said_by_the_words_of_the_command_line_too() {
         let lines = |bytes, payload| JsonLines::new(bytes, payload);
+        let with = |integers, max_bytes| {
+            let mut lines = JsonLines::default();
+            (lines.style.integers, lines.style.max_bytes) = (integers, max_bytes);
+            lines
+        };
         for (query, expected) in [
             ("bytes=hex", lines(BytesStyle::Hex, PayloadStyle::Decoded)),
             ("bytes=array&payload=raw", lines(BytesStyle::Array, PayloadStyle::Raw)),
             ("payload=none&command=inv&bytes=hex", lines(BytesStyle::Hex, PayloadStyle::None)),
-            ("payload=decoded", JsonLines::default()),
+            ("payload=decoded&integers=number", JsonLines::default()),
+            ("integers=string", with(IntegersStyle::String, None)),
+            ("max-bytes=4KiB&integers=string", with(IntegersStyle::String, Some(4096))),
+            ("max-bytes=0", with(IntegersStyle::Number, Some(0))),
         ] {
             assert_eq!(asked(query).lines, expected, "{query}");
         }
@@ -173,6 +187,9 @@ mod tests {
             ("peer=-1", "'-1' is no peer number, such as 17: getpeerinfo's id"),
             ("peer=99999999999999999999", "'99999999999999999999' is no peer number, such as 17: getpeerinfo's id"),
             ("command=abcdefghijklm", "'abcdefghijklm' is no command, such as inv: these have 1 to 12 characters"),
+            ("integers=text", "'text' is not one of number, string"),
+            ("max-bytes=-1", "'-1' is no size, such as 4096 (bytes), 64KiB, 16MiB or 1GiB"),
+            ("max-bytes=1&max-bytes=1", "'max-bytes' is given twice"),
             ("payload=all", "'all' is not one of none, decoded, raw"),
             ("payload=", "'' is not one of none, decoded, raw"),
             ("bytes=Hex", "'Hex' is not one of array, hex"),
@@ -250,6 +267,7 @@ mod tests {
             T::value_variants().iter().map(|value| (name(value), value.clone())).collect()
         }
         assert_eq!(BYTES.map(|(name, value)| (name.to_owned(), value)).as_slice(), named());
+        assert_eq!(INTEGERS.map(|(name, value)| (name.to_owned(), value)).as_slice(), named());
         assert_eq!(PAYLOADS.map(|(name, value)| (name.to_owned(), value)).as_slice(), named());
     }
 

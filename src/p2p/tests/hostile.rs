@@ -7,6 +7,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::decode;
 use super::samples::{Sample, header, samples};
+use crate::event::{
+    self, Event, Kind, Moment, Time,
+    net::{ConnectionType, Meta},
+};
 use crate::json::{BytesStyle, Style, write_line};
 use crate::p2p::{COMMANDS, Message};
 
@@ -127,4 +131,74 @@ fn claims_of_many_items_fail_at_once() {
     assert!(matches!(decode("tx", &witness), Message::Undecodable { .. }));
     let took = processor_time() - start;
     assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// Counts what is written to it.
+#[derive(Default)]
+struct Counted(u64);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Messages that give the most text for their bytes, each in its way.
+fn messages_with_long_lines(size: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let header = bitcoin::consensus::serialize(&header(1));
+    let filled = |before: &[u8], entry: &[u8]| {
+        let count = (size - before.len() - 5) / entry.len();
+        [before, &bitcoin::consensus::serialize(&bitcoin::VarInt(count as u64)), &entry.repeat(count)].concat()
+    };
+    let transaction = [&[255; 4][..], &[0, 0], &[255; 4]].concat();
+    let entry = [&[255; 4][..], &[0, 255, 0], &[255; 2]].concat();
+    vec![
+        ("merkleblock", filled(&[&header[..], &[255; 4], &[0]].concat(), &[0])),
+        ("block", filled(&header, &transaction)),
+        ("cmpctblock", filled(&[&header[..], &[255; 8], &[0]].concat(), &[&[0], &transaction[..]].concat())),
+        ("headers", filled(&[], &[255; 81])),
+        ("inv", filled(&[], &[&[1, 0, 0, 0x40][..], &[255; 32]].concat())),
+        ("addr", filled(&[], &[255; 30])),
+        ("addrv2", filled(&[], &entry)),
+        ("getblocktxn", filled(&[255; 32], &[0])),
+        ("reject", [&[0, 1][..], &filled(&[0, 0], &[0x1f])[2..]].concat()),
+        ("filteradd", filled(&[], &[255])),
+        ("inv", vec![255; size]),
+    ]
+}
+
+/// The most text for a message of the largest size. docs/events.md has these figures.
+#[test]
+fn lines_are_as_long_as_the_page_says() {
+    // A part of the largest size, which is faster. The length of a line grows as its message does.
+    const PART: usize = 10;
+    let messages = messages_with_long_lines(4_000_000 / PART);
+    let longest = |style: Style| {
+        let length = |(command, payload): &(&'static str, Vec<u8>)| {
+            let mut counted = Counted::default();
+            let msg = decode(command, payload);
+            let meta = Meta::new(7, "a", ConnectionType::Inbound, command, true, payload.len() as u64);
+            let kind = Kind::Msg(event::net::Message { meta, msg, payload: Some(payload) });
+            write_line(&mut counted, &Event { time: Time(0), moment: Moment(0), kind }, style).unwrap();
+            ((counted.0 * PART as u64).div_ceil(1_000_000), *command)
+        };
+        messages.iter().map(length).max().unwrap()
+    };
+    let page = include_str!("../../../docs/events.md");
+    let [array, hex] = [BytesStyle::Array, BytesStyle::Hex].map(|bytes| Style { bytes, ..Style::default() });
+    for (options, style) in [
+        ("none", array),
+        ("`--payload raw`", Style { raw: true, ..array }),
+        ("`--max-bytes 1KiB`", Style { max_bytes: Some(1024), ..array }),
+        ("`--max-bytes 1KiB --bytes hex`", Style { max_bytes: Some(1024), ..hex }),
+    ] {
+        let (megabytes, command) = longest(style);
+        let row = format!("| {options} | {megabytes} MB | `{command}`");
+        assert!(page.contains(&row), "docs/events.md lacks: {row}");
+    }
 }

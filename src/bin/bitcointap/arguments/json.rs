@@ -1,9 +1,10 @@
 //! JSON: what to write, and where to.
 
 use bitcointap::{
-    json::{BytesStyle, PayloadStyle},
+    json::{BytesStyle, IntegersStyle, PayloadStyle},
     spool::{DestinationName, JsonLines, Limits, Rotation},
     tap::Payloads,
+    units,
 };
 use clap::{
     Args, ValueHint,
@@ -18,6 +19,13 @@ pub struct JsonArgs {
     /// How to write hashes and byte strings in JSON.
     #[arg(long, value_enum, value_name = "STYLE", default_value_t = BytesStyle::Array)]
     bytes: BytesStyle,
+    /// How to write 64-bit integers in `event` of each JSON line. Nonces, for example, exceed what browsers and jq 1.6 keep of numbers.
+    #[arg(hide_short_help = true, long, value_enum, value_name = "STYLE", default_value_t = IntegersStyle::Number)]
+    integers: IntegersStyle,
+    /// Cut longer byte strings in JSON to N bytes (KiB, MiB), such as transactions and undecodable payloads. The line then has a field
+    /// `cut`. Hashes and texts are never cut.
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = units::bytes)]
+    max_bytes: Option<u64>,
     /// Add to each JSON line a field `source`, which says which node the event is of: --node-name, --label, host and chain. A replay
     /// takes these from the recording.
     #[arg(hide_short_help = true, long = "json-source")]
@@ -29,6 +37,7 @@ pub struct JsonArgs {
 impl JsonArgs {
     pub fn lines(&self, pretty: bool) -> JsonLines {
         let mut lines = JsonLines::new(self.bytes, self.payload.payload);
+        (lines.style.integers, lines.style.max_bytes) = (self.integers, self.max_bytes);
         lines.style.pretty = pretty;
         lines.with_source = self.source;
         lines

@@ -96,7 +96,9 @@ impl TapArgs {
             let lines = self.json.lines(false);
             if self.nats.records() && (JsonLines { without_payload: false, ..lines }) != JsonLines::default() {
                 return Err(
-                    "--nats.format recording has no JSON: remove --bytes, --payload raw and --json-source".into()
+                    "--nats.format recording has no JSON: remove --bytes, --integers, --max-bytes, --payload raw and \
+                     --json-source"
+                        .into(),
                 );
             }
             self.nats.options(self.source.node(), lines)?;
