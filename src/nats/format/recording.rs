@@ -264,17 +264,23 @@ mod tests {
         tracepoint::LossReason,
     };
 
-    /// Keeps payloads, or gives this error.
+    /// Keeps payloads, or gives an error.
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<(Vec<Vec<u8>>, Option<io::ErrorKind>)>>);
+    struct Kept(Arc<Mutex<Payloads>>);
+
+    #[derive(Default)]
+    struct Payloads {
+        kept: Vec<Vec<u8>>,
+        error: Option<io::ErrorKind>,
+    }
 
     impl Kept {
         fn fail(&self, error: Option<io::ErrorKind>) {
-            self.0.lock().unwrap().1 = error;
+            self.0.lock().unwrap().error = error;
         }
 
         fn joined(&self, from: usize) -> Vec<u8> {
-            self.0.lock().unwrap().0[from..].concat()
+            self.0.lock().unwrap().kept[from..].concat()
         }
     }
 
@@ -288,7 +294,7 @@ mod tests {
         }
 
         fn take(&mut self, records: &mut Records) -> io::Result<usize> {
-            let (kept, error) = &mut *self.0.lock().unwrap();
+            let Payloads { kept, error } = &mut *self.0.lock().unwrap();
             if let Some(error) = *error {
                 return Err(error.into());
             }
@@ -417,7 +423,7 @@ mod tests {
         spool.push(&batch(4, 0));
         wait_until(|| spool.lines_lost() == 4);
         spool.push(&batch(10, 10));
-        let before = kept.0.lock().unwrap().0.len();
+        let before = kept.0.lock().unwrap().kept.len();
         kept.fail(None);
         wait_until(|| spool.lines_written() >= 25);
         let unread = batch(7, 0);
