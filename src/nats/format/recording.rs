@@ -264,23 +264,17 @@ mod tests {
         tracepoint::LossReason,
     };
 
-    /// Keeps payloads, or gives an error.
+    /// Keeps payloads, or fails.
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Payloads>>);
-
-    #[derive(Default)]
-    struct Payloads {
-        kept: Vec<Vec<u8>>,
-        error: Option<io::ErrorKind>,
-    }
+    struct Kept(Arc<Mutex<(Vec<Vec<u8>>, bool)>>);
 
     impl Kept {
-        fn fail(&self, error: Option<io::ErrorKind>) {
-            self.0.lock().unwrap().error = error;
+        fn fail(&self, fails: bool) {
+            self.0.lock().unwrap().1 = fails;
         }
 
         fn joined(&self, from: usize) -> Vec<u8> {
-            self.0.lock().unwrap().kept[from..].concat()
+            self.0.lock().unwrap().0[from..].concat()
         }
     }
 
@@ -294,9 +288,9 @@ mod tests {
         }
 
         fn take(&mut self, records: &mut Records) -> io::Result<usize> {
-            let Payloads { kept, error } = &mut *self.0.lock().unwrap();
-            if let Some(error) = *error {
-                return Err(error.into());
+            let (kept, fails) = &mut *self.0.lock().unwrap();
+            if *fails {
+                return Err(io::ErrorKind::BrokenPipe.into());
             }
             for record in records.iter().filter(|record| !record.bytes.is_empty()) {
                 let newline = record.bytes.iter().position(|&byte| byte == b'\n').unwrap();
@@ -342,11 +336,6 @@ mod tests {
 
     /// How many events and gaps a reader gets, and what it counts: fired, filtered, lost.
     fn read(recording: &[u8]) -> (u64, u64, [u64; 3]) {
-        let (events, gaps, sums) = counted(recording);
-        (events, gaps, [sums.fired, sums.filtered, sums.lost_in_all()])
-    }
-
-    fn counted(recording: &[u8]) -> (u64, u64, Counters) {
         let all = Selection::of(Tracepoint::all().collect());
         let (mut events, mut gaps, mut sums) = (0, 0, Counters::default());
         let mut count = |added: &[Counters; Tracepoint::COUNT]| added.iter().for_each(|it| sums = sums.plus(it));
@@ -363,34 +352,13 @@ mod tests {
                 Entry::End(counted) => count(&counted.added),
             }
         }
-        (events, gaps, sums)
+        (events, gaps, [sums.fired, sums.filtered, sums.lost_in_all()])
     }
 
     fn wait_until(is_so: impl Fn() -> bool) {
         while !is_so() {
             std::thread::sleep(Duration::from_millis(1));
         }
-    }
-
-    #[test]
-    fn what_had_no_room_in_the_queue_is_told_as_that() {
-        let kept = Kept::default();
-        let wanted = Selection::of("net,mempool".parse().unwrap());
-        let spool = spool(&kept, &wanted);
-        kept.fail(Some(io::ErrorKind::WouldBlock));
-        let mut fired = 0;
-        while spool.lines_lost() == 0 {
-            spool.push(&batch(10_000, 0));
-            fired += 10_000;
-        }
-        kept.fail(None);
-        wait_until(|| spool.lines_written() + spool.lines_lost() == fired);
-        spool.push(&batch(1, 0));
-        spool.run_counted(&Default::default());
-        let outcome = spool.finish(|_| false);
-        let (events, gaps, sums) = counted(&kept.joined(0));
-        assert_eq!((events, gaps), (fired + 1 - outcome.lost, outcome.lost));
-        assert_eq!((sums.fired, sums.lost[LossReason::QueueFull as usize]), (fired + 1, outcome.lost));
     }
 
     #[test]
@@ -419,12 +387,12 @@ mod tests {
         let spool = spool(&kept, &wanted);
         spool.push(&batch(2, 3));
         wait_until(|| spool.lines_written() == 5);
-        kept.fail(Some(io::ErrorKind::BrokenPipe));
+        kept.fail(true);
         spool.push(&batch(4, 0));
         wait_until(|| spool.lines_lost() == 4);
         spool.push(&batch(10, 10));
-        let before = kept.0.lock().unwrap().kept.len();
-        kept.fail(None);
+        let before = kept.0.lock().unwrap().0.len();
+        kept.fail(false);
         wait_until(|| spool.lines_written() >= 25);
         let unread = batch(7, 0);
         spool.lose(&unread, LossReason::Stopped);
