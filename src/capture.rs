@@ -20,7 +20,7 @@ pub use self::{
     clock::now,
     counters::Counters,
     named::Named,
-    run::{Counted, End, Run},
+    run::{Counted, End, Joined, Run},
 };
 
 /// Gives this batch, or a new one if somebody else still holds it.

@@ -2,6 +2,7 @@
 
 pub mod coin_selection;
 pub mod mempool;
+pub mod names;
 pub mod net;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -66,15 +67,33 @@ pub enum Kind<'a> {
 }
 
 /// A gap: events that are missing before the next event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lost {
     /// The tracepoint whose events are missing.
     pub tracepoint: Tracepoint,
     /// Why.
     pub reason: LossReason,
-    /// How many.
+    /// How many. Nobody knows how many were not recorded: there it is 0, and JSON has `null`.
+    #[cfg_attr(test, schemars(with = "Option<u64>", required))]
     pub count: u64,
+}
+
+impl Lost {
+    /// Events that nobody recorded.
+    pub(crate) fn not_recorded(tracepoint: Tracepoint) -> Self {
+        Self { tracepoint, reason: LossReason::NotRecorded, count: 0 }
+    }
+}
+
+impl Serialize for Lost {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut lost = serializer.serialize_struct("Lost", 3)?;
+        lost.serialize_field("tracepoint", &self.tracepoint)?;
+        lost.serialize_field("reason", &self.reason)?;
+        lost.serialize_field("count", &self.reason.is_counted().then_some(self.count))?;
+        lost.end()
+    }
 }
 
 /// Nanoseconds since the machine started, including time asleep (CLOCK_BOOTTIME).
@@ -120,6 +139,13 @@ pub(crate) struct Decoder {
     pub unix_offset_ns: i64,
     /// The unit of the duration of `validation:block_connected`, in nanoseconds.
     pub block_duration_unit_ns: u64,
+}
+
+/// For those who do not look at times.
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { unix_offset_ns: 0, block_duration_unit_ns: 1 }
+    }
 }
 
 impl Decoder {

@@ -11,17 +11,18 @@ use crate::{
     capture::{self, Batch},
     event::{
         Event, Kind, Moment, Time,
+        names::is_command_with_names,
         net::{ConnectionType, Message, Meta},
     },
     http,
-    json::{BytesStyle, IntegersStyle, Style, write_line},
+    json::{BytesStyle, Hash, IntegersStyle, Style, write_line},
     live::Live,
     metrics::{Metrics, Options},
     nats::{self, longest_line},
     p2p::{self, COMMANDS},
     peer_observer,
     recording::{self, Entry, Reader},
-    selection::Selection,
+    selection::{Followed, Selection},
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -38,7 +39,13 @@ pub fn payload(data: &[u8]) {
     line(&msg, Style::default());
     let meta = Meta::new(0, "", ConnectionType::Inbound, command, true, payload.len() as u64);
     let kind = Kind::Msg(Message { meta, msg, payload: Some(payload) });
-    encode(&Event { time: Time(0), moment: Moment(0), kind });
+    let event = Event { time: Time(0), moment: Moment(0), kind };
+    encode(&event);
+    let mut names_something = false;
+    event.names(|_| names_something = true);
+    assert!(!names_something || is_command_with_names(command));
+    // Some hash of zeros, as at the end of a locator.
+    Followed::new([Hash([0; 32])]).are_named_by(&event);
     if let Some(beginning) = p2p::decode_beginning(command, payload) {
         line(&beginning, Style::default());
     }
@@ -84,6 +91,7 @@ pub fn state(data: &[u8]) {
 pub fn recorded(data: &[u8]) {
     let Some((&form, data)) = data.split_first() else { return };
     let bytes = recording::fuzzing::recording(data, recording::fuzzing::Form(form));
+    recording::fuzzing::survey(&bytes);
     let Ok(reader) = Reader::new(&bytes[..], &Selection::default()) else { return };
     with_states(|states| {
         reader.flatten().for_each(|entry| states.take_entry(entry));

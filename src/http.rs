@@ -14,6 +14,7 @@ mod material;
 mod openmetrics;
 mod output;
 mod passwords;
+mod recording;
 mod site;
 mod streams;
 #[cfg(test)]
@@ -68,7 +69,7 @@ pub use self::{
     gate::Gate,
     listen::{Address, Listener},
     live_page::{LIVE_PATH, is_path_of_live_page},
-    site::{EVENTS_PATH, HEALTHY_PATH, READY_PATH, Readiness, Site},
+    site::{EVENTS_PATH, HEALTHY_PATH, READY_PATH, RECORDING_PATH, Readiness, Site},
     streams::{Streams, Told},
 };
 use crate::privileges;
@@ -339,7 +340,7 @@ async fn answer(
         // A client that sends many requests at once lets others go first after each.
         yield_now().await;
         let answering = activity.answer();
-        let version = (request.uri().path() == EVENTS_PATH).then(|| gate.version());
+        let version = site::is_streamed(request.uri().path()).then(|| gate.version());
         let (admission, fields) = match secured {
             Secured::Lacking => (Err(Refusal::PlainText), Vec::new()),
             // Other files let this client in. Clients ask again on another connection.
@@ -367,7 +368,8 @@ async fn answer(
         }
         Ok(response.map(|page| match page {
             Page::Whole(bytes) => Either::Left(Full::new(answering.with(bytes))),
-            Page::Events(events) => Either::Right(events),
+            Page::Events(events) => Either::Right(Either::Left(events)),
+            Page::Recording(download) => Either::Right(Either::Right(download)),
         }))
     });
     let mut builder = http1::Builder::new();
@@ -414,7 +416,7 @@ pub(crate) mod fuzzing {
     }
 
     pub(crate) fn query(text: &str, tapped: Tracepoints) {
-        if let Err(words) = streams::fuzzing_query(text, tapped) {
+        for words in streams::fuzzing_query(text, tapped) {
             assert!(!words.contains(char::is_control), "{words:?} would be a line of ours");
         }
     }

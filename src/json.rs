@@ -10,8 +10,9 @@ pub(crate) mod tests;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::str::FromStr;
 
-use data_encoding::HEXLOWER;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Serialize, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
@@ -60,7 +61,7 @@ where
 }
 
 /// A hash or an identifier made from one, in internal byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
 
 /// A byte string.
@@ -83,6 +84,27 @@ impl Hash {
         reversed
     }
 }
+
+/// From hex, as Bitcoin Core and explorers show it.
+impl FromStr for Hash {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut hash = [0; 32];
+        match HEXLOWER_PERMISSIVE.decode_len(text.len()) {
+            Ok(32) if HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut hash).is_ok() => {
+                hash.reverse();
+                Ok(Self(hash))
+            }
+            _ => Err(format!(
+                "'{text}' is no hash of a transaction or block, such as {GENESIS}: 64 hexadecimal digits, as explorers show it"
+            )),
+        }
+    }
+}
+
+/// The first block of the main network.
+const GENESIS: &str = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f";
 
 /// In hex, as Bitcoin Core shows it.
 impl fmt::Display for Hash {

@@ -60,6 +60,7 @@
 #![warn(missing_docs)]
 
 pub mod address_set;
+pub mod archive;
 #[cfg(feature = "metrics")]
 mod best_chain;
 pub mod capture;
@@ -68,6 +69,8 @@ mod connected;
 pub mod doctor;
 pub mod event;
 mod files;
+#[cfg(feature = "http")]
+pub mod flight_recorder;
 pub mod follow;
 #[cfg(any(fuzzing, all(test, feature = "http", feature = "nats")))]
 #[doc(hidden)]

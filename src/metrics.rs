@@ -58,8 +58,10 @@ use self::{
 #[cfg(feature = "http")]
 pub(crate) use self::{exporter::HTTP_PATHS, free_form::cut};
 use crate::{
+    archive::Files,
     capture::Counters,
     event::Event,
+    output::Kept,
     tracepoint::{Tracepoint, Tracepoints},
 };
 
@@ -216,9 +218,19 @@ impl Metrics {
         self.groups.exporter.json_lines(sink, lines, lost);
     }
 
+    /// The files of a directory that an output writes into.
+    fn json_files(&mut self, sink: &str, files: Files) {
+        self.groups.exporter.json_files(sink, files);
+    }
+
     /// How many readers the HTTP server's stream of events has.
     fn http_streams(&mut self, open: usize) {
         self.groups.exporter.http_streams(open);
+    }
+
+    /// What the flight recorder keeps, if there is one.
+    fn kept(&mut self, kept: Option<Kept>) {
+        self.groups.exporter.kept(kept);
     }
 
     /// The counter of the HTTP server's requests, by path and code.

@@ -32,6 +32,7 @@ use std::{
 };
 
 use crate::{
+    archive::Files,
     capture::{Batch, Counted, Counters, End, Run},
     event::Event,
     stop::Stop,
@@ -70,6 +71,10 @@ pub trait Output {
     fn run_begins(&mut self, _run: &Run) -> Result {
         Ok(())
     }
+
+    /// What comes next is of this run, which has begun and has not ended. Called only where
+    /// [recordings are joined](crate::recording::Replay::joined): there, runs of several nodes go on at the same time.
+    fn run_goes_on(&mut self, _run: &Arc<Run>) {}
 
     /// Gives what shall see each event of a batch. Each event is decoded once for all outputs.
     fn observer<'a>(&'a mut self, _batch: &'a Batch) -> Option<Observer<'a>> {
@@ -143,7 +148,7 @@ pub struct Waiting<'a> {
 }
 
 /// How much an output has written since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Written {
     /// Lines, packets or other records.
     pub records: u64,
@@ -151,12 +156,29 @@ pub struct Written {
     pub lost: u64,
     /// How many readers it has now, if its readers come and go.
     pub readers: Option<usize>,
+    /// The files of the directory that it writes into, if it does.
+    pub files: Option<Files>,
+    /// What it keeps in memory, if that is what it is for.
+    pub kept: Option<Kept>,
+}
+
+/// What an output keeps in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// Bytes of events.
+    pub bytes: u64,
+    /// The age of the oldest event.
+    pub seconds: f64,
+    /// How many groups of events it has dropped to make room.
+    pub dropped: u64,
 }
 
 impl Written {
-    /// The sum of both; readers are those of `later`.
+    /// The sum of both; readers, files and what is kept are those of `later`, and removed files those of both.
     fn plus(self, later: Self) -> Self {
-        Self { records: self.records + later.records, lost: self.lost + later.lost, readers: later.readers }
+        let removed = self.files.map_or(0, |files| files.removed);
+        let files = later.files.map(|files| Files { removed: files.removed + removed, ..files });
+        Self { records: self.records + later.records, lost: self.lost + later.lost, files, ..later }
     }
 }
 
@@ -192,7 +214,7 @@ pub struct Outputs<'a> {
     /// How much outputs had written that are gone, by name.
     before: BTreeMap<String, Written>,
     /// The run that is attached now.
-    run: Option<Run>,
+    run: Option<Arc<Run>>,
     /// What was counted in the run, by [`Tracepoint::index`].
     counted: [Counters; Tracepoint::COUNT],
 }
@@ -246,8 +268,15 @@ impl<'a> Outputs<'a> {
     /// The error of a required output. The same holds for the next calls.
     pub fn run_begins(&mut self, run: &Run) -> Result {
         self.counted = Default::default();
-        self.run = Some(run.clone());
+        self.run = Some(Arc::new(run.clone()));
         self.each(|output| output.run_begins(run))
+    }
+
+    /// See [`Output::run_goes_on`]. `counted` is what was counted in the run before.
+    pub(crate) fn run_goes_on(&mut self, run: &Arc<Run>, counted: &[Counters; Tracepoint::COUNT]) {
+        self.counted = *counted;
+        self.run = Some(Arc::clone(run));
+        self.working_mut().for_each(|output| output.run_goes_on(run));
     }
 
     /// See [`Output::batch`]. Gives the events of the batch to all observers, and then the batch to all outputs.

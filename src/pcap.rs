@@ -199,8 +199,12 @@ impl Writer {
     fn take_gaps(&mut self) -> Vec<String> {
         let gaps = std::mem::take(&mut self.gaps).into_iter();
         let told = |((tracepoint, reason), count): ((Tracepoint, LossReason), u64)| {
-            let events = if count == 1 { "event" } else { "events" };
-            format!("{count} {events} of {tracepoint} lost before: {}", reason.name())
+            let count = match (reason.is_counted(), count) {
+                (false, _) => "events".into(),
+                (true, 1) => "1 event".into(),
+                (true, count) => format!("{count} events"),
+            };
+            format!("{count} of {tracepoint} lost before: {}", reason.name())
         };
         gaps.map(told).collect()
     }

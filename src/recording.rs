@@ -27,35 +27,56 @@
 //!
 //! New tracepoints, fields and reasons do not change this format. Version 2 had only one header; it can still be read.
 
+mod archive;
 mod blocks;
 mod dialect;
 mod entries;
 mod error;
+mod info;
+mod items;
+mod mend;
+mod merge;
+mod missed;
 mod opening;
+mod outline;
 mod output;
+#[cfg(any(feature = "http", feature = "nats"))]
+mod parts;
 mod reader;
 mod received;
 mod replay;
+mod source;
 mod stored;
+mod strand;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod version2;
+mod waiting;
+mod window;
 mod writer;
 
+#[cfg(feature = "http")]
+pub(crate) use self::entries::Entries;
 pub use self::{
+    archive::RecordingArchive,
     dialect::Unknown,
     error::Error,
+    info::{Bytes, CommandInfo, Counts, Damage, Info, Inspection, RunInfo},
     output::RecordingOutput,
     reader::{Entry, Reader},
-    replay::{Replay, Speed, Window},
+    replay::{Replay, Speed},
+    source::Progress,
+    window::{Limit, Limits, Window},
     writer::Writer,
 };
 #[cfg(feature = "nats")]
 pub(crate) use self::{
-    entries::{Chosen, Entries, Sums},
-    opening::beginning,
+    entries::Sums,
     replay::{log_run, run_ends},
 };
+#[cfg(any(feature = "http", feature = "nats"))]
+pub(crate) use self::{opening::beginning, parts::Parts};
 
 const MAGIC: &[u8; 21] = b"bitcointap recording\0";
 const VERSION: u32 = 3;
@@ -72,6 +93,7 @@ pub(crate) const END_OF_GROUP: [u8; BLOCK_HEADER] = [0; BLOCK_HEADER];
 
 #[cfg(any(fuzzing, all(test, feature = "http", feature = "nats")))]
 pub(crate) mod fuzzing {
+    pub(crate) use super::survey::fuzzing::survey;
     use super::{MAGIC, VERSION, entries::serialize, opening, version2};
 
     /// Which parts of a made-up recording are right. Bit 0: the blocks are whole. Bit 1: it has version 3. Bit 2: it has this build's

@@ -2,7 +2,9 @@
 //! attach to, what the kernel side leaves out, and whether a record is wanted, without decoding its payload.
 
 mod addresses;
+mod compiled;
 mod conflict;
+mod hashes;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -10,12 +12,18 @@ mod words;
 use std::{borrow::Borrow, collections::BTreeSet};
 
 use self::addresses::Addresses;
+pub(crate) use self::compiled::{Filter, Listed};
 pub use self::{
     addresses::Address,
+    hashes::Followed,
     words::{WORDS, Word},
 };
 use crate::{
-    event::net::{ConnectionType, Direction, Traits},
+    event::{
+        names::may_name,
+        net::{ConnectionType, Direction, Traits},
+    },
+    json::Hash,
     network::Network,
     p2p,
     tracepoint::{About, Tracepoint, Tracepoints},
@@ -50,6 +58,7 @@ pub struct Selection {
     peers: Choice<i64>,
     addresses: Option<Addresses>,
     not_addresses: Option<Addresses>,
+    hashes: Choice<Hash>,
     min_size: Option<u64>,
     max_size: Option<u64>,
 }
@@ -72,6 +81,9 @@ pub enum Condition {
     Peer(i64),
     /// The peer's address, for messages and connections.
     Address(Address),
+    /// A transaction, by its txid or wtxid, or a block, which the event [names](crate::event::names). A transaction is also found by its
+    /// other hash, once an event that meets the other conditions has contained it whole. A message names nothing without its payload.
+    Hash(Hash),
 }
 
 impl Selection {
@@ -90,6 +102,7 @@ impl Selection {
             Condition::Network(network) => self.networks.only(network),
             Condition::Peer(peer) => self.peers.only(peer),
             Condition::Address(address) => self.addresses.get_or_insert_default().add(address),
+            Condition::Hash(hash) => self.hashes.only(hash),
         }
         self
     }
@@ -104,6 +117,7 @@ impl Selection {
             Condition::Network(network) => self.networks.not(network),
             Condition::Peer(peer) => self.peers.not(peer),
             Condition::Address(address) => self.not_addresses.get_or_insert_default().add(address),
+            Condition::Hash(hash) => self.hashes.not(hash),
         }
         self
     }
@@ -167,6 +181,16 @@ impl Selection {
 
     /// Whether there are conditions besides the choice of tracepoints.
     pub fn has_conditions(&self) -> bool {
+        self.has_conditions_on_traits() || !self.hashes.is_empty()
+    }
+
+    /// Whether a condition looks at the payloads of messages, so that these are needed whatever is written of them.
+    pub fn needs_payloads(&self) -> bool {
+        !self.hashes.is_empty() && self.tracepoints().iter().any(Tracepoint::is_of_messages)
+    }
+
+    /// Whether there are conditions on what a record says besides its payload.
+    fn has_conditions_on_traits(&self) -> bool {
         let Self {
             events: _,
             not_events: _,
@@ -177,6 +201,7 @@ impl Selection {
             peers,
             addresses,
             not_addresses,
+            hashes: _,
             min_size,
             max_size,
         } = self;
@@ -206,31 +231,9 @@ impl Selection {
         })
     }
 
-    /// For use with many records.
-    pub(crate) fn compile(&self) -> Filter {
-        Filter {
-            tracepoints: self.tracepoints(),
-            conditions: self.has_conditions().then(|| self.clone()),
-            #[cfg(test)]
-            asked: Default::default(),
-        }
-    }
-
-    /// What the kernel side can evaluate.
-    pub(crate) fn in_kernel(&self) -> InKernel<'_> {
-        let admitted = |connection_type: &&ConnectionType| self.connection_types.admits(Some(*connection_type));
-        InKernel {
-            peers: self.peers.listed(),
-            commands: self.commands.listed(),
-            connection_types: ConnectionType::ALL.iter().filter(admitted).map(|&admitted| 1 << admitted as u32).sum(),
-            min_size: self.min_size.unwrap_or(0),
-            max_size: self.max_size.unwrap_or(u64::MAX),
-        }
-    }
-
     /// Whether some event of this tracepoint may be wanted, as far as that is known beforehand.
     fn can_be_met_by(&self, tracepoint: Tracepoint) -> bool {
-        if self.is_contradictory() {
+        if self.is_contradictory() || self.hashes.only.is_some() && !may_name(tracepoint) {
             return false;
         }
         let is_inbound = |it: &ConnectionType| matches!(it, ConnectionType::Inbound | ConnectionType::Unknown);
@@ -253,7 +256,10 @@ impl Selection {
             }
             About::Coin | About::NoPeer => return !self.has_only(),
         };
-        let is_message = matches!(tracepoint.about(), About::MessageToNode | About::MessageToPeer);
+        let is_message = tracepoint.is_of_messages();
+        if is_message && matches!(self.listed_commands(), Listed::Only(list) if list.is_empty()) {
+            return false;
+        }
         let is_of_messages = self.commands.only.is_some() || self.has_sizes();
         let admits = |it: &ConnectionType| {
             let direction = direction.or(it.opened_by());
@@ -264,12 +270,13 @@ impl Selection {
 
     /// Whether a condition selects only what another leaves out.
     fn is_contradictory(&self) -> bool {
-        let Self { commands, directions, connection_types, networks, peers, min_size, max_size, .. } = self;
+        let Self { commands, directions, connection_types, networks, peers, hashes, min_size, max_size, .. } = self;
         commands.admits_nothing()
             || directions.admits_nothing()
             || connection_types.admits_nothing()
             || networks.admits_nothing()
             || peers.admits_nothing()
+            || hashes.admits_nothing()
             || min_size.zip(*max_size).is_some_and(|(min, max)| min > max)
     }
 
@@ -301,58 +308,6 @@ impl Selection {
             && self.addresses.as_ref().is_none_or(|wanted| address.is_some_and(|address| wanted.contain(address)))
             && self.not_addresses.as_ref().is_none_or(|not| address.is_none_or(|address| !not.contain(address)))
     }
-}
-
-/// A [`Selection`], prepared for many records.
-#[derive(Clone, Debug)]
-pub(crate) struct Filter {
-    tracepoints: Tracepoints,
-    conditions: Option<Selection>,
-    /// How often it was asked about a record.
-    #[cfg(test)]
-    pub(crate) asked: std::sync::Arc<std::sync::atomic::AtomicU64>,
-}
-
-impl Filter {
-    /// Whether some of its events may be wanted, so that lost ones matter.
-    pub(crate) fn wants(&self, tracepoint: Tracepoint) -> bool {
-        self.tracepoints.contains(tracepoint)
-    }
-
-    /// Whether more than the tracepoint decides on a record.
-    pub(crate) fn has_conditions(&self) -> bool {
-        self.conditions.is_some()
-    }
-
-    /// Whether a record of this tracepoint is wanted.
-    pub(crate) fn admits(&self, tracepoint: Tracepoint, record: &[u8]) -> bool {
-        #[cfg(test)]
-        self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let meets = |conditions: &Selection| {
-            // A record that cannot be read is not left out in silence: decoding it reports the problem.
-            Traits::of(tracepoint, record).is_none_or(|traits| conditions.is_met_by(&traits))
-        };
-        self.wants(tracepoint) && self.conditions.as_ref().is_none_or(meets)
-    }
-}
-
-/// What the kernel side evaluates of a [`Selection`].
-#[derive(Debug)]
-pub(crate) struct InKernel<'a> {
-    pub peers: Listed<'a, i64>,
-    pub commands: Listed<'a, String>,
-    /// One bit for each wanted type, at its number.
-    pub connection_types: u32,
-    pub min_size: u64,
-    pub max_size: u64,
-}
-
-/// A choice as one list.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Listed<'a, T> {
-    All,
-    Only(Vec<&'a T>),
-    Not(Vec<&'a T>),
 }
 
 /// Some values of a kind, or all but some.
@@ -395,11 +350,14 @@ impl<T: Ord> Choice<T> {
         self.only.as_ref().is_some_and(|only| only.is_subset(&self.not))
     }
 
-    fn listed(&self) -> Listed<'_, T> {
+    fn listed<V: Ord + ?Sized>(&self) -> Listed<'_, V>
+    where
+        T: Borrow<V>,
+    {
         match &self.only {
-            Some(only) => Listed::Only(only.difference(&self.not).collect()),
+            Some(only) => Listed::Only(only.difference(&self.not).map(Borrow::borrow).collect()),
             None if self.not.is_empty() => Listed::All,
-            None => Listed::Not(self.not.iter().collect()),
+            None => Listed::Not(self.not.iter().map(Borrow::borrow).collect()),
         }
     }
 }

@@ -7,9 +7,11 @@
 //! the destination.
 
 mod destination;
+mod directory;
 mod file;
 mod format;
 mod gathering;
+mod mend;
 mod outage;
 mod output;
 mod queue;
@@ -28,7 +30,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::format::Lines;
 #[cfg(test)]
 pub(crate) use self::format::Source;
 use self::{destination::Plain, queue::Shared, writing::Writing};
@@ -37,10 +38,12 @@ pub use self::{
     format::{Format, JsonLines},
     output::{Room, SpoolOutput},
     records::{Line, Record, Records},
-    rotation::{Limits, Rotation},
+    rotation::{ByTime, Renamed, Rotation},
     whole::{Part, Sink},
 };
+pub(crate) use self::{format::Lines, queue::Untold};
 use crate::{
+    archive::{Files, Tally},
     capture::{Batch, Counters, Run},
     event::Lost,
     privileges,
@@ -60,8 +63,29 @@ pub struct Spool {
     thread: thread::JoinHandle<()>,
     /// What its format writes.
     records: &'static str,
+    /// As the destination says.
+    tally: Option<Arc<Tally>>,
+    goes_on: bool,
     /// How many bytes were written, and when that number was first seen.
     progress: (u64, Instant),
+}
+
+/// How far a [`Spool`] is, for others than its owner.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug)]
+pub(crate) struct Progress(Arc<Shared>);
+
+#[cfg(feature = "http")]
+impl Progress {
+    /// How many batches were put into the queue.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.0.queue().pushed
+    }
+
+    /// Whether the first so many batches are written or lost.
+    pub(crate) fn is_past(&self, pushed: u64) -> bool {
+        self.0.ended.load(Relaxed) || self.0.queue().past >= pushed
+    }
 }
 
 /// How a [`Spool`] ended.
@@ -106,12 +130,13 @@ impl Spool {
         count: Option<u64>,
     ) -> io::Result<Spool> {
         let shared = Arc::new(Shared::new(wanted.compile(), format.takes_parts()));
+        let (tally, goes_on) = (destination.tally(), destination.goes_on());
         let writing = Writing::new(destination, format, count, Arc::clone(&shared));
         let thread = thread::Builder::new().name("output".into()).spawn(move || {
             privileges::drop_all_of_thread();
             writing.run();
         })?;
-        Ok(Spool { shared, thread, records: F::RECORDS, progress: (0, Instant::now()) })
+        Ok(Spool { shared, thread, records: F::RECORDS, tally, goes_on, progress: (0, Instant::now()) })
     }
 
     /// Whether the queue has room for a batch of this many bytes.
@@ -143,9 +168,19 @@ impl Spool {
         }
     }
 
-    /// What comes next is of this run of the node.
-    pub fn run_begins(&self, run: &Run) {
-        self.shared.queue().next_run = Some(Arc::new(run.clone()));
+    /// What comes next is of this run of the node. Gaps before it stay gaps of the run before.
+    pub fn run_begins(&mut self, run: &Arc<Run>) {
+        // A format that takes parts of batches tells them with the counters.
+        let has_gaps = !self.shared.counts() && !self.shared.queue().untold.is_empty();
+        if has_gaps {
+            self.shared.push(&Arc::default());
+        }
+        let mut queue = self.shared.queue();
+        queue.next_run = Some(Arc::clone(run));
+        if std::mem::take(&mut self.goes_on) {
+            let those = run.attached.iter().filter(|&tracepoint| self.shared.filter.wants(tracepoint));
+            those.for_each(|tracepoint| queue.untold.add_gap(Lost::not_recorded(tracepoint)));
+        }
     }
 
     /// A run of the node has ended. Tells before the next event that is written what the kernel side has lost at its end.
@@ -162,6 +197,12 @@ impl Spool {
         }
     }
 
+    /// How far it is.
+    #[cfg(feature = "http")]
+    pub(crate) fn progress(&self) -> Progress {
+        Progress(Arc::clone(&self.shared))
+    }
+
     /// Lines or packets written so far.
     pub fn lines_written(&self) -> u64 {
         self.shared.written.load(Relaxed)
@@ -170,6 +211,11 @@ impl Spool {
     /// Events that should have been written and could not be.
     pub fn lines_lost(&self) -> u64 {
         self.shared.lost.load(Relaxed)
+    }
+
+    /// The files of the directory that it writes into, if it does.
+    pub fn files(&self) -> Option<Files> {
+        self.tally.as_ref().map(|tally| tally.files())
     }
 
     /// Whether nothing more will be written: the count is reached, the reader has closed, or writing has failed for good.

@@ -257,6 +257,7 @@ impl Tap {
             start_time: node.start_time,
             attached,
             failed,
+            joined: None,
         }
     }
 

@@ -98,6 +98,11 @@ impl Tracepoint {
         self.split().1
     }
 
+    /// Whether its events are P2P messages.
+    pub(crate) fn is_of_messages(self) -> bool {
+        matches!(self.about(), About::MessageToNode | About::MessageToPeer)
+    }
+
     /// The first release of Bitcoin Core that has it.
     pub fn since(self) -> &'static str {
         INFO[self.index()].since
@@ -249,6 +254,8 @@ pub enum LossReason {
     Stopped,
     /// They were published, and did not come to the bitcointap that was to read them.
     NotReceived,
+    /// Nobody recorded them: the recorder was not running.
+    NotRecorded,
 }
 
 impl LossReason {
@@ -256,18 +263,24 @@ impl LossReason {
     pub const KERNEL: [LossReason; 2] = [LossReason::RingFull, LossReason::Unreadable];
 
     /// All of them, those of the kernel side first.
-    pub const ALL: [LossReason; 6] = [
+    pub const ALL: [LossReason; 7] = [
         LossReason::RingFull,
         LossReason::Unreadable,
         LossReason::QueueFull,
         LossReason::WriteFailed,
         LossReason::Stopped,
         LossReason::NotReceived,
+        LossReason::NotRecorded,
     ];
 
     /// Whether the kernel side counts it.
     pub fn is_of_kernel(self) -> bool {
         (self as usize) < Self::KERNEL.len()
+    }
+
+    /// Whether somebody has counted the lost events.
+    pub fn is_counted(self) -> bool {
+        self != LossReason::NotRecorded
     }
 
     /// The name in labels and JSON.
@@ -279,6 +292,7 @@ impl LossReason {
             LossReason::WriteFailed => "write_failed",
             LossReason::Stopped => "stopped",
             LossReason::NotReceived => "not_received",
+            LossReason::NotRecorded => "not_recorded",
         }
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
 #[cfg(feature = "cli")]
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::format_description::well_known::Rfc3339;
 
-#[cfg(feature = "cli")]
 use crate::event::Time;
 
 /// Seconds of each unit. Go's format, which web configurations use, has no days.
@@ -53,6 +53,23 @@ pub fn time(text: &str) -> Result<Time, String> {
         }
     };
     nanoseconds.map(Time).ok_or_else(wrong)
+}
+
+/// A time as RFC 3339 has it, with microseconds: `2026-11-28T17:30:00.000250Z`.
+#[cfg(feature = "cli")]
+pub fn rfc3339(time: Time) -> String {
+    let micros = i128::from(time.0 / 1_000) * 1_000;
+    let time = OffsetDateTime::from_unix_timestamp_nanos(micros).ok();
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+/// A time in UTC, for names of files: `20261129T055148Z`.
+pub fn compact(time: Time) -> String {
+    let seconds = i64::try_from(time.0 / 1_000_000_000).unwrap_or(i64::MAX);
+    let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second) = time.to_hms();
+    format!("{year:04}{:02}{day:02}T{hour:02}{minute:02}{second:02}Z", u8::from(month))
 }
 
 /// A number of seconds (`90`, `0.5`), or numbers that each have a unit (`90s`, `10m`, `1h30m`, `1.5d`, `200ms`).
@@ -108,6 +125,13 @@ mod tests {
         {
             assert!(time(wrong).unwrap_err().contains("such as 2026-11-28T17:30:00Z"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_time_in_a_file_name_is_in_utc() {
+        assert_eq!(compact(Time(1_764_351_000_999_999_999)), "20251128T173000Z");
+        assert_eq!(compact(Time(0)), "19700101T000000Z");
+        assert_eq!(compact(Time(u64::MAX)), "25540721T233433Z");
     }
 
     #[test]

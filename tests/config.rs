@@ -121,7 +121,7 @@ fn each_error_has_its_line() {
         ("pid = 7\ndatadir = \"d\"", "FILE:2: the argument '--pid <PID>' cannot be used with '--datadir <DIR>'"),
         ("[outputs.a]\njson = \"f\"\nrotate = \"1x\"", "FILE:3: rotate: '1x' is neither a size"),
         ("[outputs.a]\njson = \"f\"\nkeep = 3", "FILE:1: the following required arguments were not provided:"),
-        ("[outputs.a]\njson = \"-\"\nrotate = \"1d\"", "FILE:3: --rotate renames a file"),
+        ("[outputs.a]\njson = \"-\"\nrotate = \"1d\"", "FILE:3: --rotate begins new files"),
         ("[outputs.a]\nevents = [\"net\"]", "FILE:1: the output a lacks its destination: json = \"FILE\""),
         ("[outputs]\na = 3", "FILE:2: an output must be a table, as in [outputs.a]"),
         ("[outputs.\"a b\"]\njson = \"f\"", "FILE:1: an output's name is 1 to 32 letters"),
@@ -172,7 +172,12 @@ fn destinations_and_commands_are_checked_too() {
             format!("{here}/none/a"),
             missing,
         ),
-        (format!("[outputs.a]\njson = \"{here}\""), 2, here.to_owned(), "it is a directory: name a file in it"),
+        (
+            format!("[outputs.a]\njson = \"{here}\""),
+            2,
+            here.to_owned(),
+            "it is a directory: name a file in it, or give --rotate",
+        ),
         ("[outputs.a]\njson = \"/dev/null/a\"".into(), 2, "/dev/null/a".into(), "Not a directory (os error 20)"),
         (
             "[outputs.a]\nrotate = \"1d\"\njson = \"/dev/null\"".into(),

@@ -101,6 +101,7 @@ fn the_simulated_node_fills_every_family() {
     let may_be_empty = [
         "attach_failures_total",
         "events_lost_total",
+        "flight_recorder_groups_dropped_total",
         "http_streams",
         "json_lines_lost_total",
         "ring_buffer_used_bytes",

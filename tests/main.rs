@@ -2,15 +2,18 @@
 //! need root, and built programs of the workspace (`make test` does both).
 
 mod alerting;
+mod archives;
 mod attachment;
 mod clients;
 mod command_line;
 mod compose;
 mod config;
+mod cut;
 mod dist;
 mod doctor;
 mod exposition;
 mod first_hour;
+mod flight;
 mod follow;
 mod golden;
 mod grafana;
@@ -41,6 +44,7 @@ mod structure;
 mod time_namespaces;
 mod tool;
 mod top;
+mod trace;
 mod unread_log;
 mod waiting;
 mod which_node;

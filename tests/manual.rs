@@ -8,7 +8,8 @@ use std::{
 
 use crate::tool::{Nobody, bitcointap, output};
 
-const COMMANDS: [&str; 9] = ["tap", "export", "record", "top", "probes", "doctor", "healthcheck", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["tap", "export", "record", "top", "trace", "probes", "doctor", "healthcheck", "completions", "man"];
 
 fn printed(arguments: &str) -> String {
     let output = output(arguments);

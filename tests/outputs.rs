@@ -37,7 +37,7 @@ fn files(path: &Path) -> Vec<String> {
 }
 
 /// The values of the inbound pings of a flood, which rise by one. Leaves out the handshake's ping, which is random.
-fn pings(text: &str) -> Vec<u64> {
+pub fn pings(text: &str) -> Vec<u64> {
     let value = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap();
         let message = &line["event"]["Msg"];
@@ -102,11 +102,11 @@ fn a_file_of_age_gives_way_and_only_so_many_are_kept() {
 }
 
 /// A file system of its own.
-struct Disk(TempDir);
+pub struct Disk(pub TempDir);
 
 impl Disk {
     /// `None` if nothing can be mounted here.
-    fn mount(size: &str) -> Option<Self> {
+    pub fn mount(size: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let options = format!("size={size}");
         let mut mount = Command::new("mount");
@@ -114,7 +114,7 @@ impl Disk {
         mount.output().is_ok_and(|output| output.status.success()).then_some(Self(directory))
     }
 
-    fn resize(&self, size: &str) {
+    pub fn resize(&self, size: &str) {
         let options = format!("remount,size={size}");
         assert!(Command::new("mount").args(["-o", &options]).arg(self.0.path()).status().unwrap().success());
     }

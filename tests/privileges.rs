@@ -81,7 +81,7 @@ fn two_capabilities_follow_a_node_of_the_same_user() {
     let start = |arguments: &str| nobody.bitcointap(TRACING, arguments);
     let exporter = Exporter::start_by(start, &arguments, "waiting for a node");
     let pid = exporter.process.pid();
-    let others = ["http", "log", "output", "reload"];
+    let others = ["dump", "http", "log", "output", "reload"];
     assert_eq!(assert_held(pid, BPF | PERFMON), others);
     let mut fired = 0;
     for run in [1.0, 2.0] {
@@ -125,10 +125,10 @@ fn once_all_are_dropped_the_run_is_counted_to_its_end_and_none_is_followed() {
     let start = |arguments: &str| nobody.bitcointap(TRACING_OTHERS, arguments);
     let mut exporter = Exporter::start_by(start, &arguments, "waiting for a node");
     let pid = exporter.process.pid();
-    assert_eq!(assert_held(pid, BPF | PERFMON | SYS_PTRACE), ["http", "log", "reload"]);
+    assert_eq!(assert_held(pid, BPF | PERFMON | SYS_PTRACE), ["dump", "http", "log", "reload"]);
     let mut node = Simnode::start_program(&program, "--count 1000 --rate max");
     exporter.process.read_log_until("attached to", 1);
-    assert_eq!(assert_held(pid, 0), ["http", "log", "reload"]);
+    assert_eq!(assert_held(pid, 0), ["dump", "http", "log", "reload"]);
     // It is looked after each second, now without reaching its program.
     thread::sleep(Duration::from_millis(2500));
     assert_eq!(exporter.scrape().sum("up", &[]), 1.0);

@@ -8,6 +8,7 @@ mod chain;
 mod exchanges;
 mod over_nats;
 mod rejections;
+mod story;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -140,7 +140,7 @@ fn each_alert_says_what_it_means_and_has_a_section_in_the_runbook() {
     let names: BTreeSet<String> = sections.keys().map(|&name| name.to_owned()).collect();
     assert_eq!(names, alerts(), "sections and alerts are the same");
     for (name, text) in sections {
-        for part in ["Meaning", "Why it can be wrong", "First look", "What to do"] {
+        for part in ["Meaning", "Why it can be wrong", "First look", "Flight recording", "What to do"] {
             assert!(text.contains(&format!("**{part}.** ")), "{name} does not say: {part}");
         }
     }

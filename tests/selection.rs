@@ -2,6 +2,7 @@
 //! recording. The truth of each event is what the simulated node says that it fires, not what the tool says.
 
 mod conditions;
+mod hashes;
 mod kernel_side;
 
 use std::{

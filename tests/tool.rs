@@ -201,11 +201,17 @@ impl Attached {
 
     /// Sends SIGHUP, and reads its log up to a line with `words`.
     pub fn hang_up(&mut self, words: &str) {
-        signal(self.pid(), Signal::HUP);
+        self.signal(Signal::HUP, words);
+    }
+
+    /// Sends a signal, and reads its log up to a line with `words`, which it gives.
+    pub fn signal(&mut self, signal: Signal, words: &str) -> &str {
+        self::signal(self.pid(), signal);
         let before = self.log.len();
         while !self.log[before..].contains(words) {
             assert!(self.stderr.read_line(&mut self.log).expect("it logs") > 0, "bitcointap ended: {}", self.log);
         }
+        self.log[before..].lines().last().unwrap_or_default()
     }
 
     /// Waits until it has ended.

@@ -21,8 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How many scrapes to take the median of.
 const SCRAPES: usize = 20;
 
-const COMMANDS: [(&str, &[&str]); 3] = [
+const COMMANDS: [(&str, &[&str]); 4] = [
     ("export", &["export", "--web.listen-address"]),
+    ("with flight recorder", &["export", "--flight-recorder", "64MiB", "--web.listen-address"]),
     ("tap to /dev/null", &["tap"]),
     ("record to /dev/null", &["record", "/dev/null"]),
 ];

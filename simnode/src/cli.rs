@@ -41,6 +41,9 @@ pub struct Options {
     /// Write a line of JSON for each event to FILE, with the clock before and after it and its peer and message; slow
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Also write what the events contain to the trace: payloads, and hashes of transactions and blocks
+    #[arg(long, requires = "trace")]
+    pub trace_contents: bool,
     /// Use this UNIX time in all that is fired, so that everything depends on the seed alone
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32))]
     pub fixed_time: Option<u32>,

@@ -68,7 +68,12 @@ impl<'a> Emitter<'a> {
 
     /// Fires an event of no peer.
     fn fire(&mut self, tracepoint: Tracepoint, call: impl FnOnce()) -> Result<(), Stop> {
-        self.fire_about(tracepoint, || About::NoPeer {}, call)
+        self.fire_with(tracepoint, &[], call)
+    }
+
+    /// Fires an event of no peer that names these transactions or blocks.
+    fn fire_with(&mut self, tracepoint: Tracepoint, hashes: &[&[u8; 32]], call: impl FnOnce()) -> Result<(), Stop> {
+        self.fire_about(tracepoint, || About::hashes(hashes), call)
     }
 
     // Inlined, like everything on the way of a message: a flood at full speed feels each call. Only a trace asks what
@@ -138,7 +143,7 @@ impl<'a> Emitter<'a> {
         let Some(probe) = probe else { return Ok(false) };
         // An empty std::vector has no data.
         let data = if payload.is_empty() { ptr::null() } else { payload.as_ptr() };
-        let about = || About::message(direction, peer, command, payload.len());
+        let about = || About::message(direction, peer, command, payload);
         self.fire_about(tracepoint, about, || {
             // SAFETY: the texts end with a zero byte, `data` has `payload.len()` bytes, and all outlive the call.
             unsafe {
@@ -264,7 +269,7 @@ impl<'a> Emitter<'a> {
         let Some(probe) = self.probes.block_connected else {
             return Ok(());
         };
-        self.fire(Tracepoint::BlockConnected, || {
+        self.fire_with(Tracepoint::BlockConnected, &[hash], || {
             // SAFETY: `hash` has 32 bytes and outlives the call.
             unsafe { probe(hash.as_ptr(), height, transactions, inputs, sigops, nanoseconds) }
         })?;
@@ -314,7 +319,7 @@ impl<'a> Emitter<'a> {
             _ => self.probes.utxocache_uncache,
         };
         let Some(probe) = probe else { return Ok(()) };
-        self.fire(tracepoint, || {
+        self.fire_with(tracepoint, &[txid], || {
             // SAFETY: `txid` has 32 bytes and outlives the call.
             unsafe { probe(txid.as_ptr(), output, height, value, coinbase) }
         })?;
@@ -326,7 +331,7 @@ impl<'a> Emitter<'a> {
         let Some(probe) = self.probes.mempool_added else {
             return Ok(());
         };
-        self.fire(Tracepoint::MempoolAdded, || {
+        self.fire_with(Tracepoint::MempoolAdded, &[&entry.txid], || {
             // SAFETY: `txid` has 32 bytes and outlives the call.
             unsafe { probe(entry.txid.as_ptr(), entry.vsize, entry.fee) }
         })?;
@@ -338,7 +343,7 @@ impl<'a> Emitter<'a> {
         let Some(probe) = self.probes.mempool_removed else {
             return Ok(());
         };
-        self.fire(Tracepoint::MempoolRemoved, || {
+        self.fire_with(Tracepoint::MempoolRemoved, &[&entry.txid], || {
             // SAFETY: `txid` has 32 bytes, the text ends with a zero byte, and both outlive the call.
             unsafe {
                 probe(entry.txid.as_ptr(), reason.c_name().as_ptr(), entry.vsize, entry.fee, u64::from(entry.entered))
@@ -355,7 +360,7 @@ impl<'a> Emitter<'a> {
             return Ok(());
         };
         let new_id = package.unwrap_or(&new.txid);
-        self.fire(Tracepoint::MempoolReplaced, || {
+        self.fire_with(Tracepoint::MempoolReplaced, &[&old.txid, new_id], || {
             // SAFETY: both ids have 32 bytes and outlive the call.
             unsafe {
                 probe(
@@ -379,7 +384,7 @@ impl<'a> Emitter<'a> {
         let Some(probe) = self.probes.mempool_rejected else {
             return Ok(());
         };
-        self.fire(Tracepoint::MempoolRejected, || {
+        self.fire_with(Tracepoint::MempoolRejected, &[txid], || {
             // SAFETY: `txid` has 32 bytes, the text ends with a zero byte, and both outlive the call.
             unsafe { probe(txid.as_ptr(), reason.c_name().as_ptr()) }
         })?;

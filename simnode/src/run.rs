@@ -167,7 +167,10 @@ fn run(options: &Options, layout: Layout, probes: &'static Probes) -> Result<(),
     }
     let trace = match &options.trace {
         None => None,
-        Some(path) => Some(Trace::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?),
+        Some(path) => Some(
+            Trace::create(path, options.trace_contents)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?,
+        ),
     };
     let (tally, seconds) = fire(options, layout, probes, trace.as_ref(), &stop)?;
     if let (Some(trace), Some(path)) = (&trace, &options.trace) {

@@ -1,7 +1,7 @@
 //! A batch: the bytes of records that were drained together, and what is needed to decode them. In: records. Out: events, which
 //! borrow from the batch.
 
-use std::sync::OnceLock;
+use std::{ops::Range, sync::OnceLock};
 
 use super::Counters;
 use crate::{
@@ -62,8 +62,10 @@ impl Batch {
     pub(super) const RECORDS: usize = 4096;
 
     /// A batch that only counts.
-    pub(crate) fn of_counters(drained: (Time, Moment), added: [Counters; Tracepoint::COUNT]) -> Self {
-        Self { drained, added, ..Self::default() }
+    pub(crate) fn of_counters((time, moment): (Time, Moment), added: [Counters; Tracepoint::COUNT]) -> Self {
+        let unix_offset_ns = time.0.wrapping_sub(moment.0) as i64;
+        let decoder = Decoder { unix_offset_ns, block_duration_unit_ns: 1 };
+        Self { drained: (time, moment), added, decoder, ..Self::default() }
     }
 
     /// Gives each event, in the order in which the node fired them.
@@ -73,8 +75,7 @@ impl Batch {
 
     /// Gives the event or the gaps of the record at `index`, which is less than [`Batch::len`].
     pub(crate) fn event_or_gaps<'a>(&'a self, index: usize, decodes: bool, give: impl FnMut(Event<'a>)) {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        self.decode(&self.bytes[start..self.ends[index]], decodes, give);
+        self.decode(self.record(index), decodes, give);
     }
 
     fn decode<'a>(&'a self, record: &'a [u8], decodes: bool, give: impl FnMut(Event<'a>)) {
@@ -99,6 +100,54 @@ impl Batch {
         let start = self.ends.iter().rev().nth(1).copied().unwrap_or(0);
         let (header, _) = kernel_side::split::<types::event_header>(&self.bytes[start..])?;
         Some(Moment(header.boot_ns))
+    }
+
+    /// When its first event fired; if it only has gaps, when the first was noticed. `None` if it has neither.
+    pub(crate) fn first(&self) -> Option<(Time, Moment)> {
+        let event = self.records().position(|record| tracepoint_of(record).is_some());
+        (!self.is_empty()).then(|| self.fired(event.unwrap_or(0)))
+    }
+
+    /// When the event of each record fired. For gaps it is when the next event did, if there is one: so they stay together.
+    pub(crate) fn times(&self) -> Vec<Time> {
+        let mut times: Vec<_> = (0..self.len()).map(|index| self.fired(index).0).collect();
+        for index in (1..self.len()).rev() {
+            if tracepoint_of(self.record(index - 1)).is_none() {
+                times[index - 1] = times[index];
+            }
+        }
+        times
+    }
+
+    fn fired(&self, index: usize) -> (Time, Moment) {
+        let header = kernel_side::split::<types::event_header>(self.record(index));
+        let boot_ns = header.map_or(0, |(header, _)| header.boot_ns);
+        (Time(boot_ns.saturating_add_signed(self.decoder.unix_offset_ns)), Moment(boot_ns))
+    }
+
+    fn record(&self, index: usize) -> &[u8] {
+        &self.bytes[self.start(index)..self.ends[index]]
+    }
+
+    /// Where the record at `index` starts in `bytes`.
+    fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.ends[index - 1] }
+    }
+
+    /// A batch of these records, as if it had been drained when the last of them fired. The first records have the counters, and the
+    /// last ones the time at which all were drained.
+    pub(crate) fn part(&self, records: Range<usize>) -> Self {
+        let (start, end) = (self.start(records.start), self.start(records.end));
+        let is_last = records.end == self.len();
+        Self {
+            bytes: self.bytes[start..end].to_vec(),
+            ends: self.ends[records.clone()].iter().map(|end| end - start).collect(),
+            decoder: self.decoder,
+            drained: if is_last || records.is_empty() { self.drained } else { self.fired(records.end - 1) },
+            added: if records.start == 0 { self.added } else { Default::default() },
+            ring_buffer: self.ring_buffer,
+            tally: OnceLock::new(),
+        }
     }
 
     /// When it was drained.
@@ -130,12 +179,9 @@ impl Batch {
         })
     }
 
-    /// The tracepoint of each event that a filter admits.
+    /// The tracepoint of each event that counts as lost if a reader does not get this batch: that a filter may admit.
     pub(crate) fn tracepoints(&self, filter: &Filter) -> impl Iterator<Item = Tracepoint> {
-        self.asked(filter).filter_map(|asked| match asked {
-            Asked::Wanted(tracepoint) => Some(tracepoint),
-            Asked::Unwanted | Asked::Gaps => None,
-        })
+        self.records().filter_map(|record| tracepoint_of(record).filter(|&it| filter.may_admit(it, record)))
     }
 
     /// How many events of each tracepoint it has.
@@ -234,7 +280,7 @@ impl Default for Batch {
         Self {
             bytes: Vec::new(),
             ends: Vec::new(),
-            decoder: Decoder { unix_offset_ns: 0, block_duration_unit_ns: 1 },
+            decoder: Decoder::default(),
             drained: Default::default(),
             added: Default::default(),
             ring_buffer: Default::default(),

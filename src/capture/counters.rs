@@ -72,7 +72,7 @@ mod tests {
     fn what_was_added_is_the_difference_and_never_less_than_nothing() {
         let of = |fired, filtered, lost, value| Counters { fired, filtered, lost, value };
         let of = |fired, filtered, [full, unreadable]: [u64; 2], value| {
-            of(fired, filtered, [full, unreadable, 0, 0, 0, 0], value)
+            of(fired, filtered, [full, unreadable, 0, 0, 0, 0, 0], value)
         };
         let before = [of(1, 2, [3, 4], 5), of(9, 9, [9, 9], 9)];
         let now = [of(11, 22, [33, 44], 55), of(0, 9, [0, 10], 0)];

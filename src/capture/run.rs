@@ -33,6 +33,16 @@ pub struct Run {
     pub attached: Tracepoints,
     /// The wanted tracepoints that its program has, but to which attaching failed while it ran.
     pub failed: Tracepoints,
+    /// Set if recordings of several nodes are replayed together: then each JSON line says which node it is of.
+    pub joined: Option<Joined>,
+}
+
+/// That runs of several nodes are replayed together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Joined {
+    /// The recording of the run, if nothing else tells its node from the others.
+    pub recording: Option<String>,
 }
 
 impl Run {
@@ -49,6 +59,7 @@ impl Run {
             start_time,
             attached,
             failed: Tracepoints::default(),
+            joined: None,
         }
     }
 }

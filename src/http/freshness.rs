@@ -21,6 +21,8 @@ use crate::output::Askers;
 /// The longest time that an answer waits. Only an overloaded machine takes longer; there an old answer is better than
 /// none.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The same for a recording, which nobody asks for each second.
+const LONG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What both threads share. Clones are one.
 #[derive(Clone, Debug)]
@@ -60,15 +62,34 @@ impl Freshness {
         number
     }
 
+    /// Waits until outputs have everything that has fired by now, for a second at most.
+    ///
+    /// # Errors
+    /// The system has no file descriptor left.
+    pub fn wait(&self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(self.at_most(LONG_PATIENCE));
+        Ok(())
+    }
+
     /// Waits until bitcointap has counted everything that has fired by now.
     pub(super) async fn now(&self) {
+        self.at_most(PATIENCE).await;
+    }
+
+    /// The same for a recording.
+    pub(super) async fn for_recording(&self) {
+        self.at_most(LONG_PATIENCE).await;
+    }
+
+    async fn at_most(&self, patience: Duration) {
         let mut state = self.0.state.subscribe();
         if !state.borrow().is_drained {
             return;
         }
         let number = self.wake();
         let is_met = state.wait_for(|state| !state.is_drained || state.met >= number);
-        if timeout(PATIENCE, is_met).await.is_err() {
+        if timeout(patience, is_met).await.is_err() {
             tracing::debug!("an HTTP answer does not wait for the tap to be drained any longer");
         }
     }

@@ -69,6 +69,6 @@ impl Output for Server {
 
     fn written(&self) -> Option<Written> {
         let Told { open, lines, lost } = self.streams.told();
-        self.streams.are_on().then_some(Written { records: lines, lost, readers: Some(open) })
+        self.streams.are_on().then_some(Written { records: lines, lost, readers: Some(open), ..Written::default() })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::{
@@ -15,7 +15,10 @@ use hyper::{
     },
 };
 use prometheus::{IntCounterVec, Registry, TextEncoder};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
 
 use super::{
     encoding,
@@ -23,12 +26,15 @@ use super::{
     gate::Refusal,
     live_page::{self, LIVE_PATH, Shown},
     openmetrics,
+    recording::{self, Download},
     streams::{self, Events, Framing, Streams},
 };
-use crate::{live::Live, metrics::HTTP_PATHS};
+use crate::{flight_recorder::Recorder, live::Live, metrics::HTTP_PATHS};
 
 /// Streams events.
 pub const EVENTS_PATH: &str = "/events";
+/// Gives a recording of the newest events.
+pub const RECORDING_PATH: &str = "/recording";
 /// Says that the server answers.
 pub const HEALTHY_PATH: &str = "/-/healthy";
 /// Says whether bitcointap is attached to the node.
@@ -36,10 +42,14 @@ pub const READY_PATH: &str = "/-/ready";
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
-const PLAIN: &str = "text/plain; charset=utf-8";
+pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const EVENT_STREAM: &str = "text/event-stream";
+
+/// How long a recording waits for events that are on their way to it, and how often to look.
+const CATCHING_UP: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Warns the reader of a stream of what may be a mistake. RFC 9111 dropped HTTP's own `Warning`.
 const WARNING: HeaderName = HeaderName::from_static("bitcointap-warning");
@@ -49,6 +59,12 @@ pub(super) enum Page {
     Whole(Bytes),
     /// Does not end by itself.
     Events(Events),
+    Recording(Download),
+}
+
+/// Whether answers at this path are streams: they last as long as the client reads, and there are only so many at once.
+pub(super) fn is_streamed(path: &str) -> bool {
+    [EVENTS_PATH, RECORDING_PATH].contains(&path)
 }
 
 /// Whether bitcointap is attached to the node, for [`READY_PATH`]. Clones share it.
@@ -89,6 +105,7 @@ pub struct Site {
     requests: IntCounterVec,
     readiness: Readiness,
     streams: Streams,
+    recorder: Recorder,
     live: Option<Shown>,
     freshness: Option<Freshness>,
     scrapes: Arc<Semaphore>,
@@ -108,8 +125,13 @@ impl Site {
     ) -> Self {
         let permits = if max_scrapes == 0 { Semaphore::MAX_PERMITS } else { max_scrapes as usize };
         let scrapes = Arc::new(Semaphore::new(permits));
-        let (live, freshness) = (None, None);
-        Self { telemetry_path, registry, requests, readiness, streams, live, freshness, scrapes, max_scrapes }
+        let (live, freshness, recorder) = (None, None, Recorder::default());
+        Self { telemetry_path, registry, requests, readiness, streams, recorder, live, freshness, scrapes, max_scrapes }
+    }
+
+    /// Serves what the flight recorder holds at [`RECORDING_PATH`], under the same rules as streams.
+    pub fn with_recorder(self, recorder: Recorder) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Adds a live page at `/`, which shows this state. The thread that feeds it holds the lock only briefly.
@@ -131,8 +153,16 @@ impl Site {
     pub(super) async fn freshen(&self, request: &Request<impl Body>) {
         let path = request.uri().path();
         let shows_events = path == self.telemetry_path || [EVENTS_PATH, LIVE_PATH].contains(&path);
-        if let (Some(freshness), true) = (&self.freshness, shows_events) {
-            freshness.now().await;
+        match &self.freshness {
+            Some(freshness) if shows_events => freshness.now().await,
+            Some(freshness) if path == RECORDING_PATH => freshness.for_recording().await,
+            Some(_) | None => {}
+        }
+        if path == RECORDING_PATH {
+            let (catches_up, begun) = (self.recorder.catches_up(), Instant::now());
+            while !catches_up() && begun.elapsed() < CATCHING_UP {
+                sleep(LOOK_INTERVAL).await;
+            }
         }
     }
 
@@ -141,10 +171,11 @@ impl Site {
     }
 
     pub(super) fn respond(&self, request: &Request<impl Body>, admission: Result<(), Refusal>) -> Response<Page> {
-        let [metrics, events, landing, live, healthy, ready, other] = HTTP_PATHS;
+        let [metrics, events, recording, landing, live, healthy, ready, other] = HTTP_PATHS;
         let path = match request.uri().path() {
             path if path == self.telemetry_path => metrics,
             EVENTS_PATH => events,
+            RECORDING_PATH => recording,
             "/" => landing,
             LIVE_PATH => live,
             HEALTHY_PATH => healthy,
@@ -163,6 +194,8 @@ impl Site {
             self.metrics(request.headers())
         } else if path == events {
             self.events(request)
+        } else if path == recording {
+            recording::respond(&self.recorder, &self.streams, request)
         } else if path == live {
             self.live(request.headers())
         } else if path == healthy {
@@ -278,10 +311,20 @@ impl Site {
     /// own.
     fn links(&self) -> String {
         let events = if self.streams.are_on() { EVENTS_PATH } else { "" };
-        let links =
-            [(&*self.telemetry_path, "metrics"), (events, "events"), (HEALTHY_PATH, "healthy"), (READY_PATH, "ready")];
+        let recording = if self.gives_recordings() { RECORDING_PATH } else { "" };
+        let links = [
+            (&*self.telemetry_path, "metrics"),
+            (events, "events"),
+            (recording, "recording"),
+            (HEALTHY_PATH, "healthy"),
+            (READY_PATH, "ready"),
+        ];
         let shown = links.iter().filter(|(path, _)| !path.is_empty());
         shown.map(|(path, name)| format!("<a href=\".{}\">{name}</a>\n", escaped(path))).collect()
+    }
+
+    fn gives_recordings(&self) -> bool {
+        self.streams.are_on() && self.recorder.is_on()
     }
 
     fn landing_page(&self) -> String {
@@ -291,10 +334,15 @@ impl Site {
         } else {
             String::new()
         };
+        let recording = if self.gives_recordings() {
+            format!("<p>A recording of the newest: <a href=\"{RECORDING_PATH}\">{RECORDING_PATH}</a></p>\n")
+        } else {
+            String::new()
+        };
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>bitcointap</title></head>\n\
              <body>\n<h1>bitcointap</h1>\n<p>Metrics of a Bitcoin Core node: <a href=\"{path}\">{path}</a></p>\n\
-             {events}<p>Of bitcointap: <a href=\"{HEALTHY_PATH}\">healthy</a>, <a href=\"{READY_PATH}\">ready</a></p>\n\
+             {events}{recording}<p>Of bitcointap: <a href=\"{HEALTHY_PATH}\">healthy</a>, <a href=\"{READY_PATH}\">ready</a></p>\n\
              </body>\n</html>\n"
         )
     }
@@ -326,7 +374,7 @@ impl AsRef<[u8]> for Scrape {
     }
 }
 
-fn no_stream(refusal: streams::Refusal) -> Response<Page> {
+pub(super) fn no_stream(refusal: streams::Refusal) -> Response<Page> {
     match refusal {
         streams::Refusal::Off(words) => response(StatusCode::NOT_FOUND, PLAIN, format!("{words}\n")),
         streams::Refusal::Wrong(words) => response(StatusCode::BAD_REQUEST, PLAIN, format!("{words}\n")),
@@ -365,13 +413,13 @@ fn refused(refusal: Refusal) -> Response<Page> {
     }
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Page> {
+pub(super) fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Page> {
     let mut response = Response::new(Page::Whole(body.into()));
     *response.status_mut() = status;
     with_header(response, CONTENT_TYPE, content_type)
 }
 
-fn with_header<T>(mut response: Response<T>, name: HeaderName, value: &'static str) -> Response<T> {
+pub(super) fn with_header<T>(mut response: Response<T>, name: HeaderName, value: &'static str) -> Response<T> {
     response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }

@@ -159,12 +159,12 @@ impl Streams {
             Tracepoints::default(),
             0,
             KEEP_ALIVE,
-            "events are not streamed: they show addresses, which --web.hide-addresses hides",
+            "events are not given: they show addresses, which --web.hide-addresses hides",
         )
     }
 
     pub(super) fn with_keep_alive(tapped: Tracepoints, most: usize, keep_alive: Duration) -> Self {
-        Self::with(tapped, most, keep_alive, "events are not streamed: start export with --web.max-streams above 0")
+        Self::with(tapped, most, keep_alive, "events are not given: start export with --web.max-streams above 0")
     }
 
     fn with(tapped: Tracepoints, most: usize, keep_alive: Duration, why_off: &'static str) -> Self {
@@ -258,7 +258,7 @@ impl Streams {
             return Err(Refusal::Full(self.0.most));
         };
         let (chunks, received) = body::channel();
-        let has_payloads = wanted.lines.decodes();
+        let has_payloads = wanted.lines.decodes() || wanted.selection.needs_payloads();
         let output = match framing {
             Framing::Lines => Spool::start_any(chunks, wanted.lines, &wanted.selection, None),
             Framing::ServerSentEvents => {
@@ -278,6 +278,17 @@ impl Streams {
         let reader = Reader::enter(&self.0, stream)?;
         let keep_alive = (framing == Framing::ServerSentEvents).then_some(self.0.keep_alive);
         Ok((Events::new(reader, received, keep_alive), Slot(Arc::new(place)), Beginning(beginning), doubts))
+    }
+
+    /// A place for the download of a recording, which counts as a stream. Gives how far back the recording shall go, and which events it
+    /// shall have if not all.
+    pub(super) fn download(&self, query: &str) -> Result<(Slot, Option<Duration>, Option<Selection>), Refusal> {
+        if !self.are_on() {
+            return Err(Refusal::Off(self.0.why_off));
+        }
+        let (last, selection) = query::parse_of_recording(query, self.0.tapped).map_err(Refusal::Wrong)?;
+        let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| Refusal::Full(self.0.most))?;
+        Ok((Slot(Arc::new(place)), last, selection))
     }
 
     /// Whether there would be a stream for this request, and its warnings.
@@ -372,6 +383,7 @@ impl Format for ServerSentEvents {
 }
 
 #[cfg(any(fuzzing, test))]
-pub(super) fn fuzzing_query(text: &str, tapped: Tracepoints) -> Result<(), String> {
-    query::parse(text, tapped).map(drop)
+pub(super) fn fuzzing_query(text: &str, tapped: Tracepoints) -> impl Iterator<Item = String> {
+    let told = [query::parse(text, tapped).map(drop), query::parse_of_recording(text, tapped).map(drop)];
+    told.into_iter().filter_map(Result::err)
 }

@@ -3,6 +3,7 @@
 mod certificates;
 mod hostile;
 mod live_page;
+mod recordings;
 mod streams;
 mod web_config;
 
@@ -19,6 +20,7 @@ use prometheus::{IntGauge, Registry};
 use self::streams::eventually;
 use super::*;
 use crate::{
+    flight_recorder::Recorder,
     metrics::{Metrics, Options, testing::text_of},
     tracepoint::Tracepoints,
 };
@@ -29,6 +31,7 @@ struct Running {
     registry: Registry,
     readiness: Readiness,
     streams: Streams,
+    recorder: Recorder,
     server: Server,
 }
 
@@ -43,10 +46,11 @@ fn server_at(addresses: &[Address], gate: Gate, limits: Limits, max_scrapes: u32
     let address = listeners[0].tcp_address().unwrap();
     let (registry, readiness) = (metrics.registry(), Readiness::default());
     let (requests, streams) = (metrics.http_requests(), Streams::new(Tracepoints::default_set(), 2));
+    let recorder = Recorder::default();
     let site =
         Site::new("/metrics".into(), registry.clone(), requests, readiness.clone(), streams.clone(), max_scrapes);
-    let server = start(listeners, gate, site, limits).unwrap();
-    Running { address, registry, readiness, streams, server }
+    let server = start(listeners, gate, site.with_recorder(recorder.clone()), limits).unwrap();
+    Running { address, registry, readiness, streams, recorder, server }
 }
 
 /// Long enough for a busy machine; what takes longer has failed.

@@ -11,11 +11,13 @@ use super::{
     labels::{Label, OUTBOUND_MESSAGES, any_tracepoint, loss_reason, tracepoint},
 };
 use crate::{
+    archive::Files,
     capture::Counters as KernelCounters,
     event::{
         Event, Kind,
         net::{ConnectionType, Message},
     },
+    output::Kept,
     p2p,
     tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
@@ -39,7 +41,8 @@ const fn or_unknown(text: Option<&'static str>) -> &'static str {
 }
 
 /// The paths of HTTP requests: places in the label `path`.
-pub(crate) const HTTP_PATHS: [&str; 7] = ["metrics", "events", "landing", "live", "healthy", "ready", "other"];
+pub(crate) const HTTP_PATHS: [&str; 8] =
+    ["metrics", "events", "recording", "landing", "live", "healthy", "ready", "other"];
 /// The status codes of answers to HTTP requests.
 const HTTP_CODES: [&str; 8] = ["200", "400", "401", "404", "405", "429", "500", "503"];
 
@@ -81,6 +84,10 @@ families! {
         /// except bitcointap_utxocache_coins_total and bitcointap_utxocache_value_satoshis_total.
         events_lost_total: Counters<2> = [tracepoint(), loss_reason()], from ALWAYS;
 
+        /// Gaps in a replayed recording, by tracepoint: nothing was recorded for a time. Nobody knows how many events fired
+        /// then, and no other family counts them. Absent without such a gap.
+        recording_gaps_total: Counters<1> = [tracepoint().later()], from ALWAYS;
+
         /// From when an event fires in the node until bitcointap counts it here. Includes the wait until bitcointap
         /// drains the ring buffer: up to 1 second while nobody scrapes, looks at the live page or reads events.
         event_delay_seconds: Histogram = DELAYS, from ALWAYS;
@@ -91,13 +98,32 @@ families! {
         /// Bytes that waited in the ring buffer when bitcointap last looked at it. Absent before the first attachment.
         ring_buffer_used_bytes: Gauges<0> = [], from ALWAYS;
 
-        /// Lines of JSON written, by sink. All readers of /events together are one sink (http).
+        /// Lines of JSON written, by sink. All readers of /events together are one sink (http). Events that the flight
+        /// recorder takes count as lines of the sink flight-recorder.
         json_lines_total: Counters<1> = [sink(options)], from ALWAYS;
 
         /// Events that a JSON sink did not write because it was too slow or failed, by sink. Does not count those in
         /// bitcointap_events_lost_total, which reach no sink, nor what the reader of a socket or a pipe had not read
         /// when it ended.
         json_lines_lost_total: Counters<1> = [sink(options)], from ALWAYS;
+
+        /// Complete files in the directory of a JSON sink, by sink. Absent for sinks that write into no directory.
+        json_files: Gauges<1> = [sink(options)], from ALWAYS;
+
+        /// Bytes of the files in bitcointap_json_files. The file that is being written comes on top.
+        json_files_bytes: Gauges<1> = [sink(options)], from ALWAYS;
+
+        /// Files in the directory of a JSON sink that were removed, since --keep says so, by sink.
+        json_files_removed_total: Counters<1> = [sink(options).later()], from ALWAYS;
+
+        /// Bytes of compressed events that the flight recorder keeps. Absent without --flight-recorder.
+        flight_recorder_bytes: Gauges<0> = [], from ALWAYS;
+
+        /// How far back the flight recorder goes: the age of its oldest event. Absent without --flight-recorder.
+        flight_recorder_span_seconds: Gauges<0> = [], from ALWAYS;
+
+        /// Groups of events that the flight recorder has dropped to make room for newer ones.
+        flight_recorder_groups_dropped_total: IntCounter = (), from ALWAYS;
 
         /// Clients that read /events now.
         http_streams: Gauge = (), from ALWAYS;
@@ -135,6 +161,11 @@ impl Group for Exporter {
     }
 
     fn observe(&mut self, event: &Event<'_>, _: &Shared) {
+        if let Kind::Lost(lost) = &event.kind
+            && !lost.reason.is_counted()
+        {
+            self.families.recording_gaps_total.at([lost.tracepoint.index()]).inc();
+        }
         if let Kind::Msg(Message { meta, msg: p2p::Message::Version { user_agent, .. }, .. }) = &event.kind
             && !meta.inbound
             && meta.conn_type != ConnectionType::PrivateBroadcast
@@ -149,9 +180,10 @@ impl Group for Exporter {
             let KernelCounters { fired, filtered, lost, value: _ } = added[place];
             self.families.events_total.at([place]).inc_by(fired);
             self.families.events_filtered_total.at([place]).inc_by(filtered);
-            for reason in LossReason::ALL.map(|reason| reason as usize) {
-                if lost[reason] > 0 {
-                    self.families.events_lost_total.at([place, reason]).inc_by(lost[reason]);
+            for reason in LossReason::ALL.into_iter().filter(|reason| reason.is_counted()) {
+                let lost = lost[reason as usize];
+                if lost > 0 {
+                    self.families.events_lost_total.at([place, reason as usize]).inc_by(lost);
                 }
             }
         }
@@ -184,6 +216,27 @@ impl Exporter {
         self.families.http_streams.set(open as f64);
     }
 
+    pub(super) fn json_files(&self, sink: &str, files: Files) {
+        let Families { json_files, json_files_bytes, json_files_removed_total, .. } = &self.families;
+        json_files.vec().with_label_values(&[sink]).set(files.kept as f64);
+        json_files_bytes.vec().with_label_values(&[sink]).set(files.bytes as f64);
+        let removed = json_files_removed_total.vec().with_label_values(&[sink]);
+        removed.inc_by(files.removed.saturating_sub(removed.get()));
+    }
+
+    pub(super) fn kept(&mut self, kept: Option<Kept>) {
+        let families = &mut self.families;
+        let Some(Kept { bytes, seconds, dropped }) = kept else {
+            families.flight_recorder_bytes.remove(0);
+            families.flight_recorder_span_seconds.remove(0);
+            return;
+        };
+        families.flight_recorder_bytes.at([]).set(bytes as f64);
+        families.flight_recorder_span_seconds.at([]).set(seconds);
+        let counter = &families.flight_recorder_groups_dropped_total;
+        counter.inc_by(dropped.saturating_sub(counter.get()));
+    }
+
     pub(super) fn json_lines(&self, sink: &str, lines: u64, lost: u64) {
         let advance = |counters: IntCounterVec, total: u64| {
             let counter = counters.with_label_values(&[sink]);
@@ -200,7 +253,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        event::{Kind, net::Meta},
+        event::{Kind, Lost, net::Meta},
         metrics::{
             Metrics,
             testing::{assert_histogram_of_one, message, only, text_of, told, version},
@@ -255,7 +308,7 @@ mod tests {
         let mut told = only("net:inbound_message,mempool:added");
         let mut counters = [KernelCounters::default(); Tracepoint::COUNT];
         let inbound = Tracepoint::NetInboundMessage.index();
-        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1, 0, 0, 0, 0], value: 0 };
+        counters[inbound] = KernelCounters { fired: 10, filtered: 3, lost: [2, 1, 0, 0, 0, 0, 0], value: 0 };
         told.metrics.counted(&counters);
         let lost = [
             "{reason=\"ring_full\",tracepoint=\"net:inbound_message\"} 2",
@@ -282,6 +335,20 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_that_nobody_has_counted_is_told_and_no_loss() {
+        let mut told = told();
+        assert_eq!(told.family("recording_gaps_total"), None);
+        for _ in 0..2 {
+            told.tell(Kind::Lost(Lost::not_recorded(Tracepoint::MempoolAdded)));
+        }
+        told.tell(Kind::Lost(Lost { tracepoint: Tracepoint::MempoolAdded, reason: LossReason::RingFull, count: 3 }));
+        told.assert("recording_gaps_total", &["{tracepoint=\"mempool:added\"} 2"]);
+        assert_eq!(told.family("events_lost_total").unwrap(), [""; 0]);
+        let text = text_of(&told.metrics.registry());
+        assert!(!text.contains("not_recorded"));
+    }
+
+    #[test]
     fn delays_ring_and_sinks_are_told() {
         let mut told = told();
         assert_eq!((told.family("ring_buffer_bytes"), told.family("ring_buffer_used_bytes")), (None, None));
@@ -289,12 +356,29 @@ mod tests {
         told.metrics.ring_buffer(16 << 20, 4_096);
         told.metrics.json_lines("stdout", 7, 2);
         told.metrics.json_lines("stdout", 9, 2);
+        assert_eq!((told.family("json_files"), told.family("json_files_removed_total")), (None, None));
+        for (kept, removed) in [(3, 0), (2, 2)] {
+            let mut files = Files::default();
+            (files.kept, files.bytes, files.removed) = (kept, 1_000 * kept, removed);
+            told.metrics.json_files("file", files);
+        }
         told.metrics.http_streams(3);
+        assert_eq!((told.family("flight_recorder_bytes"), told.family("flight_recorder_span_seconds")), (None, None));
+        told.metrics.kept(Some(Kept { bytes: 70, seconds: 2.5, dropped: 3 }));
+        told.assert("flight_recorder_bytes", &["70"])
+            .assert("flight_recorder_span_seconds", &["2.5"])
+            .assert("flight_recorder_groups_dropped_total", &["3"]);
+        told.metrics.kept(None);
+        assert_eq!((told.family("flight_recorder_bytes"), told.family("flight_recorder_span_seconds")), (None, None));
+        told.assert("flight_recorder_groups_dropped_total", &["3"]);
         told.assert("ring_buffer_bytes", &["16777216"])
             .assert("ring_buffer_used_bytes", &["4096"])
             .assert("http_streams", &["3"])
             .assert("json_lines_total", &["{sink=\"stdout\"} 9"])
-            .assert("json_lines_lost_total", &["{sink=\"stdout\"} 2"]);
+            .assert("json_lines_lost_total", &["{sink=\"stdout\"} 2"])
+            .assert("json_files", &["{sink=\"file\"} 2"])
+            .assert("json_files_bytes", &["{sink=\"file\"} 2000"])
+            .assert("json_files_removed_total", &["{sink=\"file\"} 2"]);
         assert_histogram_of_one(&told, "event_delay_seconds", "", &["1", "2.5", "5", "10", "+Inf"], 0.6);
         let text = text_of(&told.metrics.registry());
         assert!(text.contains("bitcointap_json_lines_total{sink=\"file\"} 0\n"));

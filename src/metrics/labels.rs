@@ -45,6 +45,12 @@ impl Label {
         });
         Self { name, values: values.collect() }
     }
+
+    /// The same without series from the start.
+    pub(super) fn later(mut self) -> Self {
+        self.values.iter_mut().for_each(|value| value.from_start = false);
+        self
+    }
 }
 
 /// Places in [`direction`].
@@ -232,7 +238,8 @@ pub(super) fn tracepoint() -> Label {
 
 /// Why an event was lost. Reasons other than those of the kernel side are seen only in events that were published over a network.
 pub(super) fn loss_reason() -> Label {
-    let mut label = Label::new("reason", LossReason::ALL.map(LossReason::name));
+    let counted = LossReason::ALL.into_iter().filter(|reason| reason.is_counted());
+    let mut label = Label::new("reason", counted.map(LossReason::name));
     label.values[LossReason::KERNEL.len()..].iter_mut().for_each(|value| value.from_start = false);
     label
 }

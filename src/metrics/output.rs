@@ -66,11 +66,15 @@ impl Output for Metrics {
     }
 
     fn others(&mut self, others: &[(&str, Written)]) {
-        for &(name, Written { records, lost, readers }) in others {
+        for &(name, Written { records, lost, readers, files, kept: _ }) in others {
             self.json_lines(name, records, lost);
+            if let Some(files) = files {
+                self.json_files(name, files);
+            }
             if let Some(readers) = readers {
                 self.http_streams(readers);
             }
         }
+        self.kept(others.iter().find_map(|(_, written)| written.kept));
     }
 }

@@ -26,6 +26,10 @@ impl<O: Output + ?Sized> Output for &mut O {
         (**self).run_begins(run)
     }
 
+    fn run_goes_on(&mut self, run: &Arc<Run>) {
+        (**self).run_goes_on(run);
+    }
+
     fn observer<'a>(&'a mut self, batch: &'a Batch) -> Option<Observer<'a>> {
         (**self).observer(batch)
     }

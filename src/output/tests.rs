@@ -214,7 +214,7 @@ fn they_are_drained_as_soon_as_one_wants_and_once_a_second_in_any_case() {
 #[test]
 fn each_is_told_what_others_have_written() {
     let log = Log::default();
-    let written = Written { records: 3, lost: 1, readers: None };
+    let written = Written { records: 3, lost: 1, ..Written::default() };
     let writing = Noting { written: Some(written), ..Noting::new("file", &log) };
     let mut outputs = outputs([Noting::new("metrics", &log), writing]);
     outputs.idle();
@@ -238,14 +238,14 @@ fn events_that_nobody_waits_for_are_counted_once_near_the_end_of_each_second() {
 fn another_thread_changes_the_list() {
     let log = Log::default();
     let (change, changes) = std::sync::mpsc::channel();
-    let written = |records| Some(Written { records, lost: 1, readers: None });
+    let written = |records| Some(Written { records, lost: 1, ..Written::default() });
     let first = Noting { written: written(3), ..Noting::new("a", &log) };
     let mut outputs = outputs([first, Noting::new("b", &log)]).changed_by(changes);
     outputs.run_begins(&run()).unwrap();
     outputs.batch(&batch(0, 0)).unwrap();
     let told = |records, lost| {
         let shared = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let output = Sent { told: Arc::clone(&shared), written: Written { records, lost, readers: None } };
+        let output = Sent { told: Arc::clone(&shared), written: Written { records, lost, ..Written::default() } };
         (shared, Some(Box::new(output) as Box<dyn Output + Send>))
     };
     let (second, output) = told(5, 0);
@@ -256,7 +256,7 @@ fn another_thread_changes_the_list() {
     assert_eq!(*second.lock().unwrap(), ["begins 7"], "it is told of the run that it came in");
     outputs.batch(&batch(0, 0)).unwrap();
     // The new output has the old one's place, and its written figures go on from the old one's.
-    let expected = format!("others {:?}", [("a", Written { records: 8, lost: 1, readers: None })]);
+    let expected = format!("others {:?}", [("a", Written { records: 8, lost: 1, ..Written::default() })]);
     assert_eq!(taken(&log), ["b batch 0".to_owned(), format!("b {expected}")]);
 
     change.send(Change { name: "a".into(), output: None }).unwrap();
@@ -269,7 +269,7 @@ fn another_thread_changes_the_list() {
     taken(&log);
     outputs.idle();
     assert_eq!(third.lock().unwrap().len(), 0, "no run is attached to");
-    let expected = format!("others {:?}", [("a", Written { records: 9, lost: 2, readers: None })]);
+    let expected = format!("others {:?}", [("a", Written { records: 9, lost: 2, ..Written::default() })]);
     assert_eq!(taken(&log), ["b idle".to_owned(), format!("b {expected}")]);
 }
 

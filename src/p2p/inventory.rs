@@ -42,7 +42,6 @@ impl<'a> Items<'a> {
     }
 
     /// The type and the hash of each item. This takes a third of the time in which rust-bitcoin's type is made and matched.
-    #[cfg(feature = "nats")]
     pub(crate) fn raw(&self) -> impl Iterator<Item = (u32, &'a [u8; 32])> + use<'a> {
         self.0.iter().map(|[a, b, c, d, hash @ ..]| (u32::from_le_bytes([*a, *b, *c, *d]), hash))
     }

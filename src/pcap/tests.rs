@@ -316,6 +316,7 @@ fn a_gap_is_told_with_the_next_packet_and_at_the_end() {
         (Tracepoint::NetInboundMessage, LossReason::RingFull, 5),
         (Tracepoint::NetOutboundMessage, LossReason::QueueFull, 1),
         (Tracepoint::MempoolAdded, LossReason::RingFull, 9),
+        (Tracepoint::NetOutboundMessage, LossReason::NotRecorded, 0),
         (Tracepoint::NetInboundMessage, LossReason::RingFull, 7),
     ] {
         assert!(!file.tell(lost(tracepoint, reason, count)));
@@ -326,6 +327,7 @@ fn a_gap_is_told_with_the_next_packet_and_at_the_end() {
     let told = [
         "12 events of net:inbound_message lost before: ring_full",
         "1 event of net:outbound_message lost before: queue_full",
+        "events of net:outbound_message lost before: not_recorded",
     ];
     let comments = file.comments();
     assert_eq!(comments[3], told);

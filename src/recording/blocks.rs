@@ -7,7 +7,7 @@ use memchr::memmem;
 
 use super::{BLOCK_HEADER, Error, MAGIC, MARK, MAX_BLOCK, VERSION, version2};
 
-const HEADER_LENGTH: usize = MAGIC.len() + size_of::<u32>();
+pub(super) const HEADER_LENGTH: usize = MAGIC.len() + size_of::<u32>();
 /// How much is read at once to find the next group.
 const SEARCHED: u64 = 64 << 10;
 /// The most bytes of a frame: contents that do not compress, and the bytes that were put after each [`MARK`].
@@ -34,23 +34,35 @@ pub(super) struct Blocks<R> {
     at: u64,
     /// The version of the group that is being read; `None` between groups.
     version: Option<u32>,
-    /// The place of the block that was given last.
+    /// The place of the block that was given last, and the bytes of its frame.
     block_at: u64,
+    frame: usize,
     over: bool,
 }
 
 impl<R: Read> Blocks<R> {
-    /// Reads the first header. Fails if `input` is no recording.
-    pub(super) fn new(input: R) -> Result<Self, Error> {
-        let decompressor = zstd::bulk::Decompressor::new()?;
-        let (ahead, version) = (Vec::new(), None);
-        let mut blocks = Self { input, decompressor, ahead, from: 0, at: 0, version, block_at: 0, over: false };
+    /// Reads the first header. Fails if `input` is no recording. Errors count bytes from `at`, where the input begins.
+    pub(super) fn new(input: R, at: u64) -> Result<Self, Error> {
+        let mut blocks = Self::within_group(input, at, None)?;
         let is_whole = blocks.fill(HEADER_LENGTH)?;
         if !is_whole || !blocks.ahead().starts_with(MAGIC) {
             return Err(Error::NotARecording(instead(blocks.ahead())));
         }
         let version = number(&blocks.ahead()[MAGIC.len()..]);
         if is_known(version) { Ok(blocks) } else { Err(Error::Version(version)) }
+    }
+
+    /// The same for an input that begins within a group of this version.
+    pub(super) fn within_group(input: R, at: u64, version: Option<u32>) -> io::Result<Self> {
+        let decompressor = zstd::bulk::Decompressor::new()?;
+        let ahead = Vec::new();
+        Ok(Self { input, decompressor, ahead, from: 0, at, version, block_at: 0, frame: 0, over: false })
+    }
+
+    /// Goes on with another input, once this one is over.
+    pub(super) fn go_on_with(&mut self, input: R, at: u64) {
+        self.ahead.clear();
+        (self.input, self.from, self.at, self.version, self.over) = (input, 0, at, None, false);
     }
 
     /// Reads on. After an error there may be more, unless reading `input` failed.
@@ -89,6 +101,11 @@ impl<R: Read> Blocks<R> {
         self.go_on_after(Error::Damaged { at, what, goes_on: None })
     }
 
+    /// The compressed bytes of the block that was given last.
+    pub(super) fn frame(&self) -> usize {
+        self.frame
+    }
+
     fn group(&mut self) -> Result<Option<Piece>, Error> {
         let at = self.at;
         let is_whole = self.fill(HEADER_LENGTH)?;
@@ -109,9 +126,11 @@ impl<R: Read> Blocks<R> {
         }
         let version = number(&beginning[MAGIC.len()..]);
         if !is_known(version) {
-            let is_one = version < 1 << 8;
-            let damaged = Error::Damaged { at, what: "where a group breaks off", goes_on: None };
-            return Err(if is_one { Error::Version(version) } else { damaged });
+            let what = match version < 1 << 8 {
+                true => "where a group has a version of the format that only another bitcointap reads",
+                false => "where a group breaks off",
+            };
+            return Err(Error::Damaged { at, what, goes_on: None });
         }
         self.take(HEADER_LENGTH);
         self.version = Some(version);
@@ -150,7 +169,7 @@ impl<R: Read> Blocks<R> {
             return Err(damaged("which cannot be decompressed"));
         }
         self.take(BLOCK_HEADER + length);
-        self.block_at = at;
+        (self.block_at, self.frame) = (at, length);
         Ok(Some(Piece::Block))
     }
 
@@ -216,6 +235,38 @@ impl<R: Read> Blocks<R> {
             self.ahead.shrink_to(1 << 20);
         }
     }
+}
+
+/// A group whose block headers were followed.
+pub(super) struct Hopped {
+    /// Where its last two blocks begin, the last one first. The opening is none of them.
+    pub last: [Option<u64>; 2],
+    /// Where the next group may begin. `None` if the group breaks off, or is damaged.
+    pub end: Option<u64>,
+}
+
+/// Follows the block headers of the group of this version that begins at a place of a file with so many bytes, without reading its
+/// blocks. `read` fills bytes from a place on, and says whether it could.
+pub(super) fn hop(read: impl Fn(u64, &mut [u8]) -> bool, bytes: u64, group: u64, version: u32) -> Hopped {
+    let mut hopped = Hopped { last: [None; 2], end: None };
+    let (mut at, mut is_opening) = (group + HEADER_LENGTH as u64, version == VERSION);
+    let mut header = [0; BLOCK_HEADER];
+    while read(at, &mut header) {
+        let next = at + BLOCK_HEADER as u64;
+        if header == [0; BLOCK_HEADER] {
+            hopped.end = Some(next);
+            break;
+        }
+        let length = number(&header) as usize;
+        if length == 0 || length > MOST_BYTES || bytes < next + length as u64 {
+            break;
+        }
+        if !std::mem::take(&mut is_opening) {
+            hopped.last = [Some(at), hopped.last[0]];
+        }
+        at = next + length as u64;
+    }
+    hopped
 }
 
 fn is_known(version: u32) -> bool {

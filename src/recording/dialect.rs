@@ -4,12 +4,12 @@
 
 use std::{collections::BTreeMap, mem::offset_of};
 
-use super::stored::{Changed, Loss, Opening, StoredLayout};
+use super::stored::{AtMost, Changed, Loss, Opening, StoredLayout, StoredRun};
 use crate::{
-    capture::Counters,
+    capture::{Counters, Named, Run},
     event::Lost,
     kernel_side::{Field, HEADER, Kind, Layout, types::event_header},
-    tracepoint::{LossReason, Tracepoint},
+    tracepoint::{LossReason, Tracepoint, Tracepoints},
 };
 
 /// The numbers and structs of a group.
@@ -128,12 +128,41 @@ impl Dialect {
         Some(known.reading.as_ref().ok().map(|&(tracepoint, _)| tracepoint))
     }
 
+    /// Converts a run, as far as its tracepoints are wanted. `None` if it makes no sense.
+    pub(super) fn run(&self, stored: &StoredRun<'_>, wanted: Tracepoints) -> Option<Run> {
+        const LONGEST: usize = 4096;
+        let paths = [Some(&*stored.program), stored.data_directory.as_deref()];
+        let texts = paths.into_iter().chain([stored.chain, stored.host, stored.user_agent]);
+        if texts.flatten().any(|text| text.len() > LONGEST) {
+            return None;
+        }
+        let those = |numbers: &AtMost<u8, 255>| -> Option<Tracepoints> {
+            let known: Vec<_> = numbers.0.iter().map(|&number| self.tracepoint(number)).collect::<Option<_>>()?;
+            Some(known.into_iter().flatten().filter(|&it| wanted.contains(it)).collect())
+        };
+        let labels = |named: Named, (name, value): &(&str, &str)| named.with_label(name, value).ok();
+        let named = stored.labels.0.iter().try_fold(Named::default(), labels)?;
+        let named = stored.node.map_or(Some(named.clone()), |node| named.with_node(node).ok())?;
+        let run = Run::new(stored.pid, (*stored.program).into(), stored.start_time, those(&stored.attached)?);
+        Some(Run {
+            failed: those(&stored.failed)?,
+            data_directory: stored.data_directory.as_deref().map(Into::into),
+            chain: stored.chain.and_then(|name| name.parse().ok()),
+            host: stored.host.map(Into::into),
+            named,
+            user_agent: stored.user_agent.map(Into::into),
+            ..run
+        })
+    }
+
     /// Converts a loss. `Some(None)` if this build does not know the tracepoint or the reason. `None` if the group has no such number.
     pub(super) fn loss(&self, loss: &Loss, unknown: &mut Unknown) -> Option<Option<Lost>> {
         let tracepoint = self.tracepoint(loss.tracepoint)?;
         let reason = self.reasons.get(usize::from(loss.reason))?;
         let Some(tracepoint) = tracepoint else { return Some(None) };
         match reason {
+            // Whatever the recording claims.
+            &Ok(reason) if !reason.is_counted() => Some(Some(Lost { tracepoint, reason, count: 0 })),
             &Ok(reason) => Some(Some(Lost { tracepoint, reason, count: loss.count })),
             Err(name) => {
                 unknown.add(name, loss.count);
@@ -150,8 +179,8 @@ impl Dialect {
                 Counters { fired: now.fired, filtered: now.filtered, value: now.value, ..Counters::default() };
             for (reason, &lost) in now.lost.0.iter().enumerate() {
                 match self.reasons.get(reason)? {
-                    &Ok(reason) => sums.lost[reason as usize] = lost,
-                    Err(_) => sums.fired = sums.fired.saturating_sub(lost),
+                    &Ok(reason) if reason.is_counted() => sums.lost[reason as usize] = lost,
+                    Ok(_) | Err(_) => sums.fired = sums.fired.saturating_sub(lost),
                 }
             }
             counters[tracepoint.index()] = sums;
@@ -239,6 +268,11 @@ impl Unknown {
     /// Whether nothing was left out.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
+    }
+
+    /// How many events were left out.
+    pub(super) fn count(&self) -> u64 {
+        self.by_name.values().fold(self.others, |sum, &count| sum.saturating_add(count))
     }
 
     fn add(&mut self, name: &str, count: u64) {

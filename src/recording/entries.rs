@@ -13,16 +13,13 @@ use super::{
 };
 use crate::{
     capture::{Batch, Counters, Run},
-    event::{Kind, Lost, Moment, tracepoint_of},
+    event::{Decoder, Kind, Lost, Moment, tracepoint_of},
     kernel_side::{
         self,
         types::{event_header, message_record},
     },
-    tracepoint::Tracepoint,
+    tracepoint::{LossReason, Tracepoint},
 };
-
-/// A batch of larger messages than this does not keep its memory.
-const KEPT: usize = 1 << 20;
 
 /// What a recording knows when it writes an entry.
 pub(crate) struct Entries {
@@ -32,8 +29,8 @@ pub(crate) struct Entries {
     /// What was counted in the run, and the counters that the last entries had.
     sums: Sums,
     told: [Counters; Tracepoint::COUNT],
-    /// The records of a batch, one after another.
-    records: Vec<u8>,
+    /// The gaps that the entries have, if counters follow the entries.
+    gaps: Option<Box<[[u64; LossReason::ALL.len()]; Tracepoint::COUNT]>>,
     /// A random number, the same in all groups.
     recording: u64,
     /// The number of the next group.
@@ -70,21 +67,29 @@ impl Entries {
             run: None,
             sums: Sums::default(),
             told: Default::default(),
-            records: Vec::new(),
+            gaps: None,
             recording: opening::recording(),
             next: 0,
         })
     }
 
+    /// Counters follow the entries: what fired, but is in no entry yet, is not counted yet. So a recording that begins with any group and
+    /// ends anywhere has fired = delivered + filtered + lost.
+    #[cfg(feature = "http")]
+    pub(crate) fn counted_by_entries(self) -> Self {
+        Self { gaps: Some(Box::default()), ..self }
+    }
+
     /// A run begins.
     pub(crate) fn run_begins(&mut self, run: &Run) {
         (self.sums, self.told) = Default::default();
+        self.gaps.iter_mut().for_each(|gaps| **gaps = Default::default());
         self.run = Some(run.clone());
     }
 
     /// The first block of the next group. `continues` says that the run of the group before goes on.
     pub(crate) fn opening(&mut self, continues: bool) -> io::Result<Vec<u8>> {
-        let before = self.sums.clone();
+        let before = Sums { counters: self.counters(), delivered: self.sums.delivered };
         self.opening_at(continues, &before)
     }
 
@@ -114,7 +119,7 @@ impl Entries {
     }
 
     /// What was counted in the run.
-    #[cfg(feature = "nats")]
+    #[cfg(any(feature = "http", feature = "nats"))]
     pub(crate) fn sums_mut(&mut self) -> &mut Sums {
         &mut self.sums
     }
@@ -128,8 +133,6 @@ impl Entries {
     /// Appends an entry with what is `chosen` of a batch, and the counters that have changed. Appends nothing if there is none of these.
     pub(crate) fn batch(&mut self, batch: &Batch, chosen: &Chosen<'_>, block: &mut Vec<u8>) -> io::Result<()> {
         let (time, moment) = batch.drained();
-        let mut records = std::mem::take(&mut self.records);
-        records.clear();
         let mut lengths = Vec::with_capacity(batch.len());
         let mut losses = Vec::new();
         let mut first = None;
@@ -137,11 +140,10 @@ impl Entries {
             match tracepoint_of(record) {
                 Some(tracepoint) if (chosen.record)(index) => {
                     first = first.or_else(|| fired(record));
-                    records.extend_from_slice(record);
                     lengths.push(record.len() as u32);
                     self.sums.delivered[tracepoint.index()] += 1;
                     if tracepoint == Tracepoint::NetOutboundMessage {
-                        self.look_for_user_agent(batch, index, record);
+                        self.look_for_user_agent(record);
                     }
                 }
                 Some(_) => {}
@@ -159,8 +161,16 @@ impl Entries {
         let at = first.unwrap_or(moment).0;
         let before = chosen.before.iter().map(|lost| PlacedLoss { before: 0, moment: at, loss: loss(lost) });
         losses.splice(0..0, before);
-        let changed = self.changed();
+        for PlacedLoss { loss, .. } in &losses {
+            if let Some(gaps) = &mut self.gaps {
+                let sum = &mut gaps[usize::from(loss.tracepoint)][usize::from(loss.reason)];
+                *sum = sum.saturating_add(loss.count);
+            }
+        }
+        let counters = self.counters();
+        let changed = self.changed(&counters);
         if !(lengths.is_empty() && losses.is_empty() && changed.0.is_empty()) {
+            let bytes = lengths.iter().map(|&length| u64::from(length)).sum::<u64>();
             let entry = Stored::Batch(StoredBatch {
                 drained: (time.0, moment.0),
                 unix_offset_ns: batch.decoder.unix_offset_ns,
@@ -169,28 +179,45 @@ impl Entries {
                 changed,
                 losses: AtMost(losses),
                 lengths: AtMost(lengths),
-                records: Bytes::new(&records),
+                records: Bytes::new(&[]),
             });
             serialize(&entry, block)?;
-            self.told = self.sums.counters;
+            // Records come last, after their length in bytes. They are copied once, since a batch can have 4 MB of them.
+            block.pop();
+            serialize(&bytes, block)?;
+            block.reserve(usize::try_from(bytes).unwrap_or_default());
+            for (index, record) in batch.records().enumerate() {
+                if tracepoint_of(record).is_some() && (chosen.record)(index) {
+                    block.extend_from_slice(record);
+                }
+            }
+            self.told = counters;
         }
-        self.records = records;
-        // A batch of large messages shall not take its memory for ever.
-        self.records.shrink_to(KEPT);
         Ok(())
     }
 
     /// Appends the end of the run, with losses after its last record.
     pub(crate) fn end(&mut self, untold: &[Lost], block: &mut Vec<u8>) -> io::Result<()> {
-        let changed = self.changed();
+        let changed = self.changed(&self.sums.counters);
         serialize(&Stored::End { changed, untold: untold.iter().map(loss).collect() }, block)?;
         self.told = self.sums.counters;
         Ok(())
     }
 
-    /// The counters that entries have not told yet.
-    fn changed(&self) -> Changed {
-        let counters = &self.sums.counters;
+    /// What is counted by now, before the run has ended.
+    fn counters(&self) -> [Counters; Tracepoint::COUNT] {
+        let mut counters = self.sums.counters;
+        let gaps = self.gaps.iter().flat_map(|gaps| gaps.iter());
+        for ((counters, gaps), delivered) in counters.iter_mut().zip(gaps).zip(self.sums.delivered) {
+            counters.lost = *gaps;
+            let lost = counters.lost_in_all();
+            counters.fired = delivered.saturating_add(counters.filtered).saturating_add(lost);
+        }
+        counters
+    }
+
+    /// Those of them that entries have not told yet.
+    fn changed(&self, counters: &[Counters; Tracepoint::COUNT]) -> Changed {
         opening::counters(counters, |index| counters[index] != self.told[index])
     }
 
@@ -199,20 +226,34 @@ impl Entries {
         frame(&mut self.compressor, entries, block)
     }
 
-    /// Keeps the node's user agent if this record has it, so that the next groups have it.
-    fn look_for_user_agent(&mut self, batch: &Batch, index: usize, record: &[u8]) {
-        let Some(run) = self.run.as_mut().filter(|run| run.user_agent.is_none()) else { return };
-        if kernel_side::split::<message_record>(record)
-            .is_none_or(|(fixed, _)| !fixed.command.starts_with(b"version\0"))
-        {
-            return;
-        }
-        batch.event_or_gaps(index, true, |event| {
-            if let Kind::Msg(message) = event.kind {
-                run.user_agent = message.own_user_agent().map(str::to_owned);
-            }
-        });
+    /// The most bytes that a block has whose entries have this many.
+    #[cfg(feature = "http")]
+    pub(crate) fn most_framed(entries: usize) -> usize {
+        BLOCK_HEADER + zstd::zstd_safe::compress_bound(entries)
     }
+
+    /// Keeps the node's user agent if this record has it, so that the next groups have it.
+    fn look_for_user_agent(&mut self, record: &[u8]) {
+        if let Some(run) = self.run.as_mut().filter(|run| run.user_agent.is_none()) {
+            run.user_agent = own_user_agent(record);
+        }
+    }
+}
+
+/// The node's user agent, if this is the record of a message with which the node tells it.
+pub(super) fn own_user_agent(record: &[u8]) -> Option<String> {
+    let is_outbound = tracepoint_of(record) == Some(Tracepoint::NetOutboundMessage);
+    let (fixed, _) = kernel_side::split::<message_record>(record).filter(|_| is_outbound)?;
+    if !fixed.command.starts_with(b"version\0") {
+        return None;
+    }
+    let mut user_agent = None;
+    Decoder { unix_offset_ns: 0, block_duration_unit_ns: 1 }.decode(record, true, |event| {
+        if let Kind::Msg(message) = event.kind {
+            user_agent = message.own_user_agent().map(str::to_owned);
+        }
+    });
+    user_agent
 }
 
 fn fired(record: &[u8]) -> Option<Moment> {

@@ -44,7 +44,7 @@ fn age(version: &u32) -> &'static str {
 
 fn given(goes_on: &Option<u64>) -> String {
     match goes_on {
-        None => "everything before that was replayed".into(),
-        Some(at) => format!("everything before that was replayed, and everything from byte {at} on"),
+        None => "everything before that was read".into(),
+        Some(at) => format!("everything before that was read, and everything from byte {at} on"),
     }
 }

@@ -23,6 +23,10 @@ use crate::{
 /// Writes a recording.
 pub struct RecordingOutput<'a> {
     path: PathBuf,
+    /// Where the recording begins in the file.
+    start: u64,
+    /// Whether it stays if it fails.
+    is_kept: bool,
     /// `None` once it is finished.
     writer: Option<Writer<Target<'a>>>,
     /// A second handle of the file, to remove a block that was written in part. A pipe has none.
@@ -37,18 +41,25 @@ impl<'a> RecordingOutput<'a> {
     /// # Errors
     /// A line that names the path.
     pub fn new(path: &Path, target: File, stop: &'a Stop) -> Result<Self> {
-        let cannot = |error| failure(path, &error);
+        let cannot = |error| failure(path, true, &error);
         let is_file = target.metadata().map_err(cannot)?.is_file();
-        let file = is_file.then(|| target.try_clone()).transpose().map_err(cannot)?;
+        let mut file = is_file.then(|| target.try_clone()).transpose().map_err(cannot)?;
+        let start = file.as_mut().map_or(Ok(0), Seek::stream_position).map_err(cannot)?;
         let target = Target { file: target, waits: (!is_file).then_some(stop) };
         let writer = Writer::new(target).map_err(cannot)?;
-        Ok(Self { path: path.to_owned(), writer: Some(writer), file, failure: None })
+        Ok(Self { path: path.to_owned(), start, is_kept: true, writer: Some(writer), file, failure: None })
+    }
+
+    /// Somebody removes it if it fails.
+    #[must_use]
+    pub fn removed_if_it_fails(self) -> Self {
+        Self { is_kept: false, ..self }
     }
 
     fn write(&mut self, write: impl FnOnce(&mut Writer<Target<'a>>) -> io::Result<()>) -> Result {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let Err(error) = write(writer) else { return Ok(()) };
-        let words = failure(&self.path, &error);
+        let words = failure(&self.path, self.is_kept, &error);
         // The reader of the pipe has gone: that is no error.
         let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
         self.failure = Some(error);
@@ -56,9 +67,10 @@ impl<'a> RecordingOutput<'a> {
     }
 }
 
-fn failure(path: &Path, error: &io::Error) -> String {
+fn failure(path: &Path, is_kept: bool, error: &io::Error) -> String {
     let name = if path == Path::new("-") { "to standard output".into() } else { path.display().to_string() };
-    format!("cannot write the recording {name}: {error}; it holds what came before")
+    let rest = if is_kept { "; it holds what came before" } else { "" };
+    format!("cannot write the recording {name}: {error}{rest}")
 }
 
 impl Output for RecordingOutput<'_> {
@@ -85,9 +97,9 @@ impl Output for RecordingOutput<'_> {
     fn finish(&mut self, _: &Stop) -> Result {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         if self.failure.is_none() {
-            return writer.finish().map_err(|error| failure(&self.path, &error).into());
+            return writer.finish().map_err(|error| failure(&self.path, self.is_kept, &error).into());
         }
-        let written = writer.written();
+        let written = self.start + writer.written();
         let ended = match &mut self.file {
             Some(file) => file
                 .set_len(written)
@@ -96,7 +108,7 @@ impl Output for RecordingOutput<'_> {
             None => Ok(()),
         };
         if let Err(error) = ended {
-            tracing::warn!("{}", failure(&self.path, &error));
+            tracing::warn!("{}", failure(&self.path, self.is_kept, &error));
         }
         Ok(())
     }

@@ -3,22 +3,23 @@
 use std::{io::Read, ops::Range, sync::Arc};
 
 use super::{
-    Error, VERSION, Window,
+    Error, Limits, VERSION, Window,
     blocks::{Blocks, Piece},
     dialect::{Dialect, Unknown},
+    items::{Item, take},
     received::Received,
-    stored::{AtMost, Delivered, Opening, PlacedLoss, Stored, StoredBatch, StoredRun},
+    stored::{Delivered, Opening, PlacedLoss, Stored, StoredBatch, StoredRun},
     version2,
 };
 use crate::{
-    capture::{Batch, Counted, Counters, Intake, Named, Run},
+    capture::{Batch, Counted, Counters, Intake, Run},
     event::{Decoder, Lost, Moment, Time, push_other_loss, tracepoint_of},
     kernel_side::{
         bytes_of,
         types::{event_header, losses_record, tracepoint},
     },
     selection::Selection,
-    tracepoint::{Tracepoint, Tracepoints},
+    tracepoint::Tracepoint,
 };
 
 /// An entry of a recording.
@@ -51,7 +52,12 @@ pub struct Reader<R> {
     given: [Counters; Tracepoint::COUNT],
     unknown: Unknown,
     window: Window,
-    /// Events that fired outside the window, by [`Tracepoint::index`].
+    /// What the window depends on, before the first event.
+    limits: Option<Limits>,
+    /// Whether only a part is wanted.
+    is_part: bool,
+    /// Events of the run that came, and those of them that fired outside the window; by [`Tracepoint::index`].
+    came: [u64; Tracepoint::COUNT],
     left_out: [u64; Tracepoint::COUNT],
     /// `None` for a recording that is whole or ends.
     stream: Option<Received>,
@@ -59,13 +65,18 @@ pub struct Reader<R> {
     newest: Moment,
 }
 
-const SENSELESS: &str = "whose entries make no sense";
+pub(super) const SENSELESS: &str = "whose entries make no sense";
 
 impl<R: Read> Reader<R> {
     /// Reads the first header. The reader gives only events that are `wanted`. It reads `input` in large pieces.
     pub fn new(input: R, wanted: &Selection) -> Result<Self, Error> {
+        Self::starting_at(input, 0, wanted)
+    }
+
+    /// The same. Errors count bytes from `at`, where the input begins.
+    pub(super) fn starting_at(input: R, at: u64, wanted: &Selection) -> Result<Self, Error> {
         Ok(Self {
-            blocks: Blocks::new(input)?,
+            blocks: Blocks::new(input, at)?,
             block: Vec::new(),
             rest: 0..0,
             version: VERSION,
@@ -77,6 +88,9 @@ impl<R: Read> Reader<R> {
             given: Default::default(),
             unknown: Unknown::default(),
             window: Window::default(),
+            limits: None,
+            is_part: false,
+            came: [0; Tracepoint::COUNT],
             left_out: [0; Tracepoint::COUNT],
             stream: None,
             newest: Moment(0),
@@ -94,7 +108,17 @@ impl<R: Read> Reader<R> {
     /// these batches count as filtered.
     #[must_use]
     pub fn within(self, window: Window) -> Self {
-        Self { window, ..self }
+        Self { window, is_part: window.is_limited(), ..self }
+    }
+
+    /// The same with limits that count from the first event.
+    pub(super) fn within_limits(self, limits: Limits) -> Self {
+        Self { limits: Some(limits), is_part: true, ..self }
+    }
+
+    /// Goes on with another input, once this one is over. A run goes on if the next group is there.
+    pub(super) fn go_on_with(&mut self, input: R, at: u64) {
+        self.blocks.go_on_with(input, at);
     }
 
     /// How many events of the run have not come.
@@ -140,28 +164,16 @@ impl<R: Read> Reader<R> {
 
     /// Reads an entry. `Some(None)` if it gives nothing. `None` if it makes no sense.
     fn entry(&mut self, block: &[u8]) -> Option<Option<Entry>> {
-        let bytes = &block[self.rest.clone()];
-        if self.version == version2::VERSION {
-            let (entry, rest) = version2::take(bytes)?;
-            self.rest.start = self.rest.end - rest.len();
-            return Some(Some(match entry {
-                version2::Entry::Run(run) => {
-                    (self.counters, self.given) = Default::default();
-                    self.run(&run)?
-                }
-                version2::Entry::Other(stored) => return self.stored(stored),
-            }));
-        }
-        if self.dialect.is_none() {
-            // If more comes after it, a later bitcointap has added that.
-            self.rest = 0..0;
-            let (opening, more) = postcard::take_from_bytes(bytes).ok()?;
-            return self
-                .open(&opening, &postcard::take_from_bytes(more).map_or_else(|_| Delivered::default(), |(it, _)| it));
-        }
-        let (stored, rest) = postcard::take_from_bytes(bytes).ok()?;
+        let (item, rest) = take(self.version, self.dialect.is_some(), &block[self.rest.clone()])?;
         self.rest.start = self.rest.end - rest.len();
-        self.stored(stored)
+        match item {
+            Item::Opening(opening, delivered) => self.open(&opening, &delivered),
+            Item::Run(run) => {
+                (self.counters, self.given, self.came) = Default::default();
+                Some(Some(self.run(&run)?))
+            }
+            Item::Entry(stored) => self.stored(stored),
+        }
     }
 
     fn open(&mut self, opening: &Opening<'_>, delivered: &Delivered) -> Option<Option<Entry>> {
@@ -173,7 +185,8 @@ impl<R: Read> Reader<R> {
         if !continues {
             self.counters = Default::default();
             dialect.change(&opening.counters, &mut self.counters)?;
-            self.given = self.counters;
+            self.came = [0; Tracepoint::COUNT];
+            self.given = self.counted();
         } else if !is_next {
             dialect.change(&opening.counters, &mut self.counters)?;
         }
@@ -189,33 +202,10 @@ impl<R: Read> Reader<R> {
     }
 
     fn run(&mut self, stored: &StoredRun<'_>) -> Option<Entry> {
-        const LONGEST: usize = 4096;
-        let paths = [Some(&*stored.program), stored.data_directory.as_deref()];
-        let texts = paths.into_iter().chain([stored.chain, stored.host, stored.user_agent]);
-        if texts.flatten().any(|text| text.len() > LONGEST) {
-            return None;
-        }
+        let run = self.dialect.as_ref()?.run(stored, self.selection.tracepoints())?;
         self.intake = Intake::new(&self.selection);
         self.left_out = [0; Tracepoint::COUNT];
-        let dialect = self.dialect.as_ref()?;
-        let wanted = self.selection.tracepoints();
-        let those = |numbers: &AtMost<u8, 255>| -> Option<Tracepoints> {
-            let known: Vec<_> = numbers.0.iter().map(|&number| dialect.tracepoint(number)).collect::<Option<_>>()?;
-            Some(known.into_iter().flatten().filter(|&it| wanted.contains(it)).collect())
-        };
-        let labels = |named: Named, (name, value): &(&str, &str)| named.with_label(name, value).ok();
-        let named = stored.labels.0.iter().try_fold(Named::default(), labels)?;
-        let named = stored.node.map_or(Some(named.clone()), |node| named.with_node(node).ok())?;
-        let run = Run::new(stored.pid, (*stored.program).into(), stored.start_time, those(&stored.attached)?);
-        Some(Entry::Run(Box::new(Run {
-            failed: those(&stored.failed)?,
-            data_directory: stored.data_directory.as_deref().map(Into::into),
-            chain: stored.chain.and_then(|name| name.parse().ok()),
-            host: stored.host.map(Into::into),
-            named,
-            user_agent: stored.user_agent.map(Into::into),
-            ..run
-        })))
+        Some(Entry::Run(Box::new(run)))
     }
 
     fn stored(&mut self, stored: Stored<'_>) -> Option<Option<Entry>> {
@@ -253,15 +243,21 @@ impl<R: Read> Reader<R> {
                 let losses: Vec<_> = losses.map(|loss| PlacedLoss { before: 0, moment, loss }).collect();
                 self.lose(&losses)?;
             } else if let Some(record) = dialect.record(record, &mut self.unknown)? {
-                if let (Some(stream), Some(of)) = (&mut self.stream, tracepoint_of(record)) {
+                let of = tracepoint_of(record);
+                if let (Some(stream), Some(of)) = (&mut self.stream, of) {
                     stream.takes(of);
+                }
+                if let Some(of) = of {
+                    self.came[of.index()] += 1;
                 }
                 let fired =
                     Time(u64::from_le_bytes(*record.first_chunk()?).saturating_add_signed(stored.unix_offset_ns));
+                if let Some(limits) = self.limits.take() {
+                    self.window = limits.of(fired, fired);
+                }
                 let is_in_window = self.window.contains(fired);
                 any |= is_in_window;
-                let left_out = if is_in_window { None } else { tracepoint_of(record) };
-                match left_out {
+                match of.filter(|_| !is_in_window) {
                     Some(of) => self.left_out[of.index()] += 1,
                     None => drop(self.intake.take(record)),
                 }
@@ -337,7 +333,7 @@ impl<R: Read> Reader<R> {
 
     /// What was counted since the last call: as recorded, and with what this reader left out.
     fn added(&mut self) -> [Counters; Tracepoint::COUNT] {
-        let mut counters = self.counters;
+        let mut counters = self.counted();
         for ((counters, filtered), left_out) in counters.iter_mut().zip(self.intake.filtered()).zip(&self.left_out) {
             counters.filtered = counters.filtered.saturating_add(*filtered).saturating_add(*left_out);
         }
@@ -346,6 +342,16 @@ impl<R: Read> Reader<R> {
         }
         let before = std::mem::replace(&mut self.given, counters);
         Counters::added(&counters, &before)
+    }
+
+    /// The run's counters as recorded. The kernel side counts what fires before it is drained. So in a part of a run, what has fired is
+    /// what came, was filtered and was lost.
+    fn counted(&self) -> [Counters; Tracepoint::COUNT] {
+        let mut counters = self.counters;
+        for (counters, &came) in counters.iter_mut().zip(&self.came).filter(|_| self.is_part) {
+            counters.fired = came.saturating_add(counters.filtered).saturating_add(counters.lost_in_all());
+        }
+        counters
     }
 }
 

@@ -2,22 +2,28 @@
 //! node.
 
 use std::{
-    fs::File,
-    io,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
+    collections::BTreeMap,
+    fs::Metadata,
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Entry, Error, Reader};
+use super::{
+    Entry, Error, Limits, Progress,
+    merge::{Merge, Order, Step},
+    source::{self, Name},
+    strand::{self, Found, Strand},
+};
 use crate::{
-    capture::{Counted, End, Run},
-    event::{Moment, Time},
+    capture::{Batch, Counted, Counters, End, Run},
+    event::Moment,
     follow::{IDLE_INTERVAL, log_end},
     output::{self, Outputs},
     process::Chain,
     selection::Selection,
     stop::Stop,
+    tracepoint::Tracepoint,
 };
 
 /// Longer than anybody waits, and short enough to be added to any [`Instant`].
@@ -32,156 +38,266 @@ pub enum Speed {
     Max,
 }
 
-/// The time in which events must have fired to be replayed. Both ends are part of it. `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Window {
-    /// The earliest time.
-    pub since: Option<Time>,
-    /// The latest time.
-    pub until: Option<Time>,
-}
-
-impl Window {
-    pub(super) fn contains(self, time: Time) -> bool {
-        self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time <= until)
-    }
-
-    fn is_limited(self) -> bool {
-        self != Self::default()
-    }
-}
-
-/// Recordings to be replayed, one after another.
+/// Recordings to be replayed, in the order in which they begin. The files of one recording are one: a run goes on in the next file.
 pub struct Replay {
-    recordings: Vec<(PathBuf, Reader<Box<dyn io::Read>>)>,
-    pace: Pace,
-    window: Window,
+    strands: Vec<Strand>,
+    /// In what is no recording.
+    errors: Errors,
+    speed: Speed,
+    order: Order,
+    /// Whether no limits of time were given.
+    is_whole: bool,
+    progress: Arc<Progress>,
 }
 
-/// What went wrong in a recording, and how often.
+/// What went wrong in recordings, and how often.
 #[derive(Default)]
 struct Errors {
-    first: Option<(PathBuf, Error)>,
+    first: Option<String>,
     count: usize,
 }
 
+impl Errors {
+    fn add(&mut self, name: &Name, error: &Error) {
+        self.first.get_or_insert_with(|| format!("cannot read {name}: {error}"));
+        self.count += 1;
+    }
+
+    fn result(self) -> output::Result {
+        match self.first {
+            None => Ok(()),
+            Some(words) if self.count == 1 => Err(words.into()),
+            Some(words) => Err(format!("{words}; further errors: {}", self.count - 1).into()),
+        }
+    }
+}
+
 impl Replay {
-    /// Opens recordings; `-` is standard input. Only events that are `wanted` and fired in the `window` will be replayed.
+    /// Opens files of recordings, and all recordings of directories; `-` is standard input. Only events that are `wanted` and fired
+    /// within `limits` will be replayed.
     ///
     /// # Errors
-    /// A line that names the recording.
-    pub fn open<P: AsRef<Path>>(paths: &[P], speed: Speed, window: Window, wanted: &Selection) -> Result<Self, String> {
-        let recording = |path: &P| {
-            let path = path.as_ref();
-            let input: Box<dyn io::Read> = if path == Path::new("-") {
-                Box::new(io::stdin())
-            } else {
-                let cannot = |error| format!("cannot open the recording {}: {error}", path.display());
-                Box::new(File::open(path).map_err(cannot)?)
-            };
-            let reader = Reader::new(input, wanted).map_err(|error| words(path, &error))?;
-            Ok((path.to_owned(), reader.within(window)))
-        };
-        let recordings = paths.iter().map(recording).collect::<Result<_, String>>()?;
-        Ok(Self { recordings, pace: Pace { speed, start: None }, window })
+    /// A line that names what cannot be opened, or is no recording.
+    pub fn open<P: AsRef<Path>>(
+        paths: &[P],
+        speed: Speed,
+        limits: impl Into<Limits>,
+        wanted: &Selection,
+    ) -> Result<Self, String> {
+        let (limits, progress) = (limits.into(), Arc::default());
+        let Found { strands, errors: found } = strand::strands(source::open(paths)?, limits, wanted, &progress)?;
+        let mut errors = Errors::default();
+        found.iter().for_each(|(name, error)| errors.add(name, error));
+        let is_whole = limits == Limits::default();
+        Ok(Self { strands, errors, speed, order: Order::Strands, is_whole, progress })
+    }
+
+    /// Joins recordings that overlap, by the times of their events: for an output that takes runs of several nodes at once. See
+    /// [`Output::run_goes_on`](output::Output::run_goes_on).
+    #[must_use]
+    pub fn joined(self) -> Self {
+        Self { order: Order::Events, ..self }
+    }
+
+    /// How much is read. It goes on to say so while recordings are replayed.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Whether this is a file that will be read.
+    pub fn reads(&self, file: &Metadata) -> bool {
+        self.strands.iter().any(|strand| strand.reads(file))
     }
 
     /// Replays all recordings, until it is time to stop.
     ///
     /// # Errors
     /// A recording is damaged or cut off; all else was replayed before the error is given. Or a required output has failed.
-    pub fn run(mut self, stop: &Stop, outputs: &mut Outputs<'_>) -> output::Result {
-        let mut errors = Errors::default();
-        for (path, mut reader) in std::mem::take(&mut self.recordings) {
-            self.pace.start = None;
-            let end = self.play(&path, &mut reader, stop, outputs, &mut errors)?;
-            let unknown = reader.unknown();
-            if !unknown.is_empty() {
-                tracing::warn!("left out events of the recording that only a newer bitcointap knows: {unknown}");
-            }
-            if end.is_break() {
+    pub fn run(self, stop: &Stop, outputs: &mut Outputs<'_>) -> output::Result {
+        let Self { strands, mut errors, speed, order, is_whole, .. } = self;
+        Playing::new(strands, order, speed, is_whole).run(stop, outputs, &mut errors)?;
+        errors.result()
+    }
+
+    /// Replays one recording after another, each to outputs of its own. `make` makes them when the first run begins. The inner result is
+    /// about recordings, as for [`run`](Self::run).
+    ///
+    /// # Errors
+    /// A required output has failed, or could not be made.
+    pub fn run_each<'a>(
+        self,
+        stop: &Stop,
+        mut make: impl FnMut() -> output::Result<Outputs<'a>>,
+    ) -> output::Result<output::Result> {
+        let mut errors = self.errors;
+        for strand in self.strands {
+            let mut outputs = Outputs::default();
+            let playing = Playing::new(vec![strand], Order::Strands, self.speed, self.is_whole);
+            let playing = Playing { make: Some(&mut make), is_apart: true, ..playing };
+            let played = playing.run(stop, &mut outputs, &mut errors);
+            outputs.finish(stop).and(played)?;
+            if stop.is_due() {
                 break;
             }
         }
-        match errors.first {
-            None => Ok(()),
-            Some((path, error)) if errors.count == 1 => Err(words(&path, &error).into()),
-            Some((path, error)) => {
-                Err(format!("{}; further errors: {}", words(&path, &error), errors.count - 1).into())
-            }
-        }
-    }
-
-    /// Replays one recording. Breaks if the others shall not be replayed.
-    fn play(
-        &mut self,
-        path: &Path,
-        reader: &mut Reader<Box<dyn io::Read>>,
-        stop: &Stop,
-        outputs: &mut Outputs<'_>,
-        errors: &mut Errors,
-    ) -> output::Result<ControlFlow<()>> {
-        // A run that outputs do not know yet, since it may have no events in the window.
-        let mut waiting: Option<Box<Run>> = None;
-        let mut is_in_run = false;
-        let count = errors.count;
-        let end = loop {
-            match reader.next() {
-                Some(Ok(Entry::Run(run))) => {
-                    if is_in_run {
-                        // The recording of the run before was cut off.
-                        run_ends(&Counted::default(), End::NodeEnded, outputs)?;
-                        is_in_run = false;
-                    }
-                    waiting = Some(run);
-                    if !self.window.is_limited() {
-                        is_in_run = begin(&mut waiting, outputs)?;
-                    }
-                }
-                Some(Ok(Entry::Batch(batch))) => {
-                    is_in_run |= begin(&mut waiting, outputs)?;
-                    let due = self.pace.due(batch.drained().1);
-                    if !wait_until(due, stop, outputs) {
-                        break Some(End::Requested);
-                    }
-                    outputs.batch(&batch)?;
-                    // Payloads stay as they were recorded. Nobody shall wait for whole ones.
-                    outputs.payloads_are_whole();
-                    if outputs.are_done() {
-                        break Some(End::Done);
-                    }
-                }
-                Some(Ok(Entry::End(counted))) => {
-                    waiting = None;
-                    if std::mem::take(&mut is_in_run) {
-                        run_ends(&counted, End::NodeEnded, outputs)?;
-                    }
-                }
-                None => break None,
-                Some(Err(error)) => {
-                    errors.count += 1;
-                    errors.first.get_or_insert_with(|| (path.to_owned(), error));
-                }
-            }
-            if stop.is_due() {
-                break Some(End::Requested);
-            }
-        };
-        if is_in_run {
-            let is_whole = errors.count == count;
-            let end = if is_whole { end.unwrap_or(End::Done) } else { End::NodeEnded };
-            run_ends(&Counted::default(), end, outputs)?;
-        }
-        Ok(if end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(errors.result())
     }
 }
 
-/// Tells outputs about the waiting run, if there is one. Gives whether there was one.
-fn begin(waiting: &mut Option<Box<Run>>, outputs: &mut Outputs<'_>) -> output::Result<bool> {
-    let Some(run) = waiting.take() else { return Ok(false) };
-    log_run(&run, "replaying");
-    outputs.run_begins(&run)?;
-    Ok(true)
+/// Makes outputs when they are needed.
+type Make<'a, 'b> = &'b mut dyn FnMut() -> output::Result<Outputs<'a>>;
+
+/// Strands that are replayed to outputs.
+struct Playing<'a, 'b> {
+    merge: Merge,
+    speed: Speed,
+    is_whole: bool,
+    /// The state of each strand that has begun, by rank.
+    states: BTreeMap<usize, State>,
+    /// The strand whose run outputs take events of.
+    current: Option<usize>,
+    make: Option<Make<'a, 'b>>,
+    /// Whether each strand has outputs of its own.
+    is_apart: bool,
+}
+
+/// How far a strand was replayed.
+struct State {
+    /// A run that outputs do not know yet, since it may have no events in the window.
+    waiting: Option<Box<Run>>,
+    /// The run that outputs know.
+    run: Option<Arc<Run>>,
+    /// What was counted in it by the time when outputs turned to another, by [`Tracepoint::index`].
+    counted: [Counters; Tracepoint::COUNT],
+    pace: Pace,
+    errors: usize,
+}
+
+impl State {
+    fn new(speed: Speed) -> Self {
+        let pace = Pace { speed, start: None };
+        Self { waiting: None, run: None, counted: Default::default(), pace, errors: 0 }
+    }
+}
+
+impl<'a> Playing<'a, '_> {
+    fn new(strands: Vec<Strand>, order: Order, speed: Speed, is_whole: bool) -> Self {
+        Self {
+            merge: Merge::new(strands, order),
+            speed,
+            is_whole,
+            states: BTreeMap::new(),
+            current: None,
+            make: None,
+            is_apart: false,
+        }
+    }
+
+    fn run(mut self, stop: &Stop, outputs: &mut Outputs<'a>, errors: &mut Errors) -> output::Result {
+        let end = loop {
+            let Some((rank, step)) = self.merge.next() else { break End::Done };
+            self.states.entry(rank).or_insert_with(|| State::new(self.speed));
+            match step {
+                Step::Entry(Entry::Run(run)) => {
+                    // The recording of the run before was cut off.
+                    self.run_ends(rank, &Counted::default(), End::NodeEnded, outputs)?;
+                    self.state(rank).waiting = Some(run);
+                    if self.is_whole {
+                        self.begin(rank, outputs)?;
+                    }
+                }
+                Step::Entry(Entry::Batch(batch)) => {
+                    let due = self.state(rank).pace.due(batch.drained().1);
+                    if !wait_until(due, stop, outputs) {
+                        break End::Requested;
+                    }
+                    self.batch(rank, &batch, outputs)?;
+                    if outputs.are_done() {
+                        break End::Done;
+                    }
+                }
+                Step::Entry(Entry::End(counted)) => {
+                    self.state(rank).waiting = None;
+                    self.run_ends(rank, &counted, End::NodeEnded, outputs)?;
+                }
+                Step::Failed(error) => {
+                    if let Some(strand) = self.merge.strand(rank) {
+                        errors.add(strand.name(), &error);
+                    }
+                    self.state(rank).errors += 1;
+                }
+                Step::Over(strand) => {
+                    if let Some(unknown) = strand.unknown() {
+                        tracing::warn!(
+                            "left out events of the recording that only a newer bitcointap knows: {unknown}"
+                        );
+                    }
+                    let end = if self.state(rank).errors == 0 { End::Done } else { End::NodeEnded };
+                    self.run_ends(rank, &Counted::default(), end, outputs)?;
+                    self.states.remove(&rank);
+                }
+            }
+            if stop.is_due() {
+                break End::Requested;
+            }
+        };
+        let left: Vec<_> = self.states.keys().copied().collect();
+        left.into_iter().try_for_each(|rank| self.run_ends(rank, &Counted::default(), end, outputs))
+    }
+
+    fn state(&mut self, rank: usize) -> &mut State {
+        self.states.get_mut(&rank).expect("it has begun")
+    }
+
+    fn batch(&mut self, rank: usize, batch: &Arc<Batch>, outputs: &mut Outputs<'a>) -> output::Result {
+        self.begin(rank, outputs)?;
+        self.turn_to(rank, outputs);
+        outputs.batch(batch)?;
+        // Payloads stay as they were recorded. Nobody shall wait for whole ones.
+        outputs.payloads_are_whole();
+        Ok(())
+    }
+
+    /// Tells outputs about the waiting run, if there is one.
+    fn begin(&mut self, rank: usize, outputs: &mut Outputs<'a>) -> output::Result {
+        let Some(run) = self.state(rank).waiting.take() else { return Ok(()) };
+        self.leave(outputs);
+        log_run(&run, if self.is_apart { "cutting" } else { "replaying" });
+        if let Some(make) = self.make.take() {
+            *outputs = make()?;
+        }
+        outputs.run_begins(&run)?;
+        self.state(rank).run = Some(Arc::from(run));
+        self.current = Some(rank);
+        Ok(())
+    }
+
+    /// What comes next is of this strand's run.
+    fn turn_to(&mut self, rank: usize, outputs: &mut Outputs<'a>) {
+        if self.current != Some(rank) {
+            self.leave(outputs);
+            let state = self.state(rank);
+            state.run.iter().for_each(|run| outputs.run_goes_on(run, &state.counted));
+            self.current = Some(rank);
+        }
+    }
+
+    fn leave(&mut self, outputs: &Outputs<'a>) {
+        if let Some(state) = self.current.take().and_then(|current| self.states.get_mut(&current)) {
+            state.counted = *outputs.counted();
+        }
+    }
+
+    /// Ends the run, if outputs know one.
+    fn run_ends(&mut self, rank: usize, counted: &Counted, end: End, outputs: &mut Outputs<'a>) -> output::Result {
+        if self.state(rank).run.is_some() {
+            self.turn_to(rank, outputs);
+            self.current = None;
+            self.state(rank).run = None;
+            run_ends(counted, end, outputs)?;
+        }
+        Ok(())
+    }
 }
 
 /// Tells outputs, and then the log, how a run has ended.
@@ -204,11 +320,6 @@ pub(crate) fn log_run(run: &Run, replaying: &str) {
     if attached == 0 {
         tracing::warn!("this run of the recording has none of the chosen events: see --events");
     }
-}
-
-fn words(path: &Path, error: &Error) -> String {
-    let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
-    format!("cannot replay {name}: {error}")
 }
 
 /// Waits. False if it is time to stop.

@@ -1,6 +1,8 @@
 //! A recording gives what was recorded. If it is damaged, it gives all before the damage, and all groups after it.
 
 mod groups;
+mod info;
+mod joined;
 mod other_builds;
 
 use serde_bytes::Bytes;
@@ -11,8 +13,8 @@ use super::{
     *,
 };
 use crate::{
-    capture::{Batch, Counted, Named, Run},
-    event::{Event, Lost, Moment, Time},
+    capture::{Batch, Counted, Counters, Joined, Named, Run},
+    event::{Event, Kind, Lost, Moment, Time},
     json::{self, Style},
     kernel_side::{
         types::{added_record, event_header, losses_record, message_record},

@@ -8,6 +8,7 @@ use std::{
 use super::{
     END_OF_GROUP,
     entries::{Chosen, Entries},
+    missed::Missed,
     opening,
 };
 use crate::capture::{Batch, Counted, Run};
@@ -32,7 +33,9 @@ pub struct Writer<W: Write> {
     /// The bytes of the block that is written, kept to be used again.
     framed: Vec<u8>,
     written: u64,
-    /// `None` before the first group.
+    /// Whether the header of the next group is written.
+    has_header: bool,
+    /// `None` before the first group, and between groups.
     group: Option<Group>,
 }
 
@@ -58,13 +61,19 @@ impl<W: Write> Writer<W> {
         let beginning = opening::beginning();
         out.write_all(&beginning)?;
         out.flush()?;
+        Ok(Self { written: beginning.len() as u64, has_header: true, ..Self::without_header(out)? })
+    }
+
+    /// The same, but nothing is written before the first group.
+    pub(super) fn without_header(out: W) -> io::Result<Self> {
         Ok(Self {
             out,
             entries: Entries::new()?,
             block: Vec::new(),
             begun: Instant::now(),
             framed: Vec::new(),
-            written: beginning.len() as u64,
+            written: 0,
+            has_header: false,
             group: None,
         })
     }
@@ -78,19 +87,51 @@ impl<W: Write> Writer<W> {
 
     /// Adds a batch. Writes the block if it is time.
     pub fn batch(&mut self, batch: &Batch) -> io::Result<()> {
+        self.batch_after(&Missed::default(), batch)
+    }
+
+    /// The same, after what is missing.
+    pub(super) fn batch_after(&mut self, missed: &Missed, batch: &Batch) -> io::Result<()> {
         self.be_in_group()?;
+        self.entries.count(missed.counted());
         self.entries.count(batch.added());
-        self.entry(|entries, block| entries.batch(batch, &Chosen::ALL, block))?;
+        let chosen = Chosen { before: &missed.gaps(), ..Chosen::ALL };
+        self.entry(|entries, block| entries.batch(batch, &chosen, block))?;
         self.flush_in_time()
     }
 
     /// Ends the run. Writes all at once, since nothing may follow for a long time.
     pub fn end(&mut self, counted: &Counted) -> io::Result<()> {
+        self.end_after(&Missed::default(), counted)
+    }
+
+    /// The same, after what is missing.
+    pub(super) fn end_after(&mut self, missed: &Missed, counted: &Counted) -> io::Result<()> {
         self.be_in_group()?;
+        self.entries.count(missed.counted());
         self.entries.count(&counted.added);
-        self.entry(|entries, block| entries.end(&counted.untold, block))?;
+        let untold = [missed.gaps(), counted.untold.clone()].concat();
+        self.entry(|entries, block| entries.end(&untold, block))?;
         self.entries.run = None;
         self.flush()
+    }
+
+    /// Ends the group, if there is one. What follows is a recording of its own, also alone.
+    pub(super) fn end_group(&mut self) -> io::Result<()> {
+        self.flush()?;
+        if self.group.take().is_some() {
+            self.write(&END_OF_GROUP)?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes of entries wait to be written.
+    pub(super) fn holds(&self) -> usize {
+        self.block.len()
+    }
+
+    pub(super) fn out_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Begins another group, at which the recording can be cut. The writer also does so by itself from time to time.
@@ -102,7 +143,7 @@ impl<W: Write> Writer<W> {
     /// Makes sure that a group has begun, and begins another one if it is time.
     fn be_in_group(&mut self) -> io::Result<()> {
         match &self.group {
-            None => self.open(false),
+            None => self.open(self.entries.run.is_some()),
             Some(group) if self.block.is_empty() && group.is_due() => self.open(self.entries.run.is_some()),
             Some(_) => Ok(()),
         }
@@ -114,8 +155,10 @@ impl<W: Write> Writer<W> {
         let before = match &self.group {
             // One write has the end and the next header. So a recording that stops between them was not cut off by a crash.
             Some(_) => [&END_OF_GROUP[..], &opening::beginning()].concat(),
-            None => Vec::new(),
+            None if self.has_header => Vec::new(),
+            None => opening::beginning(),
         };
+        self.has_header = false;
         let bytes = [before, opening].concat();
         self.write(&bytes)?;
         let length = bytes.len() as u64;

@@ -7,7 +7,7 @@ use super::Selection;
 /// Each condition by its word, with how to remove it. That tells whether it was given.
 type Removal = (&'static str, fn(&mut Selection) -> bool);
 
-const REMOVALS: [Removal; 16] = [
+const REMOVALS: [Removal; 18] = [
     ("events", |it| it.events.take().is_some()),
     ("not-events", |it| !take(&mut it.not_events).is_empty()),
     ("command", |it| it.commands.only.take().is_some()),
@@ -22,6 +22,8 @@ const REMOVALS: [Removal; 16] = [
     ("not-peer", |it| !take(&mut it.peers.not).is_empty()),
     ("address", |it| it.addresses.take().is_some()),
     ("not-address", |it| it.not_addresses.take().is_some()),
+    ("hash", |it| it.hashes.only.take().is_some()),
+    ("not-hash", |it| !take(&mut it.hashes.not).is_empty()),
     ("min-size", |it| it.min_size.take().is_some()),
     ("max-size", |it| it.max_size.take().is_some()),
 ];
@@ -65,6 +67,8 @@ impl Selection {
 mod tests {
     use super::*;
 
+    const HASH: &str = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f";
+
     #[test]
     fn each_word_can_be_removed() {
         for word in super::super::WORDS.iter() {
@@ -73,6 +77,7 @@ mod tests {
             {
                 let value = (word.suggested)().first().copied().unwrap_or(match word.name {
                     "address" => "192.0.2.1",
+                    "hash" => HASH,
                     _ => "7",
                 });
                 let mut selection = Selection::default();
@@ -95,6 +100,10 @@ mod tests {
             (&[("min-size", "10"), ("max-size", "5"), ("events", "net")], "min-size and max-size"),
             (&[("command", "inv"), ("not-command", "inv,tx"), ("events", "mempool")], "command and not-command"),
             (&[("command", "inv"), ("not-command", "inv,tx")], "command and not-command"),
+            (&[("hash", HASH), ("not-hash", HASH)], "hash and not-hash"),
+            (&[("hash", HASH), ("command", "ping,addr")], "command and hash"),
+            (&[("hash", HASH), ("events", "coin_selection,utxocache:flush")], "events and hash"),
+            (&[("hash", HASH), ("command", "inv"), ("events", "mempool")], "events and command"),
             (
                 &[("events", "net:inbound_connection"), ("direction", "inbound"), ("connection-type", "manual")],
                 "events and connection-type",

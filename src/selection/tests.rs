@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::*;
+use super::{compiled::InKernel, *};
 use crate::{
     capture::{Batch, Intake},
     kernel_side::{
@@ -32,6 +32,7 @@ fn connection(tracepoint: Tracepoint, peer_id: i64, address: &str, connection_ty
     (tracepoint, write(fixed, address.as_bytes()))
 }
 
+const HASH: &str = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f";
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion:8333";
 
 /// Each has a letter.
@@ -189,6 +190,12 @@ fn what_cannot_meet_the_conditions_is_not_attached() {
         ("direction=outbound connection-type=inbound", "net:outbound_message"),
         ("connection-type=feeler events=net:inbound_connection,net:outbound_connection", "net:outbound_connection"),
         ("peer=1", "net"),
+        (
+            &format!("hash={HASH} events=all"),
+            "net:inbound_message,net:outbound_message,mempool,validation,utxocache:add,utxocache:spent,utxocache:uncache",
+        ),
+        (&format!("hash={HASH} command=tx,ping"), "net:inbound_message,net:outbound_message"),
+        (&format!("not-hash={HASH}"), "default"),
         ("not-peer=1 not-command=inv not-address=::1 not-network=ipv4 not-connection-type=manual", "default"),
     ] {
         assert_eq!(selection(words).tracepoints(), expected.parse().unwrap(), "{words}");
@@ -226,10 +233,23 @@ fn the_kernel_is_told_what_it_can_decide() {
     let selection = selection(words);
     let InKernel { peers, commands, connection_types, min_size, max_size } = selection.in_kernel();
     assert_eq!(peers, Listed::Only(vec![&1]));
-    assert_eq!(commands, Listed::Not(vec![&"inv".to_owned(), &"tx".to_owned()]));
+    assert_eq!(commands, Listed::Not(vec!["inv", "tx"]));
     let bit = |connection_type| 1 << connection_type as u32;
     assert_eq!(connection_types, bit(ConnectionType::Inbound) | bit(ConnectionType::Feeler));
     assert_eq!((min_size, max_size), (3, 9));
+
+    // Messages that can name nothing are not copied.
+    let listed = |words: &str| match self::selection(words).in_kernel().commands {
+        Listed::Only(list) => list.join(","),
+        other => format!("{other:?}"),
+    };
+    assert!(
+        listed(&format!("hash={HASH}")).starts_with("block,blocktxn,")
+            && !listed(&format!("hash={HASH}")).contains("addr")
+    );
+    assert_eq!(listed(&format!("hash={HASH} command=tx,ping,inv")), "inv,tx");
+    assert_eq!(listed(&format!("not-hash={HASH} command=tx,ping")), "ping,tx");
+    assert_eq!(listed(&format!("not-hash={HASH}")), "All");
 
     let all = Selection::default();
     let InKernel { peers, commands, connection_types, min_size, max_size } = all.in_kernel();
@@ -256,6 +276,9 @@ fn words_that_say_nothing_are_refused() {
         ("network", "ip", "'ip' is not one of unroutable, ipv4"),
         ("peer", "-1", "'-1' is no peer number"),
         ("address", "10.0.0.0/33", "'10.0.0.0/33' is no IP address"),
+        ("hash", &HASH[2..], "is no hash of a transaction or block, such as 000000000019d6689c"),
+        ("not-hash", "", "'' is no hash of a transaction or block"),
+        ("hash", &HASH.replace('d', "g"), "64 hexadecimal digits, as explorers show it"),
         ("min-size", "1k", "'1k' is no size, such as 4096 (bytes), 64KiB"),
         ("not-min-size", "1", "no condition 'not-min-size'"),
         ("color", "red", "no condition 'color'"),
@@ -264,6 +287,19 @@ fn words_that_say_nothing_are_refused() {
         let error = Selection::default().add(word, values).unwrap_err();
         assert!(error.contains(why), "{word}: {error}");
     }
+}
+
+#[test]
+fn payloads_are_needed_only_where_a_hash_is_looked_for_in_them() {
+    for (words, needs) in [
+        ("command=inv", false),
+        (&*format!("hash={HASH}"), true),
+        (&format!("not-hash={HASH}"), true),
+        (&format!("hash={HASH} events=mempool"), false),
+    ] {
+        assert_eq!(selection(words).needs_payloads(), needs, "{words}");
+    }
+    assert!(selection(&format!("hash={HASH}")).has_conditions());
 }
 
 #[test]

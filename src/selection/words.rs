@@ -25,7 +25,7 @@ pub struct Word {
 }
 
 /// All words.
-pub static WORDS: [Word; 9] = [
+pub static WORDS: [Word; 10] = [
     Word {
         name: "events",
         value: "LIST",
@@ -80,6 +80,14 @@ pub static WORDS: [Word; 9] = [
         help: "Only messages and connections of peers at these IP addresses, networks (10.0.0.0/8, 2001:db8::/32) and hosts \
                (NAME.onion, NAME.b32.i2p), with or without a port",
         not: Some("Leave out messages and connections of peers at these addresses"),
+        suggested: Vec::new,
+    },
+    Word {
+        name: "hash",
+        value: "LIST",
+        help: "Only messages, mempool events, blocks and coins that name one of these transactions (txid or wtxid) or blocks, by its \
+               hash as explorers show it. A transaction is found by its other hash, too, once it was seen whole. This needs payloads",
+        not: Some("Leave out messages, mempool events, blocks and coins that name one of these transactions or blocks"),
         suggested: Vec::new,
     },
     Word {
@@ -159,6 +167,7 @@ impl Selection {
                 )
             }
             "address" => Condition::Address(value.parse()?),
+            "hash" => Condition::Hash(value.parse()?),
             _ => return Err(format!("there is no condition '{name}'; there are {}", names())),
         };
         let selection = std::mem::take(self);

@@ -7,9 +7,11 @@ use std::{
     io::{self, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{file::LineFile, records::Records, rotation::Rotation, socket::LineSocket};
+use super::{directory::LineDirectory, file::LineFile, records::Records, rotation::Rotation, socket::LineSocket};
+use crate::archive::{Archive, Tally};
 
 /// The default of [`Destination::buffer_bytes`].
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
@@ -69,6 +71,31 @@ pub trait Destination: Send + 'static {
     fn reopen(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// Whether it is to be looked after each second even if there is nothing to write.
+    fn is_unsettled(&self) -> bool {
+        false
+    }
+
+    /// The end: nothing more will come.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// How many events it has taken and still holds. They are lost if it never works again.
+    fn held(&self) -> u64 {
+        0
+    }
+
+    /// The files of a directory, if it writes into one. Asked once.
+    fn tally(&self) -> Option<Arc<Tally>> {
+        None
+    }
+
+    /// Whether it goes on with what an earlier process has written, and nobody knows what happened meanwhile. Asked once.
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 impl<D: Destination + ?Sized> Destination for Box<D> {
@@ -111,6 +138,26 @@ impl<D: Destination + ?Sized> Destination for Box<D> {
     fn reopen(&mut self) -> io::Result<()> {
         (**self).reopen()
     }
+
+    fn is_unsettled(&self) -> bool {
+        (**self).is_unsettled()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        (**self).finish()
+    }
+
+    fn held(&self) -> u64 {
+        (**self).held()
+    }
+
+    fn tally(&self) -> Option<Arc<Tally>> {
+        (**self).tally()
+    }
+
+    fn goes_on(&self) -> bool {
+        (**self).goes_on()
+    }
 }
 
 /// A writer that is never tried again after a failure.
@@ -136,7 +183,7 @@ impl<W: Write + Send + 'static> Destination for Plain<W> {
 pub enum DestinationName {
     /// Standard output. It is not tried again after a failure, since it cannot be opened again.
     Stdout,
-    /// A file to append to, or a named pipe.
+    /// A file to append to, or a named pipe; or a directory, if files are begun by time.
     File(PathBuf),
     /// A Unix stream socket on which another program listens.
     Socket(PathBuf),
@@ -153,7 +200,11 @@ impl DestinationName {
         let cannot_open = |error: String| self.cannot_open(records, &error);
         match self {
             Self::Stdout => Ok(Box::new(Plain(io::stdout()))),
-            Self::File(path) => Ok(Box::new(LineFile::open(path, rotation).map_err(cannot_open)?)),
+            Self::File(path) => Ok(match rotation {
+                None => Box::new(LineFile::open(path, None).map_err(cannot_open)?),
+                Some(Rotation::Renamed(renamed)) => Box::new(LineFile::open(path, Some(renamed)).map_err(cannot_open)?),
+                Some(Rotation::ByTime(by_time)) => Box::new(LineDirectory::open(path, by_time).map_err(cannot_open)?),
+            }),
             Self::Socket(path) => Ok(Box::new(LineSocket::open(path).map_err(cannot_open)?)),
         }
     }
@@ -168,7 +219,11 @@ impl DestinationName {
     pub fn check(&self, records: &str, rotation: Option<Rotation>) -> Result<(), String> {
         match self {
             Self::File(path) => {
-                LineFile::check(path, rotation.is_some()).map_err(|error| self.cannot_open(records, &error))
+                let checked = match rotation {
+                    Some(Rotation::ByTime(_)) => Archive::check(path),
+                    Some(Rotation::Renamed(_)) | None => LineFile::check(path, rotation.is_some()),
+                };
+                checked.map_err(|error| self.cannot_open(records, &error))
             }
             // A socket may come later.
             Self::Stdout | Self::Socket(_) => Ok(()),

@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{destination::Destination, records::Records, rotation::Rotation};
+use super::{destination::Destination, records::Records, rotation::Renamed};
 use crate::{files, privileges};
 
 /// How long to wait after a failed rotation before trying it again.
@@ -27,7 +27,7 @@ const NOT_TO_ROTATE: &str = "only a regular file can be rotated";
 #[derive(Debug)]
 pub(super) struct LineFile {
     path: PathBuf,
-    rotation: Option<Rotation>,
+    rotation: Option<Renamed>,
     /// None while it cannot be opened.
     file: Option<Opened>,
     /// When rotating failed last. The log has it once.
@@ -51,7 +51,7 @@ struct Opened {
 
 impl LineFile {
     /// Opens it, and checks that it can be rotated if it is to be.
-    pub(super) fn open(path: &Path, rotation: Option<Rotation>) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, rotation: Option<Renamed>) -> Result<Self, String> {
         let (path, file) = match rotation {
             None => (path.to_owned(), Opened::open(path).map_err(words)?),
             Some(_) => privileges::without_any(|| open_to_rotate(path)).map_err(|error| error.to_string())??,
@@ -87,7 +87,7 @@ impl LineFile {
     }
 
     /// If renaming fails, the file goes on growing.
-    fn rotate(&mut self, rotation: Rotation) -> io::Result<()> {
+    fn rotate(&mut self, rotation: Renamed) -> io::Result<()> {
         let path = self.path.display();
         match rotation.shift(&self.path) {
             Ok(()) => {
@@ -130,7 +130,7 @@ fn open_to_rotate(path: &Path) -> Result<(PathBuf, Opened), String> {
 fn words(error: io::Error) -> String {
     let hint = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
         (_, Some(Errno::NXIO)) => return "nobody reads this pipe yet: start its reader first".into(),
-        (io::ErrorKind::IsADirectory, _) => return "it is a directory: name a file in it".into(),
+        (io::ErrorKind::IsADirectory, _) => return "it is a directory: name a file in it, or give --rotate".into(),
         (io::ErrorKind::PermissionDenied, _) => privileges::BY_OWNER_AND_MODE,
         (io::ErrorKind::NotFound, _) => "; its directory must exist",
         _ => "",
@@ -215,7 +215,7 @@ impl Destination for LineFile {
     }
 
     fn is_full(&self, waiting: usize) -> bool {
-        let (Some(Rotation { limits, .. }), Some(opened)) = (self.rotation, &self.file) else { return false };
+        let (Some(Renamed { limits, .. }), Some(opened)) = (self.rotation, &self.file) else { return false };
         limits.size.is_some_and(|limit| opened.bytes + waiting as u64 >= limit) && self.rotates_now()
     }
 
@@ -258,10 +258,10 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::spool::rotation::Limits;
+    use crate::archive::Limits;
 
-    fn rotation(limits: &str, keep: u32) -> Option<Rotation> {
-        Some(Rotation { limits: limits.parse::<Limits>().unwrap(), keep })
+    fn rotation(limits: &str, keep: u32) -> Option<Renamed> {
+        Some(Renamed { limits: limits.parse::<Limits>().unwrap(), keep })
     }
 
     fn text(path: &Path) -> String {
@@ -408,6 +408,6 @@ mod tests {
         let null = LineFile::open(Path::new("/dev/null"), rotation("1KiB", 1)).unwrap_err();
         assert_eq!(null, "only a regular file can be rotated");
         let directory = LineFile::open(Path::new("/"), None).unwrap_err();
-        assert_eq!(directory, "it is a directory: name a file in it");
+        assert_eq!(directory, "it is a directory: name a file in it, or give --rotate");
     }
 }

@@ -114,6 +114,11 @@ impl Format for Lines {
 
     fn run_begins(&mut self, run: &Run) {
         match self {
+            Self::Plain(lines) if run.joined.is_some() => {
+                let mut lines = SourcedLines::from(*lines);
+                lines.run_begins(run);
+                *self = Self::Sourced(lines);
+            }
             Self::Plain(lines) => lines.run_begins(run),
             Self::Sourced(lines) => lines.run_begins(run),
         }
@@ -150,6 +155,9 @@ pub(crate) struct Source {
     /// The node's chain, as `bitcoind -chain` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<&'static str>,
+    /// The recording, if nothing else tells its node from the others of a replay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<String>,
 }
 
 impl From<JsonLines> for SourcedLines {
@@ -168,7 +176,9 @@ impl Format for SourcedLines {
     fn run_begins(&mut self, run: &Run) {
         let labels = run.named.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let node = run.named.node().map(str::to_owned);
-        self.source = Some(Source { node, labels, host: run.host.clone(), chain: run.chain.map(Chain::name) });
+        let recording = run.joined.as_ref().and_then(|joined| joined.recording.clone());
+        let (host, chain) = (run.host.clone(), run.chain.map(Chain::name));
+        self.source = Some(Source { node, labels, host, chain, recording });
     }
 
     fn event(&mut self, out: &mut impl Write, event: &Event<'_>, line: Line) -> io::Result<()> {

@@ -65,6 +65,14 @@ impl<D: Destination> Gathering<D> {
         (self.records.give_up(), may_work_again)
     }
 
+    /// Gives up what the destination has taken and still holds: it will never work again.
+    pub(super) fn give_up_held(&mut self) {
+        let held = self.destination.held();
+        self.shared.written.fetch_sub(held, Relaxed);
+        self.shared.written_events.fetch_sub(held, Relaxed);
+        self.shared.lost.fetch_add(held, Relaxed);
+    }
+
     /// Hands over what waits. While the destination would block, this waits.
     fn hand_over(&mut self) -> io::Result<()> {
         self.account(0);

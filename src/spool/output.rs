@@ -5,8 +5,9 @@ use std::{io, sync::Arc, thread, time::Duration};
 use super::{Outcome, Spool};
 use crate::{
     capture::{Batch, Counted, End, Run},
-    output::{Output, Result, Written},
+    output::{Kept, Output, Result, Written},
     stop::Stop,
+    tap::DRAIN_INTERVAL,
     tracepoint::LossReason,
 };
 
@@ -27,9 +28,15 @@ pub struct SpoolOutput<'a> {
     wants_payloads: bool,
     /// Whether it takes events yet.
     has_begun: bool,
+    /// How long events may wait in the ring buffer.
+    patience: Duration,
+    /// Says what is kept, if it writes to memory.
+    keeps: Option<Keeps>,
     /// What it had written when it finished.
     written: Written,
 }
+
+type Keeps = Box<dyn Fn() -> Kept + Send>;
 
 /// How long the source waits for room in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +61,8 @@ impl<'a> SpoolOutput<'a> {
             may_work_again: true,
             wants_payloads: false,
             has_begun: true,
+            patience: DRAIN_INTERVAL,
+            keeps: None,
             written: Written::default(),
         }
     }
@@ -83,6 +92,12 @@ impl<'a> SpoolOutput<'a> {
         Self { wants_payloads: true, has_begun: !waits, ..self }
     }
 
+    /// It writes to memory, and `keeps` says what is there. Nobody waits for its events.
+    #[must_use]
+    pub fn in_memory(self, keeps: impl Fn() -> Kept + Send + 'static) -> Self {
+        Self { patience: Duration::MAX, keeps: Some(Box::new(keeps)), ..self }
+    }
+
     fn tell_failure(&self) {
         if let Some(error) = self.spool.as_ref().and_then(Spool::take_failure) {
             let Self { name, records, .. } = self;
@@ -103,8 +118,12 @@ impl Output for SpoolOutput<'_> {
     }
 
     fn run_begins(&mut self, run: &Run) -> Result {
-        self.spool.iter().for_each(|spool| spool.run_begins(run));
+        self.run_goes_on(&Arc::new(run.clone()));
         Ok(())
+    }
+
+    fn run_goes_on(&mut self, run: &Arc<Run>) {
+        self.spool.iter_mut().for_each(|spool| spool.run_begins(run));
     }
 
     fn batch(&mut self, batch: &Arc<Batch>) -> Result {
@@ -153,14 +172,24 @@ impl Output for SpoolOutput<'_> {
     }
 
     fn written(&self) -> Option<Written> {
-        let now = |spool: &Spool| Written { records: spool.lines_written(), lost: spool.lines_lost(), readers: None };
+        let kept = self.keeps.as_ref().map(|keeps| keeps());
+        let now = |spool: &Spool| {
+            let (records, lost) = (spool.lines_written(), spool.lines_lost());
+            Written { records, lost, files: spool.files(), kept, ..Written::default() }
+        };
         Some(self.spool.as_ref().map_or(self.written, now))
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn finish(&mut self, stop: &Stop) -> Result {
         let Some(spool) = self.spool.take() else { return Ok(()) };
+        let tally = spool.tally.clone();
         let Outcome { written, lost, failure } = spool.finish(|spool| stop.is_over(spool.stalled_for()));
-        self.written = Written { records: written, lost, readers: None };
+        let files = tally.map(|tally| tally.files());
+        self.written = Written { records: written, lost, files, ..Written::default() };
         // The reader has closed the pipe, since it wants no more.
         let has_closed = |error: &io::Error| !self.may_work_again && error.kind() == io::ErrorKind::BrokenPipe;
         if failure.as_ref().is_some_and(has_closed) {

@@ -55,6 +55,9 @@ pub(super) struct Queue {
     pub items: VecDeque<Item>,
     /// Memory of all items, including the one that the thread is writing.
     pub bytes: usize,
+    /// How many items were put in, and how many of these are written or lost.
+    pub pushed: u64,
+    pub past: u64,
     /// The gaps after the last item.
     pub untold: Untold,
     /// What was counted after the last item, if the format gets counters; and when that came.
@@ -70,6 +73,8 @@ impl Default for Queue {
         Self {
             items: VecDeque::new(),
             bytes: 0,
+            pushed: 0,
+            past: 0,
             untold: Untold::default(),
             aside: Aside::default(),
             has_pushed: Instant::now(),
@@ -139,7 +144,7 @@ impl Shared {
         }
         while !queue.has_room(bytes) {
             let Some(oldest) = queue.items.pop_front() else { break };
-            queue.bytes -= oldest.batch.bytes();
+            queue.leaves(&oldest.batch);
             let mut missing = oldest.lost;
             self.lose(&mut missing, &oldest.batch, LossReason::QueueFull);
             if self.counts {
@@ -156,6 +161,7 @@ impl Shared {
         let lost = std::mem::take(&mut queue.untold);
         let next_run = queue.next_run.take();
         queue.bytes += bytes;
+        queue.pushed += 1;
         let aside = std::mem::take(&mut queue.aside);
         if self.counts {
             queue.has_pushed = Instant::now();
@@ -199,6 +205,12 @@ impl Shared {
 }
 
 impl Queue {
+    /// A batch is written or lost.
+    pub(super) fn leaves(&mut self, batch: &Batch) {
+        self.bytes -= batch.bytes();
+        self.past += 1;
+    }
+
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.bytes == 0 || self.bytes + bytes <= QUEUE_BYTES
     }
@@ -221,11 +233,11 @@ impl Queue {
 
 /// Gaps that are not written yet, summed up.
 #[derive(Debug, Default)]
-pub(super) struct Untold(BTreeMap<(Tracepoint, LossReason), u64>);
+pub(crate) struct Untold(BTreeMap<(Tracepoint, LossReason), u64>);
 
 impl Untold {
     /// Adds the events and gaps of a batch that is not written. Gives how many events these are.
-    fn add(&mut self, filter: &Filter, batch: &Batch, reason: LossReason) -> u64 {
+    pub(crate) fn add(&mut self, filter: &Filter, batch: &Batch, reason: LossReason) -> u64 {
         let mut events = 0;
         batch.as_lost(filter, reason, |lost| {
             events += if lost.reason == reason { lost.count } else { 0 };
@@ -234,7 +246,7 @@ impl Untold {
         events
     }
 
-    pub(super) fn add_gap(&mut self, lost: Lost) {
+    pub(crate) fn add_gap(&mut self, lost: Lost) {
         *self.0.entry((lost.tracepoint, lost.reason)).or_default() += lost.count;
     }
 
@@ -246,13 +258,17 @@ impl Untold {
         self.0.first_key_value().map(|(&(tracepoint, reason), &count)| Lost { tracepoint, reason, count })
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Removes the first gap, after it was written.
     pub(super) fn remove_first(&mut self) {
         self.0.pop_first();
     }
 
     /// Each gap, which stays.
-    pub(super) fn each(&self) -> impl Iterator<Item = Lost> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = Lost> {
         self.0.iter().map(|(&(tracepoint, reason), &count)| Lost { tracepoint, reason, count })
     }
 

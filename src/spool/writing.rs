@@ -17,7 +17,7 @@ use super::{
     whole::Aside,
 };
 use crate::{
-    capture::{self, Asked, Batch},
+    capture::{self, Asked, Batch, Run},
     event::{Event, Kind, Lost, Moment, Time},
     tracepoint::LossReason,
 };
@@ -60,6 +60,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
         while let Err(error) = result.and_then(|()| self.write_all()) {
             result = self.recover(error);
             if let Err(error) = result {
+                self.out.give_up_held();
                 // A destination that would block is no failure: there was just no more time to wait for it.
                 self.shared.set_failure(Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock));
                 break;
@@ -82,16 +83,19 @@ impl<D: Destination, F: Format> Writing<D, F> {
 
     fn write_all(&mut self) -> io::Result<()> {
         while let Some(Item { next_run, lost, aside, batch, ends }) = self.next()? {
-            if let Some(run) = next_run {
-                self.format.run_begins(&run);
-            }
+            let turned = next_run.map_or(Ok(()), |run| self.run_begins(&run, &batch));
             self.untold.merge(lost);
+            if let Err(error) = turned {
+                self.shared.lose(&mut self.untold, &batch, LossReason::WriteFailed);
+                self.shared.queue().bytes -= batch.bytes();
+                return Err(error);
+            }
             if self.shared.abandoned.load(Relaxed) {
                 self.shared.lose(&mut self.untold, &batch, LossReason::QueueFull);
                 continue;
             }
             let result = self.write(&batch, &aside, ends);
-            self.shared.queue().bytes -= batch.bytes();
+            self.shared.queue().leaves(&batch);
             result?;
             if self.left == 0 {
                 break;
@@ -104,8 +108,17 @@ impl<D: Destination, F: Format> Writing<D, F> {
         self.format.end(&mut self.out, time)?;
         self.out.end_frame();
         self.out.flush_records()?;
+        self.out.destination.finish()?;
         self.end_outage();
         Ok(())
+    }
+
+    /// This batch is the first of a run, or of one that goes on. The gaps before it are of the run before.
+    fn run_begins(&mut self, run: &Run, batch: &Batch) -> io::Result<()> {
+        let writes = !self.format.takes_parts() && !self.shared.abandoned.load(Relaxed);
+        let written = if writes { self.gaps(batch.first().unwrap_or(batch.drained())) } else { Ok(()) };
+        self.format.run_begins(run);
+        written
     }
 
     /// The next item; `None` when the queue is closed. Flushes before it waits, so that readers see each line at once.
@@ -115,7 +128,9 @@ impl<D: Destination, F: Format> Writing<D, F> {
         let mut queue = shared.queue();
         loop {
             // This must happen even if the queue is never empty. It happens before an item is taken, which would be lost if it failed.
-            if !queue.items.is_empty() && self.looked_after.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+            let is_unsettled = self.out.destination.is_unsettled();
+            let may_look = is_unsettled || !queue.items.is_empty();
+            if may_look && self.looked_after.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
                 drop(queue);
                 self.look_after()?;
                 queue = shared.queue();
@@ -134,7 +149,7 @@ impl<D: Destination, F: Format> Writing<D, F> {
                 queue = shared.queue();
                 continue;
             }
-            queue = shared.wait(queue, self.outage.as_ref().map(|_| LOOK_INTERVAL));
+            queue = shared.wait(queue, (is_unsettled || self.outage.is_some()).then_some(LOOK_INTERVAL));
             self.end_outage_if_over();
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
     let summed: Tracepoints = summed.iter().filter(|&tracepoint| coins.contains(tracepoint)).collect();
     let in_kernel = selection.in_kernel();
     let (peers_listed, peers) = listed(&in_kernel.peers, |id| id.to_ne_bytes());
-    let (commands_listed, commands) = listed(&in_kernel.commands, |name| name_key(name));
+    let (commands_listed, commands) = listed(&in_kernel.commands, name_key);
     let limits = match payloads {
         Payloads::Limited(limits) => limits,
         Payloads::Whole | Payloads::None => &[],
@@ -96,7 +96,7 @@ pub(super) fn load_maps(options: &Options) -> Result<Object, Error> {
 }
 
 /// The kernel side's constant for a list, and the keys of its map.
-fn listed<T, K>(listed: &Listed<'_, T>, key: impl Fn(&T) -> K) -> (types::listed, Vec<K>) {
+fn listed<T: ?Sized, K>(listed: &Listed<'_, T>, key: impl Fn(&T) -> K) -> (types::listed, Vec<K>) {
     let keys = |list: &[&T]| list.iter().map(|&value| key(value)).collect();
     match listed {
         Listed::All => (types::listed::NOT_LISTED, Vec::new()),

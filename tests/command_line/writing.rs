@@ -63,7 +63,10 @@ fn a_place_that_cannot_be_written_to_is_told_with_what_is_missing() {
         assert_eq!(words, expected);
     }
     let words = failure(&output(&format!("tap --json {path}")));
-    assert_eq!(words, format!("cannot open {path} for JSON lines: it is a directory: name a file in it"));
+    assert_eq!(
+        words,
+        format!("cannot open {path} for JSON lines: it is a directory: name a file in it, or give --rotate")
+    );
     let words = failure(&output(&format!("tap --json unix:{path}/{}", "x".repeat(108))));
     assert!(words.ends_with("for JSON lines: the path of a socket has at most 107 bytes"), "{words}");
     let words = failure(&output(&format!("export --web.config.file {path} --web.listen-address 127.0.0.1:0")));

@@ -248,3 +248,30 @@ fn a_recorder_of_all_nodes_has_a_recording_of_each() {
     let log = String::from_utf8(again.stderr).unwrap();
     assert!(!again.status.success() && log.contains("cannot create the directory"), "{log}");
 }
+
+#[test]
+fn a_recorder_of_all_nodes_has_a_directory_of_each() {
+    let Some(program) = old_server() else { return };
+    let server = Server::start(&program, "");
+    let directory = tempfile::tempdir().unwrap();
+    let all = directory.path().join("all");
+    let command = format!("record {} --rotate 1h,16KiB --source {} --node * {EVENTS}", all.display(), server.url());
+    let nodes = ["alice", "bob"];
+    let mut lines = nodes.map(|_| Vec::new());
+    for _ in 0..2 {
+        let mut recorder = Attached::spawn_until(bitcointap(&command), "reading bitcointap.*.recording from NATS");
+        let published = nodes.map(|node| publish_as(node, &server.url(), "mix --rate 3000 --count 3000", "", |_| {}));
+        recorder.read_log_until("end of the run", 2);
+        recorder.terminate();
+        assert!(recorder.wait().success(), "{}", recorder.log);
+        lines.iter_mut().zip(published).for_each(|(lines, published)| lines.extend(published.lines));
+    }
+    for (node, lines) in nodes.into_iter().zip(lines) {
+        let files = crate::archives::files(&all.join(node), ".recording");
+        assert!(files.len() >= 2 && std::fs::read_dir(all.join(node)).unwrap().count() == files.len(), "{files:?}");
+        let read: Vec<_> = files.iter().flat_map(|file| printed(&std::fs::read(file).unwrap())).collect();
+        let is_gap = |line: &&String| line.contains("\"reason\":\"not_recorded\"");
+        assert!(read.iter().filter(|line| !is_gap(line)).eq(&lines), "{node}");
+        assert!(read.iter().any(|line| is_gap(&line)), "the second start tells it");
+    }
+}

@@ -38,6 +38,7 @@ fn what_the_kernel_side_can_decide_never_reaches_the_ring_buffer() {
         "not-peer=0",
         "min-size=1000",
         "min-size=1 max-size=7",
+        "hash=000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f not-command=getheaders",
         "connection-type=manual,unknown",
         "not-connection-type=inbound",
     ];

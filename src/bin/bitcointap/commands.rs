@@ -2,29 +2,34 @@
 //! result of the command.
 
 mod check_config;
+mod cut;
 mod doctor;
 mod export;
-
 mod healthcheck;
+mod info;
 mod manual;
 mod new_file;
 mod probes;
 mod record;
 mod tap;
 mod top;
+mod trace;
 
 use std::io::{self, Write};
 
 pub use self::{
     check_config::check_config,
+    cut::cut,
     doctor::doctor,
     export::export,
     healthcheck::healthcheck,
+    info::info,
     manual::{completions, page},
     probes::probes,
     record::record,
     tap::tap,
     top::top,
+    trace::trace,
 };
 use crate::result::Result;
 

@@ -19,7 +19,10 @@ use tracing_subscriber::{
 };
 
 use self::queue::Queue;
-use crate::arguments::{LogArgs, LogFormat, LogLevel};
+use crate::{
+    arguments::{LogArgs, LogFormat, LogLevel},
+    progress,
+};
 
 /// How many lines to hold; a screen can be up for months.
 const MOST: usize = 200;
@@ -91,7 +94,7 @@ impl Writing {
     /// If the system has no thread left.
     pub fn begin() -> io::Result<Self> {
         let tell = |lines| tracing::warn!(lines, "the log was not read for a while; lines of it were dropped");
-        QUEUE.start(io::stderr(), tell)?;
+        QUEUE.start(progress::Above, tell)?;
         write_before_panics();
         Ok(Self(()))
     }

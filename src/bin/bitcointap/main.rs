@@ -4,22 +4,25 @@
 //! arguments ─► commands ─► source (a node followed over its runs, or a recording) ─► outputs of the command
 //! ```
 //!
-//! Files import only files to the left of them, and those for all: signals, log, names, result.
+//! Files import only files to the left of them, and those for all: signals, log, progress, names, result.
 
 mod address_lists;
 mod arguments;
 mod commands;
+mod dump;
 mod log;
 mod names;
+mod progress;
 mod reload;
 mod result;
 mod screen;
 mod signals;
 mod source;
+mod story;
 
 use std::process::ExitCode;
 
-use bitcointap::privileges;
+use bitcointap::{archive, privileges};
 
 use arguments::{Cli, Command, LogFormat};
 
@@ -44,6 +47,9 @@ fn main() -> ExitCode {
         Some(Command::Export(args)) => commands::export(args),
         Some(Command::Record(args)) => commands::record(args),
         Some(Command::Top(args)) => commands::top(args),
+        Some(Command::Cut(args)) => commands::cut(args),
+        Some(Command::Info(args)) => commands::info(args).map(|are_whole| is_well = are_whole),
+        Some(Command::Trace(args)) => commands::trace(args),
         Some(Command::Probes(args)) => commands::probes(args),
         // It prints itself what to fix.
         Some(Command::Doctor(args)) => commands::doctor(args).map(|works| is_well = works),
@@ -52,6 +58,7 @@ fn main() -> ExitCode {
         Some(Command::Completions { shell }) => commands::completions(*shell),
         Some(Command::Man) => commands::page(),
     };
+    archive::wait_until_stored();
     let code = if result.is_ok() && is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let error = match (result, cli.log.format) {
         // For a person, who may have turned the log off.

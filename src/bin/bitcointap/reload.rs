@@ -7,13 +7,13 @@ use std::{
     thread,
 };
 
-use bitcointap::{metrics::AddressList, output::Change, privileges};
+use bitcointap::{flight_recorder::Recorder, metrics::AddressList, output::Change, privileges};
 
 use crate::{
     address_lists::AddressListFile,
     arguments::{Cli, Command, ExportArgs, LogLevel, NamedOutput, words},
     log,
-    signals::Hangups,
+    signals::Received,
 };
 
 /// The sending ends for changes.
@@ -36,16 +36,18 @@ struct Running {
     outputs: Vec<NamedOutput>,
     config: Option<crate::arguments::Config>,
     level: Option<LogLevel>,
+    recorder: Recorder,
     changes: Changes,
 }
 
 /// Starts a thread, without capabilities, that reads files again at each SIGHUP.
-pub fn at_hangups(mut hangups: Hangups, args: &ExportArgs, changes: Changes) -> io::Result<()> {
+pub fn at_hangups(mut hangups: Received, args: &ExportArgs, recorder: Recorder, changes: Changes) -> io::Result<()> {
     let mut running = Running {
         lists: args.address_lists.clone(),
         outputs: args.outputs(),
         config: args.read.clone(),
         level: None,
+        recorder,
         changes,
     };
     thread::Builder::new().name("reload".into()).spawn(move || {
@@ -98,7 +100,9 @@ impl Running {
             log::set_level(level);
         }
         let before = self.config.replace(config);
-        let takes_restart = |name: &&str| !["address-list", "log.level"].contains(name);
+        // What begins with these names is of outputs.
+        let is_of_output = |name: &str| name == "flight-recorder" || name.starts_with("flight-recorder.");
+        let takes_restart = |name: &&str| !["address-list", "log.level"].contains(name) && !is_of_output(name);
         let changed: Vec<&str> = match (&self.config, &before) {
             (Some(now), Some(before)) => now.changes(before).into_iter().filter(takes_restart).collect(),
             _ => Vec::new(),
@@ -123,7 +127,7 @@ impl Running {
                 outputs.push(new);
                 continue;
             }
-            let start = |opened| new.start(opened, true, None).map_err(|error| error.to_string());
+            let start = |opened| new.start(opened, true, None, &self.recorder).map_err(|error| error.to_string());
             match new.open().and_then(start) {
                 Ok(output) => {
                     self.send(&new.name, Some(output));

@@ -11,3 +11,4 @@ mod testing;
 mod text;
 
 pub use peers::Column;
+pub use text::plain;

@@ -1,4 +1,4 @@
-//! Signals. In: SIGINT, SIGTERM, SIGHUP. Out: when to stop, and when to read files again.
+//! Signals. In: SIGINT, SIGTERM, SIGHUP, SIGUSR1. Out: when to stop, and when to do something else.
 
 use std::{
     io::{self, Read},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use bitcointap::stop::Stop;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 /// Stops at SIGINT, at SIGTERM, or after `duration`.
 pub fn stop_after(duration: Option<Duration>) -> io::Result<Stop> {
@@ -29,17 +29,27 @@ fn stop_on(signals: &[i32], duration: Option<Duration>) -> io::Result<Stop> {
     Ok(stop)
 }
 
-/// Receives SIGHUP, which then does not end the process.
-pub struct Hangups(UnixStream);
+/// Receives a signal, which then does not end the process.
+pub struct Received(UnixStream);
 
-impl Hangups {
-    pub fn new() -> io::Result<Self> {
-        let (hangups, tell) = UnixStream::pair()?;
-        signal_hook::low_level::pipe::register(SIGHUP, tell)?;
-        Ok(Self(hangups))
+impl Received {
+    /// SIGHUP.
+    pub fn hangups() -> io::Result<Self> {
+        Self::of(SIGHUP)
     }
 
-    /// Waits for the next SIGHUP. Several that come at once count as one.
+    /// SIGUSR1.
+    pub fn requests() -> io::Result<Self> {
+        Self::of(SIGUSR1)
+    }
+
+    fn of(signal: i32) -> io::Result<Self> {
+        let (received, tell) = UnixStream::pair()?;
+        signal_hook::low_level::pipe::register(signal, tell)?;
+        Ok(Self(received))
+    }
+
+    /// Waits for the next signal. Several that come at once count as one.
     pub fn wait(&mut self) -> io::Result<()> {
         let mut bytes = [0; 64];
         loop {

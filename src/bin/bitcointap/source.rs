@@ -1,13 +1,15 @@
 //! The source of events: a node that is followed over its runs, a recording, or another bitcointap. In: options. Out: the same calls to
 //! outputs from all of them.
 
+use std::sync::Arc;
+
 use bitcointap::{
     follow::{DropCapabilities, Follow},
     live::Origin,
     nats::NatsSource,
     output::Outputs,
     privileges,
-    recording::Replay,
+    recording::{Progress, Replay},
     stop::Stop,
     tap::Options,
 };
@@ -26,7 +28,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Opens the recording if one is named, and drops all capabilities. Else as [`Source::live`] does.
+    /// Opens the recordings if some are named, and drops all capabilities. Else as [`Source::live`] does.
     pub fn open(
         replay: &ReplayArgs,
         subscribe: &SubscribeArgs,
@@ -38,9 +40,9 @@ impl Source {
         if replay.files.is_empty() {
             return Self::live(subscribe, node, options, over_restarts, drop_capabilities);
         }
-        let recordings = Replay::open(&replay.files, replay.speed, replay.window(), &options.selection)?;
+        let replay = Replay::open(&replay.files, replay.speed, replay.window.limits(), &options.selection)?;
         privileges::drop_all()?;
-        Ok(Self::Recording(Box::new(recordings)))
+        Ok(Self::Recording(Box::new(replay)))
     }
 
     /// Another bitcointap if one is named: drops all capabilities. Else a node: drops all but those needed to attach.
@@ -58,6 +60,22 @@ impl Source {
         privileges::keep_for_attaching()?;
         let (which, options) = (node.which(), options.clone());
         Ok(Self::Node(Box::new(Follow { which, options, over_restarts, drop_capabilities })))
+    }
+
+    /// Joins recordings that overlap, by the times of their events.
+    pub fn joined(self) -> Self {
+        match self {
+            Self::Recording(replay) => Self::Recording(Box::new(replay.joined())),
+            source @ (Self::Node(_) | Self::Other(_)) => source,
+        }
+    }
+
+    /// How much of recordings is read.
+    pub fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Recording(replay) => Some(replay.progress()),
+            Self::Node(_) | Self::Other(_) => None,
+        }
     }
 
     /// Whether it is a recording.

@@ -1,5 +1,7 @@
 //! What a query asks for. In: the words of selections, as on the command line, with percent-encoded values. Out: which
-//! events, and how to write them; or a line that says what is wrong.
+//! events, and how to write them, or of which time; or a line that says what is wrong.
+
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
@@ -26,10 +28,52 @@ const PAYLOADS: [(&str, PayloadStyle); 3] =
 /// values in lists, or the word is repeated; `+` is a space, as forms send it.
 pub(super) fn parse(query: &str, tapped: Tracepoints) -> Result<Wanted, String> {
     // What clients made up must not look like lines of ours.
-    wanted(query, tapped).map_err(|words| words.replace(char::is_control, "\u{fffd}"))
+    wanted(query, tapped).map_err(printable)
+}
+
+/// The same for a recording: gives how far back it shall go, and a selection if not all events are wanted.
+pub(super) fn parse_of_recording(
+    query: &str,
+    tapped: Tracepoints,
+) -> Result<(Option<Duration>, Option<Selection>), String> {
+    of_recording(query, tapped).map_err(printable)
+}
+
+fn printable(words: String) -> String {
+    words.replace(char::is_control, "\u{fffd}")
 }
 
 fn wanted(query: &str, tapped: Tracepoints) -> Result<Wanted, String> {
+    let (mut bytes, mut integers, mut max_bytes, mut payload) = (None, None, None, None);
+    let selection = selected(&pairs(query)?, tapped, |word, values| {
+        match word {
+            "bytes" => once(&mut bytes, word, one_of(&BYTES, values)?)?,
+            "integers" => once(&mut integers, word, one_of(&INTEGERS, values)?)?,
+            "max-bytes" => once(&mut max_bytes, word, units::bytes(values)?)?,
+            "payload" => once(&mut payload, word, one_of(&PAYLOADS, values)?)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    let mut lines = JsonLines::new(bytes.unwrap_or_default(), payload.unwrap_or_default());
+    (lines.style.integers, lines.style.max_bytes) = (integers.unwrap_or_default(), max_bytes);
+    Ok(Wanted { selection, lines })
+}
+
+fn of_recording(query: &str, tapped: Tracepoints) -> Result<(Option<Duration>, Option<Selection>), String> {
+    let (mut last, pairs) = (None, pairs(query)?);
+    let selection = selected(&pairs, tapped, |word, values| match word {
+        "last" => once(&mut last, word, units::duration(values)?).map(|()| true),
+        "bytes" | "integers" | "max-bytes" | "payload" => {
+            Err(format!("'{word}' is for /events: a recording keeps bytes as they are"))
+        }
+        _ => Ok(false),
+    })?;
+    Ok((last, pairs.iter().any(|(word, _)| word != "last").then_some(selection)))
+}
+
+/// Words and their values.
+fn pairs(query: &str) -> Result<Vec<(String, String)>, String> {
     if query.len() > LONGEST {
         return Err(format!("the query has more than {LONGEST} bytes"));
     }
@@ -43,22 +87,24 @@ fn wanted(query: &str, tapped: Tracepoints) -> Result<Wanted, String> {
     if pairs.iter().map(|(_, values)| values.split(',').count()).sum::<usize>() > MOST_VALUES {
         return Err(format!("the query has more than {MOST_VALUES} values"));
     }
+    Ok(pairs)
+}
+
+/// The events that the words select. `takes` gets each word first, and may take it.
+fn selected(
+    pairs: &[(String, String)],
+    tapped: Tracepoints,
+    mut takes: impl FnMut(&str, &str) -> Result<bool, String>,
+) -> Result<Selection, String> {
     let names_events = pairs.iter().any(|(word, _)| word == "events");
     let mut selection = if names_events { Selection::default() } else { Selection::of(Tracepoint::all().collect()) };
-    let (mut bytes, mut integers, mut max_bytes, mut payload) = (None, None, None, None);
-    for (word, values) in &pairs {
-        match word.as_str() {
-            "bytes" => once(&mut bytes, word, one_of(&BYTES, values)?)?,
-            "integers" => once(&mut integers, word, one_of(&INTEGERS, values)?)?,
-            "max-bytes" => once(&mut max_bytes, word, units::bytes(values)?)?,
-            "payload" => once(&mut payload, word, one_of(&PAYLOADS, values)?)?,
-            _ => selection.add(word, values)?,
+    for (word, values) in pairs {
+        if !takes(word, values)? {
+            selection.add(word, values)?;
         }
     }
     check(&selection, tapped)?;
-    let mut lines = JsonLines::new(bytes.unwrap_or_default(), payload.unwrap_or_default());
-    (lines.style.integers, lines.style.max_bytes) = (integers.unwrap_or_default(), max_bytes);
-    Ok(Wanted { selection, lines })
+    Ok(selection)
 }
 
 /// Whether any event can come.
@@ -180,6 +226,34 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_is_asked_for_by_the_same_words_and_a_time() {
+        let asked = |query: &str| parse_of_recording(query, set("default"));
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (query, last) in [("", None), ("last=5m", seconds(300)), ("&last=90", seconds(90)), ("last=0", seconds(0))]
+        {
+            let (asked, selection) = asked(query).unwrap();
+            assert_eq!((asked, selection.is_none()), (last, true), "{query}");
+        }
+        let (last, selection) = asked("command=inv&last=1h30m&not-peer=3").unwrap();
+        let expected = Selection::of(set("all")).only(Condition::Command("inv".into())).not(Condition::Peer(3));
+        assert_eq!((last, format!("{:?}", selection.unwrap())), (seconds(5_400), format!("{expected:?}")));
+        for (query, words) in [
+            ("last=soon", "'soon' is no time, such as 90 (seconds), 90s, 10m, 1h30m or 1d"),
+            ("last", "'' is no time, such as 90 (seconds), 90s, 10m, 1h30m or 1d"),
+            ("last=1m&last=2m", "'last' is given twice"),
+            ("payload=none", "'payload' is for /events: a recording keeps bytes as they are"),
+            ("bytes=hex", "'bytes' is for /events: a recording keeps bytes as they are"),
+            ("last=1m%0A", "'1m\u{fffd}' is no time, such as 90 (seconds), 90s, 10m, 1h30m or 1d"),
+            ("events=mempool&command=inv", "no event can meet events and command together: leave one of them out"),
+            ("events=utxocache:add", "no such event is tapped: start export with --events that lists utxocache:add"),
+        ] {
+            assert_eq!(asked(query).unwrap_err(), words, "{query}");
+        }
+        assert!(asked("frst=1").unwrap_err().starts_with("there is no condition 'frst'; there are events, "));
+        assert!(parse("last=5m", set("all")).unwrap_err().starts_with("there is no condition 'last'"));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_in_a_line() {
         for (query, words) in [
             ("peer", "'' is no peer number, such as 17: getpeerinfo's id"),
@@ -217,7 +291,7 @@ mod tests {
         ] {
             let words = format!(
                 "there is no condition '{word}'; there are events, command, direction, connection-type, \
-                 network, peer, address, each also with not- in front, and min-size, max-size"
+                 network, peer, address, hash, each also with not- in front, and min-size, max-size"
             );
             assert_eq!(parse(query, set("all")).unwrap_err(), words, "{query}");
         }
@@ -280,7 +354,10 @@ mod tests {
                 for c in pieces {
                     for d in pieces {
                         let query = format!("{a}{b}{c}{d}");
-                        if let Err(words) = parse(&query, set("all")) {
+                        let of_recording = parse_of_recording(&query, set("all")).map(|_| ());
+                        for words in
+                            [parse(&query, set("all")).map(|_| ()), of_recording].into_iter().filter_map(Result::err)
+                        {
                             assert!(!words.contains(char::is_control), "{words:?}");
                         }
                     }

@@ -186,7 +186,7 @@ fn hidden_addresses_are_told_nowhere() {
         assert!(live.contains("\"id\":7,") && live.contains("\"what\":\"misbehaving\""), "{live}");
         assert_eq!(
             assert_status(address, "GET /events", 404),
-            "events are not streamed: they show addresses, which --web.hide-addresses hides\n"
+            "events are not given: they show addresses, which --web.hide-addresses hides\n"
         );
         assert!(!assert_status(address, "GET /", 200).contains("events\">"));
         live.contains("192.0.2.1")

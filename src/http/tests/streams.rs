@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Of inbound messages of a command each, from peers 1, 2, 3, ….
-fn batch(commands: &[&str]) -> Arc<Batch> {
+pub(super) fn batch(commands: &[&str]) -> Arc<Batch> {
     let mut batch = Batch::default();
     for (peer, name) in (1..).zip(commands) {
         let mut command = [0; 16];
@@ -162,9 +162,11 @@ fn streams_can_be_turned_off() {
     for query in ["", "?comand=inv"] {
         assert_eq!(
             assert_status(address, &format!("GET /events{query}"), 404),
-            "events are not streamed: start export with --web.max-streams above 0\n"
+            "events are not given: start export with --web.max-streams above 0\n"
         );
     }
+    let words = "there is no flight recorder: start export with --flight-recorder SIZE\n";
+    assert_eq!(assert_status(address, "GET /recording", 404), words);
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn passwords_guard_all_pages() {
         users(&[("alice", "secret")])
     ));
     let Running { address, registry, .. } = files.serve(LIMITS);
-    for path in ["/metrics", "/events", "/", "/-/healthy", "/-/ready", "/nothing"] {
+    for path in ["/metrics", "/events", "/recording", "/", "/-/healthy", "/-/ready", "/nothing"] {
         let (head, body) = ask(address, &format!("GET {path}"));
         assert!(head.starts_with("http/1.1 401 unauthorized"), "{head}");
         assert!(

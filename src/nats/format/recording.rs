@@ -16,12 +16,12 @@ use std::{
 use super::{HEADERS, MaxPayload};
 use crate::{
     capture::{Counters, Run},
-    event::{Event, Lost, Time},
+    event::{Event, Time},
     nats::{heartbeat::Heartbeat, subjects::Subjects},
-    recording::{self, Chosen, Entries, Sums},
+    recording::{self, Parts, Sums},
     selection::Selection,
     spool::{Format, Line, Part, Sink},
-    tracepoint::{Tracepoint, Tracepoints},
+    tracepoint::Tracepoint,
 };
 
 /// A new group begins when one is so old: a reader who comes late waits for it.
@@ -29,8 +29,7 @@ const GROUP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Blocks of a recording.
 pub(in crate::nats) struct RecordingFormat {
-    entries: Entries,
-    wanted: Tracepoints,
+    parts: Parts,
     subjects: Subjects,
     /// The subject of this run.
     subject: String,
@@ -44,10 +43,6 @@ pub(in crate::nats) struct RecordingFormat {
     /// Whether any group has begun, and whether it is of this run.
     has_begun: bool,
     continues: bool,
-    has_run: bool,
-    has_ended: bool,
-    /// The end of the run was written, and is lost.
-    owes_end: bool,
     /// What is counted, and will be told once more, since the first time is lost.
     retold: [Counters; Tracepoint::COUNT],
     block: Vec<u8>,
@@ -63,8 +58,7 @@ impl RecordingFormat {
         connections: Arc<AtomicU64>,
     ) -> io::Result<Self> {
         Ok(Self {
-            entries: Entries::new()?,
-            wanted: wanted.tracepoints(),
+            parts: Parts::new(wanted)?,
             subject: of_run(&subjects, None),
             subjects,
             max_payload,
@@ -74,9 +68,6 @@ impl RecordingFormat {
             begun: None,
             has_begun: false,
             continues: false,
-            has_run: false,
-            has_ended: false,
-            owes_end: false,
             retold: Default::default(),
             block: Vec::new(),
             framed: Vec::new(),
@@ -91,9 +82,9 @@ impl RecordingFormat {
             return Ok(());
         }
         let end = if self.has_begun { &recording::END_OF_GROUP[..] } else { &[] };
-        let opening = self.entries.opening_at(self.continues, before)?;
+        let opening = self.parts.entries.opening_at(self.continues, before)?;
         let piece = [end, &recording::beginning(), &opening].concat();
-        let heads = format!(" Bitcointap-Group={}", self.entries.group());
+        let heads = format!(" Bitcointap-Group={}", self.parts.entries.group());
         self.write(out, &heads, &piece)?;
         out.end(Line::Frame);
         (self.begun, self.connection) = (Some(Instant::now()), connection);
@@ -117,19 +108,6 @@ impl RecordingFormat {
         }
         Ok(())
     }
-
-    /// Counts what a part has. Losses that the tap has not counted itself are counted here.
-    fn count(&mut self, part: &Part<'_>) {
-        part.counted(|counted| self.entries.count(counted));
-        part.gaps.iter().for_each(|gap| self.lost_mut(gap, |lost| *lost = lost.saturating_add(gap.count)));
-    }
-
-    fn lost_mut(&mut self, gap: &Lost, change: impl FnOnce(&mut u64)) {
-        if !gap.reason.is_of_kernel() {
-            let counters: &mut Counters = &mut self.entries.sums_mut().counters[gap.tracepoint.index()];
-            change(&mut counters.lost[gap.reason as usize]);
-        }
-    }
 }
 
 fn of_run(subjects: &Subjects, run: Option<&Run>) -> String {
@@ -146,13 +124,10 @@ impl Format for RecordingFormat {
     fn run_begins(&mut self, run: &Run) {
         self.heartbeat.begins(&self.subjects.of_run(Some(run)));
         self.subject = of_run(&self.subjects, Some(run));
-        let those = |of: Tracepoints| of.iter().filter(|&it| self.wanted.contains(it)).collect();
-        let run = Run { attached: those(run.attached), failed: those(run.failed), ..run.clone() };
-        self.entries.run_begins(&run);
-        (self.begun, self.continues, self.has_run) = (None, false, true);
-        (self.has_ended, self.owes_end) = (false, false);
+        self.parts.run_begins(run);
+        (self.begun, self.continues) = (None, false);
         // What is lost of the run before, and not told yet, is told as of this one.
-        self.entries.count(&self.retold);
+        self.parts.entries.count(&self.retold);
     }
 
     /// Takes no single events.
@@ -161,27 +136,17 @@ impl Format for RecordingFormat {
     }
 
     fn part(&mut self, out: &mut impl Sink, part: &Part<'_>) -> io::Result<()> {
-        if !self.has_run {
+        if !self.parts.has_run() {
             return Ok(());
         }
         // Who begins to read with this part is told what is lost before it, too: as if it had fired in this part.
-        let mut before = self.entries.sums_mut().clone();
+        let mut before = self.parts.entries.sums_mut().clone();
         for (counters, retold) in before.counters.iter_mut().zip(&self.retold) {
             *counters = counters.since(retold);
         }
-        self.count(part);
         let mut block = std::mem::take(&mut self.block);
         block.clear();
-        let is_in = |index: usize| part.is_wanted(index);
-        let gaps = |of: Tracepoint| self.wanted.contains(of);
-        let chosen = Chosen { record: &is_in, gaps: &gaps, before: part.gaps };
-        let mut result = self.entries.batch(part.batch, &chosen, &mut block);
-        let tells = !block.is_empty();
-        // What is lost near the end of a run may be known only after it.
-        if part.ends() || self.owes_end || self.has_ended && tells {
-            result = result.and_then(|()| self.entries.end(&[], &mut block));
-            (self.has_ended, self.owes_end) = (true, false);
-        }
+        let mut result = self.parts.add(part, &mut block);
         if !block.is_empty() {
             result = result.and_then(|()| self.block(out, &block, part, &before));
         }
@@ -205,7 +170,7 @@ impl Format for RecordingFormat {
         match line {
             Line::Gap(gap) => {
                 // What is told once more counts once more.
-                self.lost_mut(&gap, |lost| *lost = lost.saturating_sub(gap.count));
+                self.parts.change_lost(&gap, |lost| lost.saturating_sub(gap.count));
                 let retold = &mut self.retold[gap.tracepoint.index()];
                 retold.fired = retold.fired.saturating_add(gap.count);
                 if gap.reason.is_of_kernel() {
@@ -214,14 +179,13 @@ impl Format for RecordingFormat {
             }
             Line::Event(tracepoint) => {
                 self.retold[tracepoint.index()].fired += 1;
-                let delivered = &mut self.entries.sums_mut().delivered[tracepoint.index()];
+                let delivered = &mut self.parts.entries.sums_mut().delivered[tracepoint.index()];
                 *delivered = delivered.saturating_sub(1);
             }
             Line::Frame => {}
         }
         self.begun = None;
-        self.owes_end = self.has_ended;
-        self.entries.tell_all();
+        self.parts.tell_again();
     }
 }
 
@@ -229,7 +193,7 @@ impl RecordingFormat {
     fn block(&mut self, out: &mut impl Sink, block: &[u8], part: &Part<'_>, before: &Sums) -> io::Result<()> {
         self.be_in_group(out, before)?;
         let mut framed = std::mem::take(&mut self.framed);
-        let result = self.entries.frame(block, &mut framed).and_then(|()| self.write(out, "", &framed));
+        let result = self.parts.entries.frame(block, &mut framed).and_then(|()| self.write(out, "", &framed));
         framed.clear();
         framed.shrink_to(1 << 20);
         self.framed = framed;
@@ -329,8 +293,8 @@ mod tests {
         let most = Arc::new(std::sync::atomic::AtomicUsize::new(1 << 20));
         let heartbeat = Arc::new(Heartbeat::new("run".into()));
         let format = RecordingFormat::new(wanted, subjects, most, heartbeat, Arc::default()).unwrap();
-        let spool = Spool::start_any(kept.clone(), format, wanted, None).unwrap();
-        spool.run_begins(&Run::new(7, "/bitcoind".into(), 1.5, "net,mempool".parse().unwrap()));
+        let mut spool = Spool::start_any(kept.clone(), format, wanted, None).unwrap();
+        spool.run_begins(&Arc::new(Run::new(7, "/bitcoind".into(), 1.5, "net,mempool".parse().unwrap())));
         spool
     }
 
@@ -344,7 +308,11 @@ mod tests {
                 Entry::Run(run) => assert!(!run.attached.is_empty()),
                 Entry::Batch(batch) => {
                     batch.each(|event| match event.kind {
-                        Kind::Lost(lost) => gaps += lost.count,
+                        Kind::Lost(lost) => {
+                            gaps += lost.count;
+                            // No event follows these. They have the time of their report.
+                            assert!(lost.reason != LossReason::Stopped || event.time.0 > 1_700_000_000 * 1_000_000_000);
+                        }
                         _ => events += 1,
                     });
                     count(batch.added());

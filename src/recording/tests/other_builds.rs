@@ -152,7 +152,7 @@ fn what_a_build_with_more_tracepoints_recorded_is_read_but_for_these() {
     expected.added = Default::default();
     // Events that were lost for an unknown reason do not count as fired, so the sums agree.
     expected.added[Tracepoint::MempoolAdded as usize] =
-        Counters { fired: 13, filtered: 1, lost: [5, 6, 0, 0, 0, 0], value: 0 };
+        Counters { fired: 13, filtered: 1, lost: [5, 6, 0, 0, 0, 0, 0], value: 0 };
     assert_eq!(told(Entry::Batch(std::sync::Arc::clone(read))), told(Entry::Batch(expected.into())));
     let lost = Lost { tracepoint: Tracepoint::MempoolAdded, reason: LossReason::RingFull, count: 3 };
     assert_eq!(counted.untold, [lost]);

@@ -13,8 +13,8 @@ use bitcointap::{
 use clap::Args;
 
 use super::{
-    DestinationArgs, JsonArgs, NatsArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SelectionArgs,
-    SourceArgs, SubscribeArgs, config::Config, outputs::NamedOutput, values::number,
+    DestinationArgs, FlightArgs, JsonArgs, NatsArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs,
+    SelectionArgs, SourceArgs, SubscribeArgs, config::Config, outputs::NamedOutput, values::number,
 };
 use crate::address_lists::AddressListFile;
 
@@ -72,8 +72,8 @@ pub struct ExportArgs {
     /// accepts at most 64 connections.
     #[arg(hide_short_help = true, long = "web.max-requests", help_heading = "Metrics", value_name = "N", default_value_t = 40, value_parser = number(0_u32..))]
     pub max_requests: u32,
-    /// How many readers /events can have at once; further ones get status 503. 0 turns /events off. At most 32, which
-    /// leaves room for scrapes.
+    /// How many readers /events and /recording can have at once; further ones get status 503. 0 turns both off. At most
+    /// 32, which leaves room for scrapes.
     #[arg(
         hide_short_help = true,
         long = "web.max-streams",
@@ -87,7 +87,7 @@ pub struct ExportArgs {
     /// Serve only links at /, no live page.
     #[arg(hide_short_help = true, long = "web.disable-live-page", help_heading = "Metrics")]
     pub disable_live_page: bool,
-    /// Hide peer addresses: the live page shows none, and /events, which has them, is off.
+    /// Hide peer addresses: the live page shows none, and /events and /recording, which have them, are off.
     #[arg(hide_short_help = true, long = "web.hide-addresses", help_heading = "Metrics")]
     pub hide_addresses: bool,
     /// How many values to keep of a label with texts that peers or the node choose, such as a peer's user agent; all
@@ -112,6 +112,8 @@ pub struct ExportArgs {
     pub destination: DestinationArgs,
     #[command(flatten)]
     pub nats: NatsArgs,
+    #[command(flatten)]
+    pub flight: FlightArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
     /// Read options from FILE, in TOML.
@@ -167,8 +169,9 @@ impl ExportArgs {
         let of_options = NamedOutput::of(&self.destination, &self.json_style, &self.selection);
         let nats = NamedOutput::of_nats(&self.nats, &self.json_style, &self.selection);
         let events = self.selection.selection.chosen_tracepoints();
+        let flight = NamedOutput::of_flight(&self.flight, events);
         let named = self.named_outputs.iter().cloned().map(|output| output.or_of(events));
-        let all = of_options.into_iter().chain(nats).chain(named);
+        let all = of_options.into_iter().chain(nats).chain(flight).chain(named);
         all.map(|output| output.of_node(self.source.node())).collect()
     }
 
@@ -180,11 +183,14 @@ impl ExportArgs {
         self.subscribe.check_without_start()?;
         self.selection.check()?;
         self.destination.check()?;
+        self.flight.check()?;
         let outputs = self.outputs();
         outputs.iter().try_for_each(NamedOutput::fits)?;
         let is_twice = |output: &&NamedOutput| outputs.iter().filter(|other| other.name == output.name).count() > 1;
         if let Some(NamedOutput { name, .. }) = outputs.iter().find(is_twice) {
-            return Err(format!("the output {name} has the name of that of --json or --nats: choose another"));
+            return Err(format!(
+                "the output {name} has the name of that of --json, --nats or --flight-recorder: choose another"
+            ));
         }
         if self.destination.place().is_none() && !self.nats.is_given() && self.selection.selection.has_conditions() {
             return Err(
@@ -195,7 +201,8 @@ impl ExportArgs {
         }
         if self.hide_addresses && self.max_streams > 0 {
             return Err(
-                "--web.hide-addresses turns off /events, which has addresses: leave --web.max-streams out".into()
+                "--web.hide-addresses turns off /events and /recording, which have addresses: leave --web.max-streams out"
+                    .into()
             );
         }
         Ok(())
@@ -222,7 +229,8 @@ impl ExportArgs {
 }
 
 fn path(text: &str) -> Result<String, String> {
-    if [http::EVENTS_PATH, http::HEALTHY_PATH, http::READY_PATH].contains(&text) || http::is_path_of_live_page(text) {
+    let others = [http::EVENTS_PATH, http::RECORDING_PATH, http::HEALTHY_PATH, http::READY_PATH];
+    if others.contains(&text) || http::is_path_of_live_page(text) {
         return Err("is another page of bitcointap: choose one such as /metrics".into());
     }
     // Clients would write other characters as %XX of RFC 3986, as in /%C3%BC.

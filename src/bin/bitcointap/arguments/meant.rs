@@ -9,7 +9,7 @@ use clap::{
 };
 
 /// Commands that do not exist, and what to use instead. FILE becomes the next argument.
-const COMMANDS: [(&[&str], &str); 9] = [
+const COMMANDS: [(&[&str], &str); 11] = [
     (&["replay", "play"], "use `bitcointap tap --replay FILE` or `bitcointap export --replay FILE`"),
     (
         &["serve", "server", "metrics", "exporter", "prometheus", "web", "http", "start", "run", "daemon"],
@@ -17,7 +17,7 @@ const COMMANDS: [(&[&str], &str); 9] = [
     ),
     (&["list", "ls", "tracepoints", "probe", "usdt"], "use `bitcointap probes`, which lists tracepoints"),
     (
-        &["json", "events", "event", "stream", "print", "trace", "dump", "cat", "follow", "attach"],
+        &["json", "events", "event", "stream", "print", "dump", "cat", "follow", "attach"],
         "use `bitcointap tap`, which prints events as JSON lines",
     ),
     (
@@ -25,6 +25,14 @@ const COMMANDS: [(&[&str], &str); 9] = [
         "use `bitcointap tap --pcap FILE`, which writes packets for Wireshark",
     ),
     (&["rec", "save", "recording", "write"], "use `bitcointap record FILE`"),
+    (
+        &["join", "merge", "split", "slice", "filter", "extract", "edit", "trim"],
+        "use `bitcointap cut FILE -o OUT`, which writes a part of recordings, or joins them",
+    ),
+    (
+        &["stat", "stats", "statistics", "summary", "inspect", "capinfos", "verify"],
+        "use `bitcointap info FILE`, which says what is in a recording",
+    ),
     (&["check", "test", "diagnose", "status"], "use `bitcointap doctor`, which checks whether bitcointap would work"),
     (
         &["monitor", "watch", "ui", "tui", "live", "peers"],
@@ -136,7 +144,7 @@ fn short_or_word(name: &str, used: Option<&str>, shown: &str) -> Option<String> 
         return known_option(name);
     }
     let option = match used? {
-        "tap" | "export" | "top" => "--replay",
+        "tap" | "export" | "top" | "trace" => "--replay",
         "probes" | "doctor" if name.bytes().all(|byte| byte.is_ascii_digit()) => "--pid",
         "probes" | "doctor" => "--bitcoind",
         _ => return None,
@@ -194,11 +202,15 @@ mod tests {
             ("list", "there is no command 'list': use `bitcointap probes`, which lists tracepoints"),
             ("json", "there is no command 'json': use `bitcointap tap`, which prints events as JSON lines"),
             ("pcap f", "there is no command 'pcap': use `bitcointap tap --pcap f`, which writes packets for Wireshark"),
+            (
+                "merge a.rec b.rec",
+                "there is no command 'merge': use `bitcointap cut a.rec -o OUT`, which writes a part of recordings, or joins them",
+            ),
             ("recrod f", "there is no command 'recrod': is it `bitcointap record`?"),
             (
                 "1234",
-                "there is no command '1234': there are tap, export, record, top, probes, doctor, check-config, healthcheck, \
-                 completions, man",
+                "there is no command '1234': there are tap, export, record, cut, info, top, trace, probes, doctor, check-config, \
+                 healthcheck, completions, man",
             ),
         ] {
             assert_says(line, words);

@@ -7,9 +7,11 @@ use bitcointap::{
     process::{Chain, Conditions, Which},
 };
 use clap::{
-    Args, ValueEnum, ValueHint,
+    Args, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
 };
+
+use super::ReportArgs;
 
 pub const NODE_HEADING: &str = "Which node (default: the running bitcoind, bitcoin-qt or bitcoin-node)";
 
@@ -79,29 +81,14 @@ impl NodeArgs {
 pub struct DoctorArgs {
     #[command(flatten)]
     pub node: NodeArgs,
-    /// How to print the checks.
-    // By its own id, since clap knows the log's format, which is global, by that one.
-    #[arg(
-        long = "format",
-        id = "report",
-        help_heading = "Output",
-        value_name = "FORMAT",
-        value_enum,
-        default_value_t = ReportFormat::Text
-    )]
-    pub format: ReportFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    Text,
-    Json,
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::{Cli, Command, LogFormat};
+    use crate::arguments::{Cli, Command, LogFormat, ReportFormat};
 
     #[test]
     fn a_node_is_named_by_what_it_must_meet() {
@@ -122,7 +109,7 @@ mod tests {
             let arguments = ["bitcointap", "doctor"].into_iter().chain(arguments.split_whitespace());
             let cli = Cli::parse_arguments(arguments).unwrap();
             let Some(Command::Doctor(args)) = cli.command else { panic!() };
-            (args.format, matches!(cli.log.format, LogFormat::Json))
+            (args.report.format, matches!(cli.log.format, LogFormat::Json))
         };
         assert_eq!(format(""), (ReportFormat::Text, false));
         assert_eq!(format("--format json"), (ReportFormat::Json, false));

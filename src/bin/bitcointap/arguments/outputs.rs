@@ -4,16 +4,18 @@ mod kinds;
 
 use std::{io, sync::Arc};
 
-use bitcointap::{output::Output, selection::Selection, stop::Stop, tap::Payloads, tracepoint::Tracepoints};
+use bitcointap::{
+    flight_recorder::Recorder, output::Output, selection::Selection, stop::Stop, tap::Payloads, tracepoint::Tracepoints,
+};
 use clap::{
     Arg, Args, Command, FromArgMatches,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
 pub use self::kinds::Opened;
-use self::kinds::{JsonOptions, JsonOutput, KINDS, Kind, NatsOutput, NatsTable, Row, Start};
+use self::kinds::{FlightOutput, JsonOptions, JsonOutput, KINDS, Kind, NatsOutput, NatsTable, Row, Start};
 use super::{
-    DestinationArgs, JsonArgs, NatsArgs, SelectionArgs,
+    DestinationArgs, FlightArgs, JsonArgs, NatsArgs, SelectionArgs,
     config::{Config, Table},
     first_line,
 };
@@ -49,6 +51,12 @@ impl NamedOutput {
         Some(Self::new("nats".into(), <NatsTable as kinds::Options>::KEY, &selection.selection, Arc::new(output)))
     }
 
+    /// The flight recorder, if there is one. It takes all of these events.
+    pub(super) fn of_flight(flight: &FlightArgs, events: Tracepoints) -> Option<Self> {
+        let output = FlightOutput::of(flight)?;
+        Some(Self::new(FlightOutput::NAME.into(), FlightOutput::KEY, &Selection::of(events), Arc::new(output)))
+    }
+
     fn new(name: String, key: &'static str, selection: &Selection, kind: Arc<dyn Kind>) -> Self {
         Self { name, selection: kind.selection(selection.clone()), key, kind, node: None }
     }
@@ -75,7 +83,7 @@ impl NamedOutput {
 
     /// How much of payloads it needs.
     pub fn payloads(&self) -> Payloads {
-        self.kind.payloads()
+        if self.selection.needs_payloads() { Payloads::Whole } else { self.kind.payloads() }
     }
 
     /// What is wrong with its destination, as far as that is seen without opening it: the line is that of its option in `config`.
@@ -95,16 +103,18 @@ impl NamedOutput {
     }
 
     /// Starts to write the wanted events. If it `waits`, it takes none until payloads are whole, if it needs these: for an output that
-    /// begins while a node is tapped. A recording waits for it until `waited_for` stops it; a node never waits.
+    /// begins while a node is tapped. A recording waits for it until `waited_for` stops it; a node never waits. The flight recorder
+    /// fills `recorder`.
     pub fn start<'a>(
         &self,
         opened: Opened,
         waits: bool,
         waited_for: Option<&'a Stop>,
+        recorder: &Recorder,
     ) -> io::Result<Box<dyn Output + Send + 'a>> {
         let (name, selection) = (self.name.clone(), self.selection.clone());
         let (place, payloads, node) = (self.place(), self.payloads(), self.node.clone());
-        opened(Start { name, place, payloads, selection, node, waits, waited_for })
+        opened(Start { name, place, payloads, selection, node, waits, waited_for, recorder: recorder.clone() })
     }
 
     /// Whether both have the same options.
@@ -240,7 +250,7 @@ mod tests {
         assert_eq!((a.place(), a.payloads()), ("f".into(), Payloads::Whole));
         assert_eq!((b.place(), b.payloads()), ("nowhere".into(), Payloads::None));
         assert_eq!(b.selection.tracepoints(), "mempool".parse().unwrap());
-        let started = b.start(b.open().unwrap(), true, None).unwrap();
+        let started = b.start(b.open().unwrap(), true, None, &Recorder::default()).unwrap();
         assert_eq!(started.name(), "b nowhere true");
 
         let changed = outputs(&text.replace("idle-for = 3", "idle-for = 4")).unwrap();

@@ -2,26 +2,23 @@
 
 use std::path::PathBuf;
 
-use bitcointap::{
-    event::Time,
-    recording::{Speed, Window},
-    units,
-};
+use bitcointap::recording::Speed;
 use clap::Args;
 
-use super::NODE_HEADING;
+use super::{NODE_HEADING, WindowArgs};
 
 /// A recording in place of a node.
 #[derive(Debug, Args)]
 #[command(next_help_heading = NODE_HEADING)]
 pub struct ReplayArgs {
-    /// Replay the recording FILE in place of a node.
+    /// Replay a recording, or all of a directory, not a node.
     ///
-    /// `bitcointap record` makes recordings; `-` is standard input. Can be given several times: they are replayed one after another.
+    /// `bitcointap record` makes recordings; `-` is standard input. Several are replayed in the order of their times. Of a directory, these are the
+    /// files *.recording and *.recording.part; if it has none, those in its directories.
     #[arg(
         long = "replay",
         id = "file",
-        value_name = "FILE",
+        value_name = "FILE|DIR",
         num_args = 1..,
         conflicts_with_all = ["NodeArgs", "drop_capabilities", "source-urls"]
     )]
@@ -29,25 +26,16 @@ pub struct ReplayArgs {
     /// How fast to replay: a multiple of the recorded pace, such as 10 or 0.5, or `max`.
     #[arg(hide_short_help = true, long, value_name = "N|max", default_value = "1", requires = "file", value_parser = speed)]
     pub speed: Speed,
-    /// Replay only events from this time on: 2026-11-28T17:30:00Z, or a UNIX time in seconds.
-    #[arg(hide_short_help = true, long, value_name = "TIME", requires = "file", value_parser = units::time)]
-    since: Option<Time>,
-    /// Replay only events up to this time.
-    #[arg(hide_short_help = true, long, value_name = "TIME", requires = "file", value_parser = units::time)]
-    until: Option<Time>,
+    #[command(flatten)]
+    pub window: WindowArgs,
 }
 
 impl ReplayArgs {
-    /// When the events fired that are to be replayed.
-    pub fn window(&self) -> Window {
-        Window { since: self.since, until: self.until }
-    }
-
     pub(super) fn check(&self) -> Result<(), String> {
-        match (self.since, self.until) {
-            (Some(since), Some(until)) if since > until => Err("--since is later than --until".into()),
-            _ => Ok(()),
+        if self.files.is_empty() && self.window.is_given() {
+            return Err("--since and --until are for recordings: name them by --replay".into());
         }
+        self.window.check()
     }
 }
 

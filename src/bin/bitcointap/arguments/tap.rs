@@ -37,7 +37,7 @@ pub struct TapArgs {
     ///
     /// FILE must not exist yet, or be a named pipe; `-` is standard output. Values that tracepoints do not provide are synthesised: the node's
     /// address (192.0.2.1 or 2001:db8::1), and the addresses of peers that have a name instead.
-    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "payload", "source", "urls"])]
+    #[arg(long, help_heading = "Output", value_name = "FILE", conflicts_with_all = ["json", "limits", "pretty", "bytes", "integers", "max_bytes", "payload", "source", "urls"])]
     pub pcap: Option<PathBuf>,
     /// Wait for the node, and go on when it is started again.
     ///
@@ -59,9 +59,10 @@ pub struct TapArgs {
 impl TapArgs {
     /// What to tap.
     pub fn options(&self) -> Options {
+        let selection = self.selection();
         Options {
-            selection: self.selection(),
-            payloads: self.json.payload.payloads(),
+            payloads: self.json.payload.payloads_for(&selection),
+            selection,
             named: self.source.named(),
             ring_buffer_size: self.ring_buffer.size,
             ..Options::default()

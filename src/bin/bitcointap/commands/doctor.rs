@@ -11,7 +11,7 @@ use crate::{
 /// `doctor`: reports whether `tap` and `export` would work here, and what to fix. True if they would.
 pub fn doctor(args: &DoctorArgs) -> Result<bool> {
     let report = doctor::examine(args.node.which().find(), args.node.named_program());
-    let text = match args.format {
+    let text = match args.report.format {
         ReportFormat::Text => report.to_string(),
         ReportFormat::Json => serde_json::to_string(&report)?,
     };

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bitcointap::{
+    flight_recorder::Recorder,
     follow::IDLE_INTERVAL,
     http::{self, Freshness, Readiness, Site, Streams},
     live::Live,
@@ -17,9 +18,10 @@ use super::new_file::warn_of_commands;
 use crate::{
     address_lists,
     arguments::{ExportArgs, NamedOutput},
+    dump,
     reload::{self, Changes},
     result::Result,
-    signals::{self, Hangups},
+    signals::{self, Received},
     source::Source,
 };
 
@@ -34,7 +36,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let options = args.options();
     let source = Source::open(&args.replay, &args.subscribe, &args.node, &options, true, args.drop_capabilities())?;
     let stop = signals::stop_after(None)?;
-    let hangups = Hangups::new()?;
+    let (hangups, requests) = (Received::hangups()?, Received::requests()?);
     // Without capabilities, since the threads that will read these files again have none.
     let (gate, address_lists) = privileges::without_any(|| (args.gate(), address_lists::read(&args.address_lists)))?;
     let (gate, address_lists) = (gate?, address_lists?);
@@ -49,17 +51,22 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let mut metrics = Metrics::new(Tracepoints::default(), &chosen);
     let (changes, (lists_read, outputs_changed)) = Changes::channels();
     metrics.replace_lists_by(lists_read);
-    reload::at_hangups(hangups, args, changes)?;
+    let (recorder, freshness) = (Recorder::default(), Freshness::new()?);
+    reload::at_hangups(hangups, args, recorder.clone(), changes)?;
+    dump::at_requests(requests, recorder.clone(), freshness.clone())?;
     let live = (!args.disable_live_page).then(|| {
         Arc::new(Mutex::new(Live::new(options.selection.tracepoints(), args.hide_addresses).of(source.origin())))
     });
-    let server = http::serve(listeners, gate, site(args, &options, source.taps(), &metrics, live.clone())?)?;
+    let site = site(args, &options, source.taps(), &metrics, live.clone());
+    let site = site.with_freshness(freshness).with_recorder(recorder.clone());
+    let server = http::serve(listeners, gate, site)?;
 
     let mut outputs = Outputs::default().with(metrics);
     outputs = live.into_iter().fold(outputs, Outputs::with);
     for (named, opened) in opened {
         // A recording waits for slow outputs; a node does not.
-        outputs = outputs.with_boxed(named.start(opened, false, source.replays().then_some(&stop))?);
+        let waited_for = source.replays().then_some(&stop);
+        outputs = outputs.with_boxed(named.start(opened, false, waited_for, &recorder)?);
     }
     let mut outputs = outputs.with(server).changed_by(outputs_changed);
     let result = source.feed(&stop, &mut outputs);
@@ -72,13 +79,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 }
 
 /// The site that is served.
-fn site(
-    args: &ExportArgs,
-    options: &Options,
-    taps: bool,
-    metrics: &Metrics,
-    live: Option<Arc<Mutex<Live>>>,
-) -> Result<Site> {
+fn site(args: &ExportArgs, options: &Options, taps: bool, metrics: &Metrics, live: Option<Arc<Mutex<Live>>>) -> Site {
     let streams = if args.hide_addresses {
         Streams::hiding_addresses()
     } else {
@@ -92,6 +93,5 @@ fn site(
     let path = args.telemetry_path.clone();
     let (registry, requests) = (metrics.registry(), metrics.http_requests());
     let site = Site::new(path, registry, requests, Readiness::default(), streams, args.max_requests);
-    let site = site.with_freshness(Freshness::new()?);
-    Ok(live.into_iter().fold(site, Site::with_live_page))
+    live.into_iter().fold(site, Site::with_live_page)
 }

@@ -26,22 +26,26 @@ const SECTIONS: [(&str, &str); 4] = [
     ),
     (
         "SIGNALS",
-        "`SIGINT`, `SIGTERM`\tEnd `tap`, `export`, `record` and `top`.\n\
-         `SIGHUP`\t`export` reads the configuration file and the address lists again; `top` ends.",
+        "`SIGINT`, `SIGTERM`\tEnd `tap`, `export`, `record`, `top`, `cut` and `trace`.\n\
+         `SIGHUP`\t`export` reads the configuration file and the address lists again; `top` ends.\n\
+         `SIGUSR1`\t`export` writes what its flight recorder keeps into `--flight-recorder.dir`.",
     ),
     (
         "EXIT STATUS",
         "`0`\tA clean end: by a signal, `--count`, `--duration`, a closed pipe or, without `--follow`, the node's end. \
          `doctor`: `tap` and `export` would work, perhaps with warnings.\n\
-         `1`\tA failure, with a line that says what to do. `doctor`: `tap` and `export` would not work.\n\
+         `1`\tA failure, with a line that says what to do. `doctor`: `tap` and `export` would not work. `info`: something is \
+         damaged or missing.\n\
          `2`\tWrong usage.",
     ),
     (
         "EXAMPLES",
         "`bitcointap doctor`\tCheck whether bitcointap would work here, and say what to fix.\n\
          `bitcointap --events net --bytes hex --count 100`\tPrint a hundred events of the net group from the running node.\n\
+         `bitcointap trace HASH --replay events.rec`\tTell who announced and sent a transaction or block of a recording.\n\
          `bitcointap export --json events.ndjson`\tServe metrics at http://127.0.0.1:10833/metrics, and write all events to a \
          file.\n\
+         `bitcointap cut busy-hour.rec --since 10m --until 15m --command inv -o part.rec`\tKeep a part of a recording.\n\
          `bitcointap export --pid-file /run/bitcoind/bitcoind.pid --web.listen-address [::1]:9100`\tServe metrics of this node \
          at another address.",
     ),
@@ -200,7 +204,9 @@ fn options(command: &Command) -> Vec<CommandOption<'_>> {
     let mut options: Vec<CommandOption<'_>> = Vec::new();
     for subcommand in command.get_subcommands() {
         let name = subcommand.get_name();
-        for argument in subcommand.get_arguments().filter(|argument| !argument.is_positional()) {
+        for argument in
+            subcommand.get_arguments().filter(|argument| !argument.is_positional() && !argument.is_hide_set())
+        {
             let alike = options.iter_mut().find(|option| is_alike(option.argument, argument));
             match alike.and_then(|option| option.commands.as_mut()) {
                 Some(commands) => commands.push(name),
@@ -223,7 +229,11 @@ fn is_alike(one: &Arg, other: &Arg) -> bool {
 
 impl CommandOption<'_> {
     fn describe(&self, page: &mut Roff) {
-        let mut tag = vec![bold(format!("--{}", self.argument.get_long().unwrap_or_default()))];
+        let mut tag = Vec::new();
+        if let Some(short) = self.argument.get_short() {
+            tag.extend([bold(format!("-{short}")), roman(", ")]);
+        }
+        tag.push(bold(format!("--{}", self.argument.get_long().unwrap_or_default())));
         for value in value_names(self.argument) {
             tag.extend([roman(" "), italic(value)]);
         }
@@ -323,7 +333,9 @@ mod tests {
             // The tag of an item.
             let option = format!("\\fB\\-\\-{}\\fR", name.replace('-', "\\-"));
             let tags = page.split(".TP\n").skip(1).filter(|item| item.lines().next().unwrap().contains(&option));
-            assert_eq!(tags.count(), 1, "{name}");
+            // With `record` these are about recordings, elsewhere about JSON lines.
+            let times = if ["keep", "rotate"].contains(&&*name) { 2 } else { 1 };
+            assert_eq!(tags.count(), times, "{name}");
         }
     }
 

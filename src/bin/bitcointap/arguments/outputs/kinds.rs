@@ -4,6 +4,7 @@
 use std::{fmt, io, path::Path, sync::Arc};
 
 use bitcointap::{
+    flight_recorder::{Recorder, Settings},
     nats,
     output::Output,
     selection::Selection,
@@ -13,7 +14,7 @@ use bitcointap::{
 };
 use clap::{ArgMatches, Args, Command};
 
-use crate::arguments::{DestinationArgs, JsonArgs, NatsArgs, first_line};
+use crate::arguments::{DestinationArgs, FlightArgs, JsonArgs, NatsArgs, first_line};
 
 /// All kinds. A table is of the first of these whose key it has.
 pub(super) const KINDS: [Row; 2] = [Row::of::<JsonOptions>(), Row::of::<NatsTable>()];
@@ -75,6 +76,8 @@ pub struct Start<'a> {
     pub waits: bool,
     /// A recording waits for it until this stops it; a node never waits.
     pub waited_for: Option<&'a Stop>,
+    /// What a flight recorder fills.
+    pub recorder: Recorder,
 }
 
 impl<'a> Start<'a> {
@@ -232,6 +235,60 @@ impl Kind for NatsOutput {
             let options = options.ok_or(io::ErrorKind::InvalidInput)?;
             let wanted = start.selection.clone();
             nats::start(&options, &wanted, None, |spool| start.with_spool(spool))
+        }))
+    }
+}
+
+/// The newest events in memory. There is only one, so it is no kind of table.
+#[derive(Debug)]
+pub(super) struct FlightOutput {
+    settings: Settings,
+    payloads: Payloads,
+}
+
+impl FlightOutput {
+    /// Its name in logs and metrics.
+    pub const NAME: &str = "flight-recorder";
+    /// The option that can be wrong.
+    pub const KEY: &str = "flight-recorder.dir";
+
+    /// `None` without a size.
+    pub fn of(flight: &FlightArgs) -> Option<Self> {
+        Some(Self { settings: flight.settings()?, payloads: flight.payloads() })
+    }
+}
+
+impl Kind for FlightOutput {
+    fn place(&self) -> String {
+        "memory".into()
+    }
+
+    fn payloads(&self) -> Payloads {
+        self.payloads
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Some(directory) = &self.settings.directory else { return Ok(()) };
+        let wrong = match directory.metadata() {
+            Ok(it) if it.is_dir() => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_created_by_systemd(directory) => return Ok(()),
+            Ok(_) => "it is no directory".to_owned(),
+            // Another user may look there.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            Err(error) => error.to_string(),
+        };
+        Err(format!("cannot write flight recordings into {}: {wrong}", directory.display()))
+    }
+
+    fn open(&self) -> Result<Opened, String> {
+        self.check()?;
+        let settings = self.settings.clone();
+        Ok(Box::new(move |start| {
+            let recorder = start.recorder.clone();
+            let spool = recorder.start(&settings, &start.selection)?;
+            // It takes payloads as they come until they are whole: so nothing is missing.
+            let start = Start { waits: false, ..start };
+            Ok(Box::new(start.with_spool(spool).in_memory(move || recorder.kept())))
         }))
     }
 }
