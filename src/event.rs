@@ -74,8 +74,8 @@ pub struct Lost {
     pub tracepoint: Tracepoint,
     /// Why.
     pub reason: LossReason,
-    /// How many. Nobody knows how many were not recorded: there it is 0, and JSON has `null`.
-    #[cfg_attr(test, schemars(with = "Option<u64>", required))]
+    /// How many. Nobody knows how many were not recorded: there it is 0, and missing in JSON.
+    #[cfg_attr(test, schemars(with = "Option<u64>", skip_serializing_if = "Option::is_none"))]
     pub count: u64,
 }
 
@@ -88,10 +88,13 @@ impl Lost {
 
 impl Serialize for Lost {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut lost = serializer.serialize_struct("Lost", 3)?;
+        let is_counted = self.reason.is_counted();
+        let mut lost = serializer.serialize_struct("Lost", 2 + usize::from(is_counted))?;
         lost.serialize_field("tracepoint", &self.tracepoint)?;
         lost.serialize_field("reason", &self.reason)?;
-        lost.serialize_field("count", &self.reason.is_counted().then_some(self.count))?;
+        if is_counted {
+            lost.serialize_field("count", &self.count)?;
+        }
         lost.end()
     }
 }

@@ -94,6 +94,7 @@ pub mod pcap;
 pub mod peer_observer;
 pub mod privileges;
 pub mod recording;
+pub mod redact;
 pub mod selection;
 pub mod spool;
 pub mod stop;

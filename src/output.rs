@@ -35,6 +35,7 @@ use crate::{
     archive::Files,
     capture::{Batch, Counted, Counters, End, Run},
     event::Event,
+    redact::Redactor,
     stop::Stop,
     tap::DRAIN_INTERVAL,
     tracepoint::Tracepoint,
@@ -213,6 +214,8 @@ pub struct Outputs<'a> {
     changes: Option<Receiver<Change>>,
     /// How much outputs had written that are gone, by name.
     before: BTreeMap<String, Written>,
+    /// What outputs shall not get.
+    redactor: Option<Redactor>,
     /// The run that is attached now.
     run: Option<Arc<Run>>,
     /// What was counted in the run, by [`Tracepoint::index`].
@@ -230,6 +233,8 @@ pub struct Change {
 struct Held<'a> {
     output: Box<dyn Output + 'a>,
     has_failed: bool,
+    /// Whether it gets everything, also what is redacted.
+    gets_all: bool,
 }
 
 impl<'a> Outputs<'a> {
@@ -242,8 +247,21 @@ impl<'a> Outputs<'a> {
     /// The same for an output of which only the contract is known.
     #[must_use]
     pub fn with_boxed(mut self, output: Box<dyn Output + 'a>) -> Self {
-        self.outputs.push(Held { output, has_failed: false });
+        self.outputs.push(Held { output, has_failed: false, gets_all: false });
         self
+    }
+
+    /// The same for an output that gets what others shall not: it shows nothing of that.
+    #[must_use]
+    pub fn with_unredacted(mut self, output: impl Output + 'a) -> Self {
+        self.outputs.push(Held { output: Box::new(output), has_failed: false, gets_all: true });
+        self
+    }
+
+    /// Takes out of all runs and batches, before outputs get them, what the redactor takes out.
+    #[must_use]
+    pub fn redacted_by(self, redactor: Option<Redactor>) -> Self {
+        Self { redactor, ..self }
     }
 
     /// From now on, changes that come here change the list.
@@ -269,25 +287,34 @@ impl<'a> Outputs<'a> {
     pub fn run_begins(&mut self, run: &Run) -> Result {
         self.counted = Default::default();
         self.run = Some(Arc::new(run.clone()));
-        self.each(|output| output.run_begins(run))
+        let redacted = self.redacted(|redactor| redactor.run(run));
+        self.each(|output, gets_all| output.run_begins(redacted.as_ref().filter(|_| !gets_all).unwrap_or(run)))
     }
 
     /// See [`Output::run_goes_on`]. `counted` is what was counted in the run before.
     pub(crate) fn run_goes_on(&mut self, run: &Arc<Run>, counted: &[Counters; Tracepoint::COUNT]) {
         self.counted = *counted;
         self.run = Some(Arc::clone(run));
-        self.working_mut().for_each(|output| output.run_goes_on(run));
+        let redacted = self.redacted(|redactor| Arc::new(redactor.run(run)));
+        for held in self.outputs.iter_mut().filter(|held| !held.has_failed) {
+            held.output.run_goes_on(redacted.as_ref().filter(|_| !held.gets_all).unwrap_or(run));
+        }
     }
 
     /// See [`Output::batch`]. Gives the events of the batch to all observers, and then the batch to all outputs.
     pub fn batch(&mut self, batch: &Arc<Batch>) -> Result {
         self.count(batch.added());
-        let mut observers: Vec<_> = self.working_mut().filter_map(|output| output.observer(batch)).collect();
-        if !observers.is_empty() && !batch.is_empty() {
-            batch.each(|event| observers.iter_mut().for_each(|observe| observe(&event)));
+        let redacted = self.redacted(|redactor| redactor.batch(batch));
+        for (gets_all, batch) in [(true, Some(batch)), (false, redacted.as_ref())] {
+            let Some(batch) = batch else { continue };
+            let is_for = |held: &&mut Held<'_>| !held.has_failed && (redacted.is_none() || held.gets_all == gets_all);
+            let observers = self.outputs.iter_mut().filter(is_for).filter_map(|held| held.output.observer(batch));
+            let mut observers: Vec<_> = observers.collect();
+            if !observers.is_empty() && !batch.is_empty() {
+                batch.each(|event| observers.iter_mut().for_each(|observe| observe(&event)));
+            }
         }
-        drop(observers);
-        self.each(|output| output.batch(batch))?;
+        self.each(|output, gets_all| output.batch(redacted.as_ref().filter(|_| !gets_all).unwrap_or(batch)))?;
         self.tell_written();
         self.change()
     }
@@ -302,7 +329,7 @@ impl<'a> Outputs<'a> {
     pub fn run_ends(&mut self, counted: &Counted, end: End) -> Result {
         self.count(&counted.added);
         self.run = None;
-        self.each(|output| output.run_ends(counted, end))
+        self.each(|output, _| output.run_ends(counted, end))
     }
 
     /// See [`Output::idle`].
@@ -365,9 +392,14 @@ impl<'a> Outputs<'a> {
         self.outputs.iter_mut().filter(|held| !held.has_failed).map(|held| &mut *held.output)
     }
 
-    fn each(&mut self, tell: impl Fn(&mut dyn Output) -> Result) -> Result {
+    /// What outputs get that do not get all. `None` if nothing is redacted.
+    fn redacted<T>(&self, redact: impl FnOnce(&Redactor) -> T) -> Option<T> {
+        self.redactor.as_ref().map(redact)
+    }
+
+    fn each(&mut self, tell: impl Fn(&mut dyn Output, bool) -> Result) -> Result {
         for held in self.outputs.iter_mut().filter(|held| !held.has_failed) {
-            let Err(error) = tell(&mut *held.output) else { continue };
+            let Err(error) = tell(&mut *held.output, held.gets_all) else { continue };
             held.has_failed = true;
             if held.output.is_required() {
                 return Err(error);
@@ -394,8 +426,13 @@ impl<'a> Outputs<'a> {
                 }
             }
             if let Some(mut output) = output {
-                let begun = self.run.as_ref().map_or(Ok(()), |run| output.run_begins(run));
-                self.outputs.insert(place.unwrap_or(self.outputs.len()), Held { output, has_failed: false });
+                let run = self.run.as_ref().map(|run| match &self.redactor {
+                    Some(redactor) => Arc::new(redactor.run(run)),
+                    None => Arc::clone(run),
+                });
+                let begun = run.map_or(Ok(()), |run| output.run_begins(&run));
+                let held = Held { output, has_failed: false, gets_all: false };
+                self.outputs.insert(place.unwrap_or(self.outputs.len()), held);
                 begun?;
             }
         }

@@ -11,6 +11,7 @@ mod address;
 mod command_set;
 pub(crate) mod inventory;
 mod message;
+pub(crate) mod places;
 mod reader;
 pub(crate) mod serialize;
 pub(crate) mod transaction;
@@ -25,7 +26,6 @@ use bitcoin::block;
 use bitcoin::hashes::{Hash as _, sha256d};
 
 pub use self::address::{Address, NetAddress};
-#[cfg(feature = "nats")]
 pub(crate) use self::address::{i2p_name, torv2_name, torv3_name};
 pub use self::command_set::{COMMANDS, command_index};
 #[cfg(any(feature = "metrics", feature = "nats"))]
@@ -51,7 +51,7 @@ use crate::json::Bytes;
 /// assert!(matches!(decode("ping", &[7]), Message::Undecodable { .. }));
 /// ```
 pub fn decode<'a>(command: &'a str, payload: &'a [u8]) -> Message<'a> {
-    read_message(command, payload).unwrap_or_else(|error| Message::Undecodable {
+    read_message(command, &mut Reader::new(payload)).unwrap_or_else(|error| Message::Undecodable {
         command,
         payload: Bytes(payload),
         error: error.to_string(),
@@ -68,8 +68,13 @@ pub(crate) fn decode_beginning<'a>(command: &'a str, beginning: &[u8]) -> Option
     }
 }
 
-fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> {
-    let reader = &mut Reader::new(payload);
+/// Decodes what [`places::with_ids_only`] made of a payload.
+pub(crate) fn decode_ids<'a>(command: &'a str, payload: &'a [u8]) -> Option<Message<'a>> {
+    let reader = &mut Reader::of_ids(payload);
+    read_message(command, reader).ok().filter(|_| reader.is_empty())
+}
+
+fn read_message<'a>(command: &'a str, reader: &mut Reader<'a>) -> Result<Message<'a>> {
     Ok(match command {
         "version" => version(reader)?,
         "verack" => Message::Verack(True),
@@ -80,7 +85,7 @@ fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> 
         "sendaddrv2" => Message::Sendaddrv2(True),
         "filterclear" => Message::Filterclear(True),
         "addr" => Message::Addr { addresses: reader.list(address::ADDR_ENTRY, NetAddress::read_with_time)? },
-        "addrv2" if payload.is_empty() => Message::Emptyaddrv2(True),
+        "addrv2" if reader.is_empty() => Message::Emptyaddrv2(True),
         "addrv2" => Message::Addrv2 { addresses: reader.list(address::SHORTEST_ADDRV2_ENTRY, NetAddress::read_v2)? },
         "inv" => Message::Inv { items: Items::read(reader)? },
         "getdata" => Message::Getdata { items: Items::read(reader)? },
@@ -98,7 +103,7 @@ fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> 
         "headers" => Message::Headers { headers: reader.list(block::Header::SIZE + 1, header)? },
         "tx" => Message::Tx { tx: Tx::read(reader)? },
         "block" => Message::Block { header: reader.decode()?, transactions: reader.list(Tx::SHORTEST, Tx::read)? },
-        "ping" if payload.is_empty() => Message::Oldping(True),
+        "ping" if reader.is_empty() => Message::Oldping(True),
         "ping" => Message::Ping { value: reader.decode()? },
         "pong" => Message::Pong { value: reader.decode()? },
         "feefilter" => Message::Feefilter { fee: reader.decode()? },
@@ -157,7 +162,7 @@ fn read_message<'a>(command: &'a str, payload: &'a [u8]) -> Result<Message<'a>> 
             stop_hash: reader.decode()?,
             filter_headers: hashes(reader)?,
         },
-        command => Message::Unknown { command, payload: Bytes(payload) },
+        command => Message::Unknown { command, payload: Bytes(reader.rest()) },
     })
 }
 

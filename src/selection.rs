@@ -184,6 +184,12 @@ impl Selection {
         self.has_conditions_on_traits() || !self.hashes.is_empty()
     }
 
+    /// Whether a condition tells addresses apart.
+    #[cfg(feature = "http")]
+    pub(crate) fn has_conditions_on_addresses(&self) -> bool {
+        self.addresses.is_some() || self.not_addresses.is_some()
+    }
+
     /// Whether a condition looks at the payloads of messages, so that these are needed whatever is written of them.
     pub fn needs_payloads(&self) -> bool {
         !self.hashes.is_empty() && self.tracepoints().iter().any(Tracepoint::is_of_messages)

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The head of an answer without chunks, and its body.
-fn ask(exporter: &Exporter, query: &str) -> (String, Vec<u8>) {
+pub fn ask(exporter: &Exporter, query: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(&exporter.address).unwrap();
     write!(stream, "GET /recording{query} HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = Vec::new();

@@ -33,6 +33,7 @@ mod privileges;
 mod prometheus;
 mod real_node;
 mod recording;
+mod redaction;
 mod release;
 mod rules;
 mod schema;

@@ -121,7 +121,7 @@ pub fn measure(options: &Options) -> Result<()> {
 fn round(options: &Options, arguments: Option<&[&str]>, can_count: bool, rate: u64, cost: &mut Cost) -> Result<()> {
     let server = Server::start(options)?;
     let subscriber = Subscriber::start(&server.address)?;
-    let mut node = Node::start(&["--scenario", "mix", "--rate", &rate.to_string()], options.seconds)?;
+    let mut node = Node::start(&["--scenario", "mix", "--rate", &rate.to_string(), "--linger"], options.seconds)?;
     let publisher = Publisher::start(options, arguments, &node, &server.address)?;
     let cpu = || {
         Ok::<_, Box<dyn std::error::Error>>([cpu_nanoseconds(publisher.0.id())?, cpu_nanoseconds(server.child.id())?])
@@ -138,11 +138,12 @@ fn round(options: &Options, arguments: Option<&[&str]>, can_count: bool, rate: u
     if !can_count {
         thread::sleep(Duration::from_secs(1));
     }
-    let after = cpu().unwrap_or(before);
+    // The node lingers, so that the publisher is still there.
+    let after = cpu()?;
     let per_event = |place: usize| (after[place] - before[place]) as f64 / 1e3 / fired as f64;
     cost.publisher_us.add(per_event(0));
     cost.server_us.add(per_event(1));
-    cost.memory_mib.add(peak_memory_mib(publisher.0.id()).unwrap_or(f64::NAN));
+    cost.memory_mib.add(peak_memory_mib(publisher.0.id())?);
     cost.messages.add(subscriber.messages.load(Relaxed) as f64 / took.as_secs_f64());
     cost.bytes.add(subscriber.bytes.load(Relaxed) as f64 / fired as f64);
     cost.fired += fired;

@@ -1,7 +1,10 @@
 //! A batch: the bytes of records that were drained together, and what is needed to decode them. In: records. Out: events, which
 //! borrow from the batch.
 
-use std::{ops::Range, sync::OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use super::Counters;
 use crate::{
@@ -21,6 +24,8 @@ pub struct Batch {
     pub(crate) drained: (Time, Moment),
     pub(crate) added: [Counters; Tracepoint::COUNT],
     pub(crate) ring_buffer: (u64, u64),
+    /// The same records before they were changed: filters are asked about these.
+    before: Option<Arc<Batch>>,
     /// Counted at the first use, after the last record was put in.
     tally: OnceLock<Tally>,
 }
@@ -146,6 +151,26 @@ impl Batch {
             drained: if is_last || records.is_empty() { self.drained } else { self.fired(records.end - 1) },
             added: if records.start == 0 { self.added } else { Default::default() },
             ring_buffer: self.ring_buffer,
+            before: None,
+            tally: OnceLock::new(),
+        }
+    }
+
+    /// The same batch with each record changed, appended to the bytes. Filters are still asked about the records of this one.
+    pub(crate) fn changed(self: &Arc<Self>, mut change: impl FnMut(&[u8], &mut Vec<u8>)) -> Self {
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        let ends = self.records().map(|record| {
+            change(record, &mut bytes);
+            bytes.len()
+        });
+        Self {
+            ends: ends.collect(),
+            bytes,
+            decoder: self.decoder,
+            drained: self.drained,
+            added: self.added,
+            ring_buffer: self.ring_buffer,
+            before: Some(Arc::clone(self)),
             tally: OnceLock::new(),
         }
     }
@@ -167,12 +192,13 @@ impl Batch {
 
     /// How much memory it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+        let own = size_of::<Self>() + self.bytes.capacity() + self.ends.capacity() * size_of::<usize>();
+        own + self.before.as_ref().map_or(0, |before| before.bytes())
     }
 
     /// The filter's answer about each record, without decoding it.
     pub(crate) fn asked(&self, filter: &Filter) -> impl Iterator<Item = Asked> {
-        self.records().map(|record| match tracepoint_of(record) {
+        self.asked_records().map(|record| match tracepoint_of(record) {
             Some(tracepoint) if filter.admits(tracepoint, record) => Asked::Wanted(tracepoint),
             Some(_) => Asked::Unwanted,
             None => Asked::Gaps,
@@ -181,7 +207,7 @@ impl Batch {
 
     /// The tracepoint of each event that counts as lost if a reader does not get this batch: that a filter may admit.
     pub(crate) fn tracepoints(&self, filter: &Filter) -> impl Iterator<Item = Tracepoint> {
-        self.records().filter_map(|record| tracepoint_of(record).filter(|&it| filter.may_admit(it, record)))
+        self.asked_records().filter_map(|record| tracepoint_of(record).filter(|&it| filter.may_admit(it, record)))
     }
 
     /// How many events of each tracepoint it has.
@@ -227,6 +253,10 @@ impl Batch {
             }
         }
         tally
+    }
+
+    fn asked_records(&self) -> impl Iterator<Item = &[u8]> {
+        self.before.as_deref().unwrap_or(self).records()
     }
 
     /// The records as the kernel side wrote them, in order.
@@ -284,6 +314,7 @@ impl Default for Batch {
             drained: Default::default(),
             added: Default::default(),
             ring_buffer: Default::default(),
+            before: None,
             tally: OnceLock::new(),
         }
     }

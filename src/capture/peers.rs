@@ -8,10 +8,13 @@ use std::mem::offset_of;
 
 use super::Batch;
 use crate::{
-    event::{net::ConnectionType, tracepoint_of},
+    event::{
+        net::{ConnectionType, payload_length},
+        tracepoint_of,
+    },
     kernel_side::{
         self,
-        types::{connection_record, event_header, message_record, payload_state},
+        types::{connection_record, event_header, message_record},
     },
     network::Network,
     tracepoint::{About, Tracepoint},
@@ -87,12 +90,7 @@ impl Peers {
     }
 
     fn push_message(&mut self, fixed: &message_record, record: &[u8], rest: &[u8], batch: &mut Batch) {
-        let payload_length = match payload_state(fixed.payload.into()) {
-            payload_state::PAYLOAD_WHOLE => fixed.size,
-            payload_state::PAYLOAD_BEGINNING => fixed.copied.into(),
-            _ => 0,
-        };
-        let payload_length = usize::try_from(payload_length).unwrap_or(usize::MAX);
+        let payload_length = usize::try_from(payload_length(fixed)).unwrap_or(usize::MAX);
         let network;
         if fixed.is_known_peer == 0 {
             let text_length: usize = fixed.header.text_length.into();
@@ -195,6 +193,7 @@ fn slot(peer_id: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel_side::types::payload_state;
     use crate::kernel_side::write;
 
     /// A record as it comes out of the ring buffer.

@@ -293,7 +293,7 @@ impl<'a> Traits<'a> {
 
     fn of_message(record: &'a [u8], direction: Direction) -> Option<Self> {
         let (fixed, address, _) = parts::<message_record>(record)?;
-        let command = command(record, &fixed)?;
+        let command = command_of(record, &fixed)?;
         // A command that was cut, since it is not UTF-8, matches no condition: the kernel side compares all bytes.
         let is_whole = fixed.command.get(command.len()).is_none_or(|&next| next == 0);
         Some(Self {
@@ -328,7 +328,7 @@ fn network_of(fixed: &message_record) -> Network {
 }
 
 /// A message's command, borrowed from its record, so that decoded events can borrow it, too.
-fn command<'a>(record: &'a [u8], fixed: &message_record) -> Option<&'a str> {
+pub(crate) fn command_of<'a>(record: &'a [u8], fixed: &message_record) -> Option<&'a str> {
     Some(text_in_place(record.get(offset_of!(message_record, command)..)?, fixed.command.len()))
 }
 
@@ -336,15 +336,20 @@ impl<'a> Message<'a> {
     /// Decodes a message, and its payload only if it `decodes` that.
     pub(super) fn decode(record: &'a [u8], inbound: bool, decodes: bool) -> Option<Self> {
         let (fixed, addr, payload) = parts::<message_record>(record)?;
-        let command = command(record, &fixed)?;
+        let command = command_of(record, &fixed)?;
         let conn_type = ConnectionType::from_number(fixed.connection_type);
         let (peer_id, network, size) = (fixed.peer_id, network_of(&fixed), fixed.size);
         let meta = |addr: Cow<'a, str>| Meta { peer_id, addr, conn_type, network, command, inbound, size };
+        if fixed.payload == IDS_ONLY {
+            let msg = if decodes { p2p::decode_ids(command, payload)? } else { unavailable(command, NOT_WANTED) };
+            return Some(Self { meta: meta(addr), msg, payload: None });
+        }
         let payload = match payload_state(fixed.payload.into()) {
+            _ if fixed.payload == REDACTED => Err("redacted"),
             payload_state::PAYLOAD_WHOLE if payload.len() as u64 == fixed.size => Ok(payload),
             payload_state::PAYLOAD_BEGINNING if payload.len() as u64 == u64::from(fixed.copied) => {
                 let msg = if decodes { p2p::decode_beginning(command, payload) } else { None };
-                let msg = msg.unwrap_or(p2p::Message::Unavailable { command, reason: NOT_WANTED });
+                let msg = msg.unwrap_or(unavailable(command, NOT_WANTED));
                 return Some(Self { meta: meta(addr), msg, payload: None });
             }
             payload_state::PAYLOAD_UNREADABLE => Err("unreadable"),
@@ -354,8 +359,8 @@ impl<'a> Message<'a> {
         };
         let msg = match payload {
             Ok(payload) if decodes => p2p::decode(command, payload),
-            Ok(_) => p2p::Message::Unavailable { command, reason: NOT_WANTED },
-            Err(reason) => p2p::Message::Unavailable { command, reason },
+            Ok(_) => unavailable(command, NOT_WANTED),
+            Err(reason) => unavailable(command, reason),
         };
         Some(Self { meta: meta(addr), msg, payload: payload.ok() })
     }
@@ -363,6 +368,25 @@ impl<'a> Message<'a> {
 
 /// Why a payload is missing that could have been copied.
 const NOT_WANTED: &str = "not_wanted";
+
+/// What a record's `payload` says if [redaction](crate::redact) has left the payload out, and if it has put hashes in place of transactions.
+/// The kernel side has lower numbers.
+pub(crate) const REDACTED: u8 = 0x40;
+pub(crate) const IDS_ONLY: u8 = 0x41;
+
+/// How many bytes of payload a record has.
+pub(crate) fn payload_length(fixed: &message_record) -> u64 {
+    match payload_state(fixed.payload.into()) {
+        payload_state::PAYLOAD_WHOLE => fixed.size,
+        payload_state::PAYLOAD_BEGINNING => fixed.copied.into(),
+        _ if fixed.payload == IDS_ONLY => fixed.copied.into(),
+        _ => 0,
+    }
+}
+
+fn unavailable<'a>(command: &'a str, reason: &'static str) -> p2p::Message<'a> {
+    p2p::Message::Unavailable { command, reason }
+}
 
 impl<'a> Connection<'a> {
     pub(super) fn decode(tracepoint: Tracepoint, record: &'a [u8]) -> Option<Self> {

@@ -51,6 +51,7 @@ struct Shared {
     places: Arc<Semaphore>,
     keep_alive: Duration,
     has_limited_payloads: AtomicBool,
+    redacts_addresses: AtomicBool,
     readers: Mutex<Readers>,
 }
 
@@ -170,8 +171,18 @@ impl Streams {
     fn with(tapped: Tracepoints, most: usize, keep_alive: Duration, why_off: &'static str) -> Self {
         assert!(most <= super::MAX_STREAMS, "scrapes need connections too");
         let places = Arc::new(Semaphore::new(most));
-        let (has_limited_payloads, readers) = (AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Shared { tapped, most, why_off, places, keep_alive, has_limited_payloads, readers }))
+        let (has_limited_payloads, redacts_addresses) = Default::default();
+        let readers = Mutex::default();
+        Self(Arc::new(Shared {
+            tapped,
+            most,
+            why_off,
+            places,
+            keep_alive,
+            has_limited_payloads,
+            redacts_addresses,
+            readers,
+        }))
     }
 
     /// From now on a stream with payloads begins at [`Streams::begin`]: until somebody wants payloads, the kernel side
@@ -179,6 +190,13 @@ impl Streams {
     #[must_use]
     pub fn with_limited_payloads(self) -> Self {
         self.0.has_limited_payloads.store(true, Relaxed);
+        self
+    }
+
+    /// Events have pseudonyms in place of addresses. Nobody may ask for the events of an address: that would tell whose a pseudonym is.
+    #[must_use]
+    pub fn without_address_conditions(self) -> Self {
+        self.0.redacts_addresses.store(true, Relaxed);
         self
     }
 
@@ -287,6 +305,7 @@ impl Streams {
             return Err(Refusal::Off(self.0.why_off));
         }
         let (last, selection) = query::parse_of_recording(query, self.0.tapped).map_err(Refusal::Wrong)?;
+        selection.iter().try_for_each(|selection| self.admit(selection))?;
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| Refusal::Full(self.0.most))?;
         Ok((Slot(Arc::new(place)), last, selection))
     }
@@ -301,7 +320,16 @@ impl Streams {
         if !self.are_on() {
             return Err(Refusal::Off(self.0.why_off));
         }
-        query::parse(query, self.0.tapped).map_err(Refusal::Wrong)
+        let wanted = query::parse(query, self.0.tapped).map_err(Refusal::Wrong)?;
+        self.admit(&wanted.selection).map(|()| wanted)
+    }
+
+    fn admit(&self, selection: &Selection) -> Result<(), Refusal> {
+        if self.0.redacts_addresses.load(Relaxed) && selection.has_conditions_on_addresses() {
+            let words = "addresses are redacted: leave out address and not-address";
+            return Err(Refusal::Wrong(words.into()));
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Families with a label value that peers or the node choose. In: any text. Out: a bounded number of series, by texts
-//! of bounded length. It is the only label of its family.
+//! of bounded length, with `x` in place of the letters and digits of addresses. It is the only label of its family.
 //!
 //! Reasons are Bitcoin Core's own texts. Peers choose only the numbers in them, so no peer can fill their places.
 
@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, core::Collector};
 
 use super::family::{Family, VALID, opts};
+use crate::redact::masked;
 
 /// How many bytes of UTF-8 to keep of a value. Bitcoin Core's reasons are shorter.
 pub(super) const LENGTH: usize = 128;
@@ -46,7 +47,8 @@ impl Texts {
         } else if text == OTHER || text == NONE || !has_place(self.kept.len()) {
             self.other.inc();
         } else {
-            let counter = self.vec.with_label_values(&[text]);
+            // Whoever writes an address into such a text gets no label with it.
+            let counter = self.vec.with_label_values(&[&*masked(text)]);
             counter.inc();
             self.kept.insert(text.to_owned(), counter);
         }
@@ -103,7 +105,7 @@ impl Info {
         let text = cut(text, LENGTH);
         if self.text.as_deref() != Some(text) {
             self.vec.reset();
-            self.vec.with_label_values(&[text]).set(1.0);
+            self.vec.with_label_values(&[&*masked(text)]).set(1.0);
             self.text = Some(text.to_owned());
         }
     }

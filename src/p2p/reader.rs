@@ -46,11 +46,21 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 /// What is left of a payload.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
+    has_only_ids: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(payload: &'a [u8]) -> Reader<'a> {
-        Reader { rest: payload }
+        Reader { rest: payload, has_only_ids: false }
+    }
+
+    /// Reads a payload with the hashes of transactions in place of transactions.
+    pub(super) fn of_ids(payload: &'a [u8]) -> Reader<'a> {
+        Reader { rest: payload, has_only_ids: true }
+    }
+
+    pub(super) fn has_only_ids(&self) -> bool {
+        self.has_only_ids
     }
 
     pub(super) fn rest(&self) -> &'a [u8] {

@@ -11,20 +11,38 @@ use crate::json::{Bytes, Hash};
 
 /// A transaction. It is decoded, and its hashes are computed, only on request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tx<'a> {
-    /// The transaction as it was on the wire, with its witness.
-    pub raw: &'a [u8],
-    /// Where in `raw` its witness begins, if it has one.
-    witness: Option<usize>,
+pub struct Tx<'a>(Content<'a>);
+
+/// What there is of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content<'a> {
+    Whole {
+        raw: &'a [u8],
+        /// Where in `raw` its witness begins, if it has one.
+        witness: Option<usize>,
+    },
+    /// Its hashes alone, the rest was taken out.
+    Ids { txid: [u8; 32], wtxid: [u8; 32] },
 }
 
 impl<'a> Tx<'a> {
     /// The bytes of the shortest transaction: version, no input, no output, lock time.
     pub(super) const SHORTEST: usize = 4 + 1 + 1 + 4;
 
+    /// The transaction as it was on the wire, with its witness. `None` if only its hashes are there.
+    pub fn raw(&self) -> Option<&'a [u8]> {
+        match self.0 {
+            Content::Whole { raw, .. } => Some(raw),
+            Content::Ids { .. } => None,
+        }
+    }
+
     /// Finds its end without allocating for each input and output: a block has thousands. Accepts what Bitcoin Core
     /// decodes (BIP 144): everything that rust-bitcoin does, and transactions without inputs and outputs.
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Tx<'a>> {
+        if reader.has_only_ids() {
+            return Ok(Tx(Content::Ids { txid: reader.array()?, wtxid: reader.array()? }));
+        }
         let start = reader.rest();
         let read = |reader: &Reader<'_>| start.len() - reader.rest().len();
         reader.take(VERSION)?;
@@ -62,65 +80,74 @@ impl<'a> Tx<'a> {
             }
         }
         reader.take(LOCK_TIME)?;
-        Ok(Tx { raw: &start[..read(reader)], witness })
+        Ok(Tx(Content::Whole { raw: &start[..read(reader)], witness }))
     }
 
-    /// The transaction, decoded.
-    pub fn transaction(&self) -> Transaction {
-        self.decoded().expect("it was read to its end before")
-    }
-
-    fn decoded(&self) -> Result<Transaction> {
-        let reader = &mut Reader::new(self.raw);
-        let version = Version(reader.decode()?);
-        if self.witness.is_some() {
-            reader.take(MARKER_AND_FLAG)?;
+    /// The transaction, decoded. `None` if only its hashes are there.
+    pub fn transaction(&self) -> Option<Transaction> {
+        match self.0 {
+            Content::Whole { raw, witness } => Some(decoded(raw, witness).expect("it was read to its end before")),
+            Content::Ids { .. } => None,
         }
-        let mut input = reader.list(INPUT, |reader| {
-            Ok(TxIn {
-                previous_output: OutPoint { txid: reader.decode()?, vout: reader.decode()? },
-                script_sig: script(reader)?,
-                sequence: Sequence(reader.decode()?),
-                witness: Witness::new(),
-            })
-        })?;
-        let output = reader.list(OUTPUT, |reader| {
-            Ok(TxOut { value: Amount::from_sat(reader.decode()?), script_pubkey: script(reader)? })
-        })?;
-        if self.witness.is_some() {
-            for input in &mut input {
-                input.witness = Witness::from_slice(&reader.list(1, Reader::bytes)?);
-            }
-        }
-        let lock_time = LockTime::from_consensus(reader.decode()?);
-        Ok(Transaction { version, lock_time, input, output })
     }
 
     /// Hash of the transaction without its witness.
     pub fn txid(&self) -> Txid {
-        let Some(witness) = self.witness else { return Txid::from_raw_hash(self.hash()) };
+        let (raw, witness) = match self.0 {
+            Content::Ids { txid, .. } => return Txid::from_byte_array(txid),
+            Content::Whole { raw, witness: None } => return Txid::from_raw_hash(sha256d::Hash::hash(raw)),
+            Content::Whole { raw, witness: Some(witness) } => (raw, witness),
+        };
         let mut engine = sha256d::Hash::engine();
-        engine.input(&self.raw[..VERSION]);
-        engine.input(&self.raw[VERSION + MARKER_AND_FLAG..witness]);
-        engine.input(&self.raw[self.raw.len() - LOCK_TIME..]);
+        engine.input(&raw[..VERSION]);
+        engine.input(&raw[VERSION + MARKER_AND_FLAG..witness]);
+        engine.input(&raw[raw.len() - LOCK_TIME..]);
         Txid::from_engine(engine)
     }
 
     /// Hash of the transaction with its witness.
     pub fn wtxid(&self) -> Wtxid {
-        Wtxid::from_raw_hash(self.hash())
+        match self.0 {
+            Content::Whole { raw, .. } => Wtxid::from_raw_hash(sha256d::Hash::hash(raw)),
+            Content::Ids { wtxid, .. } => Wtxid::from_byte_array(wtxid),
+        }
     }
 
     /// Both hashes. Without a witness they are the same, and cost only one.
     pub fn ids(&self) -> (Txid, Wtxid) {
         let wtxid = self.wtxid();
-        let txid = if self.witness.is_some() { self.txid() } else { Txid::from_raw_hash(wtxid.to_raw_hash()) };
+        let txid = match self.0 {
+            Content::Whole { witness: None, .. } => Txid::from_raw_hash(wtxid.to_raw_hash()),
+            Content::Whole { .. } | Content::Ids { .. } => self.txid(),
+        };
         (txid, wtxid)
     }
+}
 
-    fn hash(&self) -> sha256d::Hash {
-        sha256d::Hash::hash(self.raw)
+fn decoded(raw: &[u8], witness: Option<usize>) -> Result<Transaction> {
+    let reader = &mut Reader::new(raw);
+    let version = Version(reader.decode()?);
+    if witness.is_some() {
+        reader.take(MARKER_AND_FLAG)?;
     }
+    let mut input = reader.list(INPUT, |reader| {
+        Ok(TxIn {
+            previous_output: OutPoint { txid: reader.decode()?, vout: reader.decode()? },
+            script_sig: script(reader)?,
+            sequence: Sequence(reader.decode()?),
+            witness: Witness::new(),
+        })
+    })?;
+    let output = reader.list(OUTPUT, |reader| {
+        Ok(TxOut { value: Amount::from_sat(reader.decode()?), script_pubkey: script(reader)? })
+    })?;
+    if witness.is_some() {
+        for input in &mut input {
+            input.witness = Witness::from_slice(&reader.list(1, Reader::bytes)?);
+        }
+    }
+    let lock_time = LockTime::from_consensus(reader.decode()?);
+    Ok(Transaction { version, lock_time, input, output })
 }
 
 fn script(reader: &mut Reader<'_>) -> Result<ScriptBuf> {
@@ -145,7 +172,7 @@ impl Serialize for Tx<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let (txid, wtxid) = self.ids();
         let [txid, wtxid] = [txid.to_byte_array(), wtxid.to_byte_array()].map(Hash);
-        Written { txid, wtxid, raw: Bytes(self.raw) }.serialize(serializer)
+        Written { txid, wtxid, raw: self.raw().map(Bytes) }.serialize(serializer)
     }
 }
 
@@ -157,8 +184,9 @@ pub(crate) struct Written<'a> {
     txid: Hash,
     /// Hash of the transaction with its witness.
     wtxid: Hash,
-    /// The transaction as it was on the wire, with its witness.
-    raw: Bytes<'a>,
+    /// The transaction as it was on the wire, with its witness. Missing if it was taken out (`--txids-only`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<Bytes<'a>>,
 }
 
 /// A transaction that a `cmpctblock` carries whole (BIP 152).

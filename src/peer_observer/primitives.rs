@@ -33,7 +33,7 @@ pub(super) fn transactions(field: u8, transactions: &[Tx<'_>], options: Options,
 }
 
 pub(super) fn transaction(field: u8, tx: &Tx<'_>, options: Options, out: &mut Message<'_>) {
-    let raw = if options.low_data { None } else { Some(tx.raw) };
+    let raw = tx.raw().filter(|_| !options.low_data);
     let (txid, wtxid) = tx.ids();
     out.nested(field, HASHES + raw.map_or(0, <[u8]>::len), |out| {
         out.bytes(1, txid.to_byte_array());
@@ -45,7 +45,7 @@ pub(super) fn transaction(field: u8, tx: &Tx<'_>, options: Options, out: &mut Me
 }
 
 pub(super) fn prefilled(field: u8, prefilled: &PrefilledTx<'_>, options: Options, out: &mut Message<'_>) {
-    out.nested(field, prefilled.tx.raw.len(), |out| {
+    out.nested(field, prefilled.tx.raw().map_or(0, <[u8]>::len), |out| {
         out.uint(1, prefilled.diff_index);
         transaction(2, &prefilled.tx, options, out);
     });

@@ -31,7 +31,7 @@ fn told(text: &str) -> (u64, u64, u64) {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:.300}"));
         match line["event"].get("Lost") {
             None => events += 1,
-            Some(gap) if gap["count"].is_null() => gaps += 1,
+            Some(gap) if gap.get("count").is_none() => gaps += 1,
             Some(gap) => lost += gap["count"].as_u64().unwrap(),
         }
     }

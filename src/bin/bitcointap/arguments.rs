@@ -16,6 +16,7 @@ mod node;
 mod outputs;
 mod privileges;
 mod record;
+mod redact;
 mod replay;
 mod report;
 mod servers;
@@ -50,6 +51,7 @@ pub use self::{
     outputs::NamedOutput,
     privileges::PrivilegeArgs,
     record::RecordArgs,
+    redact::RedactArgs,
     replay::ReplayArgs,
     report::{ReportArgs, ReportFormat},
     source::SourceArgs,

@@ -79,6 +79,13 @@ fn ours(schema: &mut Value) {
                 let one = types.iter().find(|it| *it != "null").cloned();
                 fields.insert("type".into(), one.expect("a type of its own"));
             }
+            if let Some(Value::Array(choices)) = fields.get_mut("anyOf")
+                && choices.pop_if(|it| it["type"] == "null").is_some()
+            {
+                let one = choices.pop().and_then(|it| it.as_object().cloned());
+                fields.remove("anyOf");
+                fields.extend(one.expect("a type of its own"));
+            }
             fields.values_mut().for_each(ours);
         }
         _ => {}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitcointap::{selection::Selection, tracepoint::Tracepoint};
 use clap::{Args, ValueHint};
 
-use super::{SelectionArgs, WindowArgs};
+use super::{RedactArgs, SelectionArgs, WindowArgs};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -25,6 +25,8 @@ pub struct CutArgs {
     pub window: WindowArgs,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub redact: RedactArgs,
 }
 
 impl CutArgs {

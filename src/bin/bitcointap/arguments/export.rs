@@ -13,7 +13,7 @@ use bitcointap::{
 use clap::Args;
 
 use super::{
-    DestinationArgs, FlightArgs, JsonArgs, NatsArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs,
+    DestinationArgs, FlightArgs, JsonArgs, NatsArgs, NodeArgs, PrivilegeArgs, RedactArgs, ReplayArgs, RingBufferArgs,
     SelectionArgs, SourceArgs, SubscribeArgs, config::Config, outputs::NamedOutput, values::number,
 };
 use crate::address_lists::AddressListFile;
@@ -114,6 +114,8 @@ pub struct ExportArgs {
     pub nats: NatsArgs,
     #[command(flatten)]
     pub flight: FlightArgs,
+    #[command(flatten)]
+    pub redact: RedactArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
     /// Read options from FILE, in TOML.

@@ -9,7 +9,7 @@ use super::ReportArgs;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct InfoArgs {
-    /// Recordings, and directories of recordings, whose files are summed up; `-` is standard input.
+    /// Recordings, and directories of recordings; `-` is standard input.
     #[arg(value_name = "FILE|DIR", required = true, value_hint = ValueHint::AnyPath)]
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]

@@ -10,29 +10,29 @@ use bitcointap::{
 use clap::Args;
 
 use super::{
-    NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RingBufferArgs, SelectionArgs, SourceArgs, SubscribeArgs,
-    values::time,
+    NODE_HEADING, NodeArgs, PayloadArgs, PrivilegeArgs, RedactArgs, RingBufferArgs, SelectionArgs, SourceArgs,
+    SubscribeArgs, values::time,
 };
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct RecordArgs {
-    /// The recording to write. It must not exist yet; `-` is standard output. With --rotate: the directory.
+    /// The recording to write; `-` is standard output. With --rotate a directory.
     ///
-    /// With --node '*' it is a directory that does not exist yet, for a file NODE.recording for each node. With --rotate, too, it is
+    /// A file must not exist yet. With --node '*' it is a directory that does not exist yet, for a file NODE.recording for each node. With --rotate, too, it is
     /// one for a directory of each node.
     #[arg(value_name = "FILE|DIR")]
     pub file: PathBuf,
-    /// Write one recording after another into a directory: begin a new one at an age (s, m, h, d), a size (KiB, MiB, GiB), or the
-    /// first of both: 1h,1GiB.
+    /// Write one recording after another into a directory (1h,1GiB).
     ///
-    /// Each has the UTC time of its beginning as its name, such as 20261129T055148Z.recording, and `.part` after it until it is
+    /// A new one begins at an age (s, m, h, d), a size (KiB, MiB, GiB), or the first of both. Each has the UTC time of its beginning as its name, such as 20261129T055148Z.recording, and `.part` after it until it is
     /// complete. Nothing is lost between them. The directory may have recordings of before; it is made if it is missing. The user,
     /// even root, must be allowed to write to it without capabilities.
     #[arg(long = "rotate", value_name = "AGE,SIZE")]
     limits: Option<Limits>,
-    /// Remove the oldest recordings of the directory beyond an age, or beyond a size of all together: 30d,200GiB. Nothing else is ever
-    /// removed.
+    /// Remove the oldest recordings of the directory (30d,200GiB).
+    ///
+    /// Those beyond an age, or beyond a size of all together. Nothing else is ever removed.
     #[arg(long, value_name = "AGE,SIZE", requires = "limits")]
     keep: Option<Limits>,
     #[command(flatten)]
@@ -53,6 +53,8 @@ pub struct RecordArgs {
     /// Stop after this time, such as 90s or 1h30m.
     #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub redact: RedactArgs,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use bitcointap::{follow::DropCapabilities, pcap, selection::Selection, spool::Js
 use clap::Args;
 
 use super::{
-    DestinationArgs, JsonArgs, NODE_HEADING, NatsArgs, NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs,
+    DestinationArgs, JsonArgs, NODE_HEADING, NatsArgs, NodeArgs, PrivilegeArgs, RedactArgs, ReplayArgs, RingBufferArgs,
     SelectionArgs, SourceArgs, SubscribeArgs,
     values::{number, time},
 };
@@ -50,6 +50,8 @@ pub struct TapArgs {
     /// Stop after this time, such as 90s or 1h30m.
     #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub redact: RedactArgs,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use bitcointap::{follow::DropCapabilities, live::Live, selection::Selection, tap::Options, units};
 use clap::Args;
 
-use super::{NodeArgs, PrivilegeArgs, ReplayArgs, RingBufferArgs, SubscribeArgs, values::time};
+use super::{NodeArgs, PrivilegeArgs, RedactArgs, ReplayArgs, RingBufferArgs, SubscribeArgs, values::time};
 use crate::screen::Column;
 
 #[derive(Debug, Args)]
@@ -25,6 +25,8 @@ pub struct TopArgs {
     /// Stop after this time, such as 90s or 1h30m.
     #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub redact: RedactArgs,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
     #[command(flatten)]

@@ -10,7 +10,7 @@ use bitcointap::{
 };
 use clap::Args;
 
-use super::{NodeArgs, PrivilegeArgs, ReplayArgs, ReportArgs, RingBufferArgs, SubscribeArgs, values::time};
+use super::{NodeArgs, PrivilegeArgs, RedactArgs, ReplayArgs, ReportArgs, RingBufferArgs, SubscribeArgs, values::time};
 
 #[derive(Debug, Args)]
 // A recording is told at once.
@@ -29,6 +29,8 @@ pub struct TraceArgs {
     /// Stop after this time, such as 90s or 1h30m.
     #[arg(long, help_heading = "Events", value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub redact: RedactArgs,
     #[command(flatten)]
     pub ring_buffer: RingBufferArgs,
     #[command(flatten)]

@@ -18,6 +18,7 @@ use crate::{arguments::CutArgs, progress::Bar, result::Result, signals};
 /// `cut`: writes a part of recordings.
 pub fn cut(args: &CutArgs) -> Result<()> {
     warn_of_commands(&args.selection.selection);
+    let redactor = args.redact.redactor()?;
     let replay = Replay::open(&args.inputs, Speed::Max, args.window.limits(), &args.selection())?;
     privileges::drop_all()?;
     let stop = signals::stop_after(None)?;
@@ -29,7 +30,10 @@ pub fn cut(args: &CutArgs) -> Result<()> {
         let recording = RecordingOutput::new(&args.output, target.file.try_clone()?, &stop)?;
         Ok(if target.names.is_some() { recording.removed_if_it_fails() } else { recording })
     };
-    let mut result = replay.run_each(&stop, || Ok(Outputs::default().with(recording()?).with(bar.output(&progress))));
+    let mut result = replay.run_each(&stop, || {
+        let outputs = Outputs::default().redacted_by(redactor.clone());
+        Ok(outputs.with(recording()?).with(bar.output(&progress)))
+    });
     drop(bar);
     if result.is_ok() && is_empty.get() && !stop.is_due() {
         tracing::warn!("none of the events are wanted: the recording is empty");

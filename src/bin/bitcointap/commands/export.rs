@@ -10,6 +10,7 @@ use bitcointap::{
     metrics::{self, Metrics},
     output::Outputs,
     privileges,
+    redact::Redactor,
     tap::{Options, Payloads},
     tracepoint::Tracepoints,
 };
@@ -34,6 +35,8 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let opened = named.iter().map(open).collect::<Result<Vec<_>>>()?;
     named.iter().for_each(|output| warn_of_commands(&output.selection));
     let options = args.options();
+    let redactor = args.redact.redactor()?;
+    let redacts_addresses = redactor.as_ref().is_some_and(Redactor::redacts_addresses);
     let source = Source::open(&args.replay, &args.subscribe, &args.node, &options, true, args.drop_capabilities())?;
     let stop = signals::stop_after(None)?;
     let (hangups, requests) = (Received::hangups()?, Received::requests()?);
@@ -57,11 +60,12 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     let live = (!args.disable_live_page).then(|| {
         Arc::new(Mutex::new(Live::new(options.selection.tracepoints(), args.hide_addresses).of(source.origin())))
     });
-    let site = site(args, &options, source.taps(), &metrics, live.clone());
+    let site = site(args, &options, source.taps(), redacts_addresses, &metrics, live.clone());
     let site = site.with_freshness(freshness).with_recorder(recorder.clone());
     let server = http::serve(listeners, gate, site)?;
 
-    let mut outputs = Outputs::default().with(metrics);
+    // Metrics have no addresses, but tell which are on lists.
+    let mut outputs = Outputs::default().redacted_by(redactor).with_unredacted(metrics);
     outputs = live.into_iter().fold(outputs, Outputs::with);
     for (named, opened) in opened {
         // A recording waits for slow outputs; a node does not.
@@ -79,7 +83,14 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 }
 
 /// The site that is served.
-fn site(args: &ExportArgs, options: &Options, taps: bool, metrics: &Metrics, live: Option<Arc<Mutex<Live>>>) -> Site {
+fn site(
+    args: &ExportArgs,
+    options: &Options,
+    taps: bool,
+    redacts_addresses: bool,
+    metrics: &Metrics,
+    live: Option<Arc<Mutex<Live>>>,
+) -> Site {
     let streams = if args.hide_addresses {
         Streams::hiding_addresses()
     } else {
@@ -90,6 +101,7 @@ fn site(args: &ExportArgs, options: &Options, taps: bool, metrics: &Metrics, liv
         Payloads::Limited(_) if taps => streams.with_limited_payloads(),
         Payloads::Limited(_) | Payloads::Whole | Payloads::None => streams,
     };
+    let streams = if redacts_addresses { streams.without_address_conditions() } else { streams };
     let path = args.telemetry_path.clone();
     let (registry, requests) = (metrics.registry(), metrics.http_requests());
     let site = Site::new(path, registry, requests, Readiness::default(), streams, args.max_requests);

@@ -16,6 +16,7 @@ use crate::{arguments::RecordArgs, result::Result, signals, source::Source};
 /// `record`: writes events to a file or into a directory, as recordings.
 pub fn record(args: &RecordArgs) -> Result<()> {
     warn_of_commands(&args.selection.selection);
+    let redactor = args.redact.redactor()?;
     let source = Source::live(&args.subscribe, &args.node, &args.options(), args.follow, args.drop_capabilities())?;
     if source.taps() {
         privileges::check()?;
@@ -33,10 +34,11 @@ pub fn record(args: &RecordArgs) -> Result<()> {
         }
         return source.run_each(&stop, |node| {
             let name = if archive.is_some() { node.to_owned() } else { format!("{node}.recording") };
-            Ok(Outputs::default().with_boxed(output(&args.file.join(name), archive, &stop)?))
+            let output = output(&args.file.join(name), archive, &stop)?;
+            Ok(Outputs::default().redacted_by(redactor.clone()).with_boxed(output))
         });
     }
-    let mut outputs = Outputs::default().with_boxed(output(&args.file, archive, &stop)?);
+    let mut outputs = Outputs::default().redacted_by(redactor).with_boxed(output(&args.file, archive, &stop)?);
     let result = source.feed(&stop, &mut outputs);
     outputs.finish(&stop).and(result)
 }

@@ -16,6 +16,7 @@ use crate::{arguments::TapArgs, progress::Bar, result::Result, signals, source::
 /// `tap`: writes events as JSON lines or packets, or publishes them.
 pub fn tap(args: &TapArgs) -> Result<()> {
     let options = args.options();
+    let redactor = args.redact.redactor()?;
     warn_of_commands(&options.selection);
     let lines = args.json.lines(args.pretty);
     let nats = args.nats.options(args.source.node(), lines)?;
@@ -51,7 +52,7 @@ pub fn tap(args: &TapArgs) -> Result<()> {
     };
     let progress = source.progress().filter(|_| nats.is_none() && writes_a_file(args));
     let bar = progress.map(|progress| (Bar::new(), progress));
-    let outputs = Outputs::default().with_boxed(output);
+    let outputs = Outputs::default().redacted_by(redactor).with_boxed(output);
     let mut outputs = bar.iter().fold(outputs, |outputs, (bar, progress)| outputs.with(bar.output(progress)));
     let result = source.feed(&stop, &mut outputs);
     // Even if the source has failed, the outputs write what they have.

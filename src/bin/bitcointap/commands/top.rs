@@ -47,6 +47,7 @@ pub fn top(args: &TopArgs) -> Result<()> {
     terminal::check()?;
     let jobs = Jobs::begin()?;
     let options = args.options();
+    let redactor = args.redact.redactor()?;
     let source = Source::open(&args.replay, &args.subscribe, &args.node, &options, true, args.drop_capabilities())?;
     if source.taps() {
         privileges::check()?;
@@ -60,7 +61,7 @@ pub fn top(args: &TopArgs) -> Result<()> {
     let live = Arc::new(Mutex::new(live));
     let watch = Watch::new(&live, View::new(args.sort), args.interval, jobs);
     let screen = Screen::start(watch, stop.requester()?)?;
-    let mut outputs = Outputs::default().with(live);
+    let mut outputs = Outputs::default().redacted_by(redactor).with(live);
     let result = source.feed(&stop, &mut outputs);
     if result.is_ok() {
         outputs.over();

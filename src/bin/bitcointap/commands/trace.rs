@@ -18,6 +18,7 @@ use crate::{arguments::TraceArgs, result::Result, signals, source::Source, story
 /// `trace`: says who announced, requested and sent a transaction or block, and what the node made of it.
 pub fn trace(args: &TraceArgs) -> Result<()> {
     let stop = signals::stop_after(args.duration)?;
+    let redactor = args.redact.redactor()?;
     let hashes = known(args, &stop)?;
     let options = args.options(hashes.iter().copied());
     let destination = DestinationName::Stdout.open(Story::RECORDS, None)?;
@@ -32,7 +33,7 @@ pub fn trace(args: &TraceArgs) -> Result<()> {
     let place = DestinationName::Stdout;
     let mut output = SpoolOutput::new(spool, place.kind(), place.to_string());
     output = output.required().waited_for(&stop, room).ending_for_good();
-    let mut outputs = Outputs::default().with(&mut output);
+    let mut outputs = Outputs::default().redacted_by(redactor).with(&mut output);
     let result = source.feed(&stop, &mut outputs);
     outputs.finish(&stop).and(result)?;
     if output.written().is_some_and(|written| written.records == 0) {
