@@ -8,10 +8,13 @@
 //! |---|---|
 //! | group | a header, blocks, and a block header of zeros, which ends the group |
 //! | header | `bitcointap recording`, a zero byte, the version as u32 |
-//! | block | a block header, then a zstd frame |
+//! | block | a block header, then a zstd frame, or the part of one that has the block's contents |
 //! | block header | three u32: the bytes of the frame, the bytes of its contents, the CRC-32 (IEEE) of the frame |
 //!
-//! Numbers are little-endian. If a frame has the bytes `bitcointap recording`, a byte 1 is put after them. So nothing within a frame
+//! Numbers are little-endian. Bit 31 of the bytes of contents says that the frame may go on in the next block, and bit 30 that it goes on with that
+//! of the block before. Such frames have a window of at most 8 MiB, and no more contents than that. Each group begins another one.
+//!
+//! If a frame has the bytes `bitcointap recording`, a byte 1 is put after them. So nothing within a frame
 //! looks like the header of a group. The length and the CRC-32 are of the frame with these bytes.
 //!
 //! A block is written at least every second: after a crash, all blocks before it can be read. If something is damaged, the reader
@@ -29,6 +32,7 @@
 
 mod archive;
 mod blocks;
+mod compression;
 mod dialect;
 mod entries;
 mod error;
@@ -88,6 +92,9 @@ const MAX_BLOCK: usize = 16 << 20;
 
 /// Bytes of a block header.
 const BLOCK_HEADER: usize = 12;
+/// In the bytes of contents: the frame may go on in the next block, and it goes on with that of the block before.
+const MAY_GO_ON: u32 = 1 << 31;
+const GOES_ON: u32 = 1 << 30;
 /// What ends a group.
 pub(crate) const END_OF_GROUP: [u8; BLOCK_HEADER] = [0; BLOCK_HEADER];
 

@@ -86,15 +86,20 @@ impl Writing {
 
     /// Compresses what waits.
     pub(super) fn flush(&mut self, memory: &mut Memory) -> io::Result<()> {
-        if let Some((framed, whole)) = self.unfinished(memory)? {
-            memory.push(framed, whole);
-            self.block.clear();
-            self.block.shrink_to(2 * FULL_BLOCK);
+        if self.block.is_empty() {
+            return Ok(());
         }
+        memory.make_room(Entries::most_framed(self.block.len()));
+        let mut framed = Vec::new();
+        self.parts.entries.frame_that_goes_on(&self.block, &mut framed)?;
+        framed.shrink_to_fit();
+        memory.push(framed, self.block.len());
+        self.block.clear();
+        self.block.shrink_to(2 * FULL_BLOCK);
         Ok(())
     }
 
-    /// A block of what waits, and its bytes before it was compressed.
+    /// A block of what waits, which goes on waiting, and its bytes before it was compressed.
     pub(super) fn unfinished(&mut self, memory: &mut Memory) -> io::Result<Option<(Vec<u8>, usize)>> {
         if self.block.is_empty() {
             return Ok(None);

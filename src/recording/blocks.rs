@@ -5,7 +5,9 @@ use std::io::{self, Read};
 
 use memchr::memmem;
 
-use super::{BLOCK_HEADER, Error, MAGIC, MARK, MAX_BLOCK, VERSION, version2};
+use super::{
+    BLOCK_HEADER, Error, GOES_ON, MAGIC, MARK, MAX_BLOCK, MAY_GO_ON, VERSION, compression::Decompressor, version2,
+};
 
 pub(super) const HEADER_LENGTH: usize = MAGIC.len() + size_of::<u32>();
 /// How much is read at once to find the next group.
@@ -27,6 +29,8 @@ pub(super) enum Piece {
 pub(super) struct Blocks<R> {
     input: R,
     decompressor: zstd::bulk::Decompressor<'static>,
+    /// For blocks that go on with each other.
+    stream: Decompressor,
     /// Bytes that were read. Those before `from` were taken.
     ahead: Vec<u8>,
     from: usize,
@@ -55,8 +59,8 @@ impl<R: Read> Blocks<R> {
     /// The same for an input that begins within a group of this version.
     pub(super) fn within_group(input: R, at: u64, version: Option<u32>) -> io::Result<Self> {
         let decompressor = zstd::bulk::Decompressor::new()?;
-        let ahead = Vec::new();
-        Ok(Self { input, decompressor, ahead, from: 0, at, version, block_at: 0, frame: 0, over: false })
+        let (stream, ahead) = (Decompressor::new()?, Vec::new());
+        Ok(Self { input, decompressor, stream, ahead, from: 0, at, version, block_at: 0, frame: 0, over: false })
     }
 
     /// Goes on with another input, once this one is over.
@@ -101,6 +105,11 @@ impl<R: Read> Blocks<R> {
         self.go_on_after(Error::Damaged { at, what, goes_on: None })
     }
 
+    /// The place of the block that was given last.
+    pub(super) fn place(&self) -> u64 {
+        self.block_at
+    }
+
     /// The compressed bytes of the block that was given last.
     pub(super) fn frame(&self) -> usize {
         self.frame
@@ -134,6 +143,7 @@ impl<R: Read> Blocks<R> {
         }
         self.take(HEADER_LENGTH);
         self.version = Some(version);
+        self.stream.end();
         Ok(Some(Piece::Group(version)))
     }
 
@@ -150,7 +160,8 @@ impl<R: Read> Blocks<R> {
             return Ok(None);
         }
         let [length, whole, checksum] = [0, 4, 8].map(|offset| number(&header[offset..]));
-        let (length, whole) = (length as usize, whole as usize);
+        let flags = if version == VERSION { whole & (MAY_GO_ON | GOES_ON) } else { 0 };
+        let (length, whole) = (length as usize, (whole & !flags) as usize);
         if whole > MAX_BLOCK || length > MOST_BYTES {
             return Err(damaged("whose size is impossible"));
         }
@@ -162,10 +173,16 @@ impl<R: Read> Blocks<R> {
             return Err(damaged("whose checksum differs"));
         }
         let unmarked = if version == VERSION { unmarked(frame) } else { None };
-        block.clear();
-        block.reserve_exact(whole);
-        let read = self.decompressor.decompress_to_buffer(unmarked.as_deref().unwrap_or(frame), block);
-        if read.ok() != Some(whole) || whole == 0 {
+        let frame = unmarked.as_deref().unwrap_or(frame);
+        let read = if flags & MAY_GO_ON == 0 {
+            block.clear();
+            block.reserve_exact(whole);
+            self.decompressor.decompress_to_buffer(frame, block).ok().filter(|&read| read == whole)
+        } else {
+            block.resize(whole, 0);
+            self.stream.decompress(frame, flags & GOES_ON != 0, block).map(|()| whole)
+        };
+        if read.is_none() || whole == 0 {
             return Err(damaged("which cannot be decompressed"));
         }
         self.take(BLOCK_HEADER + length);
@@ -239,10 +256,18 @@ impl<R: Read> Blocks<R> {
 
 /// A group whose block headers were followed.
 pub(super) struct Hopped {
-    /// Where its last two blocks begin, the last one first. The opening is none of them.
-    pub last: [Option<u64>; 2],
+    /// Its last two blocks, the last one first. The opening is none of them.
+    pub last: [Option<Place>; 2],
     /// Where the next group may begin. `None` if the group breaks off, or is damaged.
     pub end: Option<u64>,
+}
+
+/// A block.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub at: u64,
+    /// The block from which on it can be read.
+    pub from: u64,
 }
 
 /// Follows the block headers of the group of this version that begins at a place of a file with so many bytes, without reading its
@@ -251,6 +276,7 @@ pub(super) fn hop(read: impl Fn(u64, &mut [u8]) -> bool, bytes: u64, group: u64,
     let mut hopped = Hopped { last: [None; 2], end: None };
     let (mut at, mut is_opening) = (group + HEADER_LENGTH as u64, version == VERSION);
     let mut header = [0; BLOCK_HEADER];
+    let mut from = at;
     while read(at, &mut header) {
         let next = at + BLOCK_HEADER as u64;
         if header == [0; BLOCK_HEADER] {
@@ -262,7 +288,10 @@ pub(super) fn hop(read: impl Fn(u64, &mut [u8]) -> bool, bytes: u64, group: u64,
             break;
         }
         if !std::mem::take(&mut is_opening) {
-            hopped.last = [Some(at), hopped.last[0]];
+            if version != VERSION || number(&header[4..]) & GOES_ON == 0 {
+                from = at;
+            }
+            hopped.last = [Some(Place { at, from }), hopped.last[0]];
         }
         at = next + length as u64;
     }

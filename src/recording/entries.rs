@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde_bytes::Bytes;
 
 use super::{
-    BLOCK_HEADER, MARK, opening,
+    BLOCK_HEADER, GOES_ON, MARK, MAY_GO_ON,
+    compression::{Compressor, LARGEST_WINDOW, most_compressed},
+    opening,
     stored::{AtMost, Changed, Loss, PlacedLoss, Stored, StoredBatch},
 };
 use crate::{
@@ -24,6 +26,8 @@ use crate::{
 /// What a recording knows when it writes an entry.
 pub(crate) struct Entries {
     compressor: zstd::bulk::Compressor<'static>,
+    /// For blocks that go on with each other.
+    stream: Compressor,
     /// The run whose entries come, if one has begun.
     pub(super) run: Option<Run>,
     /// What was counted in the run, and the counters that the last entries had.
@@ -62,8 +66,13 @@ impl Chosen<'_> {
 
 impl Entries {
     pub(crate) fn new() -> io::Result<Self> {
+        Self::with_window(LARGEST_WINDOW)
+    }
+
+    fn with_window(window: u32) -> io::Result<Self> {
         Ok(Self {
             compressor: zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?,
+            stream: Compressor::new(window)?,
             run: None,
             sums: Sums::default(),
             told: Default::default(),
@@ -71,6 +80,12 @@ impl Entries {
             recording: opening::recording(),
             next: 0,
         })
+    }
+
+    /// The same for where memory is short.
+    #[cfg(any(feature = "http", feature = "nats"))]
+    pub(crate) fn small() -> io::Result<Self> {
+        Self::with_window(super::compression::SMALL_WINDOW)
     }
 
     /// Counters follow the entries: what fired, but is in no entry yet, is not counted yet. So a recording that begins with any group and
@@ -101,6 +116,7 @@ impl Entries {
         serialize(&opening::delivered(&before.delivered), &mut plain)?;
         let mut block = Vec::new();
         frame(&mut self.compressor, &plain, &mut block)?;
+        self.stream.begin();
         self.next += 1;
         Ok(block)
     }
@@ -221,7 +237,21 @@ impl Entries {
         opening::counters(counters, |index| counters[index] != self.told[index])
     }
 
-    /// Makes a block of these entries. It replaces what is in `block`.
+    /// The same for entries that can only be read after those of the blocks before in the group. This makes them much smaller.
+    pub(crate) fn frame_that_goes_on(&mut self, entries: &[u8], block: &mut Vec<u8>) -> io::Result<()> {
+        begin(entries.len(), block);
+        let goes_on = self.stream.compress(entries, block)?;
+        end(entries.len() as u32 | MAY_GO_ON | if goes_on { GOES_ON } else { 0 }, block);
+        Ok(())
+    }
+
+    /// The next block does not go on with those before, since they are lost.
+    pub(super) fn begin_anew(&mut self) {
+        self.stream.begin();
+    }
+
+    /// Makes a block of these entries, which can be read alone. It replaces what is in `block`.
+    #[cfg(any(feature = "http", feature = "nats"))]
     pub(crate) fn frame(&mut self, entries: &[u8], block: &mut Vec<u8>) -> io::Result<()> {
         frame(&mut self.compressor, entries, block)
     }
@@ -229,7 +259,7 @@ impl Entries {
     /// The most bytes that a block has whose entries have this many.
     #[cfg(feature = "http")]
     pub(crate) fn most_framed(entries: usize) -> usize {
-        BLOCK_HEADER + zstd::zstd_safe::compress_bound(entries)
+        BLOCK_HEADER + most_compressed(entries)
     }
 
     /// Keeps the node's user agent if this record has it, so that the next groups have it.
@@ -270,22 +300,32 @@ pub(super) fn frame(
     entries: &[u8],
     block: &mut Vec<u8>,
 ) -> io::Result<()> {
-    block.clear();
-    block.resize(BLOCK_HEADER, 0);
-    block.reserve(zstd::zstd_safe::compress_bound(entries.len()));
+    begin(entries.len(), block);
     // The frame comes after the block header. Memory that the frame does not need is never touched.
     let mut room = Cursor::new(std::mem::take(block));
     room.set_position(BLOCK_HEADER as u64);
     compressor.compress_to_buffer(entries, &mut room)?;
     *block = room.into_inner();
+    end(entries.len() as u32, block);
+    Ok(())
+}
+
+/// Begins a block with so many bytes of contents, in place of what is there.
+fn begin(contents: usize, block: &mut Vec<u8>) {
+    block.clear();
+    block.resize(BLOCK_HEADER, 0);
+    block.reserve(most_compressed(contents));
+}
+
+/// Completes a block, whose frame is there.
+fn end(contents: u32, block: &mut Vec<u8>) {
     // What peers send may be in the frame unchanged. It must not look like the header of a group.
     let marks = memmem::find_iter(&block[BLOCK_HEADER..], MARK).map(|at| BLOCK_HEADER + at + MARK.len());
     let marks: Vec<_> = marks.collect();
     marks.into_iter().rev().for_each(|end| block.insert(end, 1));
     let frame = &block[BLOCK_HEADER..];
-    let numbers = [frame.len() as u32, entries.len() as u32, crc32fast::hash(frame)];
+    let numbers = [frame.len() as u32, contents, crc32fast::hash(frame)];
     block[..BLOCK_HEADER].copy_from_slice(&numbers.map(u32::to_le_bytes).concat());
-    Ok(())
 }
 
 pub(super) fn serialize(value: &impl Serialize, bytes: &mut Vec<u8>) -> io::Result<()> {

@@ -10,7 +10,7 @@ use memchr::memmem;
 
 use super::{
     Entry, Error, MAGIC, Reader, VERSION, Window,
-    blocks::{Blocks, Hopped, Piece, hop},
+    blocks::{Blocks, Hopped, Piece, Place, hop},
     items::{Item, take},
     source::{PieceReader, Source},
     stored::Stored,
@@ -196,15 +196,16 @@ impl Part {
     /// When its last batch was drained. `None` if its last blocks do not say that.
     pub(super) fn end(&self) -> Option<Stamp> {
         let hopped = hop_over(&self.source, self.last_at, self.version);
-        hopped.last.into_iter().flatten().find_map(|at| self.last_batch(at))
+        hopped.last.into_iter().flatten().find_map(|place| self.last_batch(place))
     }
 
-    /// When the last batch of the block at this place was drained.
-    fn last_batch(&self, at: u64) -> Option<Stamp> {
-        let input = self.bytes(at..self.range.end);
+    /// When the last batch of this block was drained.
+    fn last_batch(&self, Place { at, from }: Place) -> Option<Stamp> {
+        let input = self.bytes(from..self.range.end);
+        let mut blocks = Blocks::within_group(input, from, Some(self.version)).ok()?;
         let mut block = Vec::new();
-        let read = Blocks::within_group(input, at, Some(self.version)).ok()?.next(&mut block).ok()?;
-        let (mut rest, mut last) = ((read == Piece::Block).then_some(&block[..])?, None);
+        while blocks.next(&mut block).ok()? == Piece::Block && blocks.place() < at {}
+        let (mut rest, mut last) = ((blocks.place() == at).then_some(&block[..])?, None);
         while !rest.is_empty() {
             let item;
             (item, rest) = take(self.version, true, rest)?;

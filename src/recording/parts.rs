@@ -24,7 +24,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn new(wanted: &Selection) -> io::Result<Self> {
-        let (entries, wanted) = (Entries::new()?, wanted.tracepoints());
+        let (entries, wanted) = (Entries::small()?, wanted.tracepoints());
         Ok(Self { entries, wanted, has_run: false, has_ended: false, owes_end: false })
     }
 

@@ -213,8 +213,11 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         let mut framed = std::mem::take(&mut self.framed);
-        self.entries.frame(&self.block, &mut framed)?;
-        self.write(&framed)?;
+        self.entries.frame_that_goes_on(&self.block, &mut framed)?;
+        if let Err(error) = self.write(&framed) {
+            self.entries.begin_anew();
+            return Err(error);
+        }
         if let Some(group) = &mut self.group {
             group.written += framed.len() as u64;
             group.entries += self.block.len() as u64;

@@ -131,7 +131,7 @@ fn downloads_take_the_places_of_streams_and_a_slow_one_delays_nobody() {
         }
     };
     // More than the buffers of any socket hold.
-    give(400);
+    give(600);
     let first = download(address, "").1;
     assert!(first.len() > 8 << 20, "{}", first.len());
     let mut slow = connect(address);
@@ -149,7 +149,7 @@ fn downloads_take_the_places_of_streams_and_a_slow_one_delays_nobody() {
     drop(other);
     streams::eventually("there is a place again", || ask(address, "HEAD /recording").0.starts_with("http/1.1 200"));
     let (commands, _) = commands(&download(address, "").1);
-    assert_eq!(commands.len(), 800_000);
+    assert_eq!(commands.len(), 1_200_000);
     // It reads on when others have taken its memory.
     give(1_600);
     let mut body = Vec::new();

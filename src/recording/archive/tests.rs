@@ -1,6 +1,10 @@
 //! What goes into a directory is what one recording would have, and says what is missing.
 
-use std::{fs, thread};
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    thread,
+};
 
 use tempfile::TempDir;
 
@@ -36,8 +40,10 @@ fn run(pid: i32) -> Run {
 /// A batch of messages with so many bytes that cannot be compressed, and as many transactions.
 fn batch(events: u64, bytes: usize) -> Arc<Batch> {
     let header = |of: Tracepoint| event_header { boot_ns: 9, tracepoint: of as u8, ..Default::default() };
+    // What one has is in no other.
+    static NEXT: AtomicU64 = AtomicU64::new(7);
     let mut batch = Batch::default();
-    let mut random = 7_u64;
+    let mut random = NEXT.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for _ in 0..events {
         let payload = std::iter::repeat_with(|| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
