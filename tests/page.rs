@@ -104,7 +104,7 @@ fn live(exporter: &Exporter) -> Value {
 fn the_page_shows_what_happens_and_can_be_sorted_and_searched() {
     let Some(browser) = Browser::find() else { return };
     let mut node = Simnode::start("v31", "--scenario mix --rate 1000");
-    let exporter = exporter_of(&node);
+    let exporter = Exporter::start(&format!("--pid {} --flight-recorder 32MiB", node.pid()));
     node.fire();
     browser.start("shows.mjs", &exporter.address).end();
     exporter.stop();

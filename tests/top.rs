@@ -238,8 +238,8 @@ fn a_recording_is_shown_and_what_it_ends_with_stays() {
     node.tally();
     assert!(recorder.wait().success());
     let terminal = Terminal::start(tmux, (80, 24), &format!("--replay {} --speed max --interval 0.2", file.display()));
-    let screen = terminal.shows("the end", |screen| screen.contains("recording  the recording has ended"));
-    assert!(ids(&screen).len() > 5, "{screen}");
+    // A screen that is looked at may be half drawn.
+    terminal.shows("the end", |screen| screen.contains("recording  the recording has ended") && ids(screen).len() > 5);
     terminal.signal(Signal::HUP);
     terminal.shows("the shell's screen again", |screen| screen.contains("status 0 mode icanon"));
 }

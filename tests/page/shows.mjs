@@ -20,6 +20,13 @@ await page.waitForFunction((before) => ![...document.querySelectorAll(".tile .no
 await until(page, () => document.querySelector(".line").getAttribute("d").split("L").length >= 3);
 assert.match(await page.getAttribute("figure svg", "aria-label"), /^Messages a second .* in: [\d,.]+ in the last second/);
 
+// A hash leads to what the flight recorder has of it.
+const hashes = "#blocks-log a[href^='recording?hash='], #mempool-log a[href^='recording?hash=']";
+await until(page, (hashes) => document.querySelector(hashes) !== null, hashes);
+const saved = page.waitForEvent("download");
+await page.click(hashes);
+assert.match((await saved).suggestedFilename(), /Z\.recording$/);
+
 // Net changes have a sign, and networks are counted as -netinfo counts them.
 const tile = (name, part) => page.textContent(`.tile:has(dt:text-is('${name}')) ${part}`);
 assert.match(await tile("Mempool, 1 min", "dd:not(.note)"), /^([+\u2212][\d,.]+|0)$/);

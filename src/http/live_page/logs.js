@@ -112,6 +112,11 @@ function foreign(text) {
   return span;
 }
 
+/** A hash. It leads to what the flight recorder has of it, if there is one, and says how its story is told. */
 function hash(text) {
-  return make("code", { title: text }, `${text.slice(0, HASH)}\u2026`);
+  const shown = `${text.slice(0, HASH)}\u2026`;
+  const hasRecorder = document.querySelector('a[href$="/recording"]') !== null;
+  if (!hasRecorder) return make("code", { title: `${text}\nIts story, from now on: bitcointap trace ${text}` }, shown);
+  const title = `${text}\nSaves what the flight recorder has of it. Its story: bitcointap trace ${text} --replay FILE`;
+  return make("a", { href: `recording?hash=${text}`, download: "", title }, make("code", {}, shown));
 }
