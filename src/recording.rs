@@ -101,10 +101,10 @@ pub(crate) const END_OF_GROUP: [u8; BLOCK_HEADER] = [0; BLOCK_HEADER];
 #[cfg(any(fuzzing, all(test, feature = "http", feature = "nats")))]
 pub(crate) mod fuzzing {
     pub(crate) use super::survey::fuzzing::survey;
-    use super::{MAGIC, VERSION, entries::serialize, opening, version2};
+    use super::{GOES_ON, MAGIC, MAY_GO_ON, VERSION, entries::serialize, opening, version2};
 
     /// Which parts of a made-up recording are right. Bit 0: the blocks are whole. Bit 1: it has version 3. Bit 2: it has this build's
-    /// opening.
+    /// opening. Bit 3: it has its block twice, and these may go on with each other. Bit 4: the second does.
     #[derive(Clone, Copy)]
     pub(crate) struct Form(pub u8);
 
@@ -122,23 +122,26 @@ pub(crate) mod fuzzing {
         if version == VERSION && form.has(2) {
             let mut opening = Vec::new();
             serialize(&opening::of(1, 0, false, None, &Default::default()), &mut opening).expect("memory takes all");
-            frame(&opening, &mut bytes);
+            frame(&opening, 0, &mut bytes);
         } else if version == VERSION && form.has(0) {
             let Some((length, rest)) = data.split_first_chunk() else { return bytes };
             let opening;
             (opening, data) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
-            frame(opening, &mut bytes);
+            frame(opening, 0, &mut bytes);
         }
-        if form.has(0) {
-            frame(data, &mut bytes);
+        if form.has(0) && form.has(3) {
+            frame(data, MAY_GO_ON, &mut bytes);
+            frame(data, MAY_GO_ON | if form.has(4) { GOES_ON } else { 0 }, &mut bytes);
+        } else if form.has(0) {
+            frame(data, 0, &mut bytes);
         } else {
             bytes.extend_from_slice(data);
         }
         bytes
     }
 
-    /// Appends a block.
-    fn frame(data: &[u8], bytes: &mut Vec<u8>) {
+    /// Appends a block with these flags.
+    fn frame(data: &[u8], flags: u32, bytes: &mut Vec<u8>) {
         // Its blocks are not compressed, since compressing takes longer than all else (RFC 8878, section 3.1.1).
         let mut frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0], &(data.len() as u32).to_le_bytes()[..]].concat();
         let mut blocks = data.chunks(128 << 10).peekable();
@@ -147,7 +150,7 @@ pub(crate) mod fuzzing {
             frame.extend_from_slice(&(is_last | (block.len() as u32) << 3).to_le_bytes()[..3]);
             frame.extend_from_slice(block);
         }
-        let numbers = [frame.len() as u32, data.len() as u32, crc32fast::hash(&frame)];
+        let numbers = [frame.len() as u32, data.len() as u32 | flags, crc32fast::hash(&frame)];
         bytes.extend_from_slice(&numbers.map(u32::to_le_bytes).concat());
         bytes.extend_from_slice(&frame);
     }
