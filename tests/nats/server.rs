@@ -108,6 +108,8 @@ impl Server {
                 client.publish_with_headers(subject.clone(), map, payload.clone().into()).await.unwrap();
             }
             client.flush().await.unwrap();
+            // Flushing does not say that the server has them. It answers a request after what came before.
+            let _ = client.request("$SYS.nobody", "".into()).await;
         });
     }
 

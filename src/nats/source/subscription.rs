@@ -29,7 +29,7 @@ impl Subscription {
     pub(super) async fn open(client: Client, subject: String, stored: Option<&Stored>) -> Result<Self, String> {
         let Some(Stored { stream, start }) = stored else {
             let subscriber = client.subscribe(subject).await.map_err(|error| words(&error))?;
-            // From now on the server sends what comes.
+            // The server has it within moments: the client does not wait for an answer. From then on it sends what comes.
             client.flush().await.map_err(|error| words(&error))?;
             return Ok(Self::Core(subscriber));
         };
