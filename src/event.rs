@@ -225,10 +225,16 @@ pub(crate) fn tracepoint_of(record: &[u8]) -> Option<Tracepoint> {
 
 /// A record's struct, its text and the bytes after both. In the text, bytes that are not UTF-8 are replaced.
 fn parts<T: Plain>(record: &[u8]) -> Option<(T, Cow<'_, str>, &[u8])> {
+    let (fixed, text, rest) = parts_in_bytes(record)?;
+    Some((fixed, String::from_utf8_lossy(text), rest))
+}
+
+/// The same, with the text as it is.
+pub(crate) fn parts_in_bytes<T: Plain>(record: &[u8]) -> Option<(T, &[u8], &[u8])> {
     let (header, _) = kernel_side::split::<types::event_header>(record)?;
     let (fixed, rest) = kernel_side::split::<T>(record)?;
     let (text, rest) = rest.split_at_checked(header.text_length.into())?;
-    Some((fixed, String::from_utf8_lossy(text), rest))
+    Some((fixed, text, rest))
 }
 
 /// The text in an array of `size` bytes at the start of `bytes`. A zero ends it unless it fills the array. Bitcoin Core's names are

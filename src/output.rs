@@ -26,7 +26,9 @@ mod borrowed;
 
 use std::{
     collections::BTreeMap,
+    iter,
     os::fd::AsFd,
+    ptr,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
 };
@@ -237,6 +239,23 @@ struct Held<'a> {
     gets_all: bool,
 }
 
+/// What outputs get: all of it, or what is left when it is redacted.
+struct Given<'a, T> {
+    all: &'a T,
+    /// `None` if nothing is redacted.
+    redacted: Option<T>,
+}
+
+impl<T> Given<'_, T> {
+    fn to(&self, gets_all: bool) -> &T {
+        self.redacted.as_ref().filter(|_| !gets_all).unwrap_or(self.all)
+    }
+
+    fn each(&self) -> impl Iterator<Item = &T> {
+        iter::once(self.all).chain(&self.redacted)
+    }
+}
+
 impl<'a> Outputs<'a> {
     /// Adds an output, which is called after the others. With `&mut`, it can be read again after [`finish`](Self::finish).
     #[must_use]
@@ -287,34 +306,33 @@ impl<'a> Outputs<'a> {
     pub fn run_begins(&mut self, run: &Run) -> Result {
         self.counted = Default::default();
         self.run = Some(Arc::new(run.clone()));
-        let redacted = self.redacted(|redactor| redactor.run(run));
-        self.each(|output, gets_all| output.run_begins(redacted.as_ref().filter(|_| !gets_all).unwrap_or(run)))
+        let given = self.given(run, |redactor| redactor.run(run));
+        self.each(|output, gets_all| output.run_begins(given.to(gets_all)))
     }
 
     /// See [`Output::run_goes_on`]. `counted` is what was counted in the run before.
     pub(crate) fn run_goes_on(&mut self, run: &Arc<Run>, counted: &[Counters; Tracepoint::COUNT]) {
         self.counted = *counted;
         self.run = Some(Arc::clone(run));
-        let redacted = self.redacted(|redactor| Arc::new(redactor.run(run)));
+        let given = self.given(run, |redactor| Arc::new(redactor.run(run)));
         for held in self.outputs.iter_mut().filter(|held| !held.has_failed) {
-            held.output.run_goes_on(redacted.as_ref().filter(|_| !held.gets_all).unwrap_or(run));
+            held.output.run_goes_on(given.to(held.gets_all));
         }
     }
 
     /// See [`Output::batch`]. Gives the events of the batch to all observers, and then the batch to all outputs.
     pub fn batch(&mut self, batch: &Arc<Batch>) -> Result {
         self.count(batch.added());
-        let redacted = self.redacted(|redactor| redactor.batch(batch));
-        for (gets_all, batch) in [(true, Some(batch)), (false, redacted.as_ref())] {
-            let Some(batch) = batch else { continue };
-            let is_for = |held: &&mut Held<'_>| !held.has_failed && (redacted.is_none() || held.gets_all == gets_all);
+        let given = self.given(batch, |redactor| redactor.batch(batch));
+        for batch in given.each() {
+            let is_for = |held: &&mut Held<'_>| !held.has_failed && ptr::eq(given.to(held.gets_all), batch);
             let observers = self.outputs.iter_mut().filter(is_for).filter_map(|held| held.output.observer(batch));
             let mut observers: Vec<_> = observers.collect();
             if !observers.is_empty() && !batch.is_empty() {
                 batch.each(|event| observers.iter_mut().for_each(|observe| observe(&event)));
             }
         }
-        self.each(|output, gets_all| output.batch(redacted.as_ref().filter(|_| !gets_all).unwrap_or(batch)))?;
+        self.each(|output, gets_all| output.batch(given.to(gets_all)))?;
         self.tell_written();
         self.change()
     }
@@ -392,9 +410,8 @@ impl<'a> Outputs<'a> {
         self.outputs.iter_mut().filter(|held| !held.has_failed).map(|held| &mut *held.output)
     }
 
-    /// What outputs get that do not get all. `None` if nothing is redacted.
-    fn redacted<T>(&self, redact: impl FnOnce(&Redactor) -> T) -> Option<T> {
-        self.redactor.as_ref().map(redact)
+    fn given<'b, T>(&self, all: &'b T, redact: impl FnOnce(&Redactor) -> T) -> Given<'b, T> {
+        Given { all, redacted: self.redactor.as_ref().map(redact) }
     }
 
     fn each(&mut self, tell: impl Fn(&mut dyn Output, bool) -> Result) -> Result {
@@ -426,11 +443,9 @@ impl<'a> Outputs<'a> {
                 }
             }
             if let Some(mut output) = output {
-                let run = self.run.as_ref().map(|run| match &self.redactor {
-                    Some(redactor) => Arc::new(redactor.run(run)),
-                    None => Arc::clone(run),
-                });
-                let begun = run.map_or(Ok(()), |run| output.run_begins(&run));
+                let begin =
+                    |run: &Arc<Run>| output.run_begins(self.given(&**run, |redactor| redactor.run(run)).to(false));
+                let begun = self.run.as_ref().map_or(Ok(()), begin);
                 let held = Held { output, has_failed: false, gets_all: false };
                 self.outputs.insert(place.unwrap_or(self.outputs.len()), held);
                 begun?;

@@ -25,6 +25,7 @@ use bitcoin::bip152::ShortId;
 use bitcoin::block;
 use bitcoin::hashes::{Hash as _, sha256d};
 
+pub(crate) use self::address::ONIONCAT;
 pub use self::address::{Address, NetAddress};
 pub(crate) use self::address::{i2p_name, torv2_name, torv3_name};
 pub use self::command_set::{COMMANDS, command_index};
@@ -60,7 +61,10 @@ pub fn decode<'a>(command: &'a str, payload: &'a [u8]) -> Message<'a> {
 
 /// Decodes the beginning of a payload, if that alone means something.
 pub(crate) fn decode_beginning<'a>(command: &'a str, beginning: &[u8]) -> Option<Message<'a>> {
-    let reader = &mut Reader::new(beginning);
+    read_beginning(command, &mut Reader::new(beginning))
+}
+
+fn read_beginning<'a>(command: &'a str, reader: &mut Reader<'_>) -> Option<Message<'a>> {
     match command {
         "block" | "merkleblock" => Some(Message::HeaderOnly { command, header: reader.decode().ok()? }),
         "blocktxn" => Some(Message::BlockHashOnly { command, block_hash: reader.decode().ok()? }),

@@ -21,10 +21,10 @@ use crate::{
     capture::{Batch, Run},
     event::{
         net::{IDS_ONLY, REDACTED, command_of, payload_length},
-        tracepoint_of,
+        parts_in_bytes, tracepoint_of,
     },
     kernel_side::{
-        self, Plain,
+        self,
         types::{connection_record, event_header, message_record, payload_state},
     },
     p2p::places::{self, Place, What},
@@ -101,18 +101,15 @@ impl Inner {
     }
 
     fn message(&self, record: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        let (mut fixed, text, payload) = parts::<message_record>(record)?;
+        let (mut fixed, text, payload) = parts_in_bytes::<message_record>(record)?;
         let payload = payload.get(..usize::try_from(payload_length(&fixed)).ok()?)?;
         let command = command_of(record, &fixed)?;
         let payload = match payload_state(fixed.payload.into()) {
             payload_state::PAYLOAD_WHOLE => self.payload(&mut fixed, command, payload),
-            payload_state::PAYLOAD_BEGINNING => {
-                let known = places::of_beginning(command).filter(|&it| it <= payload.len());
-                known.map(|length| {
-                    fixed.copied = length as u32;
-                    Cow::Borrowed(&payload[..length])
-                })
-            }
+            payload_state::PAYLOAD_BEGINNING => places::of_beginning(command, payload).map(|length| {
+                fixed.copied = length as u32;
+                Cow::Borrowed(&payload[..length])
+            }),
             _ => Some(Cow::Borrowed(payload)),
         };
         if payload.is_none() {
@@ -148,7 +145,7 @@ impl Inner {
 
     /// A record whose text is an address.
     fn connection(&self, record: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        let (mut fixed, text, _) = parts::<connection_record>(record)?;
+        let (mut fixed, text, _) = parts_in_bytes::<connection_record>(record)?;
         let text = self.address(text);
         fixed.header.text_length = text.len() as u16;
         out.extend_from_slice(kernel_side::bytes_of(&fixed));
@@ -172,12 +169,4 @@ impl Inner {
             None => text.into(),
         }
     }
-}
-
-/// A record's struct, its text, and what follows.
-fn parts<T: Plain>(record: &[u8]) -> Option<(T, &[u8], &[u8])> {
-    let (header, _) = kernel_side::split::<event_header>(record)?;
-    let (fixed, rest) = kernel_side::split::<T>(record)?;
-    let (text, rest) = rest.split_at_checked(header.text_length.into())?;
-    Some((fixed, text, rest))
 }

@@ -22,7 +22,7 @@ pub(super) const SHORTEST_ADDRV2_ENTRY: usize = 4 + 1 + 1 + 1 + 2;
 const MAX_ADDRV2_LENGTH: usize = 512;
 
 /// fd87:d87e:eb43::/48: in it `addr` carried the ten bytes of a Tor v2 name (OnionCat).
-const ONIONCAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
+pub(crate) const ONIONCAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
 
 /// A node's address, and what the message says about the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

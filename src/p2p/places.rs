@@ -6,7 +6,7 @@ use std::ops::Range;
 use bitcoin::hashes::Hash as _;
 
 use super::{
-    Message, Tx, address, read_message,
+    Message, Tx, address, read_beginning, read_message,
     reader::{Reader, Result},
 };
 
@@ -82,13 +82,11 @@ pub(crate) fn of(command: &str, payload: &[u8]) -> Option<Vec<Place>> {
     }
 }
 
-/// The bytes of a payload's beginning that decoding the beginning needs.
-pub(crate) fn of_beginning(command: &str) -> Option<usize> {
-    match command {
-        "block" | "merkleblock" => Some(bitcoin::block::Header::SIZE),
-        "blocktxn" => Some(32),
-        _ => None,
-    }
+/// How many bytes of a payload's beginning say what it has. `None` if it alone means nothing.
+pub(crate) fn of_beginning(command: &str, beginning: &[u8]) -> Option<usize> {
+    let reader = &mut Reader::new(beginning);
+    read_beginning(command, reader)?;
+    Some(beginning.len() - reader.rest().len())
 }
 
 /// The payload with the txid and the wtxid of each transaction in its place. `None` if it does not decode, or something follows the message.

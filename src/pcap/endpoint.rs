@@ -4,10 +4,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bitcoin::hashes::{Hash as _, sha256};
 
-use crate::network::{parse_ip, split};
+use crate::{
+    network::{parse_ip, split},
+    p2p::ONIONCAT,
+};
 
 /// The prefixes under which Bitcoin Core once kept peers without an IP address, and other software still does.
-const ONION_CAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
 const GARLI_CAT: [u8; 6] = [0xfd, 0x60, 0xdb, 0x4d, 0xdd, 0xb5];
 const INTERNAL: [u8; 6] = [0xfd, 0x6b, 0x88, 0xc0, 0x87, 0x24];
 
@@ -35,7 +37,7 @@ impl<'a> Endpoint<'a> {
 /// Always the same address for the same name. Two names with the same of 2⁸⁰ addresses would have to be searched for.
 fn embedded(name: &str) -> IpAddr {
     let prefix = if name.ends_with(".onion") {
-        ONION_CAT
+        ONIONCAT
     } else if name.ends_with(".i2p") {
         GARLI_CAT
     } else {

@@ -26,13 +26,11 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use super::Key;
 use crate::{
     network::{Network, parse_ip, split},
-    p2p::{Address, i2p_name, torv2_name, torv3_name},
+    p2p::{Address, ONIONCAT, i2p_name, torv2_name, torv3_name},
 };
 
 /// The first letters of pseudonyms of onion and I2P addresses, as bytes in base 32: `redacted`.
 const REDACTED: [u8; 5] = [0x89, 0x06, 0x01, 0x4c, 0x83];
-/// fd87:d87e:eb43::/48: in it `addr` carries the ten bytes of a Tor v2 name (OnionCat).
-const ONIONCAT: [u8; 6] = [0xfd, 0x87, 0xd8, 0x7e, 0xeb, 0x43];
 
 /// Different things that are hashed with one key.
 #[derive(Clone, Copy)]
